@@ -1,0 +1,128 @@
+"""What happens while a study runs, as plain records.
+
+The driver produces them, in order, from one thread; the live table, the log lines and the MLflow
+client consume them. They carry nothing that a process on another machine could not have sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+Scalar = bool | int | float | str
+TrialStatus = Literal["done", "failed"]
+
+
+@dataclass(frozen=True)
+class TrialInfo:
+    """A sampled configuration of one arm with one seed: one row of the live table.
+
+    `id` is stable across resumes (the same configuration gets the same id in every run).
+    `params` are the values of the search variables; `method` and `backbone` are those of the
+    chain's last classifier, empty when it has none.
+    """
+
+    id: str
+    sweep: str
+    arm: str
+    seed: int
+    params: Mapping[str, Scalar] = field(default_factory=dict)
+    method: str = ""
+    backbone: str = ""
+    upstream: str = ""
+
+
+@dataclass(frozen=True)
+class StudyStarted:
+    name: str
+    folder: str
+    """Absolute path of the study's own folder on the storage."""
+    config: str
+    """The resolved study as YAML text."""
+
+
+@dataclass(frozen=True)
+class SweepStarted:
+    sweep: str
+    metric: str
+    trials: tuple[TrialInfo, ...]
+
+
+@dataclass(frozen=True)
+class TrialStarted:
+    trial: TrialInfo
+
+
+@dataclass(frozen=True)
+class TrialProgress:
+    """One finished step of one stage. `metrics` are finite floats with bare names ("loss", "mAP")."""
+
+    trial: str
+    stage: str
+    step: int
+    steps: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class StageFinished:
+    """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
+
+    trial: str
+    stage: str
+    key: str
+    cached: bool
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class TrialFinished:
+    """The end of a trial.
+
+    `metrics` are the trial's scores, named like "cams/select/miou", "pseudo_masks/report/miou".
+    `per_class` maps a score's name ("cams/report") to class name → IoU in [0, 1].
+    `files` maps a name for people ("threshold_curve.png", "overlays/x.png", "classifier.safetensors")
+    to an absolute path on the storage. `cached`: every stage of it was already there.
+    """
+
+    trial: TrialInfo
+    status: TrialStatus
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    error: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class SweepFinished:
+    sweep: str
+    kept: tuple[str, ...]
+    """Ids of the trials that feed the next sweep, best first within each arm."""
+
+
+@dataclass(frozen=True)
+class StudyFinished:
+    failed: int
+    interrupted: bool = False
+
+
+Event = (
+    StudyStarted
+    | SweepStarted
+    | TrialStarted
+    | TrialProgress
+    | StageFinished
+    | TrialFinished
+    | SweepFinished
+    | StudyFinished
+)
+
+
+class Observer(Protocol):
+    """Anything that wants to know what happens. It must not raise: a study outlives its audience."""
+
+    def on_event(self, event: Event) -> None: ...
+
+    def close(self) -> None: ...
