@@ -1,0 +1,136 @@
+"""The parameters of every stage: names, types, ranges and defaults.
+
+These are the *resolved* parameters: what is hashed into an artefact's key. Method names have been
+expanded into parts by then (see `wsss.config.methods`), so that two spellings of one thing are one
+artefact.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+
+
+class Params(BaseModel):
+    """Base of all parameter groups: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MixingParams(Params):
+    """How the images of a batch are mixed (Mixup, FMix), and their labels with them."""
+
+    kind: Literal["none", "mixup", "fmix"] = "none"
+    alpha: PositiveFloat = 0.2
+    """Of Beta(alpha, alpha), from which the mixing weight is drawn."""
+    probability: Probability = 1.0
+    """Share of batches that are mixed at all."""
+    per_sample: bool = False
+    """One weight (and mask) per image instead of one per batch."""
+    decay: PositiveFloat = 3.0
+    """FMix: decay power of the masks' spectrum; larger means smoother masks."""
+    max_soft: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """FMix: largest share of pixels on either side of the edge that ramp from 1 to 0."""
+    sampler: Literal["isotropic", "legacy"] = "isotropic"
+    """FMix: `legacy` repeats the collapsed spectrum of the first public code."""
+
+
+class EntropyParams(Params):
+    """Penalty on undecided predictions, on the logits of the (mixed) images."""
+
+    weight: NonNegativeFloat = 0.0
+    kind: Literal["bernoulli", "softmax"] = "bernoulli"
+
+
+class ConcentrationParams(Params):
+    """Penalty on the spatial variance of each present class's CAM."""
+
+    weight: NonNegativeFloat = 0.0
+    coordinates: Literal["unit", "pixel", "scops"] = "unit"
+    """`unit`: the image is a unit square, the same strength at every map size."""
+
+
+class RungParams(Params):
+    """The quick CAM score that a classifier reports while it trains, on `select` images only."""
+
+    images: Annotated[int, Field(ge=0)] = 48
+    every: PositiveInt = 1
+
+
+class ClassifierParams(Params):
+    """An image classifier with global average pooling, trained on image-level labels."""
+
+    backbone: str = "resnet50"
+    weights: str = "package"
+    """`package` (shipped in an installed package), `download`, `none` (random), or a file."""
+    freeze: str = "default"
+    """`default` (what the backbone declares), `none`, `all`, or the tap up to which nothing learns."""
+    epochs: PositiveInt = 15
+    batch: Annotated[int, Field(ge=2)] = 16
+    lr: PositiveFloat = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegativeFloat = 5e-4
+    head_multiplier: PositiveFloat = 10.0
+    """Learning rate of the new head over that of the pretrained layers."""
+    poly_power: NonNegativeFloat = 0.9
+    grad_clip: NonNegativeFloat = 1.0
+    """Largest gradient norm; 0 switches clipping off."""
+    crop: Annotated[int, Field(ge=32)] = 448
+    long_side: tuple[PositiveInt, PositiveInt] = (256, 512)
+    """Range, in pixels, of the random long side before cropping."""
+    color_jitter: bool = True
+    amp: bool = True
+    """Mixed precision, on GPUs only."""
+    mixing: MixingParams = MixingParams()
+    entropy: EntropyParams = EntropyParams()
+    concentration: ConcentrationParams = ConcentrationParams()
+    rung: RungParams = RungParams()
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> ClassifierParams:
+        low, high = self.long_side
+        if low > high:
+            raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
+        return self
+
+
+class CamsParams(Params):
+    """Multi-scale class activation maps with mirrored copies."""
+
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.5, 1.0, 1.5, 2.0)
+    flip: bool = True
+    size: Annotated[int, Field(ge=32)] | None = None
+    """Long side, in pixels, of an image at scale 1; `null` keeps the photo's own size."""
+
+
+class CrfParams(Params):
+    """Dense CRF: a smoothness kernel on positions, an appearance kernel on positions and colours."""
+
+    gaussian_sigma: PositiveFloat = 3.0
+    gaussian_weight: NonNegativeFloat = 3.0
+    bilateral_sigma: PositiveFloat = 80.0
+    bilateral_color_sigma: PositiveFloat = 13.0
+    bilateral_weight: NonNegativeFloat = 10.0
+    iterations: PositiveInt = 10
+
+
+class PseudoMasksParams(Params):
+    """From CAMs to one label per pixel."""
+
+    background_exponent: PositiveFloat = 4.0
+    """The background's score is (1 − largest CAM) to this power."""
+    crf: CrfParams = CrfParams()
+
+
+STAGE_PARAMS: dict[str, type[Params]] = {
+    "classifier": ClassifierParams,
+    "cams": CamsParams,
+    "pseudo_masks": PseudoMasksParams,
+}
+"""Every stage a study file may name."""
