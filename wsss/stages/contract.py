@@ -1,0 +1,78 @@
+"""What every stage is: something that goes step by step from artefacts to one artefact.
+
+From this one contract come the local run, the Ray trainable, progress with an honest total,
+checkpoints between steps and cheap resume. A stage knows nothing of any of them.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from wsss.config.params import Params
+from wsss.data.view import DataView
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage may use.
+
+    `inputs` maps an artefact kind to the folder of its files. `work` is a folder for files of
+    finished chunks: it survives a crash, and is the same one when the stage is built again. `device`
+    is a torch device string. `threads` is the number of CPUs of the trial.
+    """
+
+    params: Params
+    inputs: Mapping[str, Path]
+    data: DataView
+    seed: int
+    device: str
+    threads: int
+    work: Path
+
+
+class Stage(ABC):
+    """One resumable step of a chain. Building it is cheap; the work happens in `step`.
+
+    Bit-identical results are promised on CPU for equal parameters, inputs, data, seed and threads,
+    however often the stage was saved, thrown away, built again and loaded in between.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    """Raise it when the same parameters come to give another result: it is part of the key."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Kinds of artefacts it reads; a kind is the name of the stage that makes it."""
+    seeded: ClassVar[bool] = False
+    """Whether its result depends on the seed."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+
+    @classmethod
+    @abstractmethod
+    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
+        """Return what it reads besides its inputs, as name → fingerprint. Part of the key."""
+
+    @property
+    @abstractmethod
+    def steps(self) -> int:
+        """Number of calls of `step` from the beginning to the end."""
+
+    @abstractmethod
+    def step(self) -> dict[str, float]:
+        """Do one epoch or one chunk of images and return finite metrics of it."""
+
+    def save(self, folder: Path) -> None:  # noqa: B027 - chunked stages keep all state in `work`
+        """Write the state between two steps into an empty folder."""
+
+    @abstractmethod
+    def load(self, folder: Path, done: int) -> None:
+        """Go on from a state that `save` wrote after `done` steps."""
+
+    @abstractmethod
+    def finish(self, folder: Path) -> dict[str, Any]:
+        """Write the artefact's files into an empty folder; return a small JSON summary."""
