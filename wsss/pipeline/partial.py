@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
 
-from wsss.pipeline.files import damaged_files, describe_files, files_below, read_json, write_json
+from wsss.files import damaged_files, describe_files, files_below, read_json, write_json
 
 MANIFEST = "manifest.json"
 KEEP = 2

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import PreflightError, Problem
-from wsss.pipeline.files import damaged_files, describe_files, files_below, read_json, sha256_json, write_json
+from wsss.files import damaged_files, describe_files, files_below, read_json, sha256_json, write_json
 
 RECORD = "artefact.json"
 EVICTED = "evicted"

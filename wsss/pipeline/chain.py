@@ -1,0 +1,165 @@
+"""A chain: stages in order, wired to each other, each with the key of what it will make.
+
+The keys are known before anything runs: a key is the hash of the stage, its resolved parameters,
+the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. That
+is what lets a study skip what exists, share what trials have in common, and say beforehand what
+it is going to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsss.config.params import STAGE_PARAMS, Params
+from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem
+from wsss.files import sha256_json
+from wsss.pipeline.store import Store
+from wsss.stages import SCORED, STAGES, ScoresParams
+
+SCORES = "scores"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One entry of an arm's `stages`, with its search variables filled in.
+
+    `label` is its `as:` name (by default the stage's own), `source` its `from:` name or empty.
+    """
+
+    stage: str
+    label: str
+    params: Params
+    source: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "label": self.label,
+            "params": self.params.model_dump(mode="json"),
+            "source": self.source,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Part:
+        params = STAGE_PARAMS[value["stage"]].model_validate(value["params"])
+        return Part(value["stage"], value["label"], params, value["source"])
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of a chain. `inputs` maps each kind it needs to the label of the node that makes it."""
+
+    label: str
+    stage: str
+    params: Params
+    inputs: Mapping[str, str]
+    key: str
+    seed: int
+
+    @property
+    def is_score(self) -> bool:
+        return self.stage == SCORES
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Nodes in an order in which they can be made; labels are unique."""
+
+    nodes: tuple[Node, ...]
+
+    def __getitem__(self, label: str) -> Node:
+        return next(node for node in self.nodes if node.label == label)
+
+    def upto(self, label: str) -> Chain:
+        """Return the part of the chain that `label` needs, itself included."""
+        wanted: set[str] = set()
+        pending = [label]
+        while pending:
+            node = self[pending.pop()]
+            wanted.add(node.label)
+            pending.extend(node.inputs.values())
+        return Chain(tuple(node for node in self.nodes if node.label in wanted))
+
+    def pending(self, store: Store) -> list[Node]:
+        """Return what has to be made, in order.
+
+        A node is made when its artefact was never finished, or when its files are gone and
+        something that has to be made needs them.
+        """
+        todo: set[str] = set()
+        for node in reversed(self.nodes):
+            users = [other for other in self.nodes if node.label in other.inputs.values()]
+            if any(user.label in todo for user in users):
+                missing = store.get(node.key) is None
+            else:
+                known = store.known(node.key)
+                missing = known is None or (not known.evicted and store.get(node.key) is None)
+            if missing:
+                todo.add(node.label)
+        return [node for node in self.nodes if node.label in todo]
+
+
+def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
+    """Wire parts to a chain; a scored stage gets a node "<label>.scores" when there are masks.
+
+    A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names.
+    Later parts with a label already taken (the same stage in a later sweep) replace the earlier
+    one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
+    without its input.
+    """
+    nodes: list[Node] = []
+    latest: dict[str, str] = {}
+    for part in parts:
+        label = _unique(part.label, nodes)
+        kind = STAGES[part.stage]
+        inputs = {}
+        for needed in kind.needs:
+            source = part.source if part.source and _stage_of(part.source, nodes) == needed else ""
+            found = source or latest.get(needed)
+            if found is None:
+                raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
+            inputs[needed] = found
+        nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
+        latest[part.stage] = label
+        if part.stage in SCORED and data.has_masks:
+            scores = ScoresParams(kind=part.stage)
+            nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {part.stage: label}, nodes, data, seed))
+    return Chain(tuple(nodes))
+
+
+def _unique(label: str, nodes: Sequence[Node]) -> str:
+    taken = {node.label for node in nodes}
+    number, name = 1, label
+    while name in taken:
+        number += 1
+        name = f"{label}{number}"
+    return name
+
+
+def _stage_of(label: str, nodes: Sequence[Node]) -> str:
+    return next((node.stage for node in nodes if node.label == label), "")
+
+
+def _node(
+    label: str,
+    stage: str,
+    params: Params,
+    inputs: Mapping[str, str],
+    nodes: Sequence[Node],
+    data: DataView,
+    seed: int,
+) -> Node:
+    kind = STAGES[stage]
+    keys = {node.label: node.key for node in nodes}
+    content = {
+        "stage": stage,
+        "version": kind.version,
+        "params": params.model_dump(mode="json"),
+        "inputs": {name: keys[source] for name, source in inputs.items()},
+        "data": dict(kind.consumes(params, data)),
+        "seed": seed if kind.seeded else None,
+    }
+    return Node(label, stage, params, dict(inputs), sha256_json(content), seed)

@@ -1,0 +1,152 @@
+"""Making what a chain lacks, one step at a time: the same code in a notebook, locally and on Ray."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsss.data.view import DataView
+from wsss.errors import StageError
+from wsss.pipeline.chain import Chain, Node
+from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.pipeline.partial import Partial
+from wsss.pipeline.store import Artefact, Store
+from wsss.stages import STAGES
+from wsss.stages.contract import Context, Stage
+
+CHECKPOINT_SECONDS = 10.0
+
+
+def run_chain(
+    trial: str,
+    chain: Chain,
+    store: Store,
+    data: DataView,
+    *,
+    device: str,
+    threads: int,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Iterator[TrialProgress | StageFinished]:
+    """Make every missing artefact of a chain, in order, and say so after each step.
+
+    Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
+    checkpoint. `threads` is set for torch in this process, since it changes results.
+    """
+    torch.set_num_threads(threads)
+    pending = {node.label for node in chain.pending(store)}
+    for node in chain.nodes:
+        if node.label in pending:
+            yield from _make(trial, node, chain, store, data, device, threads, checkpoint_seconds)
+        else:
+            yield StageFinished(trial, node.label, node.key, cached=True)
+
+
+def _make(
+    trial: str,
+    node: Node,
+    chain: Chain,
+    store: Store,
+    data: DataView,
+    device: str,
+    threads: int,
+    checkpoint_seconds: float,
+) -> Iterator[TrialProgress | StageFinished]:
+    inputs = {kind: _input(store, chain[label]) for kind, label in node.inputs.items()}
+    about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
+    with Partial(store.root, node.key) as partial:
+        if store.get(node.key) is not None:  # another process finished it meanwhile
+            yield StageFinished(trial, node.label, node.key, cached=True)
+            return
+        stage = _build(node, inputs, data, device, threads, partial.work)
+        done, history, spent = _load(stage, partial, about)
+        started = saved = time.monotonic()
+        while done < stage.steps:
+            metrics = stage.step()
+            done += 1
+            _check_finite(node, done, metrics)
+            history.append(metrics)
+            now = time.monotonic()
+            if now - saved >= checkpoint_seconds and done < stage.steps:
+                state = {**about, "history": history, "seconds": spent + now - started}
+                partial.save(done, stage.save, state)
+                saved = time.monotonic()
+            yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+        folder = partial.staging()
+        summary = stage.finish(folder)
+        seconds = spent + time.monotonic() - started
+        record = _record(node, inputs, history, summary, seconds, device, threads)
+        store.commit(node.key, folder, record)
+        partial.remove()
+    yield StageFinished(trial, node.label, node.key, cached=False, seconds=seconds)
+
+
+def _input(store: Store, node: Node) -> Artefact:
+    artefact = store.get(node.key, thorough=True)
+    if artefact is None:
+        raise StageError(
+            f"{node.label} ({node.key[:12]}) was damaged on the storage and has been set aside; "
+            "run the study again to make it anew"
+        )
+    return artefact
+
+
+def _build(
+    node: Node, inputs: dict[str, Artefact], data: DataView, device: str, threads: int, work: Path
+) -> Stage:
+    random.seed(node.seed)
+    np.random.seed(node.seed % 2**32)  # noqa: NPY002 - for libraries that draw from the global state
+    torch.manual_seed(node.seed)
+    folders = {kind: artefact.folder for kind, artefact in inputs.items()}
+    context = Context(node.params, folders, data, node.seed, device, threads, work)
+    return STAGES[node.stage](context)
+
+
+def _load(
+    stage: Stage, partial: Partial, about: dict[str, Any]
+) -> tuple[int, list[dict[str, float]], float]:
+    newest = partial.newest()
+    if newest is not None and newest[2]["inputs"] == about["inputs"]:
+        done, folder, state = newest
+        stage.load(folder, done)
+        return done, list(state["history"]), float(state["seconds"])
+    partial.reset()
+    return 0, [], 0.0
+
+
+def _check_finite(node: Node, step: int, metrics: dict[str, float]) -> None:
+    bad = {name: value for name, value in metrics.items() if not np.isfinite(value)}
+    if bad:
+        named = ", ".join(f"{name} is {value}" for name, value in bad.items())
+        raise StageError(f"{node.label}, step {step}: {named}; a smaller learning rate may help")
+
+
+def _record(
+    node: Node,
+    inputs: dict[str, Artefact],
+    history: list[dict[str, float]],
+    summary: dict[str, Any],
+    seconds: float,
+    device: str,
+    threads: int,
+) -> dict[str, Any]:
+    return {
+        "stage": node.stage,
+        "version": STAGES[node.stage].version,
+        "params": node.params.model_dump(mode="json"),
+        "inputs": {
+            kind: {"key": artefact.key, "digest": artefact.digest} for kind, artefact in inputs.items()
+        },
+        "seed": node.seed if STAGES[node.stage].seeded else None,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "threads": threads,
+        "seconds": round(seconds, 3),
+        "history": history,
+        "summary": summary,
+    }

@@ -1,0 +1,92 @@
+"""The ledger: a study's append-only record of every sampled configuration and every trial's end.
+
+One JSON object a line, flushed to disk before the trial starts and when it ends. Only the driver
+writes it. A line cut short by a crash is passed over and the rest still counts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class TrialRecord:
+    """What the ledger knows of one trial. `keys` maps a chain's labels to artefact keys."""
+
+    id: str
+    sweep: str
+    arm: str
+    seed: int
+    params: dict[str, Any]
+    configuration: str
+    upstream: str
+    method: str
+    backbone: str
+    keys: dict[str, str]
+    status: str = "started"
+    metrics: dict[str, float] = field(default_factory=dict)
+    error: str = ""
+    seconds: float = 0.0
+    kept: bool = False
+
+
+class Ledger:
+    """The file `<study folder>/ledger.jsonl`, read whole, written line by line."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "ledger.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._close_broken_line()
+
+    def _close_broken_line(self) -> None:
+        if self.path.exists() and self.path.stat().st_size:
+            with self.path.open("rb+") as file:
+                file.seek(-1, os.SEEK_END)
+                if file.read(1) != b"\n":
+                    file.write(b"\n")
+
+    def append(self, kind: str, **content: Any) -> None:
+        """Write one entry and wait until it is on disk."""
+        entry = {"type": kind, "time": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+        line = json.dumps(entry, sort_keys=True, allow_nan=False) + "\n"
+        with self.path.open("ab") as file:
+            file.write(line.encode())
+            file.flush()
+            os.fsync(file.fileno())
+
+    def entries(self) -> Iterator[Mapping[str, Any]]:
+        """Iterate over the entries that can be read, oldest first."""
+        if not self.path.exists():
+            return
+        for line in self.path.read_text(errors="replace").splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(entry, dict) and "type" in entry:
+                yield entry
+
+    def trials(self) -> dict[str, TrialRecord]:
+        """Return the trials by id, in the order in which they were first sampled."""
+        trials: dict[str, TrialRecord] = {}
+        for entry in self.entries():
+            if entry["type"] == "trial":
+                fields = {name: entry[name] for name in TrialRecord.__dataclass_fields__ if name in entry}
+                trials[entry["id"]] = TrialRecord(**fields)
+            elif entry["type"] == "end" and entry["id"] in trials:
+                trial = trials[entry["id"]]
+                trial.status = entry["status"]
+                trial.metrics = dict(entry["metrics"])
+                trial.error = entry["error"]
+                trial.seconds += entry["seconds"]
+            elif entry["type"] == "kept":
+                for trial in trials.values():
+                    if trial.sweep == entry["sweep"]:
+                        trial.kept = trial.id in entry["ids"]
+        return trials

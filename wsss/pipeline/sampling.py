@@ -1,0 +1,51 @@
+"""Which configurations a sweep tries: drawn up front, in file order, from the study's seed alone.
+
+The same list comes out locally, on a cluster and after a resume, and asking for more samples adds
+to the end of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from wsss.config import Distribution, Sweep
+from wsss.pipeline.events import Scalar
+
+Values = dict[str, Scalar]
+
+
+def sample_arm(
+    search: Mapping[str, Distribution], *, searcher: str, samples: int | None, seed: int, name: str
+) -> list[Values]:
+    """Return the configurations of one arm.
+
+    Without search variables there is one. `grid`, or no `samples`, takes the product of all
+    choices, the last variable changing fastest (`samples` then cuts it short). `random` draws
+    variable by variable; `name` keeps arms of one study apart.
+    """
+    if not search:
+        return [{}]
+    if searcher == "grid" or samples is None:
+        product = itertools.product(*(distribution.grid() for distribution in search.values()))
+        configurations = [dict(zip(search, values, strict=True)) for values in product]
+        return configurations[:samples]
+    digest = hashlib.sha256(name.encode()).digest()
+    rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
+    return [{key: distribution.draw(rng) for key, distribution in search.items()} for _ in range(samples)]
+
+
+def best_configurations(scores: Mapping[int, Sequence[float]], keep: int) -> list[int]:
+    """Return the `keep` configurations with the highest mean score, best first.
+
+    `scores` maps a configuration's number to its scores, one a seed. Ties go to the lower number.
+    """
+    mean = {number: float(np.mean(values)) for number, values in scores.items() if values}
+    return sorted(mean, key=lambda number: (-mean[number], number))[:keep]
+
+
+def arm_seed_name(sweep: Sweep, arm: str) -> str:
+    return f"{sweep.name}/{arm}"
