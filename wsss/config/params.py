@@ -92,6 +92,13 @@ class ClassifierParams(Params):
     concentration: ConcentrationParams = ConcentrationParams()
     rung: RungParams = RungParams()
 
+    @property
+    def method_name(self) -> str:
+        """The name people know these parts by; nothing is decided by it."""
+        if self.freeze == "all":
+            return "probe"
+        return "cam" if self.mixing.kind == "none" else self.mixing.kind
+
     @model_validator(mode="after")
     def _range_is_ordered(self) -> ClassifierParams:
         low, high = self.long_side

@@ -91,6 +91,8 @@ class Chain:
         """
         todo: set[str] = set()
         for node in reversed(self.nodes):
+            if self._outdated(node, store):
+                store.set_aside(node.key)
             users = [other for other in self.nodes if node.label in other.inputs.values()]
             if any(user.label in todo for user in users):
                 missing = store.get(node.key) is None
@@ -100,6 +102,21 @@ class Chain:
             if missing:
                 todo.add(node.label)
         return [node for node in self.nodes if node.label in todo]
+
+    def _outdated(self, node: Node, store: Store) -> bool:
+        """Tell whether an artefact was made from other bytes than its inputs have now.
+
+        It happens when an input was made again on other hardware and came out slightly different.
+        """
+        artefact = store.known(node.key)
+        if artefact is None:
+            return False
+        recorded = artefact.record["inputs"]
+        for kind, label in node.inputs.items():
+            source = store.known(self[label].key)
+            if source is not None and source.digest != recorded[kind]["digest"]:
+                return True
+        return False
 
 
 def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:

@@ -39,12 +39,21 @@ def run_chain(
     checkpoint. `threads` is set for torch in this process, since it changes results.
     """
     torch.set_num_threads(threads)
-    pending = {node.label for node in chain.pending(store)}
+    pending = _pending_with_whole_inputs(chain, store)
     for node in chain.nodes:
         if node.label in pending:
             yield from _make(trial, node, chain, store, data, device, threads, checkpoint_seconds)
         else:
             yield StageFinished(trial, node.label, node.key, cached=True)
+
+
+def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
+    """Return the labels to make, after every finished input they read was compared byte by byte."""
+    while True:
+        pending = {node.label for node in chain.pending(store)}
+        used = {label for name in pending for label in chain[name].inputs.values()} - pending
+        if all(store.get(chain[label].key, thorough=True) is not None for label in sorted(used)):
+            return pending
 
 
 def _make(
@@ -89,10 +98,7 @@ def _make(
 def _input(store: Store, node: Node) -> Artefact:
     artefact = store.get(node.key, thorough=True)
     if artefact is None:
-        raise StageError(
-            f"{node.label} ({node.key[:12]}) was damaged on the storage and has been set aside; "
-            "run the study again to make it anew"
-        )
+        raise StageError(f"{node.label} ({node.key[:12]}) was deleted from the storage while it was in use")
     return artefact
 
 

@@ -1,0 +1,17 @@
+"""The stages of a chain, by the names that a study file uses."""
+
+from __future__ import annotations
+
+from wsss.stages.cams import Cams
+from wsss.stages.classifier import Classifier
+from wsss.stages.contract import Context, Stage
+from wsss.stages.pseudo_masks import PseudoMasks
+from wsss.stages.scores import Scores, ScoresParams
+
+STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Classifier, Cams, PseudoMasks, Scores)}
+"""Every stage there is; to add one, add its class here and its parameters to `STAGE_PARAMS`."""
+
+SCORED = ("cams", "pseudo_masks")
+"""Stages whose artefacts are compared with masks, in a score artefact of its own."""
+
+__all__ = ["SCORED", "STAGES", "Context", "Scores", "ScoresParams", "Stage"]

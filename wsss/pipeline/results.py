@@ -1,0 +1,63 @@
+"""What a finished chain came to: its scores by name, and the files that people want to see."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsss.files import read_json
+from wsss.pipeline.chain import SCORES, Chain
+from wsss.pipeline.store import Store
+
+PARTS = ("select", "report", "published")
+NUMBERS = ("miou", "miou_at_0.15", "miou_at_0.20", "threshold", "floor", "precision", "recall", "pixel_accuracy")
+
+
+@dataclass(frozen=True)
+class Result:
+    """`metrics` are named like "cams/select/miou"; the other two as in `TrialFinished`."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+
+
+def chain_result(chain: Chain, store: Store) -> Result:
+    """Collect the scores of a chain whose artefacts exist."""
+    result = Result()
+    for node in chain.nodes:
+        artefact = store.known(node.key)
+        if artefact is None:
+            continue
+        if node.is_score:
+            scored = next(iter(node.inputs.values()))
+            _add_scores(result, scored, read_json(artefact.folder / "scores.json") or {})
+            for name in artefact.record["files"]:
+                if name.endswith(".png"):
+                    result.files[f"{scored}/{name}"] = str(artefact.folder / name)
+        elif node.stage == "classifier":
+            last = artefact.record["history"][-1]
+            result.metrics.update(
+                {f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)}
+            )
+            if not artefact.evicted:
+                result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
+    return result
+
+
+def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
+    for part in PARTS:
+        content = scores.get(part)
+        if not content:
+            continue
+        for name in NUMBERS:
+            if content.get(name) is not None:
+                result.metrics[f"{label}/{part}/{name}"] = float(content[name])
+        if "iou" in content and part != "published":
+            result.per_class[f"{label}/{part}"] = {
+                name: float(value) for name, value in content["iou"].items() if value is not None
+            }
+
+
+__all__ = ["SCORES", "Result", "chain_result"]

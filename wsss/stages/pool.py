@@ -1,0 +1,43 @@
+"""A process pool for work on single images, sized by the trial's CPUs."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from wsss.errors import StageError
+
+Result = TypeVar("Result")
+
+
+class ImagePool:
+    """Maps a function over images with `workers` processes; with one, in this process.
+
+    Processes come from a fork server, so that they inherit neither threads nor GPU contexts; the
+    functions they run should live in modules that don't import torch.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self.workers = workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def map(self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> list[Result]:
+        """Return `function(*task)` for every task, in order. Raises `StageError` if a process dies."""
+        if self.workers == 1:
+            return [function(*task) for task in tasks]
+        if self._pool is None:
+            context = multiprocessing.get_context("forkserver")
+            self._pool = ProcessPoolExecutor(self.workers, mp_context=context)
+        try:
+            return list(self._pool.map(function, *zip(*tasks, strict=True), chunksize=2))
+        except BrokenProcessPool as error:
+            self._pool = None
+            raise StageError("a worker process died, most likely for want of memory") from error
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+            self._pool = None
