@@ -34,19 +34,6 @@ class Part:
     params: Params
     source: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "stage": self.stage,
-            "label": self.label,
-            "params": self.params.model_dump(mode="json"),
-            "source": self.source,
-        }
-
-    @staticmethod
-    def from_json(value: Mapping[str, Any]) -> Part:
-        params = STAGE_PARAMS[value["stage"]].model_validate(value["params"])
-        return Part(value["stage"], value["label"], params, value["source"])
-
 
 @dataclass(frozen=True)
 class Node:
@@ -63,6 +50,21 @@ class Node:
     def is_score(self) -> bool:
         return self.stage == SCORES
 
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "stage": self.stage,
+            "params": self.params.model_dump(mode="json"),
+            "inputs": dict(self.inputs),
+            "key": self.key,
+            "seed": self.seed,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Node:
+        model = ScoresParams if value["stage"] == SCORES else STAGE_PARAMS[value["stage"]]
+        return Node(**{**value, "params": model.model_validate(value["params"])})
+
 
 @dataclass(frozen=True)
 class Chain:
@@ -72,6 +74,14 @@ class Chain:
 
     def __getitem__(self, label: str) -> Node:
         return next(node for node in self.nodes if node.label == label)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the chain, keys included, as JSON: what a process on another machine needs."""
+        return [node.to_json() for node in self.nodes]
+
+    @staticmethod
+    def from_json(nodes: Sequence[Mapping[str, Any]]) -> Chain:
+        return Chain(tuple(Node.from_json(node) for node in nodes))
 
     def upto(self, label: str) -> Chain:
         """Return the part of the chain that `label` needs, itself included."""

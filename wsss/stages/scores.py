@@ -1,0 +1,167 @@
+"""Stage `scores`: compares CAMs or masks with ground truth. The only stage that reads masks.
+
+A threshold is chosen on the `select` images and applied to the `report` images; fixed thresholds
+and a label-only floor stand beside it. What publications do (choosing the threshold on the masks
+that are reported) is computed too, under its own name, and never used to choose anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from wsss.config.params import Params
+from wsss.data.view import DataView
+from wsss.files import write_json
+from wsss.masks.images import read_mask
+from wsss.masks.seeds import threshold_mask
+from wsss.metrics import THRESHOLDS, ThresholdCurve, centre_box, confusion, miou, summary
+from wsss.stages.contract import Context, Stage
+from wsss.stages.pictures import draw_curve, draw_samples
+from wsss.stages.shards import CamShards, split_shards
+
+FIXED = (0.15, 0.20)
+PICTURES = 6
+
+
+class ScoresParams(Params):
+    """What is scored: the kind of artefact."""
+
+    kind: Literal["cams", "pseudo_masks"]
+
+
+class _Part:
+    """The images of one split and half, and what has been counted on them."""
+
+    def __init__(self, ids: Sequence[str], classes: int) -> None:
+        self.ids = list(ids)
+        self.curve = ThresholdCurve(classes)
+        self.confusions: list[np.ndarray] = []
+        self.floor: list[np.ndarray] = []
+
+
+class Scores(Stage):
+    """One step counts a chunk of images. Files: scores.json, confusions.npz and two pictures."""
+
+    name: ClassVar[str] = "scores"
+    version: ClassVar[int] = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, ScoresParams)
+        self.kind = context.params.kind
+        self.source = context.inputs[self.kind]
+        self.cams = CamShards(self.source) if self.kind == "cams" else None
+        dataset = context.data.dataset
+        self.classes = dataset.classes
+        self.parts = {
+            "select": _Part(context.data.select, len(self.classes)),
+            "report": _Part(context.data.report, len(self.classes)),
+        }
+        self.chunks = [
+            (name, chunk) for name, part in self.parts.items() for chunk in split_shards(part.ids)
+        ]
+        ids = [*context.data.select, *context.data.report]
+        self.labels = dict(zip(ids, dataset.labels(ids), strict=True))
+        self.done = 0
+
+    @classmethod
+    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
+        return {"select": data.mask_key(data.select), "report": data.mask_key(data.report)}
+
+    @property
+    def steps(self) -> int:
+        return len(self.chunks)
+
+    def step(self) -> dict[str, float]:
+        name, ids = self.chunks[self.done]
+        for id in ids:
+            self._count(self.parts[name], id)
+        self.done += 1
+        return {"images": float(len(ids))}
+
+    def _count(self, part: _Part, id: str) -> None:
+        truth = self.context.data.dataset.mask(id)
+        if self.cams is not None:
+            cams, keys = self.cams[id]
+            part.curve.add(truth, cams, keys)
+        else:
+            mask = read_mask(self.source / f"{id}.png")
+            part.confusions.append(confusion(truth, mask, len(self.classes)))
+        present = np.flatnonzero(self.labels[id])
+        first = int(present[0]) + 1 if len(present) else 0
+        part.floor.append(confusion(truth, centre_box(truth.shape, first), len(self.classes)))
+
+    def load(self, folder: Path, done: int) -> None:
+        for _ in range(done):  # counting again is faster than keeping the counts
+            self.step()
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        scores: dict[str, Any] = {"kind": self.kind, "classes": list(self.classes)}
+        arrays: dict[str, np.ndarray] = {
+            f"{name}_ids": np.asarray(part.ids) for name, part in self.parts.items()
+        }
+        threshold: int | None = None
+        for name, part in self.parts.items():
+            if self.cams is not None:
+                if threshold is None:
+                    threshold = part.curve.best()[0]
+                confusions = part.curve.confusions(threshold)
+            else:
+                confusions = np.stack(part.confusions)
+            arrays[name] = confusions.astype(np.int32)
+            scores[name] = self._part_scores(part, confusions, threshold)
+            if threshold is not None:
+                for fixed in FIXED:
+                    at = part.curve.confusions(_index(fixed)).astype(np.int32)
+                    arrays[f"{name}_at_{fixed:.2f}"] = at
+        if self.cams is not None:
+            scores["published"] = self._published()
+        write_json(folder / "scores.json", scores)
+        np.savez_compressed(folder / "confusions.npz", **arrays)
+        self._draw(folder, threshold)
+        return {name: scores[name]["miou"] for name in self.parts}
+
+    def _part_scores(self, part: _Part, confusions: np.ndarray, threshold: int | None) -> dict[str, Any]:
+        result = summary(confusions.sum(0), self.classes)
+        result["images"] = len(part.ids)
+        result["floor"] = miou(np.sum(part.floor, axis=0))
+        if threshold is not None:
+            curve = part.curve.miou()
+            result["threshold"] = THRESHOLDS[threshold]
+            result["curve"] = [round(float(value), 6) for value in curve]
+            for fixed in FIXED:
+                result[f"miou_at_{fixed:.2f}"] = float(curve[_index(fixed)])
+        return result
+
+    def _published(self) -> dict[str, Any]:
+        """Score with the threshold chosen on the very masks that are reported."""
+        curve = self.parts["report"].curve
+        index, threshold, _ = curve.best()
+        result = summary(curve.confusions(index).sum(0), self.classes)
+        return {**result, "threshold": threshold, "protocol": "threshold chosen on the reported masks"}
+
+    def _draw(self, folder: Path, threshold: int | None) -> None:
+        dataset = self.context.data.dataset
+        rows = []
+        for id in self.parts["report"].ids[:PICTURES]:
+            photo = np.asarray(dataset.image(id))
+            cams, keys = self.cams[id] if self.cams is not None else (None, None)
+            if cams is not None and keys is not None and threshold is not None:
+                mask = threshold_mask(cams, keys, THRESHOLDS[threshold])
+                if not len(keys):
+                    mask = np.zeros(photo.shape[:2], np.uint8)
+            else:
+                mask = read_mask(self.source / f"{id}.png")
+            rows.append((id, photo, cams, mask, dataset.mask(id)))
+        draw_samples(folder / "overlays.png", rows)
+        if threshold is not None:
+            curves = {name: part.curve.miou() for name, part in self.parts.items()}
+            draw_curve(folder / "threshold_curve.png", THRESHOLDS, curves, THRESHOLDS[threshold])
+
+
+def _index(threshold: float) -> int:
+    return int(np.argmin(np.abs(np.asarray(THRESHOLDS) - threshold)))

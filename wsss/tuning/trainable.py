@@ -1,0 +1,83 @@
+"""The Ray Tune trainable: one chain, one event of it per step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+
+from wsss.config import DataSpec
+from wsss.data.view import DataView, open_data
+from wsss.errors import WsssError
+from wsss.pipeline.chain import Chain
+from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.pipeline.execute import run_chain
+from wsss.pipeline.store import Store
+
+EVENT = "event"
+ERROR = "error"
+_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageFinished)}
+
+
+class ChainTrainable(tune.Trainable):
+    """Makes the chain in its configuration. Ray never checkpoints it: the artefacts do that.
+
+    A restarted trial finds finished artefacts in the store and goes on from the newest checkpoint
+    of the one that was being made. Errors that would only happen again are returned, not raised,
+    so that Ray does not retry them.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self._data: tuple[str, DataView] | None = None
+        self._start(config)
+
+    def _start(self, config: dict[str, Any]) -> None:
+        job = config["job"]
+        self._events: Iterator[TrialProgress | StageFinished] = run_chain(
+            job["id"],
+            Chain.from_json(job["chain"]),
+            Store(Path(job["storage"]) / "store"),
+            self._open(job["data"], Path(job["storage"])),
+            device=job["device"],
+            threads=job["threads"],
+        )
+
+    def _open(self, spec: dict[str, Any], storage: Path) -> DataView:
+        """Open the data, or keep it when the actor goes on to another trial of the same study."""
+        identity = repr(spec)
+        if self._data is None or self._data[0] != identity:
+            view = open_data(DataSpec.model_validate(spec), storage=storage, verify=False)
+            self._data = (identity, view)
+        return self._data[1]
+
+    def step(self) -> dict[str, Any]:
+        try:
+            event = next(self._events)
+        except StopIteration:
+            return {"done": True}
+        except WsssError as error:
+            return {"done": True, ERROR: str(error)}
+        return {EVENT: {"type": type(event).__name__, **dataclasses.asdict(event)}}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._close()
+        self._start(new_config)
+        return True
+
+    def cleanup(self) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        close = getattr(self._events, "close", None)
+        if close is not None:
+            close()  # releases the lock on a half-made artefact
+
+
+def event_from_json(value: dict[str, Any]) -> TrialProgress | StageFinished:
+    """Return the event that `ChainTrainable.step` sent."""
+    fields = dict(value)
+    kind = _EVENTS[fields.pop("type")]
+    return kind(**fields)
