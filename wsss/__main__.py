@@ -1,0 +1,5 @@
+"""`python -m wsss VERB …`."""
+
+from wsss.cli import main
+
+main()

@@ -1,0 +1,23 @@
+"""The verbs, put together."""
+
+from __future__ import annotations
+
+import typer
+
+from wsss.cli import compare, data, doctor, plan, run, storage
+
+app = typer.Typer(
+    name="wsss",
+    help="Run, resume and compare experiments in weakly-supervised semantic segmentation.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(run.run)
+app.command("plan")(plan.plan)
+app.command("resume")(run.resume)
+app.command("compare")(compare.compare)
+app.add_typer(data.app, name="data")
+app.add_typer(storage.app, name="storage")
+app.command("doctor")(doctor.doctor)

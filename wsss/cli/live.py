@@ -1,0 +1,193 @@
+"""What a person sees while a study runs: one live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from wsss.pipeline.events import (
+    Event,
+    Observer,
+    StageFinished,
+    StudyFinished,
+    StudyStarted,
+    SweepFinished,
+    SweepStarted,
+    TrialFinished,
+    TrialInfo,
+    TrialProgress,
+    TrialStarted,
+)
+
+RECENT = 8
+BAR = 12
+
+
+def live_view(*, json: bool = False) -> Observer:
+    """Return the table for a terminal, lines for a file or a pipe, lines on stderr for `--json`."""
+    console = Console(stderr=json)
+    return LiveTable(console) if console.is_terminal else Lines(console)
+
+
+def describe_metrics(metrics: dict[str, float]) -> str:
+    """Return the few metrics of a step that fit a line."""
+    names = [name for name in ("loss", "mAP", "rung_score") if name in metrics]
+    return "  ".join(f"{name} {metrics[name]:.3f}" for name in names)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people read them: 42s, 3m 05s, 2h 10m."""
+    whole = int(seconds + 0.5)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+class Lines:
+    """A line an event, with the time since the start."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._start = time.monotonic()
+
+    def _say(self, text: str) -> None:
+        spent = duration(time.monotonic() - self._start)
+        self._console.print(f"{spent:>8}  {text}", markup=False, highlight=False, soft_wrap=True)
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, StudyStarted):
+            self._say(f"study {event.name}")
+        elif isinstance(event, SweepStarted):
+            chosen = f", best by {event.metric}" if event.metric else ""
+            self._say(f"sweep {event.sweep}: {len(event.trials)} trials{chosen}")
+        elif isinstance(event, TrialProgress):
+            metrics = describe_metrics(dict(event.metrics))
+            self._say(f"{event.trial}  {event.stage}  {event.step}/{event.steps}  {metrics}")
+        elif isinstance(event, StageFinished):
+            how = "found in the storage" if event.cached else f"made in {duration(event.seconds)}"
+            self._say(f"{event.trial}  {event.stage}  {how}")
+        elif isinstance(event, TrialFinished):
+            result = f"FAILED: {event.error}" if event.status == "failed" else "done"
+            self._say(f"{event.trial.id}  {result}")
+        elif isinstance(event, SweepFinished):
+            self._say(f"sweep {event.sweep}: kept {', '.join(event.kept) or 'nothing'}")
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class _TrialRow:
+    info: TrialInfo | None
+    stage: str = ""
+    step: int = 0
+    steps: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    stage_began: float = 0.0
+    began: float = 0.0
+    ended: float = 0.0
+    score: float | None = None
+    state: str = "waiting"
+
+
+class LiveTable:
+    """One table that is redrawn: running trials, the last that ended, the best so far."""
+
+    def __init__(self, console: Console) -> None:
+        self._rows: dict[str, _TrialRow] = {}
+        self._title = ""
+        self._metric = ""
+        self._start = time.monotonic()
+        self._live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
+        self._live.start()
+
+    def on_event(self, event: Event) -> None:
+        now = time.monotonic()
+        if isinstance(event, StudyStarted):
+            self._title = event.name
+        elif isinstance(event, SweepStarted):
+            self._metric = event.metric
+            self._title = f"{self._title.split(' · ')[0]} · {event.sweep}"
+            self._rows = {trial.id: _TrialRow(trial) for trial in event.trials}
+        elif isinstance(event, TrialStarted):
+            row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
+            row.state, row.began = "running", now
+        elif isinstance(event, TrialProgress):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            if row.stage != event.stage:
+                row.stage, row.stage_began = event.stage, row.stage_began if row.step == 0 else now
+            row.state = "running"
+            row.step, row.steps, row.metrics = event.step, event.steps, dict(event.metrics)
+        elif isinstance(event, StageFinished):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            row.stage, row.step, row.stage_began = event.stage, 0, now
+        elif isinstance(event, TrialFinished):
+            row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
+            row.state = "failed" if event.status == "failed" else "found" if event.cached else "done"
+            row.score, row.ended = event.metrics.get(self._metric), now
+        elif isinstance(event, StudyFinished):
+            self._live.update(Text(""))
+            return
+        self._live.update(self._table())
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def _table(self) -> Table:
+        table = Table(title=self._title or None, caption=self._caption(), expand=False, title_justify="left")
+        for name in ("trial", "arm", "stage"):
+            table.add_column(name, no_wrap=True)
+        table.add_column("progress", no_wrap=True)
+        table.add_column(self._metric or "metrics", no_wrap=True)
+        table.add_column("left", justify="right", no_wrap=True)
+        running = [item for item in self._rows.items() if item[1].state == "running"]
+        ended = [item for item in self._rows.items() if item[1].state in ("done", "found", "failed")]
+        ended.sort(key=lambda item: item[1].ended)
+        for name, row in ended[-RECENT:]:
+            style = "red" if row.state == "failed" else "dim"
+            score = "" if row.score is None else f"{100 * row.score:.1f}"
+            table.add_row(name, row.info.arm if row.info else "", row.state, "", score, "", style=style)
+        for name, row in running:
+            table.add_row(
+                name,
+                row.info.arm if row.info else "shared",
+                row.stage,
+                _bar(row.step, row.steps),
+                describe_metrics(row.metrics),
+                self._left(row),
+            )
+        return table
+
+    @staticmethod
+    def _left(row: _TrialRow) -> str:
+        if not row.step:
+            return ""
+        spent = time.monotonic() - (row.stage_began or row.began)
+        return duration(spent / row.step * (row.steps - row.step))
+
+    def _caption(self) -> str:
+        states = [row.state for row in self._rows.values()]
+        done = sum(state in ("done", "found", "failed") for state in states)
+        parts = [f"{done} of {len(states)} trials", f"{duration(time.monotonic() - self._start)} spent"]
+        scores = [(row.score, name) for name, row in self._rows.items() if row.score is not None]
+        if scores:
+            best, name = max(scores)
+            parts.append(f"best {100 * best:.1f} ({name})")
+        lengths = [row.ended - row.began for row in self._rows.values() if row.state == "done"]
+        running = sum(state == "running" for state in states)
+        if lengths and running:
+            left = sum(lengths) / len(lengths) * (len(states) - done - running / 2) / running
+            parts.append(f"about {duration(left)} left")
+        return " · ".join(parts)
+
+
+def _bar(step: int, steps: int) -> str:
+    filled = round(BAR * step / steps) if steps else 0
+    return f"{'━' * filled}{'─' * (BAR - filled)} {step}/{steps}"
+
