@@ -113,3 +113,15 @@ class Partial:
     def remove(self) -> None:
         """Delete the folder: the artefact is finished (or nobody wants it)."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def is_in_use(folder: Path) -> bool:
+    """Tell whether a live process holds the lock of a half-made artefact's folder."""
+    try:
+        with (folder / "lock").open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False

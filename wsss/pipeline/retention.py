@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.partial import is_in_use
 from wsss.pipeline.store import Store
 
 
@@ -38,3 +40,31 @@ def evictable(storage: Path, store: Store) -> list[str]:
 def evict_unkept(storage: Path, store: Store) -> int:
     """Delete the files of artefacts that no study kept; return the bytes freed."""
     return sum(store.evict(key) for key in evictable(storage, store))
+
+
+def prune(storage: Path, *, dry_run: bool) -> dict[str, int]:
+    """Delete what can be made again; return description → bytes. With `dry_run`, delete nothing.
+
+    Half-made artefacts that a live process works on are left alone.
+    """
+    store = Store(storage / "store")
+    freed: dict[str, int] = {}
+    for key in evictable(storage, store):
+        artefact = store.known(key)
+        if artefact is not None:
+            freed[f"{artefact.stage} {key[:12]}, not kept by any study"] = artefact.bytes
+            if not dry_run:
+                store.evict(key)
+    for folder in sorted((store.root / "partial").glob("*")):
+        if not is_in_use(folder):
+            freed[f"half-made {folder.name[:12]}"] = _remove(folder, dry_run)
+    for folder in sorted((store.root / "damaged").glob("*")):
+        freed[f"damaged {folder.name[:12]}"] = _remove(folder, dry_run)
+    return freed
+
+
+def _remove(folder: Path, dry_run: bool) -> int:
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    if not dry_run:
+        shutil.rmtree(folder)
+    return size

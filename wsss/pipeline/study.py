@@ -202,12 +202,12 @@ class StudyRun:
                 ]
                 for number, name in enumerate(names)
             }
-            for number in best_configurations(scores, self._keep_of(sweep, arm)):
+            for number in best_configurations(scores, self.keep_of(sweep, arm)):
                 kept.extend(trial for trial in done if trial.configuration == names[number])
         return kept
 
     @staticmethod
-    def _keep_of(sweep: Sweep, label: str) -> int:
+    def keep_of(sweep: Sweep, label: str) -> int:
         own = label.rpartition("+")[2]
         arm = next((arm for arm in sweep.arms if arm.name == own), None)
         return arm.keep if arm is not None and arm.keep is not None else sweep.keep

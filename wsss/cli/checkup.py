@@ -1,0 +1,93 @@
+"""What `doctor` looks at."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+Finding = tuple[str, str, str]
+"""(what was looked at, "ok" | "note" | "bad", what was found)."""
+
+PACKAGES = ("torch", "torchvision", "timm", "ray", "mlflow", "numpy", "pydantic", "scikit-learn")
+
+
+def examine(storage: Path) -> list[Finding]:
+    """Return the findings, in the order in which a person would want to read them."""
+    findings: list[Finding] = [("Python", "ok", f"{platform.python_version()} on {platform.platform()}")]
+    for package in PACKAGES:
+        findings.append(_version(package))
+    for what, look in {
+        "dense CRF": _crf,
+        "packaged weights": _weights,
+        "torchvision models": _torchvision,
+        "processors": _processors,
+        "GPU": _gpu,
+    }.items():
+        findings.append(_guarded(what, look))
+    findings.append(_storage(storage))
+    return findings
+
+
+def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
+    try:
+        return look()
+    except Exception as error:  # the point is to find out what is broken
+        return what, "bad", f"{type(error).__name__}: {error}"
+
+
+def _version(package: str) -> Finding:
+    try:
+        return package, "ok", importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return package, "bad", "not installed"
+
+
+def _crf() -> Finding:
+    from wsss.config.params import CrfParams
+    from wsss.masks.crf import dense_crf
+
+    scores = np.full((2, 8, 8), 0.5, np.float32)
+    result = dense_crf(np.zeros((8, 8, 3), np.uint8), scores, CrfParams())
+    assert np.allclose(result, 0.5, atol=1e-3)
+    return "dense CRF", "ok", "a uniform image stays uniform"
+
+
+def _weights() -> Finding:
+    from wsss.models import weights_identity
+
+    return "packaged weights", "ok", weights_identity("efficientnet_lite0", "package")
+
+
+def _torchvision() -> Finding:
+    from wsss.models import create_backbone
+
+    return "torchvision models", "ok", f"resnet50 with {create_backbone('resnet50', 'none').channels} channels"
+
+
+def _processors() -> Finding:
+    import torch
+
+    return "processors", "ok", f"{os.cpu_count()} CPUs, torch uses {torch.get_num_threads()} threads"
+
+
+def _gpu() -> Finding:
+    import torch
+
+    if not torch.cuda.is_available():
+        return "GPU", "note", "none; studies with `gpu: 1` won't start here"
+    names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
+    return "GPU", "ok", ", ".join(names)
+
+
+def _storage(storage: Path) -> Finding:
+    parent = next(path for path in (storage, *storage.parents) if path.exists())
+    free = shutil.disk_usage(parent).free
+    if not os.access(parent, os.W_OK):
+        return "storage", "bad", f"{storage} can't be written"
+    return "storage", "ok" if free > 1024**3 else "bad", f"{storage}, {free / 1024**3:.0f} GiB free"

@@ -1,0 +1,169 @@
+"""`compare [STUDY …]`: methods side by side."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from wsss.cli.options import StorageOption, storage_path
+
+if TYPE_CHECKING:
+    from wsss.report.compare import Cell, Comparison, Row
+
+STEP_TITLES = {"cams": "CAM", "pseudo_masks": "CRF mask"}
+
+
+class Format(StrEnum):
+    """How a comparison is printed."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    markdown = "markdown"
+
+
+def compare(
+    studies: Annotated[list[str] | None, typer.Argument(help="Names of studies (default: all).")] = None,
+    storage: StorageOption = None,
+    format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
+    per_class: Annotated[bool, typer.Option("--per-class", help="Show the IoU of every class.")] = False,
+    baseline: Annotated[str | None, typer.Option("--baseline", help="Arm that differences refer to.")] = None,
+) -> None:
+    """Compare methods: mIoU of every step on `report`, with intervals and paired differences.
+
+    python launch.py compare quickstart --format markdown
+    """
+    from wsss.errors import ConfigError, Problem
+    from wsss.pipeline.study import studies_folder
+    from wsss.report.compare import compare as compare_studies
+
+    folder = storage_path(storage)
+    names = studies or sorted(path.parent.name for path in studies_folder(folder).glob("*/ledger.jsonl"))
+    if not names:
+        hint = "run one first, or give --storage FOLDER"
+        raise ConfigError(Problem(str(folder), "there are no studies here", hint))
+    show(compare_studies(folder, names, baseline), format_, per_class=per_class)
+
+
+def show(comparison: Comparison, format_: str, *, per_class: bool = False) -> None:
+    """Print a comparison as a terminal table, JSON, CSV or Markdown."""
+    if format_ == "json":
+        print(json.dumps(comparison_json(comparison), indent=1))
+        return
+    header, lines = class_lines(comparison) if per_class else score_lines(comparison)
+    if format_ == "csv":
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *lines])
+        print(text.getvalue(), end="")
+    elif format_ == "markdown":
+        print("| " + " | ".join(header) + " |")
+        print("|" + "---|" * len(header))
+        for line in lines:
+            print("| " + " | ".join(line) + " |")
+        print("\n" + notes(comparison))
+    else:
+        table = Table(title="mIoU in percent" if not per_class else "IoU in percent", title_justify="left")
+        for number, name in enumerate(header):
+            table.add_column(name, justify="left" if number < 1 else "right")
+        for line in lines:
+            table.add_row(*line)
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=160)
+        console.print(table)
+        print(notes(comparison))
+
+
+def notes(comparison: Comparison) -> str:
+    """Return the sentences that a reader needs to read the table rightly."""
+    return (
+        f"Scored on {comparison.images} `report` images, with their image-level labels. The threshold was "
+        "chosen on `select`.\n[low, high]: 95 % interval from resampling images. Δ: paired difference to "
+        f"{comparison.baseline}, * when its interval excludes 0.\nFloor: a centre box with the image's first "
+        "class, no network. Probe: a linear head on frozen features.\nPublished: threshold chosen on the "
+        "reported masks themselves, as papers do; not comparable with the other columns."
+    )
+
+
+def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of the score table, as text in percent."""
+    steps = comparison.steps
+    header = ["arm", "seeds"]
+    for step in steps:
+        title = STEP_TITLES.get(step, step)
+        header += [title, "[low, high]", f"Δ {comparison.baseline}"]
+        if step == steps[0]:
+            header += ["τ", "τ=.15", "τ=.20", "published"]
+    lines = []
+    if comparison.floor is not None:
+        lines.append(["floor", ""] + _floor_cells(comparison))
+    for row in comparison.rows:
+        line = [_arm_title(row, comparison), str(len(row.seeds))]
+        for step in steps:
+            cell = row.cells.get(step)
+            line += _cells(cell)
+            if step == steps[0]:
+                line += _threshold_cells(cell)
+        lines.append(line)
+    return header, lines
+
+
+def _floor_cells(comparison: Comparison) -> list[str]:
+    width = 3 * len(comparison.steps) + 4
+    return [_percent(comparison.floor), *[""] * (width - 1)]
+
+
+def _arm_title(row: Row, comparison: Comparison) -> str:
+    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
+    if row.status != "done":
+        return f"{title} ({row.status})"
+    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
+    return f"{title} ({values})" if values else title
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _cells(cell: Cell | None) -> list[str]:
+    if cell is None:
+        return ["", "", ""]
+    difference = ""
+    if cell.difference is not None:
+        difference = f"{100 * cell.difference:+.1f}{'*' if cell.significant else ''}"
+    return [_percent(cell.miou), f"[{_percent(cell.low)}, {_percent(cell.high)}]", difference]
+
+
+def _threshold_cells(cell: Cell | None) -> list[str]:
+    if cell is None or cell.threshold is None:
+        return ["", "", "", ""]
+    return [f"{cell.threshold:.2f}", _percent(cell.at_015), _percent(cell.at_020), _percent(cell.published)]
+
+
+def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of the per-class table: one line an arm and step."""
+    header = ["arm", "step", *comparison.per_class]
+    lines = [
+        [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        + [_percent(cell.per_class.get(name)) for name in comparison.per_class]
+        for row in comparison.rows
+        for step, cell in row.cells.items()
+    ]
+    return header, lines
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON: shares in [0, 1], nothing rounded."""
+    return dataclasses.asdict(comparison)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f}"

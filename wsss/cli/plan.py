@@ -1,0 +1,70 @@
+"""`plan STUDY`: what a run would do, without doing any of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wsss.cli.live import duration
+from wsss.cli.options import (
+    JsonOption,
+    NameOption,
+    SetOption,
+    SmokeOption,
+    StorageOption,
+    StudyArgument,
+    find,
+    open_study_data,
+)
+
+
+def plan(
+    study: StudyArgument,
+    set_: SetOption = None,
+    smoke: SmokeOption = False,
+    storage: StorageOption = None,
+    name: NameOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a study's trials, what is in the storage already and what is left; start nothing.
+
+    python launch.py plan tune_configs/quickstart.yaml
+    """
+    from wsss.pipeline.forecast import forecast
+    from wsss.pipeline.store import Store
+
+    found = find(study, set_, storage, name, smoke)
+    data = open_study_data(found, quiet=as_json)
+    rows = forecast(found, data, Store(found.storage / "store"))
+    if as_json:
+        sizes = {part: len(getattr(data, part)) for part in ("train", "holdout", "select", "report", "test")}
+        print(json.dumps({"study": found.name, "images": sizes, "sweeps": rows}, indent=1))
+        return
+    table = Table(title=f"{found.name}: {len(data.train)} training images", title_justify="left")
+    for title in ("sweep", "arm", "trials", "stage", "to make", "in storage", "each", "in all"):
+        table.add_column(title, justify="left" if title in ("sweep", "arm", "stage") else "right")
+    for row in rows:
+        table.add_row(*_cells(row))
+    Console().print(table)
+    known = [row["seconds"] for row in rows if row["seconds"] is not None]
+    unknown = any(row["seconds"] is None and row["to_make"] for row in rows)
+    total = duration(sum(known)) if known else "nothing measured yet"
+    print(f"Work left, on one trial at a time: {total}{' + what was never measured' if unknown and known else ''}")
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    each = "unknown" if row["each"] is None else duration(row["each"])
+    total = "" if row["seconds"] is None else duration(row["seconds"])
+    return [
+        row["sweep"],
+        row["arm"],
+        str(row["trials"]),
+        row["stage"],
+        str(row["to_make"]),
+        str(row["in_storage"]),
+        each,
+        total,
+    ]

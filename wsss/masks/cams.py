@@ -1,0 +1,155 @@
+"""Class activation maps of whole photos, summed over scales and mirrored copies.
+
+A CAM is the class's weighted sum of the last feature map (Zhou et al., "Learning Deep Features for
+Discriminative Localization", CVPR 2016). Summing the rectified maps of several scales and of their
+mirrored copies, then dividing by each map's maximum, is what AffinityNet (Ahn and Kwak, CVPR 2018)
+and its successors do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.errors import DataError, StageError
+
+EPSILON = 1e-5
+"""Added to a map's maximum before dividing by it, so that an empty map stays empty."""
+BATCH_PIXELS = 4 * 2**20
+"""Most pixels of one forward pass at the largest scale, mirrored copies included."""
+
+Array = npt.NDArray[Any]
+Size = tuple[int, int]
+
+
+class CamSource(Protocol):
+    """What is asked of a network: maps before rectification, and how to normalise its input."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+    def cam(self, x: Tensor) -> Tensor:
+        """Map float32[B, 3, h, w] to float32[B, C, h', w']."""
+
+
+def group_by_size(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
+    """Return the indices of equal sizes together, in order of first appearance."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(sizes):
+        groups.setdefault(tuple(size), []).append(index)
+    return list(groups.values())
+
+
+def scaled_size(height: int, width: int, scale: float, size: int | None = None) -> Size:
+    """Return the (height, width) of an image at a scale, each at least 1 pixel.
+
+    At scale 1 the long side is `size`, or the photo's own when `size` is None.
+    """
+    if size is not None:
+        factor = size / max(height, width)
+        height, width = max(1, round(factor * height)), max(1, round(factor * width))
+    return max(1, round(scale * height)), max(1, round(scale * width))
+
+
+def multi_scale_cams(
+    network: CamSource,
+    images: Sequence[npt.NDArray[np.uint8]],
+    keys: Sequence[npt.ArrayLike],
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    size: int | None,
+    device: torch.device | str,
+) -> list[npt.NDArray[np.float16]]:
+    """Return, per image, the normalised CAMs of the classes in `keys`: float16[n, H, W] in [0, 1].
+
+    `images` are RGB uint8[H, W, 3], all of one size; `keys` are 0-based classes, one list per image.
+    At each scale s the photo is resized to round(s·H') × round(s·W'), where H' × W' is its own size or
+    that with long side `size`. Resizing is torch's bicubic filter with antialiasing, on floats and
+    clamped to the input range. The rectified maps are upsampled bilinearly (`align_corners=False`) to
+    exactly H × W, summed over scales and mirrored copies, and divided by (maximum + 1e-5).
+
+    Raises `DataError` for images of several sizes and `StageError` when a map isn't finite.
+    """
+    if not images:
+        return []
+    shapes = {image.shape for image in images}
+    if len(shapes) > 1 or next(iter(shapes))[2:] != (3,):
+        raise DataError(f"images have the shapes {sorted(shapes)}, but must all be the same [H, W, 3]")
+    if len(keys) != len(images):
+        raise DataError(f"there are {len(keys)} lists of classes, but must be one for each of {len(images)} images")
+    classes = [np.asarray(key, dtype=np.int64) for key in keys]
+    height, width = images[0].shape[:2]
+    sizes = [scaled_size(height, width, scale, size) for scale in scales]
+    largest = max([height * width, *((1 + flip) * h * w for h, w in sizes)])
+    batch = max(1, BATCH_PIXELS // largest)
+
+    cams: list[npt.NDArray[np.float16]] = []
+    with torch.inference_mode():
+        for start in range(0, len(images), batch):
+            part = classes[start : start + batch]
+            maps = _summed_maps(network, images[start : start + batch], part, sizes, flip, device)
+            cams.extend(_split(_normalise(maps), [len(key) for key in part]))
+    return cams
+
+
+def _summed_maps(
+    network: CamSource,
+    images: Sequence[npt.NDArray[np.uint8]],
+    keys: Sequence[npt.NDArray[np.int64]],
+    sizes: Sequence[Size],
+    flip: bool,
+    device: torch.device | str,
+) -> Tensor:
+    """Return float32[M, H, W], the M maps of all images' classes one after the other."""
+    height, width = images[0].shape[:2]
+    photos = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    owner = torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])).to(device)
+    wanted = torch.from_numpy(np.concatenate(keys)).to(device)
+    mean = photos.new_tensor(network.mean).view(1, 3, 1, 1)
+    std = photos.new_tensor(network.std).view(1, 3, 1, 1)
+
+    total = photos.new_zeros((len(wanted), height, width))
+    for size in sizes:
+        x = (_resize(photos, size) - mean) / std
+        if flip:
+            x = torch.cat([x, x.flip(-1)])
+        maps = network.cam(x).float().relu()
+        present = maps[owner, wanted]
+        if flip:
+            # Mirroring back on the feature grid is exact: bilinear interpolation without aligned
+            # corners to the photo's full width commutes with mirroring, and nothing has been cropped.
+            present = present + maps[owner + len(keys), wanted].flip(-1)
+        if len(wanted):
+            total += interpolate(present[None], (height, width), mode="bilinear", align_corners=False)[0]
+    return total
+
+
+def _resize(photos: Tensor, size: Size) -> Tensor:
+    if photos.shape[-2:] == size:
+        return photos
+    return interpolate(photos, size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 1)
+
+
+def _normalise(maps: Tensor) -> Tensor:
+    peaks = maps.amax((1, 2), keepdim=True)
+    if not bool(torch.isfinite(peaks).all()):
+        raise StageError("a class activation map is not finite: the classifier has diverged")
+    return maps / (peaks + EPSILON)
+
+
+def _split(maps: Tensor, lengths: Sequence[int]) -> Iterator[npt.NDArray[np.float16]]:
+    array: npt.NDArray[np.float16] = maps.half().cpu().numpy()
+    stops = np.cumsum([0, *lengths])
+    for start, stop in zip(stops[:-1], stops[1:], strict=True):
+        # A copy: the caller may keep one image's maps and drop the others'.
+        yield array[start:stop].copy()

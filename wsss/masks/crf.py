@@ -1,0 +1,95 @@
+"""Dense conditional random field: scores that follow the photo's edges.
+
+Mean-field inference in a fully connected Potts model with Gaussian kernels (Krähenbühl and Koltun,
+"Efficient Inference in Fully Connected CRFs with Gaussian Edge Potentials", NIPS 2011). Imports no
+torch, so that worker processes start fast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pydensecrf import densecrf
+
+from wsss.config.params import CrfParams, PseudoMasksParams
+from wsss.errors import ConfigError, DataError
+from wsss.masks.seeds import background_score, with_background
+
+SMALLEST_SCORE = 1e-5
+
+Scores = npt.NDArray[np.float32]
+
+
+def dense_crf(rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], params: CrfParams) -> Scores:
+    """Return float32[L, H, W]: the labels' probabilities per pixel, which sum to 1 over L.
+
+    `rgb` is the raw photo, uint8[H, W, 3]; `scores` are float[L, H, W] and need not be normalised.
+    The unary energy is −log of the score clipped to [1e-5, 1].
+    """
+    unary = -np.log(np.clip(scores, SMALLEST_SCORE, 1, dtype=np.float32))
+    return infer(rgb, unary, params)
+
+
+def infer(rgb: npt.NDArray[np.uint8], unary: npt.NDArray[Any], params: CrfParams) -> Scores:
+    """Return float32[L, H, W]: mean-field probabilities for unary energies float[L, H, W].
+
+    Each kernel, exp(−|Δposition|²/2σ²) and the same times exp(−|Δcolour|²/2σ_c²), is normalised
+    symmetrically and counts the pixel itself. Positions are in pixels, colours in 0–255. Starting from
+    Q = softmax(−U), every iteration sets Q_i(l) ∝ exp(−U_i(l) + Σ_kernels weight · Σ_j K_ij Q_j(l)).
+    """
+    labels, height, width = unary.shape
+    if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
+        raise DataError(
+            f"photo is {rgb.dtype}{list(rgb.shape)}, but must be uint8{[height, width, 3]} like its scores"
+        )
+    field = densecrf.DenseCRF2D(width, height, labels)
+    field.setUnaryEnergy(np.ascontiguousarray(unary.reshape(labels, -1), dtype=np.float32))
+    if params.gaussian_weight:
+        field.addPairwiseGaussian(sxy=params.gaussian_sigma, compat=params.gaussian_weight)
+    if params.bilateral_weight:
+        field.addPairwiseBilateral(
+            sxy=params.bilateral_sigma,
+            srgb=params.bilateral_color_sigma,
+            # The library wants a contiguous and writable array; decoded photos often are neither.
+            rgbim=np.array(rgb, dtype=np.uint8, order="C"),
+            compat=params.bilateral_weight,
+        )
+    result = np.asarray(field.inference(params.iterations), dtype=np.float32)
+    return result.reshape(labels, height, width)
+
+
+def cam_to_mask_with_crf(
+    rgb: npt.NDArray[np.uint8],
+    cams: npt.NDArray[Any],
+    keys: npt.ArrayLike,
+    params: PseudoMasksParams,
+) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W], each pixel's id: 0 is background, key + 1 a class.
+
+    `cams` are float[n, H, W] in [0, 1] of the n classes present, `keys` their 0-based numbers. Labels
+    compete only with the background and the classes present; an image without classes is background.
+    """
+    classes = np.asarray(keys, dtype=np.int64)
+    if not len(classes):
+        return np.zeros(rgb.shape[:2], np.uint8)
+    scores = with_background(background_score(cams, params.background_exponent), cams)
+    winners = dense_crf(rgb, scores, params.crf).argmax(0)
+    ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
+    return ids[winners]
+
+
+def labels_to_unary(labels: npt.NDArray[Any], count: int, confidence: float) -> Scores:
+    """Return float32[count, H, W]: energies of hard labels int[H, W] in 0..count−1.
+
+    −log(confidence) for a pixel's own label and −log((1 − confidence)/(count − 1)) for each other one,
+    as IRNet (Ahn et al., CVPR 2019) does with confidence 0.7.
+    """
+    if not 0 < confidence < 1:
+        raise ConfigError(f"`confidence` is {confidence}, but must be in (0, 1)")
+    if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < count:
+        raise DataError(f"labels reach from {labels.min()} to {labels.max()}, but must be in [0, {count - 1}]")
+    own = labels[None] == np.arange(count).reshape(-1, 1, 1)
+    other = (1 - confidence) / max(1, count - 1)
+    return np.where(own, -np.log(confidence), -np.log(other)).astype(np.float32)

@@ -1,0 +1,65 @@
+"""Masks as files and as pictures: palette PNGs in the colours of PASCAL VOC."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, UnidentifiedImageError
+
+from wsss.errors import DataError, Problem
+from wsss.files import write_atomic
+
+Mask = npt.NDArray[np.uint8]
+
+
+def voc_palette() -> npt.NDArray[np.uint8]:
+    """Return uint8[256, 3], the RGB colour of every id.
+
+    The bits of an id are dealt to red, green and blue in turn, the lowest first, and fill each channel
+    from its highest bit down; so ids that are close get colours that are not.
+    """
+    ids = np.arange(256)
+    colours = np.zeros((256, 3), np.uint8)
+    for bit in range(8):
+        channel, place = bit % 3, 7 - bit // 3
+        colours[:, channel] |= (((ids >> bit) & 1) << place).astype(np.uint8)
+    return colours
+
+
+PALETTE = voc_palette()
+
+
+def write_mask(path: Path, mask: Mask) -> None:
+    """Write ids uint8[H, W] as a palette PNG, whole or not at all."""
+    if mask.dtype != np.uint8 or mask.ndim != 2:
+        raise DataError(Problem(str(path), f"mask is {mask.dtype}{list(mask.shape)}, but must be uint8[H, W]"))
+    image = Image.fromarray(np.ascontiguousarray(mask))
+    image.putpalette(PALETTE.tobytes())
+    content = io.BytesIO()
+    image.save(content, format="PNG")
+    write_atomic(path, content.getvalue())
+
+
+def read_mask(path: Path) -> Mask:
+    """Return the ids uint8[H, W] of a palette or grey PNG. Raises `DataError` for anything else."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ("P", "L"):
+                raise DataError(
+                    Problem(str(path), f"mode is {image.mode}, but must be P or L", "masks hold ids, not colours")
+                )
+            return np.array(image, dtype=np.uint8)
+    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+        raise DataError(Problem(str(path), f"can't be read as a mask: {error}")) from error
+
+
+def overlay(rgb: npt.NDArray[np.uint8], mask: Mask, alpha: float = 0.5) -> Image.Image:
+    """Return the photo uint8[H, W, 3] with each labelled pixel tinted; background stays as it is."""
+    if rgb.shape[:2] != mask.shape:
+        raise DataError(f"mask is {list(mask.shape)}, but must be {list(rgb.shape[:2])} like its photo")
+    weight = np.where(mask > 0, alpha, 0.0)[..., None]
+    blended = (1 - weight) * rgb + weight * PALETTE[mask]
+    return Image.fromarray(np.rint(blended).astype(np.uint8))

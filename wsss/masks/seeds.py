@@ -1,0 +1,51 @@
+"""From normalised CAMs to one label per pixel, by giving the background a score to compete with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsss.errors import DataError
+
+Cams = npt.NDArray[Any]
+"""float[n, H, W] in [0, 1], one map per class present."""
+
+
+def background_score(cams: Cams, exponent: float) -> npt.NDArray[np.float32]:
+    """Return float32[H, W]: (1 − largest CAM)^exponent, 1 where there is no CAM.
+
+    The larger the exponent, the weaker the background (AffinityNet: Ahn and Kwak, CVPR 2018).
+    """
+    largest = np.max(cams.astype(np.float32), axis=0, initial=0)
+    score: npt.NDArray[np.float32] = np.power(1 - np.minimum(largest, 1), np.float32(exponent))
+    return score
+
+
+def threshold_mask(cams: Cams, keys: npt.ArrayLike, tau: float) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W]: the class with the largest CAM where it exceeds `tau`, else background.
+
+    `keys` are 0-based classes; ids are 0 for background and key + 1. It is the argmax over [tau, CAMs],
+    in float32, where ties go to the background and then to the earlier class.
+    """
+    constant = np.full(cams.shape[1:], tau, np.float32)
+    return _winners(constant, cams, keys)
+
+
+def exponent_mask(cams: Cams, keys: npt.ArrayLike, exponent: float) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W]: the argmax over [(1 − largest CAM)^exponent, CAMs]; ties as above."""
+    return _winners(background_score(cams, exponent), cams, keys)
+
+
+def with_background(background: npt.NDArray[np.float32], cams: Cams) -> npt.NDArray[np.float32]:
+    """Return float32[n + 1, H, W]: the background's scores first, then the classes'."""
+    return np.concatenate([background[None], cams.astype(np.float32)])
+
+
+def _winners(background: npt.NDArray[np.float32], cams: Cams, keys: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    classes = np.asarray(keys, dtype=np.int64)
+    if len(classes) != len(cams):
+        raise DataError(f"there are {len(cams)} CAMs, but must be one for each of {len(classes)} classes")
+    ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
+    return ids[with_background(background, cams).argmax(0)]

@@ -1,0 +1,37 @@
+"""Scores: agreement of masks, threshold curves of CAMs, intervals, floors and ranking."""
+
+from wsss.metrics.confusion import (
+    IGNORED,
+    confusion,
+    foreground_precision,
+    foreground_recall,
+    fp_fn_ratio,
+    iou,
+    miou,
+    pixel_accuracy,
+    summary,
+)
+from wsss.metrics.curve import THRESHOLDS, ThresholdCurve
+from wsss.metrics.floor import centre_box, whole_image
+from wsss.metrics.intervals import bootstrap_interval, paired_difference
+from wsss.metrics.ranking import average_precisions, mean_average_precision
+
+__all__ = [
+    "IGNORED",
+    "THRESHOLDS",
+    "ThresholdCurve",
+    "average_precisions",
+    "bootstrap_interval",
+    "centre_box",
+    "confusion",
+    "foreground_precision",
+    "foreground_recall",
+    "fp_fn_ratio",
+    "iou",
+    "mean_average_precision",
+    "miou",
+    "paired_difference",
+    "pixel_accuracy",
+    "summary",
+    "whole_image",
+]

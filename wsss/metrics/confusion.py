@@ -1,0 +1,127 @@
+"""How well predicted ids agree with true ones, counted in pixels over a whole set of images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsss.errors import DataError
+
+IGNORED = 255
+"""The id of pixels that no score looks at."""
+
+Counts = npt.NDArray[Any]
+"""int[..., C + 1, C + 1]: pixels by true id (rows) and predicted id (columns); 0 is background."""
+
+
+def confusion(gt: npt.NDArray[Any], pred: npt.NDArray[Any], classes: int) -> npt.NDArray[np.int64]:
+    """Return int64[C + 1, C + 1]: pixels by true id (row) and predicted id (column).
+
+    Both are integer[H, W] in 0..C; pixels that are 255 in `gt` don't count, whatever was predicted
+    there. Raises `DataError` for different sizes and for other values.
+    """
+    if gt.shape != pred.shape:
+        raise DataError(f"prediction is {list(pred.shape)}, but must be {list(gt.shape)} like its mask")
+    joint = np.bincount(_bytes(gt).astype(np.intp).ravel() * 256 + _bytes(pred).ravel(), minlength=256 * 256)
+    joint = joint.reshape(256, 256)
+    inside = joint[: classes + 1, : classes + 1]
+    if inside.sum() != joint[:IGNORED].sum():
+        rows, columns = np.nonzero(joint[:IGNORED])
+        values = f"true ids reach {rows.max()} and predicted ids {columns.max()}"
+        raise DataError(f"{values}, but must be in [0, {classes}] (or 255 in the mask)")
+    return inside.astype(np.int64)
+
+
+def _bytes(ids: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    if ids.dtype == np.uint8:
+        return ids
+    if ids.size and not 0 <= int(ids.min()) <= int(ids.max()) <= 255:
+        raise DataError(f"ids reach from {ids.min()} to {ids.max()}, but must be in [0, 255]")
+    return ids.astype(np.uint8)
+
+
+def iou(conf: Counts) -> npt.NDArray[np.float64]:
+    """Return float64[..., C + 1]: intersection over union per id, NaN where neither side has it."""
+    return iou_from_counts(*marginals(conf))
+
+
+def marginals(conf: Counts) -> tuple[Counts, Counts, Counts]:
+    """Return (agreeing, true, predicted) pixels per id, each [..., C + 1]: all that scores need."""
+    return np.diagonal(conf, axis1=-2, axis2=-1), conf.sum(-1), conf.sum(-2)
+
+
+def iou_from_counts(hits: Counts, true: Counts, predicted: Counts) -> npt.NDArray[np.float64]:
+    """Return hits / (true + predicted − hits) as float64, NaN where there is nothing to divide by."""
+    union = np.asarray(true + predicted - hits, dtype=np.float64)
+    return np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
+
+
+def mean_present(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Return the mean over the last axis of what isn't NaN; NaN where nothing is left."""
+    present = ~np.isnan(values)
+    count = present.sum(-1)
+    total = np.where(present, values, 0).sum(-1)
+    return np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)
+
+
+def miou(conf: Counts) -> float:
+    """Return the mean IoU over the ids that occur; NaN for an empty confusion matrix.
+
+    Counts are summed over images before dividing: it is not a mean of the images' IoUs.
+    """
+    return float(mean_present(iou(conf)))
+
+
+def pixel_accuracy(conf: Counts) -> float:
+    """Return the share of pixels, background included, with the right id."""
+    return _ratio(np.trace(conf), conf.sum())
+
+
+def foreground_precision(conf: Counts) -> float:
+    """Return the share of pixels predicted as some class that are of that very class."""
+    return _ratio(np.trace(conf) - conf[0, 0], conf[:, 1:].sum())
+
+
+def foreground_recall(conf: Counts) -> float:
+    """Return the share of pixels of some class that were predicted as that very class."""
+    return _ratio(np.trace(conf) - conf[0, 0], conf[1:].sum())
+
+
+def fp_fn_ratio(conf: Counts) -> float:
+    """Return wrongly claimed over missed foreground pixels: above 1, masks are too large.
+
+    A pixel of one class predicted as another counts on both sides.
+    """
+    hits = np.trace(conf) - conf[0, 0]
+    return _ratio(conf[:, 1:].sum() - hits, conf[1:].sum() - hits)
+
+
+def _ratio(part: Any, whole: Any) -> float:
+    return float(part) / float(whole) if whole else float("nan")
+
+
+def summary(conf: Counts, class_names: Sequence[str]) -> dict[str, Any]:
+    """Return the scores of one confusion matrix as JSON values, None where undefined.
+
+    `class_names` are the C foreground classes. Keys: `miou`, `iou` (name → IoU, `background` first),
+    `pixel_accuracy`, `precision` and `recall` of the foreground, `fp_fn_ratio`, `pixels`.
+    """
+    names = ["background", *class_names]
+    if conf.shape != (len(names), len(names)):
+        raise DataError(f"confusion is {list(conf.shape)}, but must be {[len(names), len(names)]}")
+    numbers = {
+        "miou": miou(conf),
+        "pixel_accuracy": pixel_accuracy(conf),
+        "precision": foreground_precision(conf),
+        "recall": foreground_recall(conf),
+        "fp_fn_ratio": fp_fn_ratio(conf),
+    }
+    per_class = dict(zip(names, iou(conf).tolist(), strict=True))
+    return {**_defined(numbers), "iou": _defined(per_class), "pixels": int(conf.sum())}
+
+
+def _defined(numbers: dict[str, float]) -> dict[str, float | None]:
+    return {name: None if np.isnan(value) else value for name, value in numbers.items()}

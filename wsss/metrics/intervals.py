@@ -1,0 +1,82 @@
+"""How sure a score is: bootstrap intervals over images (Efron and Tibshirani, 1993)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsss.errors import ConfigError, DataError
+from wsss.metrics.confusion import iou_from_counts, marginals, mean_present, miou
+
+BLOCK = 200
+"""Resamples drawn at a time: bounds memory at BLOCK × images × 8 bytes."""
+
+
+def bootstrap_interval(
+    confusions: npt.NDArray[Any], *, seed: int, samples: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the (low, high) percentile interval of the mIoU, resampling whole images.
+
+    `confusions` is int[N, C + 1, C + 1], one matrix per image. Raises `DataError` without images.
+    """
+    _check(confusions, samples, level)
+    return _interval(_resampled(confusions, seed, samples), level)
+
+
+def paired_difference(
+    conf_a: npt.NDArray[Any],
+    conf_b: npt.NDArray[Any],
+    *,
+    seed: int,
+    samples: int = 1000,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """Return (mIoU of a − mIoU of b, low, high), drawing the same images for both.
+
+    Both are int[N, C + 1, C + 1] of the same images in the same order: what makes some images harder
+    than others cancels out, so the interval is narrower than that of two independent scores.
+    """
+    _check(conf_a, samples, level)
+    if conf_a.shape != conf_b.shape:
+        raise DataError(f"confusions are {list(conf_b.shape)}, but must be {list(conf_a.shape)} to be paired")
+    difference = _resampled(conf_a, seed, samples) - _resampled(conf_b, seed, samples)
+    return miou(conf_a.sum(0)) - miou(conf_b.sum(0)), *_interval(difference, level)
+
+
+def _check(confusions: npt.NDArray[Any], samples: int, level: float) -> None:
+    if confusions.ndim != 3 or not len(confusions):
+        raise DataError(f"confusions are {list(confusions.shape)}, but must be [images, ids, ids], not empty")
+    if samples < 1:
+        raise ConfigError(f"`samples` is {samples}, but must be at least 1")
+    if not 0 < level < 1:
+        raise ConfigError(f"`level` is {level}, but must be in (0, 1)")
+
+
+def _resampled(confusions: npt.NDArray[Any], seed: int, samples: int) -> npt.NDArray[np.float64]:
+    """Return float64[samples], the mIoU of each resample; the same draws for the same seed and N."""
+    hits, true, predicted = (part.astype(np.float64) for part in marginals(confusions))
+    # Counts below 2^53 are exact in float64, so a matrix product counts without error.
+    scores = [
+        mean_present(iou_from_counts(weights @ hits, weights @ true, weights @ predicted))
+        for weights in _draws(len(confusions), seed, samples)
+    ]
+    return np.concatenate(scores)
+
+
+def _draws(images: int, seed: int, samples: int) -> Iterator[npt.NDArray[np.float64]]:
+    """Yield blocks of float64[≤ BLOCK, images]: how often each image is drawn in each resample."""
+    random = np.random.default_rng(seed)
+    for start in range(0, samples, BLOCK):
+        rows = min(BLOCK, samples - start)
+        drawn = random.integers(images, size=(rows, images)) + images * np.arange(rows)[:, None]
+        yield np.bincount(drawn.ravel(), minlength=rows * images).reshape(rows, images).astype(np.float64)
+
+
+def _interval(values: npt.NDArray[np.float64], level: float) -> tuple[float, float]:
+    if np.isnan(values).all():
+        return float("nan"), float("nan")
+    low, high = np.nanquantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)

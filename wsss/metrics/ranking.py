@@ -1,0 +1,31 @@
+"""How well a classifier ranks images: average precision per class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.metrics import average_precision_score
+
+from wsss.errors import DataError
+from wsss.metrics.confusion import mean_present
+
+
+def average_precisions(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return float64[C] in [0, 1]: each class's average precision, NaN for one without positives.
+
+    `scores` are float[N, C], larger for more likely (logits will do); `labels` are {0, 1}[N, C].
+    """
+    if scores.shape != labels.shape or scores.ndim != 2:
+        raise DataError(f"scores are {list(scores.shape)}, labels {list(labels.shape)}, but both must be [N, C]")
+    result = np.full(scores.shape[1], np.nan)
+    for index in np.flatnonzero(labels.any(0)):
+        result[index] = average_precision_score(labels[:, index], scores[:, index])
+    return result
+
+
+def mean_average_precision(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float | None:
+    """Return the mean over the classes with positives, None when there are none (see above)."""
+    mean = float(mean_present(average_precisions(scores, labels)))
+    return None if np.isnan(mean) else mean
