@@ -16,9 +16,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from wsss.metrics import THRESHOLDS, ThresholdCurve  # noqa: E402
+from wsss.metrics import THRESHOLDS, ThresholdCurve
 
 CLASSES = 20
 HEIGHT, WIDTH = 375, 500
@@ -86,7 +86,7 @@ def main() -> int:
             same &= np.array_equal(expected, result)
         a, b = statistics.median(slow), statistics.median(fast)
         print(
-            f"{dtype.__name__}: {len(THRESHOLDS)} thresholds, {len(images)} images {HEIGHT}×{WIDTH}: "
+            f"{dtype.__name__}: {len(THRESHOLDS)} thresholds, {len(images)} images {HEIGHT}x{WIDTH}: "
             f"argmax per threshold {a:.3f} s, one pass {b:.3f} s, ratio {a / b:.0f}"
         )
     print("confusion matrices are equal" if same else "CONFUSION MATRICES DIFFER")

@@ -8,6 +8,7 @@ and its successors do.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -86,7 +87,7 @@ def multi_scale_cams(
     if len(shapes) > 1 or next(iter(shapes))[2:] != (3,):
         raise DataError(f"images have the shapes {sorted(shapes)}, but must all be the same [H, W, 3]")
     if len(keys) != len(images):
-        raise DataError(f"there are {len(keys)} lists of classes, but must be one for each of {len(images)} images")
+        raise DataError(f"there are {len(keys)} lists of classes, but must be {len(images)}, one per image")
     classes = [np.asarray(key, dtype=np.int64) for key in keys]
     height, width = images[0].shape[:2]
     sizes = [scaled_size(height, width, scale, size) for scale in scales]
@@ -150,6 +151,6 @@ def _normalise(maps: Tensor) -> Tensor:
 def _split(maps: Tensor, lengths: Sequence[int]) -> Iterator[npt.NDArray[np.float16]]:
     array: npt.NDArray[np.float16] = maps.half().cpu().numpy()
     stops = np.cumsum([0, *lengths])
-    for start, stop in zip(stops[:-1], stops[1:], strict=True):
+    for start, stop in itertools.pairwise(stops):
         # A copy: the caller may keep one image's maps and drop the others'.
         yield array[start:stop].copy()

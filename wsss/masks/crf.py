@@ -77,7 +77,8 @@ def cam_to_mask_with_crf(
     scores = with_background(background_score(cams, params.background_exponent), cams)
     winners = dense_crf(rgb, scores, params.crf).argmax(0)
     ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
-    return ids[winners]
+    mask: npt.NDArray[np.uint8] = ids[winners]
+    return mask
 
 
 def labels_to_unary(labels: npt.NDArray[Any], count: int, confidence: float) -> Scores:
@@ -89,7 +90,8 @@ def labels_to_unary(labels: npt.NDArray[Any], count: int, confidence: float) -> 
     if not 0 < confidence < 1:
         raise ConfigError(f"`confidence` is {confidence}, but must be in (0, 1)")
     if labels.size and not 0 <= int(labels.min()) <= int(labels.max()) < count:
-        raise DataError(f"labels reach from {labels.min()} to {labels.max()}, but must be in [0, {count - 1}]")
+        raise DataError(f"labels are in [{labels.min()}, {labels.max()}], but must be in [0, {count - 1}]")
     own = labels[None] == np.arange(count).reshape(-1, 1, 1)
     other = (1 - confidence) / max(1, count - 1)
-    return np.where(own, -np.log(confidence), -np.log(other)).astype(np.float32)
+    unary: Scores = np.where(own, -np.log(confidence), -np.log(other)).astype(np.float32)
+    return unary

@@ -35,7 +35,8 @@ PALETTE = voc_palette()
 def write_mask(path: Path, mask: Mask) -> None:
     """Write ids uint8[H, W] as a palette PNG, whole or not at all."""
     if mask.dtype != np.uint8 or mask.ndim != 2:
-        raise DataError(Problem(str(path), f"mask is {mask.dtype}{list(mask.shape)}, but must be uint8[H, W]"))
+        message = f"mask is {mask.dtype}{list(mask.shape)}, but must be uint8[H, W]"
+        raise DataError(Problem(str(path), message))
     image = Image.fromarray(np.ascontiguousarray(mask))
     image.putpalette(PALETTE.tobytes())
     content = io.BytesIO()
@@ -48,9 +49,8 @@ def read_mask(path: Path) -> Mask:
     try:
         with Image.open(path) as image:
             if image.mode not in ("P", "L"):
-                raise DataError(
-                    Problem(str(path), f"mode is {image.mode}, but must be P or L", "masks hold ids, not colours")
-                )
+                message = f"mode is {image.mode}, but must be P or L"
+                raise DataError(Problem(str(path), message, "masks hold ids, not colours"))
             return np.array(image, dtype=np.uint8)
     except (OSError, UnidentifiedImageError, SyntaxError) as error:
         raise DataError(Problem(str(path), f"can't be read as a mask: {error}")) from error

@@ -48,4 +48,5 @@ def _winners(background: npt.NDArray[np.float32], cams: Cams, keys: npt.ArrayLik
     if len(classes) != len(cams):
         raise DataError(f"there are {len(cams)} CAMs, but must be one for each of {len(classes)} classes")
     ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
-    return ids[with_background(background, cams).argmax(0)]
+    mask: npt.NDArray[np.uint8] = ids[with_background(background, cams).argmax(0)]
+    return mask

@@ -56,7 +56,9 @@ def marginals(conf: Counts) -> tuple[Counts, Counts, Counts]:
 def iou_from_counts(hits: Counts, true: Counts, predicted: Counts) -> npt.NDArray[np.float64]:
     """Return hits / (true + predicted − hits) as float64, NaN where there is nothing to divide by."""
     union = np.asarray(true + predicted - hits, dtype=np.float64)
-    return np.divide(hits, union, out=np.full(union.shape, np.nan), where=union > 0)
+    result = np.full(union.shape, np.nan)
+    np.divide(hits, union, out=result, where=union > 0)
+    return result
 
 
 def mean_present(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -64,7 +66,9 @@ def mean_present(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     present = ~np.isnan(values)
     count = present.sum(-1)
     total = np.where(present, values, 0).sum(-1)
-    return np.divide(total, count, out=np.full(np.shape(count), np.nan), where=count > 0)
+    mean = np.full(np.shape(count), np.nan)
+    np.divide(total, count, out=mean, where=count > 0)
+    return mean
 
 
 def miou(conf: Counts) -> float:

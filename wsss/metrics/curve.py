@@ -8,6 +8,7 @@ matrix at any threshold is a partial sum of these counts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,8 @@ class ThresholdCurve:
         else:
             code *= bins
             columns = np.zeros(1, np.uint8)
-        joint = np.bincount(code.ravel(), minlength=256 * len(columns) * bins).reshape(256, len(columns), bins)
+        shape = (256, len(columns), bins)
+        joint = np.bincount(code.ravel(), minlength=math.prod(shape)).reshape(shape)
         rows = np.flatnonzero(joint[:IGNORED].any((1, 2)))
         if len(rows) and rows[-1] > self.classes:
             raise DataError(f"true ids reach {rows[-1]}, but must be in [0, {self.classes}] or 255")
@@ -139,6 +141,7 @@ class ThresholdCurve:
         for number in range(1, len(values)):
             position = np.where(values[number] > largest, number * bins, position)
             largest = np.maximum(values[number], largest)
+        cells: npt.NDArray[np.intp]
         if halves:
             cells = self._half_levels[largest.view(np.uint16)]
         else:

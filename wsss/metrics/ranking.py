@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import average_precision_score
 
 from wsss.errors import DataError
 from wsss.metrics.confusion import mean_present
@@ -18,7 +17,11 @@ def average_precisions(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> np
     `scores` are float[N, C], larger for more likely (logits will do); `labels` are {0, 1}[N, C].
     """
     if scores.shape != labels.shape or scores.ndim != 2:
-        raise DataError(f"scores are {list(scores.shape)}, labels {list(labels.shape)}, but both must be [N, C]")
+        shapes = f"scores are {list(scores.shape)} and labels {list(labels.shape)}"
+        raise DataError(f"{shapes}, but both must be the same [N, C]")
+    # Imported late: scikit-learn takes longer to load than all the rest of this package.
+    from sklearn.metrics import average_precision_score
+
     result = np.full(scores.shape[1], np.nan)
     for index in np.flatnonzero(labels.any(0)):
         result[index] = average_precision_score(labels[:, index], scores[:, index])

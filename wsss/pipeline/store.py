@@ -110,7 +110,9 @@ class Store:
         target = self.folder(key)
         target.parent.mkdir(parents=True, exist_ok=True)
         known = self.known(key)
-        if known is not None and known.evicted:
+        if known is None and target.exists():
+            self.set_aside(key)
+        elif known is not None and known.evicted:
             shutil.rmtree(target)
         try:
             folder.rename(target)

@@ -1,0 +1,81 @@
+"""What a person sees while a study runs."""
+
+from __future__ import annotations
+
+import io
+
+from rich.console import Console
+
+from wsss.cli.live import LiveTable, Lines, duration
+from wsss.pipeline.events import (
+    Event,
+    StageFinished,
+    StudyFinished,
+    StudyStarted,
+    SweepFinished,
+    SweepStarted,
+    TrialFinished,
+    TrialInfo,
+    TrialProgress,
+    TrialStarted,
+)
+
+GOOD = TrialInfo("cam-fmix-000", "cam", "fmix", 0, {"alpha": 0.5})
+BAD = TrialInfo("cam-mixup-000", "cam", "mixup", 0)
+EVENTS: list[Event] = [
+    StudyStarted("quick", "/s", ""),
+    SweepStarted("cam", "cams/select/miou", (GOOD, BAD)),
+    TrialStarted(GOOD),
+    TrialStarted(BAD),
+    TrialProgress(GOOD.id, "classifier", 2, 8, {"loss": 0.25, "mAP": 0.9, "lr": 0.1}),
+    TrialProgress("shared-12345678", "classifier", 1, 8, {"loss": 0.5}),
+    StageFinished(GOOD.id, "classifier", "k" * 64, cached=False, seconds=63.2),
+    TrialFinished(GOOD, "done", {"cams/select/miou": 0.4321}),
+    TrialFinished(BAD, "failed", error="classifier, step 2: loss is nan"),
+    SweepFinished("cam", (GOOD.id,)),
+    StudyFinished(failed=1),
+]
+
+
+def test_plain_lines_say_everything_once() -> None:
+    out = io.StringIO()
+    view = Lines(Console(file=out, width=200))
+    for event in EVENTS:
+        view.on_event(event)
+    text = out.getvalue()
+    for expected in (
+        "sweep cam: 2 trials, best by cams/select/miou",
+        "cam-fmix-000  classifier  2/8  loss 0.250  mAP 0.900",
+        "cam-fmix-000  classifier  made in 1m 03s",
+        "cam-mixup-000  FAILED: classifier, step 2: loss is nan",
+        "sweep cam: kept cam-fmix-000",
+    ):
+        assert text.count(expected) == 1, expected
+
+
+def test_the_live_table_shows_progress_best_and_failures() -> None:
+    console = Console(file=io.StringIO(), width=140, force_terminal=True)
+    view = LiveTable(console)
+    shots = []
+    for event in EVENTS[:-1]:
+        view.on_event(event)
+        with console.capture() as capture:
+            console.print(view._table())
+        shots.append(capture.get())
+    view.on_event(EVENTS[-1])
+    view.close()
+    assert "2/8" in shots[4] and "loss 0.250" in shots[4] and "0 of 2 trials" in shots[4]
+    assert "shared" in shots[5]
+    assert "43.2" in shots[-1] and "failed" in shots[-1] and "2 of 2 trials" in shots[-1]
+    assert "best 43.2" in shots[-1]
+
+
+def test_durations_read_like_speech() -> None:
+    assert [duration(s) for s in (0.4, 59, 60, 185, 3600, 7805)] == [
+        "0s",
+        "59s",
+        "1m 00s",
+        "3m 05s",
+        "1h 00m",
+        "2h 10m",
+    ]

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wsss.errors import DataError
+from wsss.masks.seeds import background_score, exponent_mask, threshold_mask
+
+
+def test_largest_class_wins_where_it_exceeds_the_threshold() -> None:
+    cams = np.array([[[0.1, 0.6, 0.5, 0.0]], [[0.2, 0.5, 0.5, 0.9]]], np.float16)
+    mask = threshold_mask(cams, [4, 11], 0.25)
+    assert mask.dtype == np.uint8
+    # Where both are equal, the earlier class wins.
+    assert mask.tolist() == [[0, 5, 5, 12]]
+
+
+def test_ties_with_the_threshold_go_to_the_background() -> None:
+    cams = np.array([[[0.25, np.nextafter(np.float32(0.25), 1, dtype=np.float32), 0.0]]], np.float32)
+    assert threshold_mask(cams, [0], 0.25).tolist() == [[0, 1, 0]]
+
+
+def test_extreme_thresholds() -> None:
+    random = np.random.default_rng(0)
+    cams = random.uniform(1e-3, 1, (2, 6, 7)).astype(np.float16)
+    cams[:, 2, 3] = 0
+    nothing = threshold_mask(cams, [0, 1], 0) == 0
+    assert nothing[2, 3]
+    assert nothing.sum() == 1
+    assert not threshold_mask(cams, [0, 1], 1).any()
+
+
+@pytest.mark.parametrize(
+    ("exponent", "crossing"),
+    [(1, 0.5), (2, 0.382), (4, 0.2755), (8, 0.1883), (16, 0.1228), (24, 0.0939), (32, 0.0770)],
+)
+def test_exponent_sets_where_one_class_overtakes_the_background(exponent: float, crossing: float) -> None:
+    cams = np.array([[[crossing - 1e-3, crossing + 1e-3]]], np.float32)
+    assert exponent_mask(cams, [6], exponent).tolist() == [[0, 7]]
+
+
+def test_background_is_what_the_largest_cam_leaves() -> None:
+    cams = np.array([[[0.5, 0.0, 1.0]], [[0.25, 0.0, 0.5]]], np.float16)
+    np.testing.assert_allclose(background_score(cams, 2), [[0.25, 1, 0]])
+    np.testing.assert_array_equal(background_score(np.zeros((0, 2, 3), np.float16), 4), np.ones((2, 3)))
+
+
+def test_without_classes_all_is_background() -> None:
+    assert not threshold_mask(np.zeros((0, 2, 3), np.float16), [], 0.1).any()
+    assert threshold_mask(np.zeros((0, 2, 3), np.float16), [], 0.1).shape == (2, 3)
+    assert not exponent_mask(np.zeros((0, 2, 3), np.float16), [], 4).any()
+
+
+def test_refuses_other_numbers_of_classes_than_maps() -> None:
+    with pytest.raises(DataError, match="one for each of 1 classes"):
+        threshold_mask(np.zeros((2, 3, 3), np.float16), [5], 0.1)
