@@ -59,9 +59,9 @@ def test_the_live_table_shows_progress_best_and_failures() -> None:
     shots = []
     for event in EVENTS[:-1]:
         view.on_event(event)
-        with console.capture() as capture:
-            console.print(view._table())
-        shots.append(capture.get())
+        out = io.StringIO()
+        Console(file=out, width=140).print(view._table())
+        shots.append(out.getvalue())
     view.on_event(EVENTS[-1])
     view.close()
     assert "2/8" in shots[4] and "loss 0.250" in shots[4] and "0 of 2 trials" in shots[4]
