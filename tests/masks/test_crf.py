@@ -15,6 +15,7 @@ from wsss.masks.crf import cam_to_mask_with_crf, dense_crf, infer, labels_to_una
 HEIGHT, WIDTH = 24, 32
 GAUSSIAN_ONLY = CrfParams(bilateral_weight=0, iterations=1)
 BOTH = CrfParams(iterations=1)
+WIDE = CrfParams(bilateral_color_sigma=60, iterations=1)
 
 
 def smooth(channels: int, seed: int) -> np.ndarray:
@@ -67,18 +68,30 @@ def test_smoothing_alone_agrees_with_brute_force() -> None:
     assert np.abs(dense_crf(photo(), random_scores(), GAUSSIAN_ONLY) - expected).max() <= 0.01
 
 
-def test_both_kernels_agree_with_brute_force_on_a_smooth_photo() -> None:
-    scores = np.moveaxis(smooth(3, 9), -1, 0)
-    result = dense_crf(photo(), scores, BOTH)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
-    assert np.abs(result - brute_force(photo(), scores, BOTH)).max() <= 0.05
+@pytest.mark.parametrize("seed", range(4))
+def test_both_kernels_agree_with_brute_force_on_a_smooth_photo(seed: int) -> None:
+    # The library filters on a lattice whose error falls as pixels come to lie denser in colour space.
+    y, x = np.mgrid[:HEIGHT, :WIDTH]
+    gradient = np.stack([60 + 4 * x, 40 + 6 * y, 200 - 3 * x - 2 * y], -1).astype(np.uint8)
+    scores = random_scores(3, seed)
+    for params, largest in ((BOTH, 0.06), (WIDE, 0.02)):
+        result = dense_crf(gradient, scores, params)
+        assert result.dtype == np.float32
+        np.testing.assert_allclose(result.sum(0), 1, atol=1e-5)
+        error = np.abs(result - brute_force(gradient, scores, params))
+        assert error.max() <= largest
+        assert error.mean() <= largest / 5
 
 
-def test_both_kernels_agree_roughly_on_noise() -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
-    expected = brute_force(noise, random_scores(), BOTH)
-    assert np.abs(dense_crf(noise, random_scores(), BOTH) - expected).max() <= 0.2
+@pytest.mark.parametrize("seed", range(4))
+def test_both_kernels_agree_in_labels_on_noise(seed: int) -> None:
+    noise = np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+    scores = random_scores(3, seed)
+    for params, largest, same in ((BOTH, 0.4, 0.93), (WIDE, 0.04, 0.97)):
+        result, expected = dense_crf(noise, scores, params), brute_force(noise, scores, params)
+        assert np.abs(result - expected).max() <= largest
+        assert np.abs(result - expected).mean() <= 0.03
+        assert (result.argmax(0) == expected.argmax(0)).mean() >= same
 
 
 def test_without_kernels_scores_are_only_normalised() -> None:
@@ -136,13 +149,13 @@ def test_energies_refuse_what_is_out_of_range() -> None:
 def test_mask_follows_the_edge_that_the_cam_misses() -> None:
     rgb = np.full((40, 60, 3), 40, np.uint8)
     rgb[10:30, 20:50] = (220, 180, 60)
-    cam = np.zeros((1, 40, 60), np.float16)
+    cam = np.full((1, 40, 60), 0.2, np.float16)
     cam[0, 13:27, 17:44] = 0.9
     mask = cam_to_mask_with_crf(rgb, cam, np.array([14]), PseudoMasksParams())
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 15}
     object_ = rgb[..., 0] == 220
-    assert ((mask == 15) == object_).mean() > ((cam[0] > 0) == object_).mean()
+    assert ((mask == 15) == object_).mean() > ((cam[0] > 0.5) == object_).mean()
     assert ((mask == 15) == object_).mean() > 0.99
 
 

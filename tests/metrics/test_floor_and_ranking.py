@@ -22,7 +22,7 @@ def test_box_at_the_ends_of_its_range() -> None:
     np.testing.assert_array_equal(centre_box((5, 4), 3, 1), whole_image((5, 4), 3))
     assert (whole_image((5, 4), 3) == 3).all()
     assert not centre_box((5, 4), 0).any()
-    with pytest.raises(ConfigError, match="`share` is 1.5"):
+    with pytest.raises(ConfigError, match=r"`share` is 1\.5"):
         centre_box((5, 4), 1, 1.5)
 
 

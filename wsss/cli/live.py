@@ -127,6 +127,8 @@ class LiveTable:
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.step, row.stage_began = event.stage, 0, now
+            if row.info is None:  # work that several trials share has no end of its own
+                del self._rows[event.trial]
         elif isinstance(event, TrialFinished):
             row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
             row.state = "failed" if event.status == "failed" else "found" if event.cached else "done"
@@ -172,7 +174,7 @@ class LiveTable:
         return duration(spent / row.step * (row.steps - row.step))
 
     def _caption(self) -> str:
-        states = [row.state for row in self._rows.values()]
+        states = [row.state for row in self._rows.values() if row.info is not None]
         done = sum(state in ("done", "found", "failed") for state in states)
         parts = [f"{done} of {len(states)} trials", f"{duration(time.monotonic() - self._start)} spent"]
         scores = [(row.score, name) for name, row in self._rows.items() if row.score is not None]
