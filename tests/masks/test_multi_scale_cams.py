@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -83,10 +85,10 @@ def one_by_one(
 
 
 def cams_of(
-    network: PooledNetwork, images: list[np.ndarray], keys: list[list[int]], **changes: object
+    network: PooledNetwork, images: list[np.ndarray], keys: list[list[int]], **changes: Any
 ) -> list[np.ndarray]:
-    options = {"scales": SCALES, "flip": True, "size": None, "device": "cpu", **changes}
-    return multi_scale_cams(network, images, keys, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"scales": SCALES, "flip": True, "size": None, "device": "cpu", **changes}
+    return multi_scale_cams(network, images, keys, **options)
 
 
 @pytest.mark.parametrize("flip", [True, False])

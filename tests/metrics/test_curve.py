@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import pickle
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,7 @@ def test_images_without_classes_are_background_everywhere() -> None:
 def test_workers_curves_merge() -> None:
     images = random_images(11, 9, np.float16)
     merged = curve_of(images[:4])
-    merged.merge(pickle.loads(pickle.dumps(curve_of(images[4:]))))
+    merged.merge(copy.deepcopy(curve_of(images[4:])))
     whole = curve_of(images)
     np.testing.assert_array_equal(merged.total(), whole.total())
     np.testing.assert_array_equal(merged.confusions(20), whole.confusions(20))

@@ -113,7 +113,7 @@ def _summed_maps(
 ) -> Tensor:
     """Return float32[M, H, W], the M maps of all images' classes one after the other."""
     height, width = images[0].shape[:2]
-    photos = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float() / 255
+    photos = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float().contiguous() / 255
     owner = torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])).to(device)
     wanted = torch.from_numpy(np.concatenate(keys)).to(device)
     mean = photos.new_tensor(network.mean).view(1, 3, 1, 1)

@@ -13,7 +13,7 @@ from wsss.metrics.confusion import (
 )
 from wsss.metrics.curve import THRESHOLDS, ThresholdCurve
 from wsss.metrics.floor import centre_box, whole_image
-from wsss.metrics.intervals import bootstrap_interval, paired_difference
+from wsss.metrics.intervals import bootstrap_interval, bootstrap_mious, paired_difference
 from wsss.metrics.ranking import average_precisions, mean_average_precision
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "ThresholdCurve",
     "average_precisions",
     "bootstrap_interval",
+    "bootstrap_mious",
     "centre_box",
     "confusion",
     "foreground_precision",

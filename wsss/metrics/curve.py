@@ -40,7 +40,7 @@ class ThresholdCurve:
 
     Comparisons are made in float32, as `wsss.masks.seeds.threshold_mask` makes them, so the confusion
     matrices are exactly those of the argmax at each threshold: ties go to the background, then to the
-    earlier class. It can be pickled; `merge` joins the curves of several workers.
+    earlier class. It can be sent between processes; `merge` joins the curves of several workers.
     """
 
     def __init__(self, classes: int, thresholds: Sequence[float] = THRESHOLDS) -> None:

@@ -23,7 +23,7 @@ def bootstrap_interval(
     `confusions` is int[N, C + 1, C + 1], one matrix per image. Raises `DataError` without images.
     """
     _check(confusions, samples, level)
-    return _interval(_resampled(confusions, seed, samples), level)
+    return _interval(bootstrap_mious(confusions, seed=seed, samples=samples), level)
 
 
 def paired_difference(
@@ -42,7 +42,7 @@ def paired_difference(
     _check(conf_a, samples, level)
     if conf_a.shape != conf_b.shape:
         raise DataError(f"confusions are {list(conf_b.shape)}, but must be {list(conf_a.shape)} to be paired")
-    difference = _resampled(conf_a, seed, samples) - _resampled(conf_b, seed, samples)
+    difference = bootstrap_mious(conf_a, seed=seed, samples=samples) - bootstrap_mious(conf_b, seed=seed, samples=samples)
     return miou(conf_a.sum(0)) - miou(conf_b.sum(0)), *_interval(difference, level)
 
 
@@ -55,8 +55,11 @@ def _check(confusions: npt.NDArray[Any], samples: int, level: float) -> None:
         raise ConfigError(f"`level` is {level}, but must be in (0, 1)")
 
 
-def _resampled(confusions: npt.NDArray[Any], seed: int, samples: int) -> npt.NDArray[np.float64]:
-    """Return float64[samples], the mIoU of each resample; the same draws for the same seed and N."""
+def bootstrap_mious(confusions: npt.NDArray[Any], *, seed: int, samples: int) -> npt.NDArray[np.float64]:
+    """Return float64[samples], the mIoU of each resample; the same draws for the same seed and N.
+
+    `confusions` is int[N, C + 1, C + 1], one matrix per image.
+    """
     hits, true, predicted = (part.astype(np.float64) for part in marginals(confusions))
     # Counts below 2^53 are exact in float64, so a matrix product counts without error.
     scores = [

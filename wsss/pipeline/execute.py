@@ -81,7 +81,7 @@ def _make(
             _check_finite(node, done, metrics)
             history.append(metrics)
             now = time.monotonic()
-            if now - saved >= checkpoint_seconds and done < stage.steps:
+            if now - saved >= checkpoint_seconds:
                 state = {**about, "history": history, "seconds": spent + now - started}
                 partial.save(done, stage.save, state)
                 saved = time.monotonic()

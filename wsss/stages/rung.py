@@ -23,6 +23,8 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
 
     Images are shown whole, with a long side of `size` pixels. Empty without a usable hold-out.
     """
+    if not data.holdout:
+        return {}
     scores = np.zeros((len(data.holdout), len(data.dataset.classes)), np.float32)
     arrays = [
         evaluation_image(data.dataset.image(id), size, network.mean, network.std) for id in data.holdout
@@ -33,9 +35,8 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
             batch = torch.stack([torch.as_tensor(arrays[index]) for index in part])
             scores[part] = network(batch.to(device)).logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
-    if not labels.any():
-        return {}
-    return {"mAP": float(mean_average_precision(scores, labels))}
+    mean = mean_average_precision(scores, labels)
+    return {} if mean is None else {"mAP": mean}
 
 
 def rung_ids(data: DataView, rung: RungParams) -> tuple[str, ...]:

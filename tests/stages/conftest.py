@@ -1,0 +1,72 @@
+"""A very small study on the sample set, run once for all tests of the stages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from wsss.config import load_study_text
+from wsss.data.view import DataView, open_data
+from wsss.pipeline.chain import Chain, build_chain
+from wsss.pipeline.execute import run_chain
+from wsss.pipeline.store import Store
+from wsss.pipeline.trials import sweep_trials
+from wsss.stages import cams, pseudo_masks, scores
+
+STUDY = """
+name: tiny
+data:
+  dataset: sample
+  sample: {train: 14, val: 4, size: 64}
+  holdout: 0.2
+  select: {split: train, half: a}
+  report: {split: train, half: b}
+sweeps:
+  - name: cam
+    arms:
+      fmix:
+        stages:
+          - classifier: {method: fmix, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4, every: 2}}
+          - cams: {scales: [1.0, 1.5]}
+          - pseudo_masks: {crf: {iterations: 2}}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_chunks() -> Iterator[None]:
+    """Chunks of a few images, so that a set this small has several."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
+        patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
+        patch.setattr(pseudo_masks, "CHUNK_PER_WORKER", 5)
+        yield
+
+
+def cut(ids: list[str], size: int) -> list[list[str]]:
+    return [list(ids[start : start + size]) for start in range(0, len(ids), size)]
+
+
+@pytest.fixture(scope="session")
+def tiny_view(tmp_path_factory: pytest.TempPathFactory) -> DataView:
+    folder = tmp_path_factory.mktemp("tiny")
+    study = load_study_text(STUDY, source="tiny.yaml", base=folder)
+    return open_data(study.data, storage=folder, workers=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_chain(tiny_view: DataView, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    study = load_study_text(STUDY, source="tiny.yaml", base=Path("/"))
+    trial = sweep_trials(study, study.sweeps[0], [], tiny_view)[0]
+    return build_chain(trial.parts, tiny_view, 0)
+
+
+@pytest.fixture(scope="session")
+def calm_store(
+    tiny_chain: Chain, tiny_view: DataView, small_chunks: None, tmp_path_factory: pytest.TempPathFactory
+) -> Store:
+    """A store with the whole chain made without a pause."""
+    store = Store(tmp_path_factory.mktemp("calm"))
+    list(run_chain("calm", tiny_chain, store, tiny_view, device="cpu", threads=1))
+    return store
