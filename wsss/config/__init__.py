@@ -1,0 +1,40 @@
+"""What a study file may say. Importing it is cheap: no torch, no ray, no mlflow."""
+
+from wsss.config.load import dump_study, load_study, load_study_text
+from wsss.config.methods import METHODS
+from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, resolve_stage
+from wsss.config.search import Distribution, Scalar
+from wsss.config.smoke import smoke
+from wsss.config.study import (
+    Arm,
+    DataSpec,
+    Resources,
+    SampleSpec,
+    SplitSpec,
+    StageUse,
+    Study,
+    Sweep,
+    Tracking,
+)
+
+__all__ = [
+    "METHODS",
+    "SCORED_STAGES",
+    "STAGE_INPUTS",
+    "Arm",
+    "DataSpec",
+    "Distribution",
+    "Resources",
+    "SampleSpec",
+    "Scalar",
+    "SplitSpec",
+    "StageUse",
+    "Study",
+    "Sweep",
+    "Tracking",
+    "dump_study",
+    "load_study",
+    "load_study_text",
+    "resolve_stage",
+    "smoke",
+]

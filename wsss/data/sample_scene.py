@@ -112,16 +112,16 @@ def _place(
     rng: np.random.Generator, height: int, width: int, first: int, horizon: float
 ) -> list[Creature] | None:
     """Return the animals, farthest first, or None when they would hide each other's heads."""
-    count = int(rng.choice([1, 2, 3], p=[0.5, 0.38, 0.12]))
+    count = int(rng.choice([1, 2, 3], p=[0.42, 0.43, 0.15]))
     kinds = [first, *(int(kind) for kind in rng.integers(len(SAMPLE_CLASSES), size=count - 1))]
-    low, high = {1: (0.24, 0.36), 2: (0.19, 0.26), 3: (0.16, 0.21)}[count]
+    low, high = {1: (0.19, 0.33), 2: (0.17, 0.25), 3: (0.15, 0.20)}[count]
     side = math.sqrt(height * width)
     animals = []
     for kind in kinds:
         unit = rng.uniform(low, high) * side
         mirror = 1.0 if rng.random() < 0.5 else -1.0
-        x = rng.uniform(1.15 * unit, max(width - 1.15 * unit, 1.2 * unit))
-        y = rng.uniform(max(horizon * height, 1.3 * unit), height - 0.9 * unit)
+        x = rng.uniform(0.3 * unit, width - 0.3 * unit)
+        y = rng.uniform(max(horizon * height, 1.2 * unit), height - 0.6 * unit)
         animals.append(draw_creature(kind, Frame(x, y, unit, mirror, rng.uniform(-0.08, 0.08)), rng))
     animals.sort(key=lambda animal: animal.foot)
     for animal in animals:

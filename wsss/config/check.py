@@ -1,0 +1,329 @@
+"""From a parsed study file to a `Study`, with everything that is wrong said at once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, check_stage_params, variables_in
+from wsss.config.search import Distribution, parse_distribution
+from wsss.config.study import Arm, DataSpec, Resources, StageUse, Study, Sweep, Tracking
+from wsss.config.yaml_text import Document, Path_
+from wsss.errors import ConfigError, Problem, nearest
+
+STUDY_KEYS = ("name", "data", "seed", "sweeps", "storage", "retain", "tracking")
+SWEEP_KEYS = (
+    "name", "arms", "stages", "search", "samples", "metric", "searcher", "resources", "keep", "seeds", "replicate",
+)  # fmt: skip
+ARM_KEYS = ("stages", "search", "samples", "keep")
+NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
+MISSING = object()
+
+
+class Checker:
+    """Reads a document and collects problems, each with its line."""
+
+    def __init__(self, document: Document, overridden: Mapping[Path_, str] | None = None) -> None:
+        self.document = document
+        self.overridden = overridden or {}
+        self.problems: list[Problem] = []
+
+    def add(self, path: Path_, message: str, hint: str = "") -> None:
+        for length in range(len(path), 0, -1):
+            if path[:length] in self.overridden:
+                where = f"-s {self.overridden[path[:length]]}"
+                break
+        else:
+            where = self.document.where(path)
+        problem = Problem(where, message, hint)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    def add_validation(self, path: Path_, error: ValidationError, model: type[BaseModel] | None) -> None:
+        """Add every problem that pydantic found, in our words."""
+        for item in error.errors():
+            location = tuple(part for part in item["loc"] if not _is_union_tag(part))
+            keys = [part for part in location if isinstance(part, str)]
+            name = ".".join(str(part) for part in location) or str(path[-1] if path else "")
+            if item["type"] == "extra_forbidden":
+                choices = field_names(model, keys[:-1])
+                self.add((*path, *location), f"unknown key `{keys[-1]}`", nearest(keys[-1], choices))
+            elif item["type"] == "missing":
+                self.add((*path, *location), f"`{name}` is missing")
+            elif item["type"] == "value_error":
+                self.add((*path, *location), item["msg"].removeprefix("Value error, "))
+            else:
+                message = item["msg"].replace("Input should be", "must be").replace("Input", "it")
+                hint = ""
+                if item["type"] == "literal_error" and isinstance(item["input"], str):
+                    hint = nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+                self.add((*path, *location), f"`{name}` is {item['input']!r}, but {message}", hint)
+
+    def mapping(self, raw: Any, path: Path_, keys: Sequence[str], what: str) -> dict[str, Any]:
+        """Return `raw` if it is a mapping with known keys; what is unknown is a problem."""
+        if not isinstance(raw, Mapping):
+            self.add(path, f"{what} must be a mapping of keys, but is {raw!r}")
+            return {}
+        for key in raw:
+            if key not in keys:
+                self.add((*path, key), f"unknown key `{key}` in {what}", nearest(key, keys))
+        return dict(raw)
+
+    def whole(self, raw: Mapping[str, Any], key: str, path: Path_, default: Any, least: int | None) -> Any:
+        value = raw.get(key, default)
+        if value is default:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
+            expected = "a whole number" if least is None else f"a whole number of at least {least}"
+            self.add((*path, key), f"`{key}` is {value!r}, but must be {expected}")
+            return default
+        return value
+
+    def one_of(self, raw: Mapping[str, Any], key: str, path: Path_, choices: Sequence[str]) -> Any:
+        value = raw.get(key, choices[0])
+        if value not in choices:
+            self.add((*path, key), f"`{key}` is {value!r}", nearest(str(value), choices))
+            return choices[0]
+        return value
+
+    def name(self, value: Any, path: Path_, what: str) -> str:
+        if not isinstance(value, str) or not NAME.fullmatch(value):
+            self.add(path, f"the name of {what} is {value!r}, but must be letters, digits, '_', '.' or '-'")
+            return ""
+        return value
+
+    def group(self, model: type[BaseModel], raw: Any, path: Path_, default: Any) -> Any:
+        try:
+            return model.model_validate(raw)
+        except ValidationError as error:
+            self.add_validation(path, error, model)
+            return default
+
+
+def _is_union_tag(part: str | int) -> bool:
+    return isinstance(part, str) and ("[" in part or part in ("tuple", "literal"))
+
+
+def field_names(model: type[BaseModel] | None, path: Sequence[str]) -> list[str]:
+    """Return the keys of the group that `path` leads to inside a model."""
+    for part in path:
+        field = model.model_fields.get(part) if model else None
+        found = field.annotation if field else None
+        model = found if isinstance(found, type) and issubclass(found, BaseModel) else None
+    return list(model.model_fields) if model else []
+
+
+def check_study(
+    document: Document, base: Path, *, name: str, storage: Path, overridden: Mapping[Path_, str] | None = None
+) -> Study:
+    """Return the study a document describes. Raises `ConfigError` with every problem found.
+
+    `base` is the folder that relative data paths refer to; `name` and `storage` are used where the
+    file has none.
+    """
+    checker = Checker(document, overridden)
+    raw = checker.mapping(document.value, (), STUDY_KEYS, "the study")
+    data = checker.group(DataSpec, raw.get("data", {}), ("data",), DataSpec())
+    if "data" not in raw:
+        checker.add((), "`data` is missing")
+    _check_splits(checker, data)
+    if data.root is not None and not data.root.is_absolute():
+        data = data.model_copy(update={"root": (base / data.root).resolve()})
+    sweeps = _sweeps(checker, raw.get("sweeps"))
+    seed = checker.whole(raw, "seed", (), 0, 0)
+    retain = checker.one_of(raw, "retain", (), ("kept", "all"))
+    tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
+    own_name = checker.name(raw.get("name", name), ("name",), "the study")
+    stored = raw.get("storage")
+    if stored is not None and not isinstance(stored, str):
+        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder")
+        stored = None
+    if checker.problems:
+        raise ConfigError(checker.problems)
+    place = Path(stored).expanduser().resolve() if stored else storage
+    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking)
+
+
+def _check_splits(checker: Checker, data: DataSpec) -> None:
+    pairs = (("report", data.report, "select", data.select), ("test", data.test, "select", data.select),
+             ("test", data.test, "report", data.report))  # fmt: skip
+    for name, spec, other_name, other in pairs:
+        if spec is not None and other is not None and spec.overlaps(other):
+            message = f"`{name}` ({spec}) shares images with `{other_name}` ({other})"
+            hint = "a number is only honest on images that nothing was chosen on; use two halves or two splits"
+            checker.add(("data", name), message, hint)
+
+
+def _sweeps(checker: Checker, raw: Any) -> list[Sweep]:
+    if not isinstance(raw, list) or not raw:
+        checker.add(("sweeps",), "`sweeps` must be a list with at least one sweep")
+        return []
+    sweeps: list[Sweep] = []
+    made: set[str] = set()
+    for number, entry in enumerate(raw):
+        sweep = _sweep(checker, entry, ("sweeps", number), sweeps, made)
+        if sweep is not None:
+            if sweep.name in {other.name for other in sweeps}:
+                checker.add(("sweeps", number, "name"), f"two sweeps are named {sweep.name!r}")
+            sweeps.append(sweep)
+            made |= {use.stage for arm in sweep.arms for use in arm.stages}
+    return sweeps
+
+
+def _sweep(
+    checker: Checker, entry: Any, path: Path_, earlier: Sequence[Sweep], made: set[str]
+) -> Sweep | None:
+    raw = checker.mapping(entry, path, SWEEP_KEYS, "a sweep")
+    if not raw:
+        return None
+    name = checker.name(raw.get("name"), (*path, "name"), "a sweep")
+    searcher = checker.one_of(raw, "searcher", path, ("random", "grid"))
+    resources = checker.group(Resources, raw.get("resources", {}), (*path, "resources"), Resources())
+    keep = checker.whole(raw, "keep", path, 1, 1)
+    seeds = _seeds(checker, raw.get("seeds", []), (*path, "seeds"))
+    replicate = raw.get("replicate")
+    arms: tuple[Arm, ...] = ()
+    if replicate is not None:
+        names = [sweep.name for sweep in earlier]
+        if replicate not in names:
+            checker.add((*path, "replicate"), f"no earlier sweep is named {replicate!r}", nearest(str(replicate), names))
+        if not seeds:
+            checker.add((*path, "replicate"), "a replicating sweep needs `seeds`")
+        for key in ("arms", "stages", "search", "samples", "searcher", "keep", "metric"):
+            if key in raw:
+                checker.add((*path, key), f"`{key}` has no meaning in a sweep that replicates another")
+    elif ("arms" in raw) == ("stages" in raw):
+        checker.add(path, "a sweep needs either `arms` or `stages`")
+    elif "stages" in raw:
+        own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
+        arms = _one(_arm(checker, name, own, path, searcher, made))
+    else:
+        for key in ("search", "samples"):
+            if key in raw:
+                checker.add((*path, key), f"`{key}` belongs into an arm when a sweep has `arms`")
+        named = raw["arms"] if isinstance(raw["arms"], Mapping) else {}
+        if not named:
+            checker.add((*path, "arms"), "`arms` must map at least one name to an arm")
+        arms = tuple(
+            arm
+            for arm_name, content in named.items()
+            for arm in _one(_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
+        )
+    metric = _metric(checker, raw, path, arms, replicate is not None)
+    if seeds and earlier and replicate is None:
+        checker.add((*path, "seeds"), "`seeds` belongs into the first sweep or one with `replicate`")
+    return Sweep(name, arms, metric, searcher, resources, keep, seeds, replicate)
+
+
+def _one(arm: Arm | None) -> tuple[Arm, ...]:
+    return () if arm is None else (arm,)
+
+
+def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
+    good = isinstance(raw, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in raw)
+    if not good or len(set(raw)) < len(raw):
+        checker.add(path, f"`seeds` is {raw!r}, but must be a list of different whole numbers")
+        return ()
+    return tuple(raw)
+
+
+def _metric(
+    checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
+) -> str | None:
+    scored = [
+        [use.name for use in arm.stages if use.stage in SCORED_STAGES] for arm in arms
+    ]
+    common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
+    metric = raw.get("metric")
+    if metric is None or replicates:
+        return f"{common[-1]}/select/miou" if common and not replicates else None
+    choices = [f"{name}/select/miou" for name in common]
+    if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric):
+        hint = "a search may only look at `select`"
+        checker.add((*path, "metric"), f"`metric` is {metric!r}, which is for reporting", hint)
+    elif metric not in choices:
+        checker.add((*path, "metric"), f"`metric` is {metric!r}", nearest(str(metric), choices))
+    return str(metric)
+
+
+def _arm(
+    checker: Checker, name: str, entry: Any, path: Path_, searcher: str, made: set[str]
+) -> Arm | None:
+    raw = checker.mapping(entry, path, ARM_KEYS, f"arm `{name}`")
+    checker.name(name, path, "an arm")
+    search = _search(checker, raw.get("search", {}), (*path, "search"))
+    samples = checker.whole(raw, "samples", path, None, 1)
+    keep = checker.whole(raw, "keep", path, None, 1)
+    endless = [key for key, values in search.items() if not values.countable]
+    if endless and (searcher == "grid" or samples is None):
+        reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
+        hint = "use `choice`, or `searcher: random` with `samples`"
+        checker.add((*path, "search", endless[0]), f"{reason} can't go through every value of `{endless[0]}`", hint)
+    uses = _stages(checker, raw.get("stages"), (*path, "stages"), made)
+    used = {word for use in uses for word in variables_in(use.params)}
+    for variable in search:
+        if variable not in used:
+            checker.add((*path, "search", variable), f"the search variable `{variable}` is never used")
+    for number, use in enumerate(uses):
+        check_stage_params(checker, use, search, (*path, "stages", number, use.stage), (*path, "search"))
+    return Arm(name, tuple(uses), search, samples, keep)
+
+
+def _search(checker: Checker, raw: Any, path: Path_) -> dict[str, Distribution]:
+    if not isinstance(raw, Mapping):
+        checker.add(path, f"`search` must map variables to what they are drawn from, but is {raw!r}")
+        return {}
+    found = {}
+    for name, content in raw.items():
+        distribution, message, hint = parse_distribution(content)
+        if distribution is None:
+            checker.add((*path, name), f"the search variable `{name}` {message}", hint)
+        else:
+            found[name] = distribution
+    return found
+
+
+def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[StageUse]:
+    if not isinstance(raw, list) or not raw:
+        checker.add(path, "`stages` must be a list with at least one stage")
+        return []
+    uses: list[StageUse] = []
+    for number, entry in enumerate(raw):
+        single = {entry: {}} if isinstance(entry, str) else entry
+        if not isinstance(single, Mapping) or len(single) != 1:
+            checker.add((*path, number), f"a stage must be a name or `name: {{parameters}}`, but is {entry!r}")
+            continue
+        stage, content = next(iter(single.items()))
+        at = (*path, number, stage)
+        if stage not in STAGE_INPUTS:
+            checker.add(at, f"there is no stage {stage!r}", nearest(stage, tuple(STAGE_INPUTS)))
+            continue
+        if content is not None and not isinstance(content, Mapping):
+            checker.add(at, f"the parameters of `{stage}` must be a mapping, but are {content!r}")
+            continue
+        params = dict(content or {})
+        name, source = params.pop("as", stage), params.pop("from", None)
+        checker.name(name, at, "a stage")
+        _check_inputs(checker, stage, source, uses, made, at)
+        if name in {use.name for use in uses}:
+            checker.add(at, f"two stages are named {name!r}", "give one of them a name with `as:`")
+        uses.append(StageUse(stage, params, str(name), source))
+    return uses
+
+
+def _check_inputs(
+    checker: Checker, stage: str, source: Any, uses: Sequence[StageUse], made: set[str], at: Path_
+) -> None:
+    available = made | {use.stage for use in uses}
+    for needed in STAGE_INPUTS[stage]:
+        if needed not in available:
+            hint = f"put `{needed}` before it" if needed in STAGE_INPUTS else ""
+            checker.add(at, f"`{stage}` needs `{needed}`, which no earlier stage makes", hint)
+    if source is not None:
+        names = [use.name for use in uses]
+        if source not in names and source not in made:
+            checker.add(at, f"`from` is {source!r}, but no earlier stage is named so", nearest(str(source), names))

@@ -1,0 +1,46 @@
+"""Methods as named sets of parts. After they are expanded nobody asks for the name again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from wsss.errors import ConfigError, Problem, nearest
+
+REGULARISERS = {"entropy": {"weight": 0.02}, "concentration": {"weight": 0.27}}
+"""Mixup-CAM's two regularisers (Chang et al., BMVC 2020), concentration in the unit square."""
+
+METHODS: dict[str, dict[str, Any]] = {
+    "cam": {},
+    "mixup": {"mixing": {"kind": "mixup"}, **REGULARISERS},
+    "fmix": {"mixing": {"kind": "fmix"}, **REGULARISERS},
+    "probe": {"freeze": "all", "color_jitter": False, "rung": {"images": 0}},
+}
+"""`probe` is the reference that any method should beat: a linear head on frozen features."""
+
+ALPHA = {"mixup": 0.2, "fmix": 1.0}
+
+
+def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return classifier parameters with `method` replaced by its parts; the user's keys win.
+
+    Raises `ConfigError` for an unknown method.
+    """
+    own = dict(params)
+    name = own.pop("method", "cam")
+    if name not in METHODS:
+        raise ConfigError(Problem("method", f"there is no method {name!r}", nearest(str(name), tuple(METHODS))))
+    merged = merge(METHODS[name], own)
+    mixing = merged.get("mixing")
+    if isinstance(mixing, Mapping) and "alpha" not in mixing and mixing.get("kind") in ALPHA:
+        merged["mixing"] = {**mixing, "alpha": ALPHA[mixing["kind"]]}
+    return merged
+
+
+def merge(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `base` with `top` laid over it, mappings merged key by key."""
+    result = dict(base)
+    for key, value in top.items():
+        old = result.get(key)
+        result[key] = merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return result

@@ -1,0 +1,61 @@
+"""`--smoke`: any study made so small that it shows within a minute whether it would run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from wsss.config.study import Arm, SampleSpec, StageUse, Study, Sweep
+
+IMAGES = 16
+BACKBONE = "efficientnet_lite0"
+CROP = 64
+
+
+def smoke(study: Study) -> Study:
+    """Return the study with every arm kept, one trial each, one epoch, sixteen images a list, the
+    smallest backbone; resources and everything else stay, so that the real target is what is tried.
+
+    It gets a name of its own, so that nothing of it is mistaken for a result.
+    """
+    data: dict[str, Any] = {"limit": IMAGES, "holdout": min(study.data.holdout, 0.2)}
+    if study.data.dataset == "sample":
+        data["sample"] = SampleSpec(train=2 * IMAGES, val=IMAGES, size=CROP)
+    return dataclasses.replace(
+        study,
+        name=f"{study.name}-smoke",
+        data=study.data.model_copy(update=data),
+        sweeps=tuple(_sweep(sweep) for sweep in study.sweeps),
+    )
+
+
+def _sweep(sweep: Sweep) -> Sweep:
+    return dataclasses.replace(
+        sweep, arms=tuple(_arm(arm) for arm in sweep.arms), keep=1, seeds=sweep.seeds[:1]
+    )
+
+
+def _arm(arm: Arm) -> Arm:
+    return dataclasses.replace(
+        arm, samples=1 if arm.search else arm.samples, keep=None, stages=tuple(_stage(use) for use in arm.stages)
+    )
+
+
+def _stage(use: StageUse) -> StageUse:
+    params = dict(use.params)
+    if use.stage == "classifier":
+        params |= {
+            "backbone": BACKBONE,
+            "weights": "package",
+            "freeze": "all" if params.get("method") == "probe" else "default",
+            "epochs": 1,
+            "batch": 8,
+            "crop": CROP,
+            "long_side": [CROP, 2 * CROP],
+            "rung": {"images": 4},
+        }
+    elif use.stage == "cams":
+        params |= {"scales": [1.0], "size": 2 * CROP}
+    elif use.stage == "pseudo_masks":
+        params["crf"] = {**params.get("crf", {}), "iterations": 2}
+    return dataclasses.replace(use, params=params)

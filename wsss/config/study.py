@@ -1,0 +1,172 @@
+"""A study as the rest of the program sees it: checked, resolved, immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from wsss.config.params import Params, PositiveInt
+from wsss.config.search import Distribution, Scalar
+
+
+class SplitSpec(Params):
+    """Images of a split list, all of them or one half (by a hash of the id)."""
+
+    split: str
+    half: Literal["a", "b"] | None = None
+
+    def overlaps(self, other: SplitSpec) -> bool:
+        """Whether the two could share an image."""
+        if self.split != other.split:
+            return False
+        return self.half is None or other.half is None or self.half == other.half
+
+    def __str__(self) -> str:
+        return self.split if self.half is None else f"half {self.half} of {self.split}"
+
+
+class SampleSpec(Params):
+    """How large the embedded sample set is drawn."""
+
+    train: PositiveInt = 160
+    val: PositiveInt = 80
+    size: Annotated[int, Field(ge=64, le=1024)] = 128
+    seed: int = 0
+
+
+class DataSpec(Params):
+    """Which images a study sees, and which of them may be looked at for what."""
+
+    dataset: Literal["voc", "sample"] = "voc"
+    root: Path | None = None
+    sample: SampleSpec | None = None
+    classes: Literal["all"] | tuple[str, ...] = "all"
+    train: str = "train"
+    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    select: SplitSpec = SplitSpec(split="train", half="a")
+    report: SplitSpec = SplitSpec(split="train", half="b")
+    test: SplitSpec | None = None
+    limit: PositiveInt | None = None
+    """Use only so many images of each list, the first by the SHA-256 of their ids."""
+
+
+class Resources(Params):
+    """What one trial holds while it runs."""
+
+    cpu: PositiveInt = 1
+    gpu: Annotated[float, Field(ge=0)] = 0
+
+
+class Tracking(Params):
+    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage."""
+
+    uri: str | None = None
+
+
+@dataclass(frozen=True)
+class StageUse:
+    """One entry of an arm's `stages`; values in `params` may be "$variable"."""
+
+    stage: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    name: str = ""
+    source: str | None = None
+
+    def to_raw(self) -> Any:
+        extra: dict[str, Any] = {} if self.name == self.stage else {"as": self.name}
+        if self.source:
+            extra["from"] = self.source
+        return {self.stage: {**extra, **self.params}}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named alternative inside a sweep. `keep` None means the sweep's."""
+
+    name: str
+    stages: tuple[StageUse, ...]
+    search: Mapping[str, Distribution] = field(default_factory=dict)
+    samples: int | None = None
+    keep: int | None = None
+
+    def to_raw(self) -> dict[str, Any]:
+        raw: dict[str, Any] = {}
+        if self.search:
+            raw["search"] = {name: values.to_raw() for name, values in self.search.items()}
+        raw["stages"] = [use.to_raw() for use in self.stages]
+        raw.update({k: v for k, v in (("samples", self.samples), ("keep", self.keep)) if v is not None})
+        return raw
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """One search over one or more stages, scored by one metric ("cams/select/miou")."""
+
+    name: str
+    arms: tuple[Arm, ...] = ()
+    metric: str | None = None
+    searcher: Literal["random", "grid"] = "random"
+    resources: Resources = Resources()
+    keep: int = 1
+    seeds: tuple[int, ...] = ()
+    replicate: str | None = None
+
+    def to_raw(self) -> dict[str, Any]:
+        raw: dict[str, Any] = {"name": self.name}
+        if self.replicate:
+            raw["replicate"] = self.replicate
+        elif len(self.arms) == 1 and self.arms[0].name == self.name:
+            raw.update({k: v for k, v in self.arms[0].to_raw().items() if k != "keep"})
+        else:
+            raw["arms"] = {arm.name: arm.to_raw() for arm in self.arms}
+        if self.metric:
+            raw["metric"] = self.metric
+        if not self.replicate:
+            raw.update(searcher=self.searcher, keep=self.keep)
+        if self.seeds:
+            raw["seeds"] = list(self.seeds)
+        raw["resources"] = self.resources.model_dump(mode="json")
+        return raw
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study file. `storage` is absolute."""
+
+    name: str
+    data: DataSpec
+    sweeps: tuple[Sweep, ...]
+    storage: Path
+    seed: int = 0
+    retain: Literal["kept", "all"] = "kept"
+    tracking: Tracking = Tracking()
+
+    def to_raw(self) -> dict[str, Any]:
+        """Return the study as a study file has it, paths absolute, defaults spelt out."""
+        return {
+            "name": self.name,
+            "data": self.data.model_dump(mode="json", exclude_none=True),
+            "seed": self.seed,
+            "sweeps": [sweep.to_raw() for sweep in self.sweeps],
+            "storage": str(self.storage),
+            "retain": self.retain,
+            "tracking": self.tracking.model_dump(mode="json"),
+        }
+
+
+__all__ = [
+    "Arm",
+    "DataSpec",
+    "Resources",
+    "SampleSpec",
+    "Scalar",
+    "SplitSpec",
+    "StageUse",
+    "Study",
+    "Sweep",
+    "Tracking",
+]

@@ -1,0 +1,71 @@
+"""A thorough look at a data set, for `data check`: every problem of every file, with its path."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+from wsss.data.annotations import Annotation, read_annotation
+from wsss.data.fingerprint import Fingerprint, inspect, size_message
+from wsss.data.pool import Progress, map_files
+from wsss.data.voc import IGNORED, VocDataset, mask_id_problem
+from wsss.errors import DataError, Problem
+
+
+def check_dataset(
+    dataset: VocDataset, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
+) -> list[Problem]:
+    """Return all problems of the images in the named lists; an empty list means a sound data set.
+
+    Looked for: lists that are missing or empty, name an image twice or lead out of the folder; files
+    that are missing, cut short or can't be decoded; photo, mask and annotation of different sizes;
+    unknown classes and mask ids; classes that a mask shows but the annotation does not name. (The
+    other way round is no problem: a difficult object may have no pixels in the mask.)
+    """
+    problems: list[Problem] = []
+    ids: dict[str, None] = {}
+    for name in splits:
+        try:
+            ids.update(dict.fromkeys(dataset.split(name)))
+        except DataError as error:
+            problems += error.problems
+    check = functools.partial(check_image, dataset)
+    for found in map_files(check, list(ids), workers=workers, progress=progress):
+        problems += found
+    return problems
+
+
+def check_image(dataset: VocDataset, id: str) -> list[Problem]:
+    """Return the problems of one image's photo, mask and annotation."""
+    problems: list[Problem] = []
+    photo = _inspected(problems, inspect(("photo", dataset.image_path(id))))
+    path = dataset.mask_path(id)
+    mask = _inspected(problems, inspect(("mask", path)))
+    annotation: Annotation | None = None
+    try:
+        annotation = read_annotation(dataset.annotation_path(id), dataset.known_classes)
+    except DataError as error:
+        problems += error.problems
+    if photo and mask and photo.size != mask.size:
+        problems.append(Problem(str(path), size_message("mask", mask.size, photo.size)))
+    if photo and annotation and annotation.size not in (None, photo.size):
+        assert annotation.size is not None
+        message = size_message("annotated size", annotation.size, photo.size)
+        problems.append(Problem(str(dataset.annotation_path(id)), message))
+    wrong_ids = mask_id_problem(path, mask.ids, dataset) if mask else None
+    if wrong_ids:
+        problems.append(wrong_ids)
+    elif mask and annotation:
+        shown = [dataset.known_classes[k - 1] for k in mask.ids if k not in (0, IGNORED)]
+        for name in shown:
+            if name not in annotation.names:
+                message = f"mask shows {name}, but the annotation does not name it"
+                problems.append(Problem(str(path), message))
+    return problems
+
+
+def _inspected(problems: list[Problem], result: Fingerprint | tuple[Problem, ...]) -> Fingerprint | None:
+    if isinstance(result, Fingerprint):
+        return result
+    problems += result
+    return None

@@ -1,0 +1,71 @@
+"""Opening photos and masks with Pillow, with every failure turned into a `Problem`.
+
+Imports no torch: processes that only look at files start faster without it.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wsss.errors import DataError, Problem
+
+UNREADABLE = (
+    OSError,  # includes a file that ends too early and one of no known kind
+    SyntaxError,  # Pillow's answer to a broken PNG
+    ValueError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+MASK_MODES = ("P", "L")
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return a file's bytes. Raises `DataError` when it is missing or can't be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(Problem(str(path), "file is missing")) from error
+    except OSError as error:
+        raise DataError(Problem(str(path), f"can't be read: {error.strerror}")) from error
+
+
+def decode_photo(content: bytes, path: Path) -> Image.Image:
+    """Return the fully decoded photo in RGB. Raises `DataError` naming `path`."""
+    return _decode(content, path, "photo").convert("RGB")
+
+
+def decode_mask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
+    """Return the ids uint8[H, W] of a palette or grey PNG: palette indices, never colours.
+
+    Raises `DataError` naming `path` for anything else.
+    """
+    image = _decode(content, path, "mask")
+    if image.mode not in MASK_MODES:
+        message = f"mask's mode is {image.mode}, but must be {' or '.join(MASK_MODES)}"
+        raise DataError(Problem(str(path), message, "masks hold ids, not colours"))
+    return np.array(image, dtype=np.uint8)
+
+
+def _decode(content: bytes, path: Path, kind: str) -> Image.Image:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd metadata and large photos are no reason to complain
+            image = Image.open(io.BytesIO(content))
+            image.load()
+    except UNREADABLE as error:
+        reason = (
+            "no image format known to Pillow" if isinstance(error, Image.UnidentifiedImageError) else error
+        )
+        hint = "fetch the file again"
+        raise DataError(Problem(str(path), f"{kind} can't be decoded: {reason}", hint)) from error
+    return image

@@ -1,0 +1,151 @@
+"""Training batches whose content depends on seed, epoch and ids, and on nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from wsss.data.augment import Augmentation, Statistics, evaluation_image, random_state
+from wsss.data.voc import Dataset
+from wsss.errors import DataError
+
+__all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
+
+Batch = tuple[Tensor, Tensor, tuple[str, ...]]
+"""(images float32[B, 3, S, S], labels float32[B, C], ids)."""
+_Key = tuple[int, tuple[int, ...]]
+"""(epoch, positions of the batch's images)."""
+
+
+class ClassificationBatches:
+    """Batches of augmented crops with their image-level labels.
+
+    `labels` is [N, C] in the order of `ids` (the data set's own when None). Order and augmentation
+    are functions of (seed, epoch, id), so that any number of `workers` gives the same batches bit
+    for bit, and so does any order of `ids`. The last images of an epoch that fill no batch are left
+    out; when there are fewer images than `batch`, they make one batch.
+
+    `workers` processes decode in the background (0: this process, when a batch is asked for). They
+    start with the first epoch and stay until `close`.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: Sequence[str],
+        labels: npt.ArrayLike | None = None,
+        *,
+        batch: int,
+        crop: int,
+        long_side: tuple[int, int],
+        color_jitter: bool,
+        mean: Statistics,
+        std: Statistics,
+        seed: int,
+        workers: int = 0,
+    ) -> None:
+        if not ids:
+            raise DataError("there are no images to train on")
+        targets = np.asarray(dataset.labels(ids) if labels is None else labels, dtype=np.float32)
+        if len(targets) != len(ids):
+            raise ValueError(f"`labels` has {len(targets)} rows, but must have {len(ids)}, one an image")
+        order = sorted(range(len(ids)), key=lambda position: ids[position])
+        self.ids = tuple(ids[position] for position in order)
+        self.batch = min(batch, len(ids))
+        self.seed = seed
+        self.workers = max(0, workers)
+        augmentation = Augmentation(crop, (long_side[0], long_side[1]), color_jitter, mean, std)
+        self._source = _Source(dataset, self.ids, targets[order], augmentation, seed)
+        self._sampler = _Sampler()
+        self._loader: DataLoader[Any] | None = None
+
+    def __len__(self) -> int:
+        """Number of batches of an epoch."""
+        return len(self.ids) // self.batch
+
+    def order(self, epoch: int) -> list[tuple[int, ...]]:
+        """Return the positions (in the sorted ids) of each batch of an epoch."""
+        shuffled = random_state("order", self.seed, epoch).permutation(len(self.ids)).tolist()
+        return [tuple(shuffled[k * self.batch : (k + 1) * self.batch]) for k in range(len(self))]
+
+    def epoch(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch. Raises `DataError` when a photo can't be decoded."""
+        keys: list[_Key] = [(epoch, positions) for positions in self.order(epoch)]
+        if not self.workers:
+            yield from map(self._source.make, keys)
+            return
+        self._sampler.keys = keys
+        if self._loader is None:
+            self._loader = DataLoader(
+                self._source,
+                sampler=self._sampler,
+                batch_size=None,  # the source makes whole batches
+                num_workers=self.workers,
+                collate_fn=_as_it_is,
+                persistent_workers=True,
+                multiprocessing_context="forkserver",  # inherits neither threads nor a GPU context
+            )
+        for result in self._loader:
+            if isinstance(result, DataError):
+                raise result
+            yield result
+
+    def close(self) -> None:
+        """End the background processes; a later epoch starts them again."""
+        self._loader = None
+
+
+class _Source(TorchDataset[Any]):
+    def __init__(
+        self,
+        dataset: Dataset,
+        ids: tuple[str, ...],
+        labels: npt.NDArray[np.float32],
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.dataset = dataset
+        self.ids = ids
+        self.labels = labels
+        self.augmentation = augmentation
+        self.seed = seed
+
+    def make(self, key: _Key) -> Batch:
+        epoch, positions = key
+        ids = tuple(self.ids[position] for position in positions)
+        size = self.augmentation.crop
+        images = np.empty((len(ids), 3, size, size), np.float32)
+        for target, id in zip(images, ids, strict=True):
+            target[:] = self.augmentation(self.dataset.image(id), random_state(self.seed, epoch, id))
+        return torch.from_numpy(images), torch.from_numpy(self.labels[list(positions)]), ids
+
+    def __getitem__(self, key: _Key) -> Batch | DataError:
+        # A background process hands its error over as a value: torch would wrap it in a traceback.
+        try:
+            return self.make(key)
+        except DataError as error:
+            return error
+
+
+class _Sampler:
+    """The keys of the epoch that is to come; the loader looks at it whenever an epoch begins."""
+
+    def __init__(self) -> None:
+        self.keys: list[_Key] = []
+
+    def __iter__(self) -> Iterator[_Key]:
+        return iter(self.keys)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+def _as_it_is(result: Any) -> Any:
+    return result

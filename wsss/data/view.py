@@ -1,0 +1,166 @@
+"""What a study sees of its data: a data set, and which images are for what."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind, size_problems
+from wsss.data.pool import Progress
+from wsss.data.splits import Splits, build_splits
+from wsss.data.voc import VocDataset, mask_id_problem
+from wsss.errors import DataError, Problem
+from wsss.files import sha256_json
+
+if TYPE_CHECKING:
+    from wsss.config import DataSpec
+
+MOST_LISTED = 50
+
+
+@dataclass(frozen=True)
+class DataView:
+    """A data set and the ids of each purpose, each tuple in alphabetical order.
+
+    `train` and `holdout` have image-level labels only; `select` and `report` have labels and masks;
+    `test` has masks, and its labels are not looked at.
+    """
+
+    dataset: VocDataset
+    train: tuple[str, ...]
+    holdout: tuple[str, ...]
+    select: tuple[str, ...]
+    report: tuple[str, ...]
+    test: tuple[str, ...] = ()
+    fingerprints: Fingerprints = field(default_factory=lambda: Fingerprints(None), repr=False, compare=False)
+    _keys: dict[tuple[Kind, tuple[str, ...]], str] = field(default_factory=dict, repr=False, compare=False)
+
+    @cached_property
+    def labelled_ids(self) -> tuple[str, ...]:
+        """All images whose image-level labels may be used, in alphabetical order."""
+        return tuple(sorted({*self.train, *self.holdout, *self.select, *self.report}))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether anything can be scored."""
+        return bool(self.select and self.report)
+
+    def image_key(self, ids: Sequence[str]) -> str:
+        """Return a SHA-256 of the classes in use and, for each image, its id, labels and photo.
+
+        The order of `ids` does not matter. Raises `DataError` when a photo can't be decoded.
+        """
+        ids = tuple(sorted(ids))
+        if ("photo", ids) not in self._keys:
+            prints = self._take("photo", ids)
+            labels = self.dataset.labels(ids).tolist()
+            rows = [[id, row, print_.sha256] for id, row, print_ in zip(ids, labels, prints, strict=True)]
+            self._keys["photo", ids] = sha256_json([self.dataset.classes, rows])
+        return self._keys["photo", ids]
+
+    def mask_key(self, ids: Sequence[str]) -> str:
+        """Return a SHA-256 of the class mapping and, for each image, its id and mask file.
+
+        The order of `ids` does not matter. Raises `DataError` when a mask can't be decoded.
+        """
+        ids = tuple(sorted(ids))
+        if ("mask", ids) not in self._keys:
+            prints = self._take("mask", ids)
+            rows = [[id, print_.sha256] for id, print_ in zip(ids, prints, strict=True)]
+            mapping = [self.dataset.classes, sorted(self.dataset.class_ids.items())]
+            self._keys["mask", ids] = sha256_json([mapping, rows])
+        return self._keys["mask", ids]
+
+    def _take(self, kind: Kind, ids: Sequence[str]) -> list[Fingerprint]:
+        paths = [_path(self.dataset, kind, id) for id in ids]
+        prints, problems = self.fingerprints.take(kind, paths)
+        _raise_if_any(problems)
+        return [prints[path] for path in paths]
+
+
+def open_data(
+    spec: DataSpec,
+    *,
+    storage: Path,
+    workers: int = 1,
+    progress: Progress | None = None,
+    verify: bool = True,
+) -> DataView:
+    """Open a study's data; the embedded sample is written below `storage` when it is not there yet.
+
+    With `verify`, every annotation is read, every photo and every mask that will be scored is
+    decoded in full by `workers` processes (once: `storage`/cache remembers it), and one `DataError`
+    lists all problems. Processes that are handed work by one that has verified need not do so again.
+    With a list of classes, images that show none of them are left out.
+    """
+    dataset = VocDataset(_root(spec, storage), spec.classes)
+    splits = build_splits(spec, lambda name: _in_use(dataset, dataset.split(name)))
+    fingerprints = Fingerprints(storage / "cache" / "fingerprints.json")
+    if verify:
+        _verify(dataset, splits, fingerprints, workers, progress)
+    return DataView(
+        dataset, splits.train, splits.holdout, splits.select, splits.report, splits.test, fingerprints
+    )
+
+
+def _root(spec: DataSpec, storage: Path) -> Path:
+    if spec.root is not None:
+        return spec.root
+    if spec.dataset != "sample":
+        raise DataError(Problem("data.root", "is missing, but must name the data set's folder"))
+    from wsss.config import SampleSpec
+    from wsss.data.sample import write_sample
+
+    sample = spec.sample or SampleSpec()
+    name = f"sample-{sample.train}-{sample.val}-{sample.size}-{sample.seed}"
+    root = storage.absolute() / "data" / name
+    write_sample(root, train=sample.train, val=sample.val, size=sample.size, seed=sample.seed)
+    return root
+
+
+def _in_use(dataset: VocDataset, ids: tuple[str, ...]) -> list[str]:
+    if dataset.classes == dataset.known_classes:
+        return list(ids)
+    shown = dataset.labels(ids).any(axis=1)
+    return [id for id, use in zip(ids, shown, strict=True) if use]
+
+
+def _path(dataset: VocDataset, kind: Kind, id: str) -> Path:
+    return dataset.image_path(id) if kind == "photo" else dataset.mask_path(id)
+
+
+def _verify(
+    dataset: VocDataset,
+    splits: Splits,
+    fingerprints: Fingerprints,
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    problems: list[Problem] = []
+    try:
+        dataset.labels(splits.all_ids)
+    except DataError as error:
+        problems += error.problems
+    photos = [dataset.image_path(id) for id in splits.all_ids]
+    masks = [dataset.mask_path(id) for id in splits.masked_ids]
+    photo_prints, found = fingerprints.take("photo", photos, workers=workers, progress=progress)
+    problems += found
+    mask_prints, found = fingerprints.take("mask", masks, workers=workers)
+    problems += found
+    pairs = [(dataset.image_path(id), dataset.mask_path(id)) for id in splits.masked_ids]
+    problems += size_problems(pairs, lambda path: photo_prints.get(path) or mask_prints.get(path))
+    for path, print_ in mask_prints.items():
+        problem = mask_id_problem(path, print_.ids, dataset)
+        problems += [problem] if problem else []
+    _raise_if_any(problems, title=f"{len(problems)} problems in {dataset.root}")
+
+
+def _raise_if_any(problems: Sequence[Problem], title: str = "") -> None:
+    if not problems:
+        return
+    more = len(problems) - MOST_LISTED
+    listed = [*problems[:MOST_LISTED], *([Problem("", f"and {more} more")] if more > 0 else [])]
+    raise DataError(listed, title=title)
