@@ -38,7 +38,7 @@ def _table(mean: Statistics, std: Statistics) -> Pixels:
 
 def normalise(image: Image.Image, mean: Statistics, std: Statistics) -> Pixels:
     """Return float32[3, H, W]: (value / 255 - mean) / std of an RGB image."""
-    table = _table(tuple(mean), tuple(std))  # type: ignore[arg-type]
+    table = _table(tuple(mean), tuple(std))
     pixels = np.asarray(image)
     result = np.empty((3, *pixels.shape[:2]), np.float32)
     for channel in range(3):
@@ -61,7 +61,7 @@ def evaluation_image(image: Image.Image, long_side: int | None, mean: Statistics
 @dataclass(frozen=True)
 class Augmentation:
     """Random long side in `long_side` (uniform over integers, bicubic, proportions kept), mirrored
-    half the time, colour jitter, normalised, random crop of `crop`×`crop` pixels. A smaller image
+    half the time, colour jitter, normalised, random crop of `crop` by `crop` pixels. A smaller image
     lands at a random place on a canvas of zeros, which is the mean colour.
 
     Only the crop's window is resized and jittered, which gives the same pixels for less work. One

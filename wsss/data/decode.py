@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import io
 import struct
-import warnings
 import zlib
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from wsss.errors import DataError, Problem
 
@@ -58,13 +57,11 @@ def decode_mask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:
 
 def _decode(content: bytes, path: Path, kind: str) -> Image.Image:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd metadata and large photos are no reason to complain
-            image = Image.open(io.BytesIO(content))
-            image.load()
+        image = Image.open(io.BytesIO(content))
+        image.load()
     except UNREADABLE as error:
         reason = (
-            "no image format known to Pillow" if isinstance(error, Image.UnidentifiedImageError) else error
+            "no image format known to Pillow" if isinstance(error, UnidentifiedImageError) else error
         )
         hint = "fetch the file again"
         raise DataError(Problem(str(path), f"{kind} can't be decoded: {reason}", hint)) from error

@@ -139,4 +139,4 @@ def size_problems(
 
 
 def size_message(what: str, size: tuple[int, int], photo: tuple[int, int]) -> str:
-    return f"{what} is {size[0]}×{size[1]}, but must be {photo[0]}×{photo[1]} like its photo"
+    return f"{what} is {size[0]} x {size[1]}, but must be {photo[0]} x {photo[1]} like its photo"

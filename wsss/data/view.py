@@ -124,8 +124,7 @@ def _root(spec: DataSpec, storage: Path) -> Path:
 def _in_use(dataset: VocDataset, ids: tuple[str, ...]) -> list[str]:
     if dataset.classes == dataset.known_classes:
         return list(ids)
-    shown = dataset.labels(ids).any(axis=1)
-    return [id for id, use in zip(ids, shown, strict=True) if use]
+    return [id for id, row in zip(ids, dataset.labels(ids), strict=True) if row.any()]
 
 
 def _path(dataset: VocDataset, kind: Kind, id: str) -> Path:
