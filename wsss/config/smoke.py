@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from wsss.config.resolve import variables_in
 from wsss.config.study import Arm, SampleSpec, StageUse, Study, Sweep
 
 IMAGES = 16
@@ -36,9 +37,10 @@ def _sweep(sweep: Sweep) -> Sweep:
 
 
 def _arm(arm: Arm) -> Arm:
-    return dataclasses.replace(
-        arm, samples=1 if arm.search else arm.samples, keep=None, stages=tuple(_stage(use) for use in arm.stages)
-    )
+    stages = tuple(_stage(use) for use in arm.stages)
+    used = {name for use in stages for name in variables_in(use.params)}
+    search = {name: values for name, values in arm.search.items() if name in used}
+    return dataclasses.replace(arm, samples=1 if search else None, keep=None, stages=stages, search=search)
 
 
 def _stage(use: StageUse) -> StageUse:

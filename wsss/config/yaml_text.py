@@ -30,6 +30,9 @@ _SCALARS = (
 )
 
 
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
 
@@ -110,6 +113,10 @@ def _convert(
     loader: _Loader, node: yaml.Node, path: Path_, source: str, lines: dict[Path_, int], problems: list[Problem]
 ) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
+    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+        where = f"{source}:{node.start_mark.line + 1}"
+        problems.append(Problem(where, f"the tag {node.tag!r} is not allowed"))
+        return None
     if isinstance(node, yaml.MappingNode):
         result: dict[Any, Any] = {}
         for key_node, value_node in node.value:

@@ -6,14 +6,13 @@ colour jitter, random crop.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageEnhance
+from PIL import Image
 
 Pixels = npt.NDArray[np.float32]
 Statistics = tuple[float, float, float]
@@ -30,20 +29,20 @@ def random_state(*parts: Any) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
 
-@functools.cache
-def _table(mean: Statistics, std: Statistics) -> Pixels:
-    levels = np.arange(256, dtype=np.float64) / 255
-    return np.stack([(levels - m) / s for m, s in zip(mean, std, strict=True)]).astype(np.float32)
-
-
-def normalise(image: Image.Image, mean: Statistics, std: Statistics) -> Pixels:
-    """Return float32[3, H, W]: (value / 255 - mean) / std of an RGB image."""
-    table = _table(tuple(mean), tuple(std))
+def planes(image: Image.Image) -> Pixels:
+    """Return float32[3, H, W] in [0, 1] of an RGB image."""
     pixels = np.asarray(image)
     result = np.empty((3, *pixels.shape[:2]), np.float32)
     for channel in range(3):
-        np.take(table[channel], pixels[..., channel], out=result[channel], mode="clip")
+        np.multiply(pixels[..., channel], np.float32(1 / 255), out=result[channel])
     return result
+
+
+def normalise(pixels: Pixels, mean: Statistics, std: Statistics) -> Pixels:
+    """Return float32[3, H, W], (value - mean) / std of values in [0, 1]; works in place."""
+    pixels -= np.asarray(mean, np.float32)[:, None, None]
+    pixels /= np.asarray(std, np.float32)[:, None, None]
+    return pixels
 
 
 def resized(width: int, height: int, long_side: int) -> tuple[int, int]:
@@ -55,7 +54,9 @@ def resized(width: int, height: int, long_side: int) -> tuple[int, int]:
 def evaluation_image(image: Image.Image, long_side: int | None, mean: Statistics, std: Statistics) -> Pixels:
     """Return float32[3, h, w] of the whole photo, bicubic at `long_side` pixels (as it is when None)."""
     size = resized(*image.size, long_side) if long_side else image.size
-    return normalise(image if size == image.size else image.resize(size, Image.Resampling.BICUBIC), mean, std)
+    if size != image.size:
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    return normalise(planes(image), mean, std)
 
 
 @dataclass(frozen=True)
@@ -89,9 +90,10 @@ class Augmentation:
         part = image.resize((columns, rows), Image.Resampling.BICUBIC, box=box)
         if mirrored:
             part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        pixels = planes(part)
         if self.color_jitter:
-            part = jitter(part, random)
-        pixels = normalise(part, self.mean, self.std)
+            pixels = jitter(pixels, random)
+        pixels = normalise(pixels, self.mean, self.std)
         if (rows, columns) == (self.crop, self.crop):
             return pixels
         canvas = np.zeros((3, self.crop, self.crop), np.float32)
@@ -106,27 +108,56 @@ def _window(length: int, crop: int, random: np.random.Generator) -> tuple[int, i
     return 0, int(random.integers(0, crop - length + 1)), length
 
 
-def jitter(image: Image.Image, random: np.random.Generator) -> Image.Image:
-    """Return the RGB image with brightness, contrast, saturation and hue changed in random order."""
+def jitter(pixels: Pixels, random: np.random.Generator) -> Pixels:
+    """Return float32[3, H, W] in [0, 1] with brightness, contrast, saturation and hue changed, each
+    by a random amount, in random order; works in place."""
     brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, size=3)
     turn = random.uniform(-HUE, HUE)
     for step in random.permutation(4):
         if step == 0:
-            image = ImageEnhance.Brightness(image).enhance(brightness)
+            _blend(pixels, np.float32(0), brightness)
         elif step == 1:
-            image = ImageEnhance.Contrast(image).enhance(contrast)
+            _blend(pixels, _grey(pixels).mean(), contrast)
         elif step == 2:
-            image = ImageEnhance.Color(image).enhance(saturation)
+            _blend(pixels, _grey(pixels), saturation)
         else:
-            image = turn_hue(image, turn)
-    return image
+            pixels = turn_hue(pixels, turn)
+    return pixels
 
 
-def turn_hue(image: Image.Image, turn: float) -> Image.Image:
-    """Return the RGB image with every hue moved by `turn` of the colour circle (1 is all the way)."""
-    shift = round(turn * 256)
-    if not shift:
-        return image
-    hue, saturation, value = image.convert("HSV").split()
-    hue = hue.point([(level + shift) % 256 for level in range(256)])
-    return Image.merge("HSV", (hue, saturation, value)).convert("RGB")
+def _grey(pixels: Pixels) -> Pixels:
+    return 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+
+
+def _blend(pixels: Pixels, other: Pixels | np.float32, factor: float) -> None:
+    """Move `pixels` away from `other` (factor above 1) or towards it, within [0, 1]."""
+    pixels *= np.float32(factor)
+    pixels += np.float32(1 - factor) * other
+    np.clip(pixels, 0, 1, out=pixels)
+
+
+def turn_hue(pixels: Pixels, turn: float) -> Pixels:
+    """Return float32[3, H, W] with every hue moved by `turn` of the colour circle, in [-1/6, 1/6].
+
+    In HSV a channel is value - chroma * min(max(d - 1, 0), 1), where d in [0, 3] is how far, in
+    sixths of the circle, the hue is from that channel's own.
+    """
+    red, green, blue = pixels
+    value = np.maximum(np.maximum(red, green), blue)
+    chroma = value - np.minimum(np.minimum(red, green), blue)
+    over = 1 / np.maximum(chroma, np.float32(1e-12))  # grey has no hue: any will do
+    hue = np.where(
+        value == red,
+        (green - blue) * over,
+        np.where(value == green, 2 + (blue - red) * over, 4 + (red - green) * over),
+    )
+    hue += np.float32(6 * turn)
+    result = np.empty_like(pixels)
+    for own, channel in zip((0, 2, 4), result, strict=True):
+        np.abs(hue - np.float32(own), out=channel)
+        np.minimum(channel, 6 - channel, out=channel)
+        channel -= 1
+        np.clip(channel, 0, 1, out=channel)
+        channel *= chroma
+        np.subtract(value, channel, out=channel)
+    return result

@@ -6,17 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from wsss.config import DataSpec, SampleSpec
 from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind, size_problems
 from wsss.data.pool import Progress
 from wsss.data.splits import Splits, build_splits
 from wsss.data.voc import VocDataset, mask_id_problem
 from wsss.errors import DataError, Problem
 from wsss.files import sha256_json
-
-if TYPE_CHECKING:
-    from wsss.config import DataSpec
 
 MOST_LISTED = 50
 
@@ -111,8 +108,7 @@ def _root(spec: DataSpec, storage: Path) -> Path:
         return spec.root
     if spec.dataset != "sample":
         raise DataError(Problem("data.root", "is missing, but must name the data set's folder"))
-    from wsss.config import SampleSpec
-    from wsss.data.sample import write_sample
+    from wsss.data.sample import write_sample  # draws pictures: needed by few
 
     sample = spec.sample or SampleSpec()
     name = f"sample-{sample.train}-{sample.val}-{sample.size}-{sample.seed}"
