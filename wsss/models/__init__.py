@@ -1,0 +1,21 @@
+"""Networks: backbones behind one small interface, and the CAM network."""
+
+from wsss.models import efficientnet_lite, mobilenet, resnet
+from wsss.models.backbone import Backbone, Tap, backbone_class, backbone_names, create_backbone, register
+from wsss.models.cam_net import CamNetwork, CamOutput
+from wsss.models.weights import weights_identity
+
+__all__ = [
+    "Backbone",
+    "CamNetwork",
+    "CamOutput",
+    "Tap",
+    "backbone_class",
+    "backbone_names",
+    "create_backbone",
+    "efficientnet_lite",
+    "mobilenet",
+    "register",
+    "resnet",
+    "weights_identity",
+]

@@ -1,0 +1,77 @@
+"""Mixing the images of a batch, and their labels with them: Mixup and FMix.
+
+Mixup: Zhang et al., ICLR 2018; for CAMs Chang et al., "Mixup-CAM", BMVC 2020. The classification
+loss is linear in the labels, so training on mixed labels equals mixing the two losses.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wsss.config.params import MixingParams
+from wsss.methods.fmix import fmix_mask
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A batch after mixing.
+
+    `images` float32[B, 3, H, W]; `labels` float32[B, C] = weight · labels_a + (1 − weight) · labels_b;
+    `weight` float32[B], the share of the first image (1 where nothing was mixed).
+    """
+
+    images: Tensor
+    labels: Tensor
+    labels_a: Tensor
+    labels_b: Tensor
+    weight: Tensor
+    permutation: Tensor
+
+
+class Mixer:
+    """Mixes every batch with a permutation of itself, as its parameters say."""
+
+    def __init__(self, params: MixingParams) -> None:
+        self.params = params
+
+    def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Mixed:
+        """Mix images float32[B, 3, H, W] and labels float32[B, C].
+
+        All random choices come from `generator` on the CPU, so they are the same on every device.
+        """
+        count = len(images)
+        rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
+        if self.params.kind == "none" or rng.random() >= self.params.probability:
+            return unmixed(images, labels)
+        permutation = torch.as_tensor(rng.permutation(count), device=images.device)
+        draws = count if self.params.per_sample else 1
+        weights = rng.beta(self.params.alpha, self.params.alpha, size=draws)
+        if self.params.kind == "fmix":
+            height, width = images.shape[2:]
+            masks = np.stack([self._mask(height, width, float(weight), rng) for weight in weights])
+            weights = masks.mean(axis=(1, 2), dtype=np.float64)  # what was really mixed, not what was asked
+            share = torch.as_tensor(masks, device=images.device)[:, None]
+        else:
+            share = torch.as_tensor(weights, dtype=torch.float32, device=images.device)[:, None, None, None]
+        weight = torch.as_tensor(weights, dtype=torch.float32, device=images.device).expand(count)
+        mixed = share * images + (1 - share) * images[permutation]
+        other = labels[permutation]
+        mixed_labels = weight[:, None] * labels + (1 - weight[:, None]) * other
+        return Mixed(mixed, mixed_labels, labels, other, weight, permutation)
+
+    def _mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
+        params = self.params
+        return fmix_mask(
+            height, width, share, decay=params.decay, max_soft=params.max_soft, sampler=params.sampler, rng=rng
+        )
+
+
+def unmixed(images: Tensor, labels: Tensor) -> Mixed:
+    """Return a batch as if it had been mixed with weight 1."""
+    count = len(images)
+    identity = torch.arange(count, device=images.device)
+    return Mixed(images, labels, labels, labels, torch.ones(count, device=images.device), identity)

