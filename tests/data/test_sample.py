@@ -93,7 +93,12 @@ def test_pictures_masks_and_annotations_agree(root: Path) -> None:
             x0, y0, x1, y1 = boxes.T
             assert ((x0 >= 1) & (y0 >= 1) & (x1 <= mask.shape[1]) & (y1 <= mask.shape[0])).all()
             # Every pixel of a class lies in one of its boxes, and the boxes reach little further.
-            inside = (xs[:, None] + 1 >= x0) & (xs[:, None] + 1 <= x1) & (ys[:, None] + 1 >= y0) & (ys[:, None] + 1 <= y1)
+            inside = (
+                (xs[:, None] + 1 >= x0)
+                & (xs[:, None] + 1 <= x1)
+                & (ys[:, None] + 1 >= y0)
+                & (ys[:, None] + 1 <= y1)
+            )
             assert inside.any(1).all()
             assert abs(xs.min() + 1 - x0.min()) <= 3
             assert abs(ys.max() + 1 - y1.max()) <= 3

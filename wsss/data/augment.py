@@ -126,7 +126,8 @@ def jitter(pixels: Pixels, random: np.random.Generator) -> Pixels:
 
 
 def _grey(pixels: Pixels) -> Pixels:
-    return 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+    grey: Pixels = 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+    return grey
 
 
 def _blend(pixels: Pixels, other: Pixels | np.float32, factor: float) -> None:

@@ -60,9 +60,7 @@ def _decode(content: bytes, path: Path, kind: str) -> Image.Image:
         image = Image.open(io.BytesIO(content))
         image.load()
     except UNREADABLE as error:
-        reason = (
-            "no image format known to Pillow" if isinstance(error, UnidentifiedImageError) else error
-        )
+        reason = "no image format known to Pillow" if isinstance(error, UnidentifiedImageError) else error
         hint = "fetch the file again"
         raise DataError(Problem(str(path), f"{kind} can't be decoded: {reason}", hint)) from error
     return image

@@ -8,7 +8,8 @@ and modification time. Imports no torch.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +19,11 @@ import numpy as np
 from wsss.data.decode import decode_mask, decode_photo, read_bytes
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
-from wsss.files import read_json, write_json
+from wsss.files import read_json, write_atomic
 
 VERSION = 1
 Kind = Literal["photo", "mask"]
+File = tuple[Kind, Path]
 Stamp = tuple[int, int]
 
 
@@ -34,9 +36,9 @@ class Fingerprint:
     ids: tuple[int, ...] = ()
 
 
-def inspect(task: tuple[Kind, Path]) -> Fingerprint | tuple[Problem, ...]:
+def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
     """Decode one file in full and return its fingerprint, or what is wrong with it."""
-    kind, path = task
+    kind, path = file
     try:
         content = read_bytes(path)
         digest = hashlib.sha256(content).hexdigest()
@@ -52,70 +54,67 @@ def inspect(task: tuple[Kind, Path]) -> Fingerprint | tuple[Problem, ...]:
 class Fingerprints:
     """The fingerprints of one data set's files, remembered in one JSON file (nowhere when None).
 
-    The file is a convenience: it is replaced as a whole, and when two processes write at once the
-    later one keeps what it knew of. A file that changed since is looked at again.
+    The file is a convenience: it is replaced as a whole, and when two processes write at once, what
+    one of them found may have to be found again. A file that changed since is looked at again.
     """
 
     def __init__(self, memory: Path | None) -> None:
         self._memory = memory
-        self._known: dict[tuple[Kind, str], Fingerprint] = {}
+        self._known: dict[Path, Fingerprint] = {}
 
     def take(
-        self, kind: Kind, paths: Iterable[Path], *, workers: int = 1, progress: Progress | None = None
+        self, files: Iterable[File], *, workers: int = 1, progress: Progress | None = None
     ) -> tuple[dict[Path, Fingerprint], list[Problem]]:
         """Return path → fingerprint of the files that are whole, and the problems of the others."""
-        paths = list(dict.fromkeys(paths))
-        problems: list[Problem] = []
-        unknown = [path for path in paths if (kind, str(path)) not in self._known]
-        if unknown:
-            problems = self._look(kind, unknown, workers, progress)
-        found = {path: self._known.get((kind, str(path))) for path in paths}
-        return {path: print_ for path, print_ in found.items() if print_}, problems
+        files = list(dict.fromkeys(files))
+        todo = [file for file in files if file[1] not in self._known]
+        problems = self._look(todo, workers, progress) if todo else []
+        return {path: self._known[path] for _, path in files if path in self._known}, problems
 
-    def _look(self, kind: Kind, paths: list[Path], workers: int, progress: Progress | None) -> list[Problem]:
-        remembered = self._recall(kind)
-        stamps = {path: _stamp(path) for path in paths}
+    def _look(self, files: list[File], workers: int, progress: Progress | None) -> list[Problem]:
+        remembered = self._recall()
+        stamps = {path: _stamp(path) for _, path in files}
+        todo = []
+        for file in files:
+            stamp, known = remembered.get(str(file[1]), (None, None))
+            if known is not None and stamp == stamps[file[1]]:
+                self._known[file[1]] = known
+            else:
+                todo.append(file)
         fresh: dict[Path, Fingerprint] = {}
         problems: list[Problem] = []
-        todo = []
-        for path in paths:
-            stamp, print_ = remembered.get(str(path), (None, None))
-            if print_ is not None and stamp == stamps[path]:
-                self._known[kind, str(path)] = print_
-            else:
-                todo.append(path)
         try:
-            results = map_files(inspect, [(kind, path) for path in todo], workers=workers, progress=progress)
-            for path, result in zip(todo, results, strict=True):
+            results = map_files(inspect, todo, workers=workers, progress=progress)
+            for (_, path), result in zip(todo, results, strict=True):
                 if isinstance(result, Fingerprint):
-                    fresh[path] = self._known[kind, str(path)] = result
+                    fresh[path] = self._known[path] = result
                 else:
                     problems += result
         finally:  # an interrupted look need not begin again
-            self._remember(kind, {path: (stamps[path], print_) for path, print_ in fresh.items()})
+            self._remember({path: (stamps[path], found) for path, found in fresh.items()})
         return problems
 
-    def _recall(self, kind: Kind) -> dict[str, tuple[Stamp, Fingerprint]]:
+    def _content(self) -> dict[str, Any]:
         content = read_json(self._memory) if self._memory else None
         if not isinstance(content, dict) or content.get("version") != VERSION:
-            return {}
-        entries: dict[str, list[Any]] = content.get(kind, {})
+            return {"version": VERSION, "files": {}}
+        return content
+
+    def _recall(self) -> dict[str, tuple[Stamp, Fingerprint]]:
         return {
             path: ((size, time), Fingerprint(digest, (width, height), tuple(ids)))
-            for path, (size, time, digest, width, height, ids) in entries.items()
+            for path, (size, time, digest, width, height, ids) in self._content()["files"].items()
         }
 
-    def _remember(self, kind: Kind, fresh: dict[Path, tuple[Stamp | None, Fingerprint]]) -> None:
+    def _remember(self, fresh: dict[Path, tuple[Stamp | None, Fingerprint]]) -> None:
         if not self._memory or not fresh:
             return
-        content = read_json(self._memory)
-        if not isinstance(content, dict) or content.get("version") != VERSION:
-            content = {"version": VERSION}
-        entries = content.setdefault(kind, {})
-        for path, (stamp, print_) in fresh.items():
+        content = self._content()
+        for path, (stamp, found) in fresh.items():
             if stamp:
-                entries[str(path)] = [*stamp, print_.sha256, *print_.size, list(print_.ids)]
-        write_json(self._memory, content)
+                content["files"][str(path)] = [*stamp, found.sha256, *found.size, list(found.ids)]
+        text = json.dumps(content, separators=(",", ":"))
+        write_atomic(self._memory, text)
 
 
 def _stamp(path: Path) -> Stamp | None:
@@ -124,18 +123,6 @@ def _stamp(path: Path) -> Stamp | None:
     except OSError:
         return None
     return facts.st_size, facts.st_mtime_ns
-
-
-def size_problems(
-    pairs: Iterable[tuple[Path, Path]], prints: Callable[[Path], Fingerprint | None]
-) -> list[Problem]:
-    """Return the (photo, mask) pairs whose sizes differ, as far as both are known."""
-    problems = []
-    for photo, mask in pairs:
-        one, other = prints(photo), prints(mask)
-        if one and other and one.size != other.size:
-            problems.append(Problem(str(mask), size_message("mask", other.size, one.size)))
-    return problems
 
 
 def size_message(what: str, size: tuple[int, int], photo: tuple[int, int]) -> str:

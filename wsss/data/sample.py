@@ -6,8 +6,6 @@ and be right, which is exactly the disease of class activation maps that the met
 
 from __future__ import annotations
 
-import io
-import os
 import shutil
 import uuid
 from pathlib import Path
@@ -16,11 +14,10 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
-from wsss.data.sample_canvas import Bytes
 from wsss.data.sample_creatures import SAMPLE_CLASSES
 from wsss.data.sample_scene import Scene, make_scene
 from wsss.errors import DataError, Problem
-from wsss.files import read_json, sha256_json, write_json
+from wsss.files import read_json, write_json
 
 __all__ = ["SAMPLE_CLASSES", "SAMPLE_VERSION", "sample_ids", "write_sample"]
 
@@ -68,7 +65,12 @@ def write_sample(root: Path, *, train: int = 160, val: int = 80, size: int = 128
 
 
 def _check(root: Path, train: int, val: int, size: int, seed: int) -> None:
-    ranges = (("train", train, 1, _MOST), ("val", val, 1, _MOST), ("size", size, 32, 2048), ("seed", seed, 0, 2**32))
+    ranges = (
+        ("train", train, 1, _MOST),
+        ("val", val, 1, _MOST),
+        ("size", size, 32, 2048),
+        ("seed", seed, 0, 2**32),
+    )
     problems = [
         Problem("sample", f"`{name}` is {value}, but must be in [{low}, {high}]")
         for name, value, low, high in ranges
@@ -84,7 +86,12 @@ def _check(root: Path, train: int, val: int, size: int, seed: int) -> None:
 def _complete(root: Path, facts: dict[str, int], ids: tuple[tuple[str, ...], tuple[str, ...]]) -> bool:
     if read_json(root / _MARK) != facts:
         return False
-    return all((root / folder / f"{one}{end}").is_file() for half in ids for one in half for folder, end in _FOLDERS.items())
+    return all(
+        (root / folder / f"{one}{end}").is_file()
+        for half in ids
+        for one in half
+        for folder, end in _FOLDERS.items()
+    )
 
 
 def _write_all(root: Path, ids: tuple[tuple[str, ...], tuple[str, ...]], size: int, seed: int) -> None:
@@ -149,7 +156,9 @@ def _annotation(one: str, scene: Scene) -> bytes:
     return ElementTree.tostring(root) + b"\n"
 
 
-def _move_in(aside: Path, root: Path, facts: dict[str, int], ids: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+def _move_in(
+    aside: Path, root: Path, facts: dict[str, int], ids: tuple[tuple[str, ...], tuple[str, ...]]
+) -> None:
     """Rename `aside` to `root`; another process may have been quicker with the same sample."""
     if root.is_dir() and any(root.iterdir()):
         if _complete(root, facts, ids):

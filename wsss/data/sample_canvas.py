@@ -132,7 +132,8 @@ class Canvas:
         if width <= 0 or height <= 0:
             return
         best = np.full((height, width), 1.0, np.float32)
-        nx, ny = np.zeros_like(best), np.zeros_like(best)
+        nx: Floats = np.zeros_like(best)
+        ny: Floats = np.zeros_like(best)
         which = np.zeros((height, width), np.intp)
         for index, (a, b, ra, rb) in enumerate(segments):
             r = reach[index]
@@ -148,6 +149,7 @@ class Canvas:
             if length2 > 0:
                 t = np.clip((px * np.float32(dx) + py * np.float32(dy)) / np.float32(length2), 0, 1)
                 radius = ra + np.float32(rb - ra) * t
+                radius = radius.astype(np.float32)
                 qx, qy = (px - t * np.float32(dx)) / radius, (py - t * np.float32(dy)) / radius
             else:
                 qx, qy = px / np.float32(ra), py / np.float32(ra)

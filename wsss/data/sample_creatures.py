@@ -149,8 +149,13 @@ def _eyes(canvas: Canvas, f: Frame, ink: Ink, *, apart: float = 0.38, y: float =
 def _muzzle(canvas: Canvas, f: Frame, colour: Colour, ink: Ink, size: float, length: float) -> None:
     canvas.tube([f.at(0.08, 0.35), f.at(0.1, 0.35 + length)], [size * f.unit] * 2, colour, ink)
     nose = f.at(0.1, 0.28 + length)
-    canvas.tube([(nose[0] - 0.1 * f.unit, nose[1]), (nose[0] + 0.1 * f.unit, nose[1])],
-                [0.13 * f.unit] * 2, _DARK, ink, rough=0)
+    canvas.tube(
+        [(nose[0] - 0.1 * f.unit, nose[1]), (nose[0] + 0.1 * f.unit, nose[1])],
+        [0.13 * f.unit] * 2,
+        _DARK,
+        ink,
+        rough=0,
+    )
 
 
 def _skull(canvas: Canvas, f: Frame, colour: Colour, ink: Ink, width: float, height: float) -> None:
@@ -175,10 +180,15 @@ def _deer(canvas: Canvas, f: Frame, one: Creature, ink: Ink, rng: np.random.Gene
 
 def _elephant(canvas: Canvas, f: Frame, one: Creature, ink: Ink, rng: np.random.Generator) -> None:
     for side in (-1, 1):
-        canvas.tube([f.at(side * 1.0, -0.35), f.at(side * 0.95, 0.15)], [0.66 * f.unit, 0.5 * f.unit],
-                    one.face, ink)
-        canvas.tube([f.at(side * 1.03, -0.32), f.at(side * 0.98, 0.1)], [0.42 * f.unit, 0.3 * f.unit],
-                    blend(one.face, _PINK, 0.6), ink)
+        canvas.tube(
+            [f.at(side * 1.0, -0.35), f.at(side * 0.95, 0.15)], [0.66 * f.unit, 0.5 * f.unit], one.face, ink
+        )
+        canvas.tube(
+            [f.at(side * 1.03, -0.32), f.at(side * 0.98, 0.1)],
+            [0.42 * f.unit, 0.3 * f.unit],
+            blend(one.face, _PINK, 0.6),
+            ink,
+        )
     _skull(canvas, f, one.face, ink, 0.82, 0.86)
     curl = rng.uniform(0.3, 0.8)
     for side in (-1, 1):
@@ -198,7 +208,9 @@ def _hare(canvas: Canvas, f: Frame, one: Creature, ink: Ink, rng: np.random.Gene
         inner = [f.at(side * 0.4, -0.75), f.at(side * 0.49 + lean / 2, -1.35), f.at(tip[0], -1.95)]
         canvas.tube(inner, [0.12 * f.unit, 0.18 * f.unit, 0.08 * f.unit], blend(one.face, _PINK, 0.75), ink)
     _skull(canvas, f, one.face, ink, 0.86, 0.78)
-    canvas.balls([f.at(-0.2, 0.42), f.at(0.38, 0.42)], [0.36 * f.unit] * 2, blend(one.face, _WHITE, 0.45), ink)
+    canvas.balls(
+        [f.at(-0.2, 0.42), f.at(0.38, 0.42)], [0.36 * f.unit] * 2, blend(one.face, _WHITE, 0.45), ink
+    )
     canvas.tube([f.at(0.09, 0.6), f.at(0.09, 0.78)], [0.14 * f.unit] * 2, _WHITE, ink, rough=0)
     canvas.balls([f.at(0.09, 0.22)], [0.14 * f.unit], blend(_PINK, _DARK, 0.2), ink, rough=0)
     _eyes(canvas, f, ink)
@@ -212,7 +224,9 @@ def _lion(canvas: Canvas, f: Frame, one: Creature, ink: Ink, rng: np.random.Gene
     for side in (-1, 1):
         canvas.balls([f.at(side * 0.62, -0.72)], [0.27 * f.unit], one.face, ink)
     _skull(canvas, f, one.face, ink, 0.86, 0.82)
-    canvas.balls([f.at(-0.14, 0.42), f.at(0.32, 0.42)], [0.32 * f.unit] * 2, blend(one.face, _WHITE, 0.55), ink)
+    canvas.balls(
+        [f.at(-0.14, 0.42), f.at(0.32, 0.42)], [0.32 * f.unit] * 2, blend(one.face, _WHITE, 0.55), ink
+    )
     canvas.tube([f.at(0.0, 0.2), f.at(0.18, 0.2)], [0.14 * f.unit] * 2, _DARK, ink, rough=0)
     _eyes(canvas, f, ink)
 

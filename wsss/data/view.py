@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 
 from wsss.config import DataSpec, SampleSpec
-from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind, size_problems
+from wsss.data.fingerprint import File, Fingerprint, Fingerprints, Kind, size_message
 from wsss.data.pool import Progress
 from wsss.data.splits import Splits, build_splits
 from wsss.data.voc import VocDataset, mask_id_problem
@@ -54,7 +54,7 @@ class DataView:
         if ("photo", ids) not in self._keys:
             prints = self._take("photo", ids)
             labels = self.dataset.labels(ids).tolist()
-            rows = [[id, row, print_.sha256] for id, row, print_ in zip(ids, labels, prints, strict=True)]
+            rows = [[id, row, found.sha256] for id, row, found in zip(ids, labels, prints, strict=True)]
             self._keys["photo", ids] = sha256_json([self.dataset.classes, rows])
         return self._keys["photo", ids]
 
@@ -66,16 +66,16 @@ class DataView:
         ids = tuple(sorted(ids))
         if ("mask", ids) not in self._keys:
             prints = self._take("mask", ids)
-            rows = [[id, print_.sha256] for id, print_ in zip(ids, prints, strict=True)]
+            rows = [[id, found.sha256] for id, found in zip(ids, prints, strict=True)]
             mapping = [self.dataset.classes, sorted(self.dataset.class_ids.items())]
             self._keys["mask", ids] = sha256_json([mapping, rows])
         return self._keys["mask", ids]
 
     def _take(self, kind: Kind, ids: Sequence[str]) -> list[Fingerprint]:
-        paths = [_path(self.dataset, kind, id) for id in ids]
-        prints, problems = self.fingerprints.take(kind, paths)
+        files = [(kind, _path(self.dataset, kind, id)) for id in ids]
+        prints, problems = self.fingerprints.take(files)
         _raise_if_any(problems)
-        return [prints[path] for path in paths]
+        return [prints[path] for _, path in files]
 
 
 def open_data(
@@ -139,17 +139,17 @@ def _verify(
         dataset.labels(splits.all_ids)
     except DataError as error:
         problems += error.problems
-    photos = [dataset.image_path(id) for id in splits.all_ids]
-    masks = [dataset.mask_path(id) for id in splits.masked_ids]
-    photo_prints, found = fingerprints.take("photo", photos, workers=workers, progress=progress)
+    files: list[File] = [("photo", dataset.image_path(id)) for id in splits.all_ids]
+    files += [("mask", dataset.mask_path(id)) for id in splits.masked_ids]
+    prints, found = fingerprints.take(files, workers=workers, progress=progress)
     problems += found
-    mask_prints, found = fingerprints.take("mask", masks, workers=workers)
-    problems += found
-    pairs = [(dataset.image_path(id), dataset.mask_path(id)) for id in splits.masked_ids]
-    problems += size_problems(pairs, lambda path: photo_prints.get(path) or mask_prints.get(path))
-    for path, print_ in mask_prints.items():
-        problem = mask_id_problem(path, print_.ids, dataset)
-        problems += [problem] if problem else []
+    for id in splits.masked_ids:
+        photo, mask = prints.get(dataset.image_path(id)), prints.get(dataset.mask_path(id))
+        if photo and mask and photo.size != mask.size:
+            message = size_message("mask", mask.size, photo.size)
+            problems.append(Problem(str(dataset.mask_path(id)), message))
+        wrong_ids = mask_id_problem(dataset.mask_path(id), mask.ids, dataset) if mask else None
+        problems += [wrong_ids] if wrong_ids else []
     _raise_if_any(problems, title=f"{len(problems)} problems in {dataset.root}")
 
 

@@ -101,8 +101,7 @@ class VocDataset:
                 f"{nearest(name, names)}; lists: {', '.join(names)}" if names else "there is no list at all"
             )
             raise DataError(Problem(str(path), "list is missing", hint))
-        lines = [line.strip() for line in read_bytes(path).decode("utf-8-sig", errors="replace").splitlines()]
-        ids = [line for line in lines if line]
+        ids = _lines(path)
         problems = [Problem(str(path), "list is empty")] if not ids else []
         seen: set[str] = set()
         for id in ids:
@@ -191,11 +190,16 @@ def _is_safe(id: str) -> bool:
     return bool(id) and not any(part in id for part in ("/", "\\", "..", "\0"))
 
 
+def _lines(path: Path) -> list[str]:
+    text = read_bytes(path).decode("utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
 def _class_names(root: Path) -> tuple[str, ...]:
     path = root / "classes.txt"
     if not path.is_file():
         return VOC_CLASSES
-    names = [line.strip() for line in read_bytes(path).decode("utf-8-sig", errors="replace").splitlines() if line.strip()]
+    names = _lines(path)
     problems = [Problem(str(path), f"class {name!r} occurs twice") for name in names if names.count(name) > 1]
     if not 1 <= len(names) < IGNORED:
         problems.append(Problem(str(path), f"names {len(names)} classes, but must name 1 to {IGNORED - 1}"))

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import pytest
+
+from wsss.config import DataSpec, SplitSpec
+from wsss.data.splits import build_splits, first_by_hash, half_of, is_held_out
+from wsss.errors import DataError
+
+LISTS = {
+    "train": [f"2007_{k:06d}" for k in range(400)],
+    "val": [f"2008_{k:06d}" for k in range(100)],
+}
+
+
+def spec(**keys: Any) -> DataSpec:
+    keys.setdefault("test", SplitSpec(split="val"))
+    return DataSpec(**keys)
+
+
+def hex_of(id: str) -> str:
+    return hashlib.sha256(id.encode()).hexdigest()
+
+
+def test_half_is_the_lowest_bit_of_the_first_byte() -> None:
+    assert hex_of("2007_000032")[:4] == "68be"  # by sha256sum
+    assert half_of("2007_000032") == "a"
+    for id in LISTS["train"]:
+        assert half_of(id) == ("a" if hex_of(id)[1] in "02468ace" else "b")
+
+
+def test_holdout_is_decided_by_the_second_byte() -> None:
+    for id in LISTS["train"]:
+        byte = int(hex_of(id)[2:4], 16)
+        assert is_held_out(id, 0.25) == (byte < 64)
+        assert not is_held_out(id, 0.0)
+        assert is_held_out(id, 1.0)
+
+
+def test_every_image_has_its_place() -> None:
+    splits = build_splits(spec(holdout=0.2), LISTS.__getitem__)
+    assert set(splits.train) | set(splits.holdout) == set(LISTS["train"])
+    assert not set(splits.train) & set(splits.holdout)
+    assert 0.1 < len(splits.holdout) / 400 < 0.3
+    assert set(splits.select) | set(splits.report) == set(LISTS["train"])
+    assert not set(splits.select) & set(splits.report)
+    assert splits.test == tuple(LISTS["val"])
+    assert splits.all_ids == tuple(LISTS["train"] + LISTS["val"])
+    assert set(splits.masked_ids) == set(LISTS["train"] + LISTS["val"])
+
+
+def test_places_do_not_depend_on_the_list() -> None:
+    whole = build_splits(spec(holdout=0.2), LISTS.__getitem__)
+    some = {**LISTS, "train": LISTS["train"][::-3]}
+    part = build_splits(spec(holdout=0.2), some.__getitem__)
+    assert set(part.holdout) == set(whole.holdout) & set(some["train"])
+    assert set(part.select) == set(whole.select) & set(some["train"])
+
+
+def test_limit_takes_the_first_by_hash() -> None:
+    splits = build_splits(spec(limit=16), LISTS.__getitem__)
+    assert all(len(ids) <= 16 for ids in (splits.train, splits.holdout, splits.select, splits.report))
+    kept = sorted((id for id in LISTS["train"] if not is_held_out(id, 0.05)), key=hex_of)[:16]
+    assert splits.train == tuple(sorted(kept))
+    assert first_by_hash(LISTS["val"], None) == tuple(LISTS["val"])
+
+
+def test_no_test_list() -> None:
+    assert build_splits(spec(test=None), LISTS.__getitem__).test == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"report": SplitSpec(split="train")}, r"data\.select: shares \d+ images with `report`"),
+        ({"test": SplitSpec(split="train", half="a")}, "data.test: shares .* with `select`"),
+        ({"train": "val"}, "data.test: shares 100 images with `train`, 2008_000000 for one"),
+    ],
+)
+def test_images_that_must_not_be_shared(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        build_splits(spec(**keys), LISTS.__getitem__)
+
+
+def test_two_lists_that_share_images() -> None:
+    lists = {**LISTS, "other": LISTS["train"][:1]}
+    both = spec(select=SplitSpec(split="other"), report=SplitSpec(split="train"))
+    with pytest.raises(DataError, match="shares 1 images with `report`"):
+        build_splits(both, lists.__getitem__)
+
+
+def test_nothing_left() -> None:
+    lists = {**LISTS, "train": [id for id in LISTS["train"] if half_of(id) == "a"]}
+    with pytest.raises(DataError, match=r"data\.report: no image is left in train"):
+        build_splits(spec(), lists.__getitem__)

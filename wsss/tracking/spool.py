@@ -1,0 +1,90 @@
+"""A queue on disk between a study and its tracking server: nothing lost, nothing sent out of order.
+
+`operations.jsonl` grows, one JSON object a line; `position` holds how many bytes of it have been
+carried out. A line that a crash cut short is dropped when the file is opened again.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+from wsss.files import write_atomic
+
+Operation = dict[str, Any]
+
+
+class Spool:
+    """The queue of one study. One process writes and replays it; both ends may be in other threads."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path = folder / "operations.jsonl"
+        self._position_path = folder / "position"
+        self._condition = threading.Condition()
+        self._drop_broken_line()
+        self._position = self._stored_position()
+        self._file = self._path.open("ab")
+
+    def _drop_broken_line(self) -> None:
+        content = self._path.read_bytes() if self._path.exists() else b""
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            with self._path.open("rb+") as file:
+                file.truncate(whole)
+
+    def _stored_position(self) -> int:
+        try:
+            position = int(self._position_path.read_text())
+        except (OSError, ValueError):
+            return 0
+        return min(position, self._path.stat().st_size if self._path.exists() else 0)
+
+    def put(self, operation: Operation) -> None:
+        """Append an operation and wake the reader."""
+        line = json.dumps(operation, sort_keys=True).encode() + b"\n"
+        with self._condition:
+            self._file.write(line)
+            self._file.flush()
+            self._condition.notify_all()
+
+    def next(self, timeout: float) -> Operation | None:
+        """Return the oldest operation not yet done, waiting up to `timeout` seconds for one."""
+        with self._condition:
+            if not self.pending:
+                self._condition.wait(timeout)
+            if not self.pending:
+                return None
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            line = file.readline()
+        operation = json.loads(line)
+        assert isinstance(operation, dict)
+        return {**operation, "_bytes": len(line)}
+
+    def done(self, operation: Operation) -> None:
+        """Note that an operation returned by `next` has been carried out."""
+        with self._condition:
+            self._position += operation["_bytes"]
+            write_atomic(self._position_path, str(self._position))
+            self._condition.notify_all()
+
+    @property
+    def pending(self) -> int:
+        """Bytes of operations not yet carried out."""
+        return self._path.stat().st_size - self._position
+
+    def wait_until_empty(self, seconds: float) -> bool:
+        """Wait until everything has been carried out; return whether it has."""
+        with self._condition:
+            return self._condition.wait_for(lambda: not self.pending, timeout=seconds)
+
+    def wake(self) -> None:
+        """Wake a reader that waits in `next`."""
+        with self._condition:
+            self._condition.notify_all()
+
+    def close(self) -> None:
+        self._file.close()
