@@ -100,8 +100,8 @@ def test_pictures_masks_and_annotations_agree(root: Path) -> None:
                 & (ys[:, None] + 1 <= y1)
             )
             assert inside.any(1).all()
-            assert abs(xs.min() + 1 - x0.min()) <= 3
-            assert abs(ys.max() + 1 - y1.max()) <= 3
+            assert abs(xs.min() + 1 - x0.min()) <= 1
+            assert abs(ys.max() + 1 - y1.max()) <= 1
 
 
 def test_masks_are_palette_images_with_voc_colours(root: Path) -> None:

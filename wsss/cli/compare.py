@@ -86,7 +86,7 @@ def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
     return (
         f"Scored on {comparison.images} `report` images, with their image-level labels. The threshold was "
-        "chosen on `select`.\n[low, high]: 95 % interval from resampling images. Δ: paired difference to "
+        "chosen on `select`.\nInterval: from resampling images. Δ: paired difference to "
         f"{comparison.baseline}, * when its interval excludes 0.\nFloor: a centre box with the image's first "
         "class, no network. Probe: a linear head on frozen features.\nPublished: threshold chosen on the "
         "reported masks themselves, as papers do; not comparable with the other columns."
@@ -99,7 +99,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     header = ["arm", "seeds"]
     for step in steps:
         title = STEP_TITLES.get(step, step)
-        header += [title, "[low, high]", f"Δ {comparison.baseline}"]
+        header += [title, "95 % interval", f"Δ {comparison.baseline}"]
         if step == steps[0]:
             header += ["τ", "τ=.15", "τ=.20", "published"]
     lines = []

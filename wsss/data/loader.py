@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import multiprocessing
 from collections.abc import Iterator, Sequence
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import numpy as np
@@ -90,7 +93,7 @@ class ClassificationBatches:
                 num_workers=self.workers,
                 collate_fn=_as_it_is,
                 persistent_workers=True,
-                multiprocessing_context="forkserver",  # inherits neither threads nor a GPU context
+                multiprocessing_context=_fork_server(),
             )
         for result in self._loader:
             if isinstance(result, DataError):
@@ -145,6 +148,17 @@ class _Sampler:
 
     def __len__(self) -> int:
         return len(self.keys)
+
+
+@functools.cache
+def _fork_server() -> BaseContext:
+    """Return the way to start processes that inherit neither threads nor a GPU context.
+
+    The server imports torch once for all of them, unless it was already started for something else.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context
 
 
 def _as_it_is(result: Any) -> Any:

@@ -148,8 +148,7 @@ class Canvas:
             length2 = dx * dx + dy * dy
             if length2 > 0:
                 t = np.clip((px * np.float32(dx) + py * np.float32(dy)) / np.float32(length2), 0, 1)
-                radius = ra + np.float32(rb - ra) * t
-                radius = radius.astype(np.float32)
+                radius: Floats = np.float32(ra) + np.float32(rb - ra) * t
                 qx, qy = (px - t * np.float32(dx)) / radius, (py - t * np.float32(dy)) / radius
             else:
                 qx, qy = px / np.float32(ra), py / np.float32(ra)
@@ -157,8 +156,8 @@ class Canvas:
             view = (slice(y0, y1), slice(x0, x1))
             nearer = distance < best[view]
             np.copyto(best[view], distance, where=nearer)
-            np.copyto(nx[view], np.broadcast_to(qx, nearer.shape), where=nearer)
-            np.copyto(ny[view], np.broadcast_to(qy, nearer.shape), where=nearer)
+            np.copyto(nx[view], qx, where=nearer)
+            np.copyto(ny[view], qy, where=nearer)
             which[view][nearer] = index
         inside = best < 1
         nz = np.sqrt(1 - best[inside])

@@ -76,12 +76,12 @@ def draw_creature(kind: int, frame: Frame, rng: np.random.Generator) -> Creature
         face = _near(wool, rng, 0.03)
     legs = float(rng.choice([0.06, 0.30, 0.38, 0.46]))
     grazing = rng.random() < 0.25
-    head = (1.26 + rng.uniform(-0.06, 0.08), (0.06 if grazing else -0.6) + rng.uniform(-0.12, 0.12))
+    head = (1.28 + rng.uniform(-0.06, 0.08), (0.06 if grazing else -0.6) + rng.uniform(-0.12, 0.12))
     return Creature(
         kind=kind,
         frame=frame,
         head=head,
-        head_size=0.44 * rng.uniform(0.92, 1.08),
+        head_size=0.48 * rng.uniform(0.92, 1.08),
         legs=legs,
         wool=wool,
         patch=patch,

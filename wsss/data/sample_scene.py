@@ -41,7 +41,7 @@ def make_scene(rng: np.random.Generator, size: int, first: int) -> Scene:
         height = short
     else:
         width = short
-    count = int(rng.choice([1, 2, 3], p=[0.46, 0.42, 0.12]))
+    count = int(rng.choice([1, 2, 3], p=[0.50, 0.40, 0.10]))
     kinds = [first, *(int(kind) for kind in rng.integers(len(SAMPLE_CLASSES), size=count - 1))]
     while True:
         scene = _attempt(rng, height, width, kinds)
@@ -72,8 +72,13 @@ def _attempt(rng: np.random.Generator, height: int, width: int, kinds: list[int]
         seen, head = int(mine.sum()), int((mine & (canvas.part % 2 == 1)).sum())
         if seen < 0.55 * whole[index - 1][0] or head < 0.75 * whole[index - 1][1]:
             return None
-        ys, xs = np.nonzero(owners == index)
-        box = (int(xs.min()) + 1, int(ys.min()) + 1, int(xs.max()) + 1, int(ys.max()) + 1)
+        inner = (owners == index) & (parts != IGNORE)
+        telling = parts[inner] % 2 == 1
+        if not telling.any() or telling.all():
+            return None
+        ys, xs = np.nonzero(inner)  # the box takes in the border, one pixel around
+        left, top = max(1, int(xs.min())), max(1, int(ys.min()))
+        box = (left, top, min(width, int(xs.max()) + 2), min(height, int(ys.max()) + 2))
         objects.append((animal.kind + 1, box))
     noise = rng.normal(0, 2.5, (height, width, 1))
     picture = np.clip(canvas.picture() + noise, 0, 255).astype(np.uint8)
@@ -106,6 +111,6 @@ def _place(
             hx, hy = front.head_centre()
             if math.hypot(x - front.frame.x, y - front.frame.y) < 1.1 * unit:
                 return None
-            if math.hypot(x - hx, y - hy) < 0.9 * unit:
+            if math.hypot(x - hx, y - hy) < 0.95 * unit:
                 return None
     return animals

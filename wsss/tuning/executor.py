@@ -50,6 +50,7 @@ class RayExecutor:
                 storage_path=str(folder),
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
+                checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 verbose=0,
             ),
         )
@@ -84,6 +85,10 @@ class _Callback(tune.Callback):
         self._started: set[str] = set()
         self.ended: set[str] = set()
         self._error: BaseException | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its callbacks for a restore that is never used here: nothing of ours goes along."""
+        return {}
 
     def raise_own_error(self) -> None:
         if self._error is not None:

@@ -62,6 +62,12 @@ class ChainTrainable(tune.Trainable):
             return {"done": True, ERROR: str(error)}
         return {EVENT: {"type": type(event).__name__, **dataclasses.asdict(event)}}
 
+    def save_checkpoint(self, checkpoint_dir: str) -> None:
+        """Write nothing: half-made artefacts keep their own checkpoints, where any process finds them."""
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing was saved."""
+
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._close()
         self._start(new_config)
