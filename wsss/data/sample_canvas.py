@@ -147,11 +147,13 @@ class Canvas:
             dx, dy = b[0] - a[0], b[1] - a[1]
             length2 = dx * dx + dy * dy
             if length2 > 0:
-                t = np.clip((px * np.float32(dx) + py * np.float32(dy)) / np.float32(length2), 0, 1)
-                radius: Floats = np.float32(ra) + np.float32(rb - ra) * t
-                qx, qy = (px - t * np.float32(dx)) / radius, (py - t * np.float32(dy)) / radius
+                along = (px * np.float32(dx) + py * np.float32(dy)) / np.float32(length2)
+                t: Floats = np.asarray(np.clip(along, 0, 1), np.float32)
+                radius: Floats = np.asarray(ra + (rb - ra) * t, np.float32)
+                qx: Floats = np.asarray((px - t * dx) / radius, np.float32)
+                qy: Floats = np.asarray((py - t * dy) / radius, np.float32)
             else:
-                qx, qy = px / np.float32(ra), py / np.float32(ra)
+                qx, qy = np.asarray(px / ra, np.float32), np.asarray(py / ra, np.float32)
             distance = qx * qx + qy * qy
             view = (slice(y0, y1), slice(x0, x1))
             nearer = distance < best[view]

@@ -54,10 +54,10 @@ class MlflowReplay:
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         import logging
 
-        for name in ("mlflow", "alembic", "sqlalchemy"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         from mlflow import MlflowClient
 
+        for name in ("mlflow", "mlflow.store.db.utils", "alembic", "sqlalchemy"):
+            logging.getLogger(name).setLevel(logging.ERROR)
         self._client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._artifacts = artifacts
         self._experiment = ""

@@ -1,0 +1,71 @@
+"""The house's rules, read from the code itself."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted((ROOT / "wsss").rglob("*.py"))
+FLOORS = [
+    {"errors", "files", "config"},
+    {"methods", "masks", "models", "data", "metrics"},
+    {"stages"},
+    {"pipeline"},
+    {"tracking"},
+    {"tuning"},
+    {"report"},
+    {"cli"},
+]
+LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+
+
+def imports(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+
+
+def room(path: Path) -> str:
+    first = path.relative_to(ROOT / "wsss").parts[0]
+    return first.removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_keeps_the_rules(path: Path) -> None:
+    here = room(path)
+    for name in imports(path):
+        top, _, rest = name.partition(".")
+        if top == "ray":
+            assert here == "tuning"
+        if top == "mlflow":
+            assert here == "tracking"
+        if top == "wsss" and rest:
+            there = rest.partition(".")[0]
+            if here not in ("__init__", "__main__"):
+                assert LEVEL[there] <= LEVEL[here], f"{here} must not import {there}"
+            assert there != "cli" or here in ("cli", "__main__")
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_importing_the_package_or_its_config_is_cheap() -> None:
+    code = "import sys, wsss, wsss.config; print(sorted({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() in ("[]", "['numpy']")
+
+
+@pytest.mark.parametrize("word", ["allow_pickle=True", "weights_only=False", "shell=True", "yaml.load(", "eval("])
+def test_nothing_unsafe_is_called(word: str) -> None:
+    found = [
+        path
+        for path in FILES
+        if any(word in line and f".{word}" not in line for line in path.read_text().splitlines())
+    ]
+    assert not found
