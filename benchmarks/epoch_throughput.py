@@ -51,7 +51,11 @@ def bare(params: ClassifierParams, batches: list[tuple[torch.Tensor, torch.Tenso
     network.backbone.freeze(params.freeze)
     network.to(device, memory_format=torch.channels_last).train()
     optimiser = build_optimiser(
-        network, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay, head_multiplier=10.0
+        network,
+        lr=params.lr,
+        momentum=params.momentum,
+        weight_decay=params.weight_decay,
+        head_multiplier=10.0,
     )
     began = time.perf_counter()
     for images, labels in batches:

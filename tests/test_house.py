@@ -56,12 +56,16 @@ def test_a_file_keeps_the_rules(path: Path) -> None:
 
 
 def test_importing_the_package_or_its_config_is_cheap() -> None:
-    code = "import sys, wsss, wsss.config; print(sorted({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules)))"
+    code = (
+        "import sys, wsss, wsss.config; print(sorted({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules)))"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() in ("[]", "['numpy']")
 
 
-@pytest.mark.parametrize("word", ["allow_pickle=True", "weights_only=False", "shell=True", "yaml.load(", "eval("])
+@pytest.mark.parametrize(
+    "word", ["allow_pickle=True", "weights_only=False", "shell=True", "yaml.load(", "eval("]
+)
 def test_nothing_unsafe_is_called(word: str) -> None:
     found = [
         path

@@ -78,8 +78,10 @@ def damaged_files(folder: Path, described: dict[str, dict[str, Any]], *, thoroug
     bad = []
     for name, facts in described.items():
         path = folder / name
-        if not path.is_file() or path.stat().st_size != facts["bytes"]:
-            bad.append(name)
-        elif thorough and sha256_file(path) != facts["sha256"]:
+        if (
+            not path.is_file()
+            or path.stat().st_size != facts["bytes"]
+            or (thorough and sha256_file(path) != facts["sha256"])
+        ):
             bad.append(name)
     return bad

@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from wsss.cli.live import LiveTable, Lines, duration
+from wsss.cli.live import Lines, LiveTable, duration
 from wsss.pipeline.events import (
     Event,
     StageFinished,

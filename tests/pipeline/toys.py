@@ -95,6 +95,6 @@ def install(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     stages = {"source": Source, "sink": Sink}
     monkeypatch.setattr(chain_module, "STAGES", stages)
     monkeypatch.setattr(execute_module, "STAGES", stages)
-    monkeypatch.setattr(chain_module, "STAGE_PARAMS", {name: ToyParams for name in stages})
+    monkeypatch.setattr(chain_module, "STAGE_PARAMS", dict.fromkeys(stages, ToyParams))
     Source.made.clear()
     return SimpleNamespace(has_masks=False, image_key=lambda ids: "images")

@@ -67,7 +67,11 @@ def _weights() -> Finding:
 def _torchvision() -> Finding:
     from wsss.models import create_backbone
 
-    return "torchvision models", "ok", f"resnet50 with {create_backbone('resnet50', 'none').channels} channels"
+    return (
+        "torchvision models",
+        "ok",
+        f"resnet50 with {create_backbone('resnet50', 'none').channels} channels",
+    )
 
 
 def _processors() -> Finding:

@@ -104,7 +104,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             header += ["τ", "τ=.15", "τ=.20", "published"]
     lines = []
     if comparison.floor is not None:
-        lines.append(["floor", ""] + _floor_cells(comparison))
+        lines.append(["floor", "", *_floor_cells(comparison)])
     for row in comparison.rows:
         line = [_arm_title(row, comparison), str(len(row.seeds))]
         for step in steps:

@@ -192,4 +192,3 @@ class LiveTable:
 def _bar(step: int, steps: int) -> str:
     filled = round(BAR * step / steps) if steps else 0
     return f"{'━' * filled}{'─' * (BAR - filled)} {step}/{steps}"
-

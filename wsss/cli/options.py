@@ -32,7 +32,9 @@ def storage_path(storage: str | None) -> Path:
     return Path(storage or DEFAULT_STORAGE).resolve()
 
 
-def find(study: str, overrides: list[str] | None, storage: str | None, name: str | None, smoke: bool) -> Study:
+def find(
+    study: str, overrides: list[str] | None, storage: str | None, name: str | None, smoke: bool
+) -> Study:
     """Return the study that a path or a name stands for. Raises `ConfigError`."""
     from wsss.config import load_study
     from wsss.config import smoke as shrink

@@ -160,11 +160,15 @@ def _check_disk(study: Study) -> None:
         study.storage.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         hint = "give --storage FOLDER"
-        raise PreflightError(Problem(str(study.storage), f"can't be written: {error.strerror}", hint)) from error
+        raise PreflightError(
+            Problem(str(study.storage), f"can't be written: {error.strerror}", hint)
+        ) from error
     free = shutil.disk_usage(study.storage).free
     if free < MINIMUM_FREE:
         message = f"{free / 1024**2:.0f} MiB are free, but a study needs at least 1 GiB"
-        raise PreflightError(Problem(str(study.storage), message, "give --storage FOLDER, or `storage prune`"))
+        raise PreflightError(
+            Problem(str(study.storage), message, "give --storage FOLDER, or `storage prune`")
+        )
 
 
 def _as_interrupt(number: int, frame: object) -> None:

@@ -17,8 +17,9 @@ from wsss.errors import ConfigError, Problem, nearest
 
 STUDY_KEYS = ("name", "data", "seed", "sweeps", "storage", "retain", "tracking")
 SWEEP_KEYS = (
-    "name", "arms", "stages", "search", "samples", "metric", "searcher", "resources", "keep", "seeds", "replicate",
-)  # fmt: skip
+    *("name", "arms", "stages", "search", "samples", "metric"),
+    *("searcher", "resources", "keep", "seeds", "replicate"),
+)
 ARM_KEYS = ("stages", "search", "samples", "keep")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 MISSING = object()
@@ -154,7 +155,9 @@ def _check_splits(checker: Checker, data: DataSpec) -> None:
     for name, spec, other_name, other in pairs:
         if spec is not None and other is not None and spec.overlaps(other):
             message = f"`{name}` ({spec}) shares images with `{other_name}` ({other})"
-            hint = "a number is only honest on images that nothing was chosen on; use two halves or two splits"
+            hint = (
+                "a number is only honest on images that nothing was chosen on; use two halves or two splits"
+            )
             checker.add(("data", name), message, hint)
 
 
@@ -190,7 +193,11 @@ def _sweep(
     if replicate is not None:
         names = [sweep.name for sweep in earlier]
         if replicate not in names:
-            checker.add((*path, "replicate"), f"no earlier sweep is named {replicate!r}", nearest(str(replicate), names))
+            checker.add(
+                (*path, "replicate"),
+                f"no earlier sweep is named {replicate!r}",
+                nearest(str(replicate), names),
+            )
         if not seeds:
             checker.add((*path, "replicate"), "a replicating sweep needs `seeds`")
         for key in ("arms", "stages", "search", "samples", "searcher", "keep", "metric"):
@@ -224,7 +231,9 @@ def _one(arm: Arm | None) -> tuple[Arm, ...]:
 
 
 def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
-    good = isinstance(raw, list) and all(isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in raw)
+    good = isinstance(raw, list) and all(
+        isinstance(s, int) and not isinstance(s, bool) and s >= 0 for s in raw
+    )
     if not good or len(set(raw)) < len(raw):
         checker.add(path, f"`seeds` is {raw!r}, but must be a list of different whole numbers")
         return ()
@@ -234,9 +243,7 @@ def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
 def _metric(
     checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
 ) -> str | None:
-    scored = [
-        [use.name for use in arm.stages if use.stage in SCORED_STAGES] for arm in arms
-    ]
+    scored = [[use.name for use in arm.stages if use.stage in SCORED_STAGES] for arm in arms]
     common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
     metric = raw.get("metric")
     if metric is None or replicates:
@@ -250,9 +257,7 @@ def _metric(
     return str(metric)
 
 
-def _arm(
-    checker: Checker, name: str, entry: Any, path: Path_, searcher: str, made: set[str]
-) -> Arm | None:
+def _arm(checker: Checker, name: str, entry: Any, path: Path_, searcher: str, made: set[str]) -> Arm | None:
     raw = checker.mapping(entry, path, ARM_KEYS, f"arm `{name}`")
     checker.name(name, path, "an arm")
     search = _search(checker, raw.get("search", {}), (*path, "search"))
@@ -262,7 +267,9 @@ def _arm(
     if endless and (searcher == "grid" or samples is None):
         reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
         hint = "use `choice`, or `searcher: random` with `samples`"
-        checker.add((*path, "search", endless[0]), f"{reason} can't go through every value of `{endless[0]}`", hint)
+        checker.add(
+            (*path, "search", endless[0]), f"{reason} can't go through every value of `{endless[0]}`", hint
+        )
     uses = _stages(checker, raw.get("stages"), (*path, "stages"), made)
     used = {word for use in uses for word in variables_in(use.params)}
     for variable in search:
@@ -295,7 +302,9 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[Sta
     for number, entry in enumerate(raw):
         single = {entry: {}} if isinstance(entry, str) else entry
         if not isinstance(single, Mapping) or len(single) != 1:
-            checker.add((*path, number), f"a stage must be a name or `name: {{parameters}}`, but is {entry!r}")
+            checker.add(
+                (*path, number), f"a stage must be a name or `name: {{parameters}}`, but is {entry!r}"
+            )
             continue
         stage, content = next(iter(single.items()))
         at = (*path, number, stage)
@@ -326,4 +335,6 @@ def _check_inputs(
     if source is not None:
         names = [use.name for use in uses]
         if source not in names and source not in made:
-            checker.add(at, f"`from` is {source!r}, but no earlier stage is named so", nearest(str(source), names))
+            checker.add(
+                at, f"`from` is {source!r}, but no earlier stage is named so", nearest(str(source), names)
+            )

@@ -26,7 +26,12 @@ def load_study(
         known = sorted(str(p) for p in (*path.parent.glob("*.yaml"), *Path("tune_configs").glob("*.yaml")))
         raise ConfigError(Problem(str(path), "there is no such study file", nearest(str(path), known)))
     return load_study_text(
-        read_text(path), source=str(path), base=path.resolve().parent, overrides=overrides, name=name, storage=storage
+        read_text(path),
+        source=str(path),
+        base=path.resolve().parent,
+        overrides=overrides,
+        name=name,
+        storage=storage,
     )
 
 

@@ -29,7 +29,9 @@ def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:
     own = dict(params)
     name = own.pop("method", "cam")
     if name not in METHODS:
-        raise ConfigError(Problem("method", f"there is no method {name!r}", nearest(str(name), tuple(METHODS))))
+        raise ConfigError(
+            Problem("method", f"there is no method {name!r}", nearest(str(name), tuple(METHODS)))
+        )
     merged = merge(METHODS[name], own)
     mixing = merged.get("mixing")
     if isinstance(mixing, Mapping) and "alpha" not in mixing and mixing.get("kind") in ALPHA:

@@ -38,7 +38,7 @@ def _set(root: Any, words: list[str], value: Any, where: str) -> list[Path_]:
     if words[0] != "sweeps" or len(words) == 1:
         return [_assign(root, (), words, value, where)]
     sweeps = root.get("sweeps") if isinstance(root, Mapping) else None
-    names = [sweep.get("name") for sweep in sweeps or [] if isinstance(sweep, Mapping)]
+    names = [str(sweep.get("name")) for sweep in sweeps or [] if isinstance(sweep, Mapping)]
     if len(words) < 3 or words[1] not in names:
         raise ConfigError(Problem(where, f"no sweep is named {words[1]!r}", nearest(words[1], names)))
     number = names.index(words[1])

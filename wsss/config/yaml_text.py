@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 
@@ -34,11 +34,11 @@ _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
 class _Loader(yaml.SafeLoader):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}
 
 
 class _Dumper(yaml.SafeDumper):
-    yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, list[tuple[str, Any]]]] = {}
 
 
 for _kind in (_Loader, _Dumper):
@@ -110,7 +110,12 @@ def read_text(path: Path) -> str:
 
 
 def _convert(
-    loader: _Loader, node: yaml.Node, path: Path_, source: str, lines: dict[Path_, int], problems: list[Problem]
+    loader: _Loader,
+    node: yaml.Node,
+    path: Path_,
+    source: str,
+    lines: dict[Path_, int],
+    problems: list[Problem],
 ) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
     if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
@@ -128,7 +133,9 @@ def _convert(
                 continue
             if key in result:
                 first = lines[*path, key]
-                problems.append(Problem(where, f"the key {key!r} stands here a second time (first: line {first})"))
+                problems.append(
+                    Problem(where, f"the key {key!r} stands here a second time (first: line {first})")
+                )
                 continue
             lines[*path, key] = line
             result[key] = _convert(loader, value_node, (*path, key), source, lines, problems)

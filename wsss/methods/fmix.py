@@ -56,9 +56,7 @@ def _falloff(
     return np.asarray(1.0 / np.maximum(frequency, 1.0 / max(height, width)) ** decay)
 
 
-def _legacy_image(
-    height: int, width: int, decay: float, rng: np.random.Generator
-) -> npt.NDArray[np.float64]:
+def _legacy_image(height: int, width: int, decay: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
     """The collapsed spectrum: noise of shape [rows, columns, 2] read along its row axis."""
     fy = np.fft.fftfreq(height)[:, None]
     columns = width // 2 + (2 if width % 2 else 1)
@@ -70,9 +68,7 @@ def _legacy_image(
     return np.fft.irfft2(spectrum, s=(height, width))
 
 
-def binarise(
-    grey: npt.NDArray[np.float64], share: float, max_soft: float, rng: np.random.Generator
-) -> Mask:
+def binarise(grey: npt.NDArray[np.float64], share: float, max_soft: float, rng: np.random.Generator) -> Mask:
     """Return a mask with the brightest `share` of the pixels 1 and the rest 0, softened if asked.
 
     n = ⌈share · H · W⌉ or ⌊share · H · W⌋, each with probability ½; ranks [n − s, n + s) ramp from 1 to

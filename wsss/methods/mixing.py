@@ -66,7 +66,13 @@ class Mixer:
     def _mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         params = self.params
         return fmix_mask(
-            height, width, share, decay=params.decay, max_soft=params.max_soft, sampler=params.sampler, rng=rng
+            height,
+            width,
+            share,
+            decay=params.decay,
+            max_soft=params.max_soft,
+            sampler=params.sampler,
+            rng=rng,
         )
 
 

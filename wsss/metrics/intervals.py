@@ -42,7 +42,9 @@ def paired_difference(
     _check(conf_a, samples, level)
     if conf_a.shape != conf_b.shape:
         raise DataError(f"confusions are {list(conf_b.shape)}, but must be {list(conf_a.shape)} to be paired")
-    difference = bootstrap_mious(conf_a, seed=seed, samples=samples) - bootstrap_mious(conf_b, seed=seed, samples=samples)
+    difference = bootstrap_mious(conf_a, seed=seed, samples=samples) - bootstrap_mious(
+        conf_b, seed=seed, samples=samples
+    )
     return miou(conf_a.sum(0)) - miou(conf_b.sum(0)), *_interval(difference, level)
 
 

@@ -118,4 +118,3 @@ def create_backbone(name: str, weights: str) -> Backbone:
         backbone.load_weights(weights)
     backbone.train(backbone.training)
     return backbone
-

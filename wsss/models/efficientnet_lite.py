@@ -39,7 +39,9 @@ class EfficientNetLite0(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        full: Any = timm.create_model("tf_efficientnet_lite0", output_stride=16, num_classes=0, global_pool="")
+        full: Any = timm.create_model(
+            "tf_efficientnet_lite0", output_stride=16, num_classes=0, global_pool=""
+        )
         self.conv_stem, self.bn1, self.blocks = full.conv_stem, full.bn1, full.blocks
         self.conv_head, self.bn2 = full.conv_head, full.bn2
 

@@ -28,7 +28,12 @@ class _ResNet(Backbone):
         super().__init__()
         full: Any = getattr(torchvision.models, self.model)(weights=None)
         self.conv1, self.bn1, self.relu, self.maxpool = full.conv1, full.bn1, full.relu, full.maxpool
-        self.layer1, self.layer2, self.layer3, self.layer4 = full.layer1, full.layer2, full.layer3, full.layer4
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            full.layer1,
+            full.layer2,
+            full.layer3,
+            full.layer4,
+        )
         first = self.layer4[0]
         first.conv2.stride = (1, 1)
         first.downsample[0].stride = (1, 1)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -30,15 +31,17 @@ def _library_loads() -> bool:
     library = Path(spec.origin).with_name("_C.so")
     if not library.exists():
         return False
+    operators: Any = torch.ops
     try:
-        torch.ops.load_library(str(library))
+        operators.load_library(str(library))
     except OSError:
         return False
     return True
 
 
-def _declare_operators() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "DEF")
+def _declare_operators() -> Any:
+    make: Any = torch.library.Library
+    library = make("torchvision", "DEF")
     for schema in SCHEMAS:
         library.define(schema)
     return library

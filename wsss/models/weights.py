@@ -64,7 +64,9 @@ def package_file(name: str) -> Path:
 def _package(name: str) -> str:
     if name not in PACKAGES:
         message = f"no installed package ships weights for {name}"
-        raise ConfigError(Problem("weights", message, "give a FILE, `download`, or `none` for random weights"))
+        raise ConfigError(
+            Problem("weights", message, "give a FILE, `download`, or `none` for random weights")
+        )
     return PACKAGES[name]
 
 
@@ -79,7 +81,9 @@ def _existing(weights: str) -> Path:
     path = Path(weights)
     if not path.is_file():
         hint = f"a file, or one of {', '.join(SPECIAL)}"
-        raise ConfigError(Problem("weights", f"is {weights!r}, but there is no such file", f"expected {hint}"))
+        raise ConfigError(
+            Problem("weights", f"is {weights!r}, but there is no such file", f"expected {hint}")
+        )
     return path
 
 
@@ -99,7 +103,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
-def load_tensors(module: nn.Module, tensors: Mapping[str, Tensor], source: str, ignore: tuple[str, ...]) -> None:
+def load_tensors(
+    module: nn.Module, tensors: Mapping[str, Tensor], source: str, ignore: tuple[str, ...]
+) -> None:
     """Load tensors by name; names that start with one of `ignore` are left out.
 
     Raises `ConfigError` naming the first tensors that are missing, unexpected or of another shape.

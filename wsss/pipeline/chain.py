@@ -152,7 +152,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
         latest[part.stage] = label
         if part.stage in SCORED and data.has_masks:
-            scores = ScoresParams(kind=part.stage)
+            scores = ScoresParams.model_validate({"kind": part.stage})
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {part.stage: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 

@@ -113,9 +113,7 @@ def _build(
     return STAGES[node.stage](context)
 
 
-def _load(
-    stage: Stage, partial: Partial, about: dict[str, Any]
-) -> tuple[int, list[dict[str, float]], float]:
+def _load(stage: Stage, partial: Partial, about: dict[str, Any]) -> tuple[int, list[dict[str, float]], float]:
     newest = partial.newest()
     if newest is not None and newest[2]["inputs"] == about["inputs"]:
         done, folder, state = newest

@@ -40,7 +40,7 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
 def _stand_ins(sweep: Any, trials: list[Trial]) -> list[Trial]:
     if not sweep.metric:
         return trials
-    kept = []
+    kept: list[Trial] = []
     for arm in dict.fromkeys(trial.info.arm for trial in trials):
         mine = [trial for trial in trials if trial.info.arm == arm]
         names = list(dict.fromkeys(trial.configuration for trial in mine))

@@ -11,7 +11,16 @@ from wsss.pipeline.chain import SCORES, Chain
 from wsss.pipeline.store import Store
 
 PARTS = ("select", "report", "published")
-NUMBERS = ("miou", "miou_at_0.15", "miou_at_0.20", "threshold", "floor", "precision", "recall", "pixel_accuracy")
+NUMBERS = (
+    "miou",
+    "miou_at_0.15",
+    "miou_at_0.20",
+    "threshold",
+    "floor",
+    "precision",
+    "recall",
+    "pixel_accuracy",
+)
 
 
 @dataclass(frozen=True)
@@ -38,9 +47,7 @@ def chain_result(chain: Chain, store: Store) -> Result:
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
         elif node.stage == "classifier":
             last = artefact.record["history"][-1]
-            result.metrics.update(
-                {f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)}
-            )
+            result.metrics.update({f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)})
             if not artefact.evicted:
                 result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result

@@ -284,4 +284,3 @@ def check_same_content(study: Study) -> None:
                 "give this one its own with --name NAME. What differs (- stored, + now)"
             ),
         )
-

@@ -43,7 +43,7 @@ class Classifier(Stage):
         self.device = torch.device(context.device)
         self.network = build_network(params, len(context.data.dataset.classes))
         self.network.backbone.freeze(params.freeze)
-        self.network.to(self.device, memory_format=torch.channels_last)
+        to_channels_last(self.network.to(self.device))
         self.batches = ClassificationBatches(
             context.data.dataset,
             context.data.train,
@@ -112,14 +112,15 @@ class Classifier(Stage):
             cams = self.network.maps(output.features) if self.objective.needs_cams else None
         loss, terms = self.objective(output.logits.float(), cams, mixed)
         self.optimiser.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        torch.autograd.backward(self.scaler.scale(loss))
         if self.params.grad_clip:
             self.scaler.unscale_(self.optimiser)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.params.grad_clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         self.schedule.step()
-        return {"loss": float(loss), **{f"loss/{name}": float(term) for name, term in terms.items()}}
+        values = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
+        return {name: float(value.detach()) for name, value in values.items()}
 
     def _evaluate(self) -> dict[str, float]:
         """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""
@@ -159,9 +160,18 @@ class Classifier(Stage):
         return {"images": len(self.context.data.train), "classes": classes}
 
 
+def to_channels_last(network: torch.nn.Module) -> None:
+    """Lay 4-d parameters out as convolutions like them best."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+
+
 def build_network(params: ClassifierParams, classes: int, *, weights: str | None = None) -> CamNetwork:
     """Return the CAM network of these parameters with freshly drawn head weights."""
-    return CamNetwork(create_backbone(params.backbone, params.weights if weights is None else weights), classes)
+    return CamNetwork(
+        create_backbone(params.backbone, params.weights if weights is None else weights), classes
+    )
 
 
 def load_classifier(folder: Path) -> CamNetwork:

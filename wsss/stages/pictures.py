@@ -19,7 +19,11 @@ def draw_samples(path: Path, rows: Sequence[Row]) -> None:
     """Draw a row an image: photo, strongest CAM (where there are CAMs), mask, ground truth."""
     if not rows:
         return
-    titles = ["photo", "CAM", "mask", "ground truth"] if rows[0][2] is not None else ["photo", "mask", "ground truth"]
+    titles = (
+        ["photo", "CAM", "mask", "ground truth"]
+        if rows[0][2] is not None
+        else ["photo", "mask", "ground truth"]
+    )
     figure = Figure(figsize=(2.4 * len(titles), 2.3 * len(rows)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(rows), len(titles), squeeze=False)

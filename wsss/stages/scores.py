@@ -61,9 +61,7 @@ class Scores(Stage):
             "select": _Part(context.data.select, len(self.classes)),
             "report": _Part(context.data.report, len(self.classes)),
         }
-        self.chunks = [
-            (name, chunk) for name, part in self.parts.items() for chunk in split_shards(part.ids)
-        ]
+        self.chunks = [(name, chunk) for name, part in self.parts.items() for chunk in split_shards(part.ids)]
         ids = [*context.data.select, *context.data.report]
         self.labels = dict(zip(ids, dataset.labels(ids), strict=True))
         self.done = 0
@@ -121,7 +119,7 @@ class Scores(Stage):
         if self.cams is not None:
             scores["published"] = self._published()
         write_json(folder / "scores.json", scores)
-        np.savez_compressed(folder / "confusions.npz", **arrays)
+        write_arrays(folder / "confusions.npz", arrays)
         self._draw(folder, threshold)
         return {name: scores[name]["miou"] for name in self.parts}
 
@@ -161,6 +159,11 @@ class Scores(Stage):
         if threshold is not None:
             curves = {name: part.curve.miou() for name, part in self.parts.items()}
             draw_curve(folder / "threshold_curve.png", THRESHOLDS, curves, THRESHOLDS[threshold])
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as a compressed .npz without pickles."""
+    np.savez_compressed(path, allow_pickle=False, **arrays)
 
 
 def _index(threshold: float) -> int:

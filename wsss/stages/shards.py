@@ -32,7 +32,9 @@ def write_shard(folder: Path, number: int, arrays: Mapping[str, np.ndarray]) -> 
     aside.replace(path)
 
 
-def write_index(work: Path, folder: Path, shards: Sequence[Sequence[str]], keys: Mapping[str, Sequence[int]]) -> None:
+def write_index(
+    work: Path, folder: Path, shards: Sequence[Sequence[str]], keys: Mapping[str, np.ndarray]
+) -> None:
     """Put finished shards from `work` into `folder` and write the index that makes them readable."""
     entries = {}
     for number, ids in enumerate(shards):

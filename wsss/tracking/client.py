@@ -165,7 +165,7 @@ class MlflowReplay:
         run_id, path = self._known(operation["run"]).run_id, Path(operation["file"])
         if not path.is_file():
             return  # evicted since; its record is still in the store
-        folder, _, name = operation["path"].rpartition("/")
+        folder, _, _ = operation["path"].rpartition("/")
         if path.stat().st_size > LARGEST_UPLOAD:
             about = {"address": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
             self._client.log_text(run_id, json.dumps(about, indent=1), f"{operation['path']}.json")

@@ -19,5 +19,6 @@ def tracking_uri(configured: str | None, storage: Path) -> str:
     uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / DATABASE}"
     if uri.startswith("file:") or "://" not in uri:
         hint = f"use sqlite:///{storage / DATABASE} or the address of a server"
-        raise TrackingError(Problem("tracking.uri", f"is {uri!r}, but MLflow no longer writes to folders", hint))
+        message = f"is {uri!r}, but MLflow no longer writes to folders"
+        raise TrackingError(Problem("tracking.uri", message, hint))
     return uri

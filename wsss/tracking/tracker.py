@@ -43,9 +43,7 @@ def warn_on_stderr(text: str) -> None:
 class MlflowTracker:
     """An observer that writes to MLflow. `on_event` never raises and never waits for the server."""
 
-    def __init__(
-        self, uri: str, study_folder: Path, *, warn: Callable[[str], None] = warn_on_stderr
-    ) -> None:
+    def __init__(self, uri: str, study_folder: Path, *, warn: Callable[[str], None] = warn_on_stderr) -> None:
         self._uri = uri
         self._warn = warn
         self._spool = Spool(study_folder / "tracking")
@@ -70,7 +68,7 @@ class MlflowTracker:
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait up to `seconds` for the server to take everything; the rest stays in the spool."""
         if not self._spool.wait_until_empty(seconds):
-            self._warn(f"{self._uri} has not taken everything yet; the rest is sent when the study runs again")
+            self._warn(f"{self._uri} has not taken everything; the rest goes out when the study runs again")
         self._closing.set()
         self._spool.wake()
         self._thread.join(timeout=5)
@@ -116,7 +114,12 @@ class MlflowTracker:
         if run in self._opened:
             return
         self._opened.add(run)
-        tags = {"wsss.trial": info.id, "wsss.arm": info.arm, "wsss.sweep": info.sweep, "wsss.seed": str(info.seed)}
+        tags = {
+            "wsss.trial": info.id,
+            "wsss.arm": info.arm,
+            "wsss.sweep": info.sweep,
+            "wsss.seed": str(info.seed),
+        }
         if info.upstream:
             tags["wsss.upstream"] = info.upstream
         fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}

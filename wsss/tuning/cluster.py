@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -57,7 +58,8 @@ def check_cluster(resources: Resources) -> None:
 
     Ray itself would only warn, once a minute, for ever.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    list_nodes: Any = ray.nodes
+    nodes = [node["Resources"] for node in list_nodes() if node["Alive"]]
     if any(node.get("CPU", 0) >= resources.cpu and node.get("GPU", 0) >= resources.gpu for node in nodes):
         return
     have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)

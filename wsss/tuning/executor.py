@@ -123,6 +123,3 @@ class _Callback(tune.Callback):
             call(*arguments)
         except Exception as error:  # re-raised by raise_own_error
             self._error = self._error or error
-
-
-
