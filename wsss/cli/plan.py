@@ -52,9 +52,8 @@ def plan(
     known = [row["seconds"] for row in rows if row["seconds"] is not None]
     unknown = any(row["seconds"] is None and row["to_make"] for row in rows)
     total = duration(sum(known)) if known else "nothing measured yet"
-    print(
-        f"Work left, on one trial at a time: {total}{' + what was never measured' if unknown and known else ''}"
-    )
+    more = " + what was never measured" if unknown and known else ""
+    print(f"Work left, on one trial at a time: {total}{more}")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
