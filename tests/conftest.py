@@ -58,3 +58,33 @@ def voc_root() -> Path:
     if not (root / "JPEGImages").is_dir():
         pytest.skip(f"no PASCAL VOC at {root}: set WSSS_VOC_ROOT to a VOC2012 folder")
     return root
+
+
+TINY_STUDY = """\
+name: tiny
+data:
+  dataset: sample
+  sample: {train: 20, val: 4, size: 64}
+  holdout: 0.2
+  select: {split: train, half: a}
+  report: {split: train, half: b}
+sweeps:
+  - name: cam
+    arms:
+      baseline:
+        stages: [classifier: &small {method: cam, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4}}, cams: {scales: [1.0]}]
+      fmix:
+        search: {alpha: {uniform: [0.5, 2.0]}}
+        samples: 2
+        stages: [classifier: {method: fmix, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4}, mixing: {alpha: $alpha}}, cams: {scales: [1.0]}]
+  - name: masks
+    stages: [pseudo_masks: {crf: {iterations: 2}}]
+""".replace("&small ", "")
+
+
+@pytest.fixture
+def tiny_study(tmp_path: Path) -> Path:
+    """A study file that runs within seconds: two arms, three trials, two sweeps."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY_STUDY)
+    return path

@@ -23,14 +23,27 @@ FLOORS = [
     {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FORBIDDEN_CALLS = {
+    "eval",
+    "exec",
+    "os.system",
+    "pickle.load",
+    "pickle.loads",
+    "yaml.unsafe_load",
+    "torch.hub.load",
+}
 
 
 def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute, so that this test can read them"
+            assert node.module
             yield node.module
+            if node.module == "wsss":  # `from wsss import cli` names a room too
+                yield from (f"wsss.{alias.name}" for alias in node.names if alias.name in LEVEL)
 
 
 def room(path: Path) -> str:
@@ -73,3 +86,22 @@ def test_nothing_unsafe_is_called(word: str) -> None:
         if any(word in line and f".{word}" not in line for line in path.read_text().splitlines())
     ]
     assert not found
+
+
+def test_nothing_is_unpickled_or_evaluated() -> None:
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call):
+                continue
+            called, given = ast.unparse(node.func), {keyword.arg for keyword in node.keywords}
+            assert called not in FORBIDDEN_CALLS, f"{path}:{node.lineno} calls {called}"
+            if called == "torch.load":
+                assert "weights_only" in given, f"{path}:{node.lineno} must say weights_only=True"
+            if called == "np.load":
+                assert "allow_pickle" in given, f"{path}:{node.lineno} must say allow_pickle=False"
+
+
+@pytest.mark.parametrize("path", [ROOT / "launch.py", *FILES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_launchers_import_the_command_line(path: Path) -> None:
+    uses = any(name == "wsss.cli" or name.startswith("wsss.cli.") for name in imports(path))
+    assert not uses or path.name in ("launch.py", "__main__.py") or path.parent.name == "cli"

@@ -16,7 +16,8 @@ def build_optimiser(
     network: CamNetwork, *, lr: float, momentum: float, weight_decay: float, head_multiplier: float
 ) -> torch.optim.SGD:
     """Return SGD over what may learn: pretrained weights at 1×, their biases at 2×, the new head at
-    `head_multiplier`×, its biases at twice that; biases are not decayed.
+    `head_multiplier`×, its biases at twice that; biases are not decayed. The scale and shift of batch
+    normalisation count as weight and bias.
 
     `momentum` is momentum. Widely copied code passes the weight decay in its place; learning rates
     published with it were tuned without momentum, divide them by about ten.
@@ -48,6 +49,9 @@ class PolySchedule:
     def step(self) -> None:
         """Count an iteration and set the learning rates of the next one."""
         self.done += 1
+        self._apply()
+
+    def _apply(self) -> None:
         factor = max(0.0, 1 - self.done / self.total) ** self.power
         for group, base in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = base * factor
@@ -56,4 +60,6 @@ class PolySchedule:
         return {"done": self.done, "base": self.base}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state; sets the learning rates of the next iteration."""
         self.done, self.base = int(state["done"]), list(state["base"])
+        self._apply()

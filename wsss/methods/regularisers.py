@@ -24,7 +24,7 @@ def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def entropy(logits: Tensor, kind: Literal["bernoulli", "softmax"] = "bernoulli") -> Tensor:
-    """Return how undecided predictions float[B, C] are, in nats: 0 when sure.
+    """Return how undecided predictions float[B, C] are, in nats: 0 (to 1e-5) when sure.
 
     `bernoulli`: mean over batch and classes of the entropy of σ(z), at most ln 2. `softmax`: mean over
     the batch of the entropy over classes, at most ln C.
@@ -47,17 +47,25 @@ def concentration(
     """Return the spatial variance of the CAMs of present classes, summed over classes: float[B].
 
     `cams` float[B, C, h, w] are rectified here; `labels` float[B, C] is 1 for classes present. Each map
-    is normalised to mass 1; its variance around its own centroid is Σ P·(y² + x²) − (Σ P·y)² − (Σ P·x)².
-    Coordinates: `unit` puts cell centres into the unit square (independent of map size), `pixel` counts
-    cells, `scops` spans [−1, 1).
+    is normalised to mass 1; the variance is that of its position around its own centroid. Linear in the
+    labels. Coordinates: `unit` runs from 0 to 1 between the outermost cells (the same strength at every
+    map size), `pixel` counts cells, `scops` spans [−1, 1).
     """
     cams = cams.float().relu() + epsilon
     mass = cams / cams.sum(dim=(2, 3), keepdim=True)
-    y = _coordinates(cams.shape[2], coordinates, cams)[None, None, :, None]
-    x = _coordinates(cams.shape[3], coordinates, cams)[None, None, None, :]
-    second = (mass * (y**2 + x**2)).sum(dim=(2, 3))
-    variance = second - (mass * y).sum(dim=(2, 3)) ** 2 - (mass * x).sum(dim=(2, 3)) ** 2
+    variance = _variance(mass.sum(dim=3), coordinates) + _variance(mass.sum(dim=2), coordinates)
     return (variance * labels).sum(dim=1)
+
+
+def _variance(mass: Tensor, coordinates: str) -> Tensor:
+    """Return the variance of position along the last axis, on which `mass` sums to 1.
+
+    Around the centroid, not Σ P·x² − (Σ P·x)²: on large maps that difference of large numbers loses
+    per cents in float32.
+    """
+    x = _coordinates(mass.shape[-1], coordinates, mass)
+    centroid = (mass * x).sum(dim=-1, keepdim=True)
+    return (mass * (x - centroid) ** 2).sum(dim=-1)
 
 
 def _coordinates(count: int, kind: str, like: Tensor) -> Tensor:

@@ -1,7 +1,8 @@
 """The classifier whose weights are a map: global average pooling, then one bias-free 1×1 convolution.
 
 Pooling and a linear layer commute, so applying the layer before pooling gives class activation maps
-whose mean is the logit (Zhou et al., CVPR 2016).
+whose mean is the logit (Zhou et al., "Learning Deep Features for Discriminative Localization",
+CVPR 2016).
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.functional import conv2d
+from torch.nn.functional import conv2d, dropout
 
+from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, Statistics
 
 
@@ -22,11 +24,18 @@ class CamOutput(NamedTuple):
 
 
 class CamNetwork(nn.Module):
-    """A backbone with a class head. Input: RGB in [0, 1], normalised with `mean` and `std`."""
+    """A backbone with a class head. Input: RGB in [0, 1], normalised with `mean` and `std`.
 
-    def __init__(self, backbone: Backbone, classes: int) -> None:
+    `dropout` is the share of channels that are zeroed, per image, before the head while training. Maps
+    never see it: they are made from all channels.
+    """
+
+    def __init__(self, backbone: Backbone, classes: int, dropout: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ConfigError(Problem("dropout", f"is {dropout}, but must be in [0, 1)"))
         self.backbone = backbone
+        self.dropout = dropout
         self.head = nn.Conv2d(backbone.channels, classes, kernel_size=1, bias=False)
         nn.init.xavier_uniform_(self.head.weight)
 
@@ -41,7 +50,8 @@ class CamNetwork(nn.Module):
     def forward(self, x: Tensor) -> CamOutput:
         """Map float32[B, 3, H, W] to logits and features."""
         features = self.backbone(x)
-        pooled = features.mean(dim=(2, 3), keepdim=True)
+        # Zeroing a channel before or after pooling is the same thing.
+        pooled = dropout(features.mean(dim=(2, 3), keepdim=True), self.dropout, self.training)
         return CamOutput(self.head(pooled).flatten(1), features)
 
     def maps(self, features: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, Statistics, Tap, register
 from wsss.models.torchvision_cpu import timm
-from wsss.models.weights import load_tensors, stored_tensors
+from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 
 @register
@@ -51,8 +51,8 @@ class EfficientNetLite0(Backbone):
 
     def load_weights(self, weights: str) -> None:
         if weights == "download":
-            full: Any = timm.create_model("tf_efficientnet_lite0", pretrained=True)
-            tensors, source = full.state_dict(), "timm's tf_efficientnet_lite0"
+            build: Any = timm.create_model
+            tensors, source = fetch(self.name, lambda release: build(release, pretrained=True))
         else:
             tensors, source = stored_tensors(self.name, weights)
             if weights == "package":

@@ -8,7 +8,7 @@ from torch import nn
 
 from wsss.models.backbone import Backbone, Tap, register
 from wsss.models.torchvision_cpu import torchvision
-from wsss.models.weights import load_tensors, stored_tensors
+from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 _ENDS = (2, 4, 7, 14, 18, 19)
 """Exclusive ends of the segments in torchvision's list of 19 feature blocks."""
@@ -49,9 +49,9 @@ class MobileNetV2(Backbone):
 
     def load_weights(self, weights: str) -> None:
         if weights == "download":
-            tensors = torchvision.models.mobilenet_v2(weights="DEFAULT").features.state_dict()
-            source = "torchvision's mobilenet_v2"
+            build: Any = torchvision.models.mobilenet_v2
+            tensors, source = fetch(self.name, lambda release: build(weights=release))
         else:
             tensors, source = stored_tensors(self.name, weights)
-            tensors = {name.removeprefix("features."): value for name, value in tensors.items()}
+        tensors = {name.removeprefix("features."): value for name, value in tensors.items()}
         load_tensors(self.features, tensors, source, ignore=("classifier.",))

@@ -8,7 +8,7 @@ from torch import nn
 
 from wsss.models.backbone import Backbone, Tap, register
 from wsss.models.torchvision_cpu import torchvision
-from wsss.models.weights import load_tensors, stored_tensors
+from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 
 class _ResNet(Backbone):
@@ -44,8 +44,8 @@ class _ResNet(Backbone):
 
     def load_weights(self, weights: str) -> None:
         if weights == "download":
-            full = getattr(torchvision.models, self.model)(weights="DEFAULT")
-            tensors, source = full.state_dict(), f"torchvision's {self.model}"
+            build: Any = getattr(torchvision.models, self.model)
+            tensors, source = fetch(self.name, lambda release: build(weights=release))
         else:
             tensors, source = stored_tensors(self.name, weights)
         load_tensors(self, tensors, source, ignore=("fc.",))

@@ -13,6 +13,7 @@ Everything here that needs torchvision, or timm which imports it, gets it from t
 from __future__ import annotations
 
 import importlib.util
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,18 @@ SCHEMAS = (
 )
 
 
+def library_file(folder: Path) -> Path | None:
+    """Return torchvision's C++ library in its package folder, under any name that Python would load."""
+    files = (folder / f"_C{suffix}" for suffix in EXTENSION_SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
+
+
 def _library_loads() -> bool:
     spec = importlib.util.find_spec("torchvision")
     if spec is None or spec.origin is None:
         return True  # the import itself will say what is wrong
-    library = Path(spec.origin).with_name("_C.so")
-    if not library.exists():
+    library = library_file(Path(spec.origin).parent)
+    if library is None:
         return False
     operators: Any = torch.ops
     try:

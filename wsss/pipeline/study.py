@@ -61,6 +61,9 @@ class Listener(Protocol):
 class Executor(Protocol):
     """Something that makes chains. `run` returns when every job has ended, however it ended."""
 
+    def preflight(self, resources: Sequence[Resources]) -> None:
+        """Refuse what could never be run, before anything is. Raises `PreflightError`."""
+
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None: ...
 
 
@@ -104,6 +107,7 @@ class StudyRun:
         self.store = Store(study.storage / "store")
         self.outcome = Outcome()
         self._results: dict[str, Result] = {}
+        self._checked = False
         check_same_content(study)
         write_atomic(self.folder / "study.yaml", dump_study(study))
         self.ledger = Ledger(self.folder)
@@ -138,6 +142,9 @@ class StudyRun:
                 waiting.append(trial)
             else:
                 self._finish_cached(trial)
+        if waiting and not self._checked:
+            self.executor.preflight([sweep.resources for sweep in self.study.sweeps])
+            self._checked = True
         by_id = {trial.info.id: trial for trial in waiting}
         self._execute([Job(trial.info.id, trial.chain) for trial in waiting], sweep.resources, by_id)
         kept = self._keep(sweep, trials)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,19 +54,22 @@ def connect(address: str | None) -> None:
         raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
 
 
-def check_cluster(resources: Resources) -> None:
-    """Refuse a trial that no node of the cluster could ever hold. Raises `PreflightError`.
+def check_cluster(resources: Sequence[Resources]) -> None:
+    """Refuse trials that no node of the cluster could ever hold. Raises `PreflightError`.
 
     Ray itself would only warn, once a minute, for ever.
     """
     list_nodes: Any = ray.nodes
     nodes = [node["Resources"] for node in list_nodes() if node["Alive"]]
-    if any(node.get("CPU", 0) >= resources.cpu and node.get("GPU", 0) >= resources.gpu for node in nodes):
-        return
     have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in nodes)
-    message = f"a trial asks for {resources.cpu} CPU and {resources.gpu:g} GPU, but the nodes have: {have}"
-    hint = "give less, for example `-s sweeps.NAME.resources.gpu=0`"
-    raise PreflightError(Problem("resources", message, hint))
+    problems = []
+    for wanted in dict.fromkeys(resources):
+        if not any(node.get("CPU", 0) >= wanted.cpu and node.get("GPU", 0) >= wanted.gpu for node in nodes):
+            message = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU, but the nodes have: {have}"
+            hint = "give less, for example `-s sweeps.NAME.resources.gpu=0`"
+            problems.append(Problem("resources", message, hint))
+    if problems:
+        raise PreflightError(problems, title="the cluster can't run the study")
 
 
 def ray_folder(storage: Path, study: str) -> Path:

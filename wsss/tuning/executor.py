@@ -28,10 +28,13 @@ class RayExecutor:
         self.address = address
         self._runs = 0
 
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain. Raises `PreflightError` before anything starts if no node can hold one."""
+    def preflight(self, resources: Sequence[Resources]) -> None:
+        """Join or start Ray; refuse a trial that no node could hold. Raises `PreflightError`."""
         connect(self.address)
         check_cluster(resources)
+
+    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+        """Make every chain, as many at a time as the cluster holds."""
         self._runs += 1
         folder = ray_folder(self.study.storage, self.study.name)
         name = f"run-{self._runs}"

@@ -1,0 +1,189 @@
+"""The command line as a person uses it: run, plan, compare, storage, and what it says when it can't."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[2]
+
+
+def wsss(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(ROOT / "launch.py"), *map(str, words)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The storage of a tiny study that was run once, locally."""
+    from conftest import TINY_STUDY
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(TINY_STUDY)
+    run = wsss("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
+    assert run.returncode == 0, run.stderr
+    assert "Computed" in run.stdout
+    assert "floor" in run.stdout
+    return folder
+
+
+def test_an_unchanged_study_computes_nothing_and_says_so_quickly(finished: Path) -> None:
+    began = time.monotonic()
+    run = wsss("run", finished / "tiny.yaml", "--storage", finished / "runs")
+    assert run.returncode == 0, run.stderr
+    assert "Nothing was computed: all" in run.stdout
+    assert time.monotonic() - began < 60, "a whole Ray start fits in here, training does not"
+
+
+def test_run_prints_json_for_programs(finished: Path) -> None:
+    run = wsss("resume", "tiny", "--storage", finished / "runs", "--json")
+    result = json.loads(run.stdout)
+    assert result["computed"] == 0
+    assert result["failed"] == []
+    rows = result["comparison"]["rows"]
+    assert [row["arm"] for row in rows] == ["baseline", "fmix"]
+    for row in rows:
+        for step in ("cams", "pseudo_masks"):
+            assert (
+                0
+                <= row["cells"][step]["low"]
+                <= row["cells"][step]["miou"]
+                <= row["cells"][step]["high"]
+                <= 1
+            )
+
+
+def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
+    before = sorted(finished.rglob("*"))
+    done = json.loads(wsss("plan", finished / "tiny.yaml", "--storage", finished / "runs", "--json").stdout)
+    assert sum(row["to_make"] for row in done["sweeps"]) == 0
+    longer = wsss(
+        "plan", finished / "tiny.yaml", "--storage", finished / "runs", "--name", "longer",
+        "-s", "sweeps.cam.baseline.classifier.epochs=4", "--json",
+    )  # fmt: skip
+    rows = {(row["sweep"], row["arm"], row["stage"]): row for row in json.loads(longer.stdout)["sweeps"]}
+    assert rows["cam", "baseline", "classifier"]["to_make"] == 1
+    assert rows["cam", "fmix", "classifier"]["in_storage"] == 2
+    assert rows["cam", "baseline", "classifier"]["seconds"] > 0
+    assert sorted(finished.rglob("*")) == before
+
+
+def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
+    def compare(*words: str) -> str:
+        done = wsss("compare", "tiny", "--storage", finished / "runs", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    parsed = json.loads(compare("--format", "json"))
+    expected = f"{100 * parsed['rows'][0]['cells']['cams']['miou']:.1f}"
+    rows = list(csv.reader(io.StringIO(compare("--format", "csv"))))
+    assert rows[0][:3] == ["arm", "seeds", "CAM"]
+    assert [row[0].split(" ")[0] for row in rows[1:]] == ["floor", "baseline", "fmix"]
+    assert rows[2][2] == expected
+    assert len({len(row) for row in rows}) == 1
+    assert f"| baseline | 1 | {expected} |" in compare("--format", "markdown")
+    assert expected in compare()
+    per_class = list(csv.reader(io.StringIO(compare("--format", "csv", "--per-class"))))
+    assert per_class[0][:3] == ["arm", "step", "background"]
+    assert len(per_class) == 1 + 2 * 2
+
+
+def test_compare_names_the_nearest_study_and_arm(finished: Path) -> None:
+    wrong = wsss("compare", "tini", "--storage", finished / "runs")
+    assert wrong.returncode == 2
+    assert "no study is named 'tini' (did you mean 'tiny'?)" in wrong.stderr
+    wrong = wsss("compare", "tiny", "--baseline", "base", "--storage", finished / "runs")
+    assert wrong.returncode == 2
+    assert "did you mean 'baseline'?" in wrong.stderr
+
+
+def test_changed_content_under_the_same_name_is_refused_with_the_difference(finished: Path) -> None:
+    done = wsss("run", finished / "tiny.yaml", "--storage", finished / "runs", "-s", "seed=1", "--local")
+    assert done.returncode == 2
+    assert "give this one its own with --name NAME" in done.stderr
+    assert "-seed: 0" in done.stderr
+    assert "+seed: 1" in done.stderr
+
+
+def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path) -> None:
+    listed = json.loads(wsss("storage", "ls", "--storage", finished / "runs", "--json").stdout)
+    assert {entry["stage"] for entry in listed} == {"classifier", "cams", "scores", "pseudo_masks"}
+    assert all(entry["studies"] == ["tiny"] for entry in listed)
+    evicted = [entry for entry in listed if entry["evicted"]]
+    assert sorted(entry["stage"] for entry in evicted) == ["cams", "classifier"], "of the worse FMix trial"
+    dry = wsss("storage", "prune", "--dry-run", "--storage", finished / "runs")
+    assert "0 B  would be freed" in dry.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["run", "quikstart.yaml"], 2, "there is no such study file"),
+        (["run", "{study}", "-s", "sweeps.cam.fmix.classifier.epocs=1"], 2, "did you mean 'epochs'?"),
+        (["run", "{study}", "--local", "-s", "sweeps.cam.resources.gpu=1"], 3, "a trial asks for 1 GPU, but this machine has 0"),
+        (["run", "{study}", "--local", "-s", "sweeps.cam.resources.cpu=999"], 3, "a trial asks for 999 CPUs"),
+        (["run", "{study}", "-s", "data.dataset=voc"], 2, "data.root: is missing"),
+        (["run", "{study}", "-s", "data.dataset=voc", "-s", "data.root=/nowhere"], 2, "/nowhere"),
+        (["run", "{study}", "--storage", "/proc/none"], 3, "/proc/none: can't be written"),
+        (["resume", "unknown"], 2, "no study is named 'unknown'"),
+        (["run", "{study}", "-s", "tracking.uri=./mlruns", "--local"], 3, "MLflow no longer writes to folders"),
+        (["data", "check", "/nowhere"], 2, "/nowhere"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_before_anything_starts(
+    words: list[str], code: int, message: str, tiny_study: Path, tmp_path: Path
+) -> None:
+    done = wsss(*[word.format(study=tiny_study) for word in words], cwd=tmp_path)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "runs" / "store").glob("??"))
+
+
+def test_a_corrupt_photo_is_found_before_anything_starts(tiny_study: Path, tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    assert wsss("data", "sample", root, "--train", 20, "--val", 4, "--size", 64).returncode == 0
+    assert wsss("data", "check", root).returncode == 0
+    photos = sorted((root / "JPEGImages").glob("*.jpg"))
+    photos[3].write_bytes(photos[3].read_bytes()[:400])
+    photos[5].unlink()
+    mask = root / "SegmentationClass" / f"{photos[7].stem}.png"
+    Image.open(mask).resize((20, 20)).save(mask)
+    done = wsss(
+        "run", tiny_study, "--local", "--storage", tmp_path / "runs",
+        "-s", "data.dataset=voc", "-s", f"data.root={root}", "-s", "data.sample=null",
+    )  # fmt: skip
+    assert done.returncode == 2
+    for broken in (photos[3].name, photos[5].name, mask.name):
+        assert broken in done.stderr, "all problems at once"
+    assert not (tmp_path / "runs" / "store").exists()
+    check = wsss("data", "check", root)
+    assert check.returncode == 2
+    assert check.stdout.count(photos[3].name) >= 1
+
+
+def test_help_answers_within_a_second() -> None:
+    times = []
+    for _ in range(3):
+        began = time.monotonic()
+        assert "run" in wsss("--help").stdout
+        times.append(time.monotonic() - began)
+    modules = "import sys, wsss.cli.app; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "set()"
+    assert min(times) < 2, f"{times}: 0.5 s on a quiet machine"
+
+
+def test_doctor_looks_at_everything(tmp_path: Path) -> None:
+    done = wsss("doctor", "--json", "--storage", tmp_path)
+    findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
+    assert done.returncode == 0, findings
+    assert {"torch", "ray", "mlflow", "dense CRF", "packaged weights", "GPU", "storage"} <= set(findings)

@@ -1,0 +1,72 @@
+"""What the README tells people to do can be done."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from wsss.config import load_study_text
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCK = re.compile(r"^(?:<!-- command: (\w+) -->\n)?```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCKS = [match.groups() for match in BLOCK.finditer(TEXT)]
+COMMANDS = {name: body.strip() for name, _, body in BLOCKS if name}
+
+
+def test_the_two_commands_are_marked_once_each_and_are_one_line() -> None:
+    assert sorted(name for name, _, _ in BLOCKS if name) == ["main", "tests"]
+    assert all("\n" not in command and "-c constraints.txt -e" in command for command in COMMANDS.values())
+
+
+def test_the_main_command_runs_the_quickstart() -> None:
+    assert COMMANDS["main"].endswith(".venv/bin/python launch.py run tune_configs/quickstart.yaml")
+
+
+def test_the_tests_command_runs_all_tests() -> None:
+    assert COMMANDS["tests"].endswith("&& .venv/bin/pytest")
+
+
+@pytest.mark.parametrize("name", ["main", "tests"])
+def test_a_command_names_files_that_exist(name: str) -> None:
+    words = shlex.split(COMMANDS[name])
+    files = [word for word in words if re.fullmatch(r"(?!\.venv)[\w/]+\.(py|txt|yaml)", word)]
+    assert files
+    assert all((ROOT / file).is_file() for file in files)
+
+
+@pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))
+def test_pictures_and_links_lead_somewhere(target: str) -> None:
+    assert (ROOT / target).is_file()
+
+
+@pytest.mark.parametrize("file", sorted(set(re.findall(r"tune_configs/\w+\.yaml", TEXT))))
+def test_a_study_it_names_exists(file: str) -> None:
+    assert (ROOT / file).is_file()
+
+
+def test_the_study_it_shows_is_a_study() -> None:
+    shown = [body for _, language, body in BLOCKS if language == "yaml"]
+    assert len(shown) == 1
+    study = load_study_text(shown[0], source="README.md", base=Path("/data"))
+    assert [sweep.name for sweep in study.sweeps] == ["cam", "masks"]
+
+
+def test_it_tells_of_every_verb_and_of_none_that_is_missing() -> None:
+    from wsss.cli.app import app
+
+    verbs = {command.name for command in app.registered_commands}
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    for name, group in groups.items():
+        verbs |= {f"{name} {command.name}" for command in group.registered_commands}
+    section = TEXT.split("## The verbs")[1].split("\n## ")[0]
+    told = set()
+    for line in re.findall(r"^\| (`.*?) \|", section, re.MULTILINE):
+        first = re.match(r"`([a-z]+(?: [a-z]+)?)", line)
+        assert first is not None
+        told.add(first[1])
+        told |= {f"{first[1].split()[0]} {other}" for other in re.findall(r"/ `([a-z]+)`", line)}
+    assert told == verbs
