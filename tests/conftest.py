@@ -82,6 +82,11 @@ sweeps:
 """.replace("&small ", "")
 
 
+@pytest.fixture(scope="session")
+def tiny_study_text() -> str:
+    return TINY_STUDY
+
+
 @pytest.fixture
 def tiny_study(tmp_path: Path) -> Path:
     """A study file that runs within seconds: two arms, three trials, two sweeps."""

@@ -22,12 +22,10 @@ def wsss(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished(tiny_study_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The storage of a tiny study that was run once, locally."""
-    from conftest import TINY_STUDY
-
     folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(TINY_STUDY)
+    (folder / "tiny.yaml").write_text(tiny_study_text)
     run = wsss("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
     assert run.returncode == 0, run.stderr
     assert "Computed" in run.stdout

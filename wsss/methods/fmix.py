@@ -37,7 +37,9 @@ def low_frequency_image(
 ) -> npt.NDArray[np.float64]:
     """Return float64[height, width]: noise with a spectrum falling as frequency^−decay.
 
-    `isotropic` draws every frequency bin independently. `legacy` repeats the first public code, which
+    `isotropic` filters white noise, so that no direction is preferred. Drawing every bin of the half
+    spectrum on its own would not do: the inverse transform drops half the power of the column of zero
+    horizontal frequency, and masks get taller than wide. `legacy` repeats the first public code, which
     indexed the row frequencies where it meant real and imaginary parts: only two horizontal bins are
     left, so that masks are one interval a row at most.
     """
@@ -46,7 +48,7 @@ def low_frequency_image(
     fy = np.fft.fftfreq(height)[:, None]
     fx = np.fft.rfftfreq(width)[None, :]
     scale = _falloff(np.sqrt(fy**2 + fx**2), height, width, decay)
-    noise = rng.standard_normal(scale.shape) + 1j * rng.standard_normal(scale.shape)
+    noise = np.fft.rfft2(rng.standard_normal((height, width)))
     return np.fft.irfft2(scale * noise, s=(height, width))
 
 
@@ -81,7 +83,7 @@ def binarise(grey: npt.NDArray[np.float64], share: float, max_soft: float, rng: 
     soft = int(size * min(max_soft, share, 1 - share))
     mask = np.zeros(size, np.float32)
     if not soft:
-        # Only a cut, no order: five times faster than sorting.
+        # A cut needs no order among the pixels on either side of it.
         if count:
             mask[np.argpartition(flat, size - count)[size - count :]] = 1.0
         return mask.reshape(grey.shape)

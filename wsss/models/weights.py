@@ -1,8 +1,8 @@
 """Pretrained weights: where they come from, reading them safely, and telling one set from another.
 
 `package` means weights that an installed package ships, `download` asks the model's own library to
-fetch one named release of them, anything else is a file of tensors (.pth read without pickle's code execution, or
-.safetensors). Nothing is downloaded unless a study says so.
+fetch one named release of them, anything else is a file of tensors (.pth read without pickle's code
+execution, or .safetensors). Nothing is downloaded unless a study says so.
 """
 
 from __future__ import annotations
