@@ -52,6 +52,35 @@ def test_lines_are_those_of_the_keys() -> None:
     assert document.where(("a", 0, "c", "missing", "deep")) == "x:3"
 
 
+def test_merged_keys_yield_to_those_that_stand_there() -> None:
+    text = "a: &a\n  x: 1\n  y: {z: 1}\nb: &b {x: 2, w: 3}\nc:\n  <<: [*a, *b]\n  y: 5\n"
+    document = parse_yaml(text, "x")
+    assert document.value["c"] == {"x": 1, "y": 5, "w": 3}
+    assert document.where(("c", "y")) == "x:7"
+    assert document.where(("c", "w")) == "x:4"
+    assert document.value["a"] == {"x": 1, "y": {"z": 1}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &a [1, *a]", "x:1: an alias stands inside what it repeats"),
+        ("a: &a\n  <<: *a", "an alias stands inside"),
+        ("a: 1\nb:\n  <<: 3", "x:3: `<<` must name a mapping"),
+        (
+            "\n".join(
+                [f"k0: &k0 [{'1, ' * 9}]"] + [f"k{n}: &k{n} [{f'*k{n - 1}, ' * 9}]" for n in range(1, 9)]
+            ),
+            "more than 100000 values",
+        ),
+    ],
+)
+def test_aliases_can_neither_loop_nor_explode(text: str, message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_yaml(text, "x")
+    assert message in str(caught.value)
+
+
 words = st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_categories=["Cc"]))
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words
 

@@ -105,7 +105,7 @@ def test_a_batch_gives_each_image_what_it_gets_alone(monkeypatch: pytest.MonkeyP
     images, keys = photos(5), [[0], [], [1, 3], [2], [0, 1, 2, 3]]
     together = cams_of(network := PooledNetwork(), images, keys)
     assert [shape[0] for shape in network.seen] == [10] * len(SCALES)
-    monkeypatch.setattr(module, "BATCH_PIXELS", 2 * (2 * 90 * 140))
+    monkeypatch.setattr(module, "BATCH_PIXELS", {"cpu": 2 * (2 * 90 * 140)})
     in_pairs = cams_of(network := PooledNetwork(), images, keys)
     assert [shape[0] for shape in network.seen] == [4] * 8 + [2] * 4
     for index, (image, key) in enumerate(zip(images, keys, strict=True)):

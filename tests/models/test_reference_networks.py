@@ -120,7 +120,9 @@ def test_lite0_tensors_keep_their_meaning() -> None:
 
 def photos(root: Path, word: str, count: int) -> Tensor:
     """Central 224² crops of photos that show one kind of animal, normalised for Lite0."""
-    labels = [p for p in sorted((root / "Annotations").glob("*.xml")) if f"<name>{word}</name>" in p.read_text()]
+    labels = [
+        p for p in sorted((root / "Annotations").glob("*.xml")) if f"<name>{word}</name>" in p.read_text()
+    ]
     arrays = []
     for path in labels[:count]:
         image = Image.open(root / "JPEGImages" / f"{path.stem}.jpg").convert("RGB")

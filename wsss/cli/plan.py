@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -43,11 +44,18 @@ def plan(
         sizes = {part: len(getattr(data, part)) for part in ("train", "holdout", "select", "report", "test")}
         print(json.dumps({"study": found.name, "images": sizes, "sweeps": rows}, indent=1))
         return
-    table = Table(title=f"{found.name}: {len(data.train)} training images", title_justify="left")
-    for title in ("sweep", "arm", "trials", "stage", "to make", "in storage", "each", "in all"):
-        table.add_column(title, justify="left" if title in ("sweep", "arm", "stage") else "right")
+    title = f"{found.name}: {len(data.train)} training images"
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
+    for heading in ("sweep", "arm", "trials", "stage", "to make", "stored", "each", "in all"):
+        words = heading in ("sweep", "arm", "stage")
+        table.add_column(heading, justify="left" if words else "right", no_wrap=words)
+    before: list[str] = []
     for row in rows:
-        table.add_row(*_cells(row))
+        cells = _cells(row)
+        # A sweep and an arm are named once, above their stages.
+        same = 3 if cells[:3] == before[:3] else 1 if cells[:1] == before[:1] else 0
+        table.add_row(*([""] * same + cells[same:]))
+        before = cells
     Console().print(table)
     known = [row["seconds"] for row in rows if row["seconds"] is not None]
     unknown = any(row["seconds"] is None and row["to_make"] for row in rows)
@@ -57,7 +65,7 @@ def plan(
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    each = "unknown" if row["each"] is None else duration(row["each"])
+    each = "?" if row["each"] is None else duration(row["each"])
     total = "" if row["seconds"] is None else duration(row["seconds"])
     return [
         row["sweep"],

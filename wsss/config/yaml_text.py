@@ -1,4 +1,4 @@
-"""Reading and writing YAML: the safe subset, YAML 1.2 scalars, no duplicate keys, lines kept.
+"""Reading and writing YAML: the safe subset, YAML 1.2 scalars, merge keys, no duplicate keys, lines kept.
 
 PyYAML alone reads `2e-4` as a string, `2010_005317` as an integer and `no` as false, and lets the
 last of two equal keys win.
@@ -30,6 +30,7 @@ _SCALARS = (
 )
 
 
+MOST_VALUES = 100_000
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
@@ -73,9 +74,8 @@ def parse_yaml(text: str, source: str) -> Document:
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
-        lines: dict[Path_, int] = {}
-        problems: list[Problem] = []
-        value = None if node is None else _convert(loader, node, (), source, lines, problems)
+        converter = _Converter(loader, source)
+        value = None if node is None else converter.convert(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
@@ -84,9 +84,9 @@ def parse_yaml(text: str, source: str) -> Document:
         raise ConfigError(Problem(source, f"is not valid YAML: {error}")) from error
     finally:
         loader.dispose()
-    if problems:
-        raise ConfigError(problems)
-    return Document(source, value, lines)
+    if converter.problems:
+        raise ConfigError(converter.problems)
+    return Document(source, value, converter.lines)
 
 
 def parse_value(text: str) -> Any:
@@ -109,40 +109,63 @@ def read_text(path: Path) -> str:
         raise ConfigError(Problem(str(path), f"can't be read: {error.strerror}")) from error
 
 
-def _convert(
-    loader: _Loader,
-    node: yaml.Node,
-    path: Path_,
-    source: str,
-    lines: dict[Path_, int],
-    problems: list[Problem],
-) -> Any:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-        where = f"{source}:{node.start_mark.line + 1}"
-        problems.append(Problem(where, f"the tag {node.tag!r} is not allowed"))
-        return None
-    if isinstance(node, yaml.MappingNode):
-        result: dict[Any, Any] = {}
+class _Converter:
+    """Turns YAML nodes into plain values, noting lines and every problem on the way."""
+
+    def __init__(self, loader: _Loader, source: str) -> None:
+        self.loader = loader
+        self.source = source
+        self.lines: dict[Path_, int] = {}
+        self.problems: list[Problem] = []
+        self.open: list[yaml.Node] = []
+        self.count = 0
+
+    def convert(self, node: yaml.Node, path: Path_) -> Any:
+        self.lines.setdefault(path, _line(node))
+        self.count += 1
+        if any(node is parent for parent in self.open):
+            return self._problem(node, "an alias stands inside what it repeats")
+        if self.count > MOST_VALUES:
+            # Aliases of aliases can make a short text explode.
+            raise ConfigError(Problem(self.source, f"has more than {MOST_VALUES} values"))
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            return self._problem(node, f"the tag {node.tag!r} is not allowed")
+        self.open.append(node)
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self._mapping(node, path)
+            if isinstance(node, yaml.SequenceNode):
+                return [self.convert(child, (*path, number)) for number, child in enumerate(node.value)]
+            return self.loader.construct_object(node)
+        finally:
+            self.open.pop()
+
+    def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
-            key = loader.construct_object(key_node)
-            line = key_node.start_mark.line + 1
-            where = f"{source}:{line}"
+            key = self.loader.construct_object(key_node)
             if not isinstance(key, str):
-                problems.append(Problem(where, f"the key {key!r} must be a word"))
-                continue
-            if key in result:
-                first = lines[*path, key]
-                problems.append(
-                    Problem(where, f"the key {key!r} stands here a second time (first: line {first})")
-                )
-                continue
-            lines[*path, key] = line
-            result[key] = _convert(loader, value_node, (*path, key), source, lines, problems)
+                self._problem(key_node, f"the key {key!r} must be a word")
+            elif key == "<<":
+                merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
+            elif key in result:
+                first = self.lines[*path, key]
+                self._problem(key_node, f"the key {key!r} stands here a second time (first: line {first})")
+            else:
+                self.lines.setdefault((*path, key), _line(key_node))
+                result[key] = self.convert(value_node, (*path, key))
+        for other in merged:
+            values = self.convert(other, path)
+            if isinstance(values, dict):
+                result = {**values, **result}  # what stands here wins over what is merged in
+            else:
+                self._problem(other, "`<<` must name a mapping, or a list of mappings")
         return result
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _convert(loader, child, (*path, number), source, lines, problems)
-            for number, child in enumerate(node.value)
-        ]
-    return loader.construct_object(node)
+
+    def _problem(self, node: yaml.Node, message: str) -> None:
+        self.problems.append(Problem(f"{self.source}:{_line(node)}", message))
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -41,7 +41,7 @@ def make_scene(rng: np.random.Generator, size: int, first: int) -> Scene:
         height = short
     else:
         width = short
-    count = int(rng.choice([1, 2, 3], p=[0.50, 0.40, 0.10]))
+    count = int(rng.choice([1, 2, 3], p=[0.30, 0.52, 0.18]))
     kinds = [first, *(int(kind) for kind in rng.integers(len(SAMPLE_CLASSES), size=count - 1))]
     while True:
         scene = _attempt(rng, height, width, kinds)
@@ -89,7 +89,7 @@ def _place(
     rng: np.random.Generator, height: int, width: int, kinds: list[int], horizon: float
 ) -> list[Creature] | None:
     """Return the animals, farthest first, or None when they would hide each other's heads."""
-    low, high = {1: (0.23, 0.36), 2: (0.20, 0.28), 3: (0.17, 0.22)}[len(kinds)]
+    low, high = {1: (0.22, 0.35), 2: (0.20, 0.28), 3: (0.17, 0.22)}[len(kinds)]
     side = math.sqrt(height * width)
     animals = []
     for kind in kinds:

@@ -22,7 +22,8 @@ from wsss.errors import DataError, StageError
 
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, so that an empty map stays empty."""
-BATCH_PIXELS = 4 * 2**20
+BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**22}
+"""Most pixels of one forward pass. On a CPU, activations beyond its caches cost three times the time."""
 """Most pixels of one forward pass at the largest scale, mirrored copies included."""
 
 Array = npt.NDArray[Any]
@@ -92,7 +93,7 @@ def multi_scale_cams(
     height, width = images[0].shape[:2]
     sizes = [scaled_size(height, width, scale, size) for scale in scales]
     largest = max([height * width, *((1 + flip) * h * w for h, w in sizes)])
-    batch = max(1, BATCH_PIXELS // largest)
+    batch = max(1, BATCH_PIXELS.get(torch.device(device).type, 2**22) // largest)
 
     cams: list[npt.NDArray[np.float16]] = []
     with torch.inference_mode():

@@ -180,4 +180,5 @@ def load_classifier(folder: Path) -> CamNetwork:
     params = ClassifierParams.model_validate(about["params"])
     network = build_network(params, len(about["classes"]), weights="none")
     network.load_state_dict(load_file(folder / WEIGHTS))
+    to_channels_last(network)
     return network

@@ -14,7 +14,7 @@ from wsss.masks.cams import group_by_size, multi_scale_cams
 from wsss.metrics import ThresholdCurve, mean_average_precision
 from wsss.models import CamNetwork
 
-BATCH = 32
+BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches
 
 
 @torch.inference_mode()
@@ -30,8 +30,9 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
         evaluation_image(data.dataset.image(id), size, network.mean, network.std) for id in data.holdout
     ]
     for group in group_by_size([tuple(array.shape[1:]) for array in arrays]):
-        for start in range(0, len(group), BATCH):
-            part = group[start : start + BATCH]
+        most = BATCH.get(device.type, 32)
+        for start in range(0, len(group), most):
+            part = group[start : start + most]
             batch = torch.stack([torch.as_tensor(arrays[index]) for index in part])
             scores[part] = network(batch.to(device)).logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
