@@ -1,0 +1,84 @@
+"""Every study that is shipped runs from its first stage to its table, made small by `--smoke`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wsss.config import load_study
+from wsss.config.study import Study
+from wsss.data.sample import SAMPLE_CLASSES, write_sample
+from wsss.data.voc import VOC_CLASSES
+
+ROOT = Path(__file__).parents[1]
+STUDIES = sorted((ROOT / "tune_configs").glob("*.yaml"))
+STANDS_FOR = dict(zip(SAMPLE_CLASSES, ("cat", "cow", "dog", "horse", "sheep"), strict=True))
+
+
+@pytest.fixture(scope="session")
+def drawn_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A devkit folder in which drawn animals carry the names and mask ids of VOC's."""
+    root = tmp_path_factory.mktemp("devkit") / "VOC2012"
+    write_sample(root, train=40, val=20, size=64)
+    (root / "classes.txt").unlink()
+    ids = np.arange(256, dtype=np.uint8)
+    for number, name in enumerate(SAMPLE_CLASSES, start=1):
+        ids[number] = 1 + VOC_CLASSES.index(STANDS_FOR[name])
+    for path in (root / "SegmentationClass").glob("*.png"):
+        with Image.open(path) as drawn:
+            mask = Image.fromarray(ids[np.asarray(drawn)])
+            mask.putpalette(drawn.getpalette() or [])
+        mask.save(path)
+    for path in (root / "Annotations").glob("*.xml"):
+        text = path.read_text()
+        for drawn_name, voc_name in STANDS_FOR.items():
+            text = text.replace(f"<name>{drawn_name}</name>", f"<name>{voc_name}</name>")
+        path.write_text(text)
+    return root
+
+
+def arms(study: Study) -> set[str]:
+    return {arm.name for sweep in study.sweeps[:1] for arm in sweep.arms}
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, tmp_path: Path) -> None:
+    study = load_study(file)
+    words = ["run", str(file), "--smoke", "--local", "--storage", str(tmp_path)]
+    for sweep in study.sweeps:
+        words += ["-s", f"sweeps.{sweep.name}.resources={{cpu: 1}}"]
+    if study.data.dataset == "voc":
+        words += ["-s", f"data.root={drawn_voc}"]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    found = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), "compare", f"{study.name}-smoke"]
+        + ["--storage", str(tmp_path), "--format", "json"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    rows = json.loads(found.stdout)["rows"]
+    assert {row["arm"] for row in rows} >= arms(study)
+    assert all({"cams", "pseudo_masks"} <= set(row["cells"]) for row in rows if row["arm"] in arms(study))
+    assert all(row["status"] == "done" for row in rows if row["arm"] in arms(study))
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_a_shipped_study_says_what_it_asks_and_how_it_is_run(file: Path) -> None:
+    first, *rest = [line for line in file.read_text().splitlines() if line.startswith("#")]
+    assert first.endswith("?")
+    assert any(f"launch.py run tune_configs/{file.name}" in line for line in rest)
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_a_shipped_study_never_reports_on_what_it_selects_with(file: Path) -> None:
+    study = load_study(file)
+    assert not study.data.select.overlaps(study.data.report)
+    assert all("/select/" in sweep.metric for sweep in study.sweeps if sweep.metric)
