@@ -50,18 +50,16 @@ def arms(study: Study) -> set[str]:
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
 def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, tmp_path: Path) -> None:
     study = load_study(file)
-    words = ["run", str(file), "--smoke", "--local", "--storage", str(tmp_path)]
+    launch = [sys.executable, str(ROOT / "launch.py")]
+    words = [str(file), "--smoke", "--local", "--storage", str(tmp_path)]
     for sweep in study.sweeps:
         words += ["-s", f"sweeps.{sweep.name}.resources={{cpu: 1}}"]
     if study.data.dataset == "voc":
         words += ["-s", f"data.root={drawn_voc}"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *words], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*launch, "run", *words], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     found = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), "compare", f"{study.name}-smoke"]
-        + ["--storage", str(tmp_path), "--format", "json"],
+        [*launch, "compare", f"{study.name}-smoke", "--storage", str(tmp_path), "--format", "json"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     rows = json.loads(found.stdout)["rows"]

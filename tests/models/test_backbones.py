@@ -126,15 +126,15 @@ class TestBackbone:
             assert torch.equal(first(x), second(x))
 
     def test_packaged_weights_load_or_the_message_says_what_else(self, name: str) -> None:
-        try:
-            identity = weights_identity(name, "package")
-        except ConfigError as error:
-            assert all(word in str(error) for word in (name, "FILE", "download", "none"))
-            with pytest.raises(ConfigError, match="no installed package"):
-                create_backbone(name, "package")
-        else:
-            assert identity.startswith("package:")
-            assert "==" in identity
+        if name == "efficientnet_lite0":
+            assert weights_identity(name, "package").startswith("package:")
+            assert "==" in weights_identity(name, "package")
+            create_backbone(name, "package")
+            return
+        with pytest.raises(ConfigError) as caught:
+            weights_identity(name, "package")
+        assert all(word in str(caught.value) for word in (name, "FILE", "download", "none"))
+        with pytest.raises(ConfigError, match="no installed package"):
             create_backbone(name, "package")
 
     def test_identities_differ_by_source(self, name: str) -> None:

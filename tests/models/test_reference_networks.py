@@ -66,7 +66,7 @@ def test_the_last_resnet_stage_is_torchvisions_built_with_stride_1(tmp_path: Pat
         assert torch.equal(ours["layer4"], stage.eval()(ours["layer3"]))
         # Its first block sees the same neighbours as the strided one, at twice as many places.
         dense, coarse = backbone.layer4[0](ours["layer3"]), full.layer4[0](ours["layer3"])
-        assert torch.allclose(dense[:, :, ::2, ::2], coarse, atol=1e-5)
+        torch.testing.assert_close(dense[:, :, ::2, ::2], coarse, rtol=1e-4, atol=1e-3)
 
 
 def test_dilated_mobilenet_holds_the_strided_one(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_file_of_mobilenet_features_loads() -> None:
     backbone = create_backbone("mobilenet_v2", str(MOBILENET_FILE))
     stored = torch.load(MOBILENET_FILE, weights_only=True)
     reference = torchvision.models.mobilenet_v2(weights=None).features
-    reference.load_state_dict(stored)
+    reference.load_state_dict({name.removeprefix("features."): tensor for name, tensor in stored.items()})
     x = torch.randn(1, 3, 96, 96)
     with torch.no_grad():
         assert torch.allclose(backbone(x)[:, :, ::2, ::2], reference.eval()(x), atol=1e-4)

@@ -33,25 +33,22 @@ def test_transforms_and_models_import_after_it() -> None:
     assert run(code) == "(3, 4, 4) 1000"
 
 
-def test_it_declares_nothing_where_the_library_loads() -> None:
+def test_what_decides_is_whether_the_library_loads(monkeypatch: pytest.MonkeyPatch) -> None:
     """A library that loads registers the operators itself; a second declaration would be fatal."""
-    code = (
-        "import torch\n"
-        "real = torch.library.Library('torchvision', 'DEF')\n"
-        "for name in ('nms', 'qnms'):\n"
-        "    real.define(name + '(Tensor dets, Tensor scores, float iou_threshold) -> Tensor')\n"
-        "torch.ops.load_library = lambda path: None\n"
-        "import torch.library as made\n"
-        "def refuse(*args): raise AssertionError(args)\n"
-        "import importlib.util, sys\n"
-        "spec = importlib.util.find_spec('wsss.models.torchvision_cpu')\n"
-        "source = open(spec.origin).read().split('import timm')[0]\n"
-        "made.Library = refuse\n"
-        "space = {'__name__': 'copy'}\n"
-        "exec(compile(source, spec.origin, 'exec'), space)\n"
-        "print(space['repaired'])"
-    )
-    assert run(code) == "False"
+
+    def fails(path: str) -> None:
+        raise OSError(f"{path}: undefined symbol")
+
+    package = Path(torchvision_cpu.torchvision.__file__).parent
+    asked: list[str] = []
+    monkeypatch.setattr(torch.ops, "load_library", asked.append)
+    monkeypatch.setattr(torchvision_cpu, "library_file", lambda folder: folder / "_C.so")
+    assert torchvision_cpu._library_loads()
+    assert asked == [str(package / "_C.so")]
+    monkeypatch.setattr(torch.ops, "load_library", fails)
+    assert not torchvision_cpu._library_loads()
+    monkeypatch.setattr(torchvision_cpu, "library_file", lambda folder: None)
+    assert not torchvision_cpu._library_loads()
 
 
 @pytest.mark.parametrize("suffix", EXTENSION_SUFFIXES)
