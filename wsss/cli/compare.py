@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import itertools
 import json
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -70,23 +72,44 @@ def show(comparison: Comparison, format_: str, *, per_class: bool = False) -> No
             print("| " + " | ".join(line) + " |")
         print("\n" + notes(comparison))
     else:
-        table = Table(title="mIoU in percent" if not per_class else "IoU in percent", title_justify="left")
-        for number, name in enumerate(header):
-            table.add_column(name, justify="left" if number < 1 else "right")
-        for line in lines:
-            table.add_row(*line)
         console = Console()
         if not console.is_terminal:
             console = Console(width=160)
-        console.print(table)
+        for part in [range(len(header))] if per_class else _parts(comparison, header, lines, console.width):
+            title = "IoU in percent" if per_class else "mIoU in percent"
+            table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+            for column in part:
+                words = column == 0
+                kind: dict[str, Any] = {"min_width": 10} if words else {"justify": "right", "no_wrap": True}
+                table.add_column(header[column], **kind)
+            for line in lines:
+                table.add_row(*[line[column] for column in part])
+            console.print(table)
         print(notes(comparison))
+
+
+def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], width: int) -> list[list[int]]:
+    """Return the columns of each table to print: all in one, or a table a step where that is too wide."""
+    widest = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
+    if sum(widest) + 3 * len(widest) <= width or len(comparison.steps) < 2:
+        return [list(range(len(header)))]
+    starts = [header.index(STEP_TITLES.get(step, step), 2) for step in comparison.steps]
+    return [
+        [0, *([1] if number == 0 else []), *range(start, stop)]
+        for number, (start, stop) in enumerate(itertools.pairwise([*starts, len(header)]))
+    ]
 
 
 def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
+    warning = (
+        ""
+        if comparison.comparable
+        else "These rows were NOT all scored on the same images and classes: don't compare them.\n"
+    )
     return (
-        f"Scored on {comparison.images} `report` images, with their image-level labels. The threshold was "
-        "chosen on `select`.\nInterval: from resampling images. Δ: paired difference to "
+        f"{warning}Scored on {comparison.images} `report` images, with their image-level labels. "
+        "The threshold was chosen on `select`.\nInterval: from resampling images. Δ: paired difference to "
         f"{comparison.baseline}, * when its interval excludes 0.\nFloor: a centre box with the image's first "
         "class, no network. Probe: a linear head on frozen features.\nPublished: threshold chosen on the "
         "reported masks themselves, as papers do; not comparable with the other columns."
@@ -117,8 +140,8 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _floor_cells(comparison: Comparison) -> list[str]:
-    width = 3 * len(comparison.steps) + 4
-    return [_percent(comparison.floor), *[""] * (width - 1)]
+    first, *others = [[_percent(comparison.floor), "", ""] for _ in comparison.steps]
+    return [*first, "", "", "", "", *itertools.chain.from_iterable(others)]
 
 
 def _arm_title(row: Row, comparison: Comparison) -> str:

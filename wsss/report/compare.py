@@ -67,7 +67,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`floor` is the mIoU of labelling a centre box with the image's first class, no network used."""
+    """`floor` is the mIoU of labelling a centre box with the image's first class, no network used.
+
+    `comparable` is False when the rows were not all scored on the same images of the same classes;
+    `images`, `floor` and `per_class` are then those of the first row.
+    """
 
     rows: tuple[Row, ...]
     steps: tuple[str, ...]
@@ -75,6 +79,7 @@ class Comparison:
     images: int
     baseline: str
     per_class: tuple[str, ...]
+    comparable: bool = True
 
 
 def compare(storage: Path, names: Sequence[str], baseline: str | None = None) -> Comparison:
@@ -93,7 +98,8 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
         _row(name, group, scores, base if group[0].arm != reference else [])
         for (name, group), scores in zip(chosen, loaded, strict=True)
     )
-    reports = [s["json"]["report"] for group in loaded for scores in group for s in scores.values()]
+    every = [score for group in loaded for scores in group for score in scores.values()]
+    reports = [score["json"]["report"] for score in every]
     return Comparison(
         rows,
         steps,
@@ -101,6 +107,7 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
         reports[0]["images"] if reports else 0,
         reference,
         tuple(reports[0]["iou"]) if reports else (),
+        all(_same_images(score, every[0]) for score in every),
     )
 
 
@@ -141,17 +148,22 @@ def _baseline(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
 
 
 def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
-    """Return step → {"json": scores.json, "report": int32[N, C+1, C+1]} of a trial."""
+    """Return step → {"json": scores.json, "report": int32[N, C+1, C+1], "ids": N ids} of a trial."""
     found: dict[str, dict[str, Any]] = {}
     for label, key in trial.keys.items():
         artefact = store.known(key) if label.endswith(".scores") else None
         if artefact is None:
             continue
         with np.load(artefact.folder / "confusions.npz", allow_pickle=False) as arrays:
-            report = arrays["report"]
+            report, ids = arrays["report"], arrays["report_ids"].tolist()
         step = label.removesuffix(".scores")
-        found[step] = {"json": read_json(artefact.folder / "scores.json"), "report": report}
+        found[step] = {"json": read_json(artefact.folder / "scores.json"), "report": report, "ids": ids}
     return found
+
+
+def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two scores are of the same images and classes, so that they may be compared."""
+    return bool(one["ids"] == other["ids"] and one["json"]["classes"] == other["json"]["classes"])
 
 
 def _row(
@@ -182,7 +194,7 @@ def _cell(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> C
     values, draws = _resampled(mine)
     low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     difference: tuple[float | None, float | None, float | None] = (None, None, None)
-    if theirs and len(theirs[0]["report"]) == len(mine[0]["report"]):
+    if theirs and _same_images(theirs[0], mine[0]):
         their_values, their_draws = _resampled(theirs)
         bounds = np.quantile(draws - their_draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         difference = (values - their_values, float(bounds[0]), float(bounds[1]))

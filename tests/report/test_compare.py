@@ -1,0 +1,220 @@
+"""The comparison against hand-made counts, from records and scores as the product writes them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from wsss.cli.compare import show
+from wsss.errors import ConfigError
+from wsss.files import describe_files, write_json
+from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.store import Store
+from wsss.report.compare import compare
+from wsss.stages.scores import write_arrays
+
+CLASSES = ["background", "cat"]
+GOOD = [[90, 0], [0, 10]]  # IoU 1 and 1
+FAIR = [[80, 10], [0, 10]]  # IoU 80/90 and 10/20
+POOR = [[90, 0], [10, 0]]  # IoU 90/100 and 0
+FAIR_MIOU = (80 / 90 + 10 / 20) / 2
+POOR_MIOU = (90 / 100 + 0) / 2
+
+
+class Storage:
+    """A storage with scores that were made up."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store = Store(root / "store")
+        self.count = 0
+
+    def scores(
+        self, report: list[list[list[int]]], *, ids: list[str] | None = None, floor: float = 0.25
+    ) -> str:
+        """Write a score artefact with these confusions, one an image; return its key."""
+        self.count += 1
+        key = f"{self.count:02d}" + 62 * "a"
+        folder = self.store.folder(key)
+        folder.mkdir(parents=True)
+        counts = np.array(report, np.int32)
+        names = ids or [f"image-{n}" for n in range(len(counts))]
+        write_arrays(folder / "confusions.npz", {"report": counts, "report_ids": np.asarray(names)})
+        total = counts.sum(0)
+        ious = np.diag(total) / (total.sum(0) + total.sum(1) - np.diag(total))
+        part = {
+            "miou": float(ious.mean()),
+            "iou": dict(zip(CLASSES, ious.tolist(), strict=True)),
+            "images": len(counts),
+            "floor": floor,
+            "threshold": 0.3,
+            "miou_at_0.15": 0.11,
+            "miou_at_0.20": 0.22,
+            "precision": 0.5,
+            "recall": 0.6,
+        }
+        content = {"classes": CLASSES, "report": part, "select": {"miou": 0.4}, "published": {"miou": 0.77}}
+        write_json(folder / "scores.json", content)
+        files = describe_files(folder, ["confusions.npz", "scores.json"])
+        write_json(folder / "artefact.json", {"stage": "scores", "files": files, "summary": {}})
+        return key
+
+    def trial(self, arm: str, key: str | None, **fields: Any) -> None:
+        """Record a finished trial of study `made`, whose CAMs have these scores."""
+        ledger = Ledger(self.root / "studies" / fields.pop("study", "made"))
+        id = fields.pop("id", f"cam-{arm}-000")
+        kept, status = fields.pop("kept", True), fields.pop("status", "done")
+        fields = {
+            "sweep": "cam", "seed": 0, "params": {}, "configuration": id, "upstream": "", "method": arm,
+            "backbone": "b", "keys": {"cams.scores": key} if key else {}, **fields,
+        }  # fmt: skip
+        ledger.append("trial", id=id, arm=arm, **fields)
+        if status != "started":
+            ledger.append("end", id=id, status=status, metrics={}, error="", seconds=1.0)
+        if kept:
+            ids = [t.id for t in ledger.trials().values() if t.kept and t.sweep == fields["sweep"]]
+            ledger.append("kept", sweep=fields["sweep"], ids=[*ids, id], keys=[])
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def test_a_row_holds_the_numbers_of_its_scores(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([FAIR, FAIR]), method="cam")
+    found = compare(storage.root, ["made"])
+    (row,) = found.rows
+    cell = row.cells["cams"]
+    assert (found.floor, found.images, found.baseline, found.steps) == (0.25, 2, "baseline", ("cams",))
+    assert cell.miou == pytest.approx(FAIR_MIOU)
+    assert (cell.low, cell.high) == (pytest.approx(FAIR_MIOU), pytest.approx(FAIR_MIOU))
+    assert (cell.threshold, cell.at_015, cell.at_020, cell.published) == (0.3, 0.11, 0.22, 0.77)
+    assert cell.per_class == {"background": pytest.approx(80 / 90), "cat": pytest.approx(0.5)}
+    assert cell.difference is None
+
+
+def test_the_interval_is_that_of_resampled_images(storage: Storage) -> None:
+    """Two images: both good, both poor, or one of each, with chances ¼, ¼ and ½."""
+    storage.trial("baseline", storage.scores([GOOD, POOR]))
+    cell = compare(storage.root, ["made"]).rows[0].cells["cams"]
+    assert cell.miou == pytest.approx((180 / 190 + 10 / 20) / 2)
+    assert cell.low == pytest.approx(POOR_MIOU)
+    assert cell.high == pytest.approx(1)
+
+
+def test_differences_are_paired(storage: Storage) -> None:
+    """The same images are hard for both, so the difference is sure though neither score is."""
+    storage.trial("baseline", storage.scores([POOR] * 5 + [FAIR] * 5))
+    storage.trial("fmix", storage.scores([POOR] * 5 + [GOOD] * 5))
+    base, fmix = compare(storage.root, ["made"]).rows
+    a, b = base.cells["cams"], fmix.cells["cams"]
+    assert b.low < a.high, "the intervals of the two scores overlap"
+    assert b.difference == pytest.approx(b.miou - a.miou)
+    assert b.difference_low is not None
+    assert b.difference_low > 0
+    assert b.significant
+    assert not a.significant
+
+
+def test_no_difference_is_not_significant(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([POOR, FAIR, GOOD]))
+    storage.trial("same", storage.scores([POOR, FAIR, GOOD]))
+    cell = compare(storage.root, ["made"]).rows[1].cells["cams"]
+    assert (cell.difference, cell.difference_low, cell.difference_high) == (0, 0, 0)
+    assert not cell.significant
+
+
+def test_seeds_of_a_configuration_are_one_row_with_their_mean(storage: Storage) -> None:
+    for seed, counts in ((1, GOOD), (2, POOR), (3, FAIR)):
+        key = storage.scores([counts, counts])
+        storage.trial(
+            "baseline", key, id=f"cam-baseline-000-s{seed}", configuration="cam-baseline-000", seed=seed
+        )
+    (row,) = compare(storage.root, ["made"]).rows
+    assert row.seeds == (1, 2, 3)
+    assert row.cells["cams"].miou == pytest.approx((1 + POOR_MIOU + FAIR_MIOU) / 3)
+
+
+def test_the_kept_trial_of_an_arm_is_shown_even_if_another_reports_better(storage: Storage) -> None:
+    storage.trial("fmix", storage.scores([FAIR]), id="cam-fmix-000", kept=True)
+    storage.trial("fmix", storage.scores([GOOD]), id="cam-fmix-001", kept=False)
+    (row,) = compare(storage.root, ["made"]).rows
+    assert row.configuration == "cam-fmix-000"
+
+
+def test_an_arm_without_a_result_is_shown_with_its_status(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([FAIR]))
+    storage.trial("fmix", None, status="failed", kept=False)
+    storage.trial("mixup", None, status="started", kept=False)
+    found = compare(storage.root, ["made"])
+    assert [(row.arm, row.status, dict(row.cells)) for row in found.rows[1:]] == [
+        ("fmix", "failed", {}),
+        ("mixup", "started", {}),
+    ]
+
+
+def test_studies_stand_side_by_side_when_their_images_are_the_same(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([FAIR, POOR]), study="one")
+    storage.trial("fmix", storage.scores([GOOD, POOR]), study="two")
+    found = compare(storage.root, ["one", "two"])
+    assert found.comparable
+    assert found.rows[1].cells["cams"].difference is not None
+    show(found, "markdown")
+    text = capsys.readouterr().out
+    assert "| one: baseline |" in text
+    assert "| two: fmix |" in text
+    assert "NOT all scored on the same images" not in text
+
+
+def test_scores_of_other_images_are_not_subtracted_and_the_table_says_so(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([FAIR, POOR]), study="one")
+    storage.trial("fmix", storage.scores([GOOD, POOR], ids=["other-1", "other-2"]), study="two")
+    found = compare(storage.root, ["one", "two"])
+    assert not found.comparable
+    assert found.rows[1].cells["cams"].difference is None
+    show(found, "table")
+    assert "NOT all scored on the same images" in capsys.readouterr().out
+
+
+def test_every_format_shows_the_same_numbers(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.trial("baseline", storage.scores([FAIR, FAIR]), params={"alpha": 0.123456})
+    found = compare(storage.root, ["made"])
+    show(found, "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["arm"] for line in lines] == ["floor", "baseline (alpha 0.123)"]
+    assert lines[1]["CAM"] == f"{100 * FAIR_MIOU:.1f}"
+    assert lines[0]["CAM"] == "25.0"
+    show(found, "json")
+    assert json.loads(capsys.readouterr().out)["rows"][0]["cells"]["cams"]["miou"] == pytest.approx(FAIR_MIOU)
+    for format_ in ("table", "markdown"):
+        show(found, format_)
+        assert f"{100 * FAIR_MIOU:.1f}" in capsys.readouterr().out
+    show(found, "table", per_class=True)
+    assert "50.0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("names", "baseline", "message"),
+    [
+        (["mode"], None, "no study is named 'mode' (did you mean 'made'?)"),
+        (["made"], "basline", "no arm is named 'basline' (did you mean 'baseline'?)"),
+    ],
+)
+def test_unknown_names_get_the_nearest(
+    storage: Storage, names: list[str], baseline: str | None, message: str
+) -> None:
+    storage.trial("baseline", storage.scores([FAIR]))
+    with pytest.raises(ConfigError) as caught:
+        compare(storage.root, names, baseline)
+    assert message in str(caught.value)
