@@ -1,0 +1,99 @@
+"""The queue on disk: in order, once each, through crashes."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from wsss.errors import TrackingError
+from wsss.tracking.location import tracking_uri
+from wsss.tracking.spool import Spool
+
+
+def drain(spool: Spool, most: int = 100) -> list[object]:
+    found = []
+    while len(found) < most and (operation := spool.next(timeout=0)) is not None:
+        found.append(operation["n"])
+        spool.done(operation)
+    return found
+
+
+def test_operations_come_out_in_order_and_once(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for n in range(5):
+        spool.put({"n": n})
+    assert drain(spool, 2) == [0, 1]
+    spool.put({"n": 5})
+    assert drain(spool) == [2, 3, 4, 5]
+    assert spool.next(timeout=0) is None
+    assert spool.pending == 0
+
+
+def test_what_was_not_acknowledged_comes_again_after_a_restart(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for n in range(4):
+        spool.put({"n": n, "text": "ä\n" * n})
+    drain(spool, 1)
+    assert spool.next(timeout=0) is not None  # taken, never acknowledged: the process died
+    assert drain(Spool(tmp_path)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("tail", [b'{"n": 9', b'{"n": 9}', b"{", b"\xff\xfe"])
+def test_a_line_that_a_crash_cut_short_is_dropped_and_the_rest_stays(tmp_path: Path, tail: bytes) -> None:
+    spool = Spool(tmp_path)
+    spool.put({"n": 0})
+    spool.close()
+    with (tmp_path / "operations.jsonl").open("ab") as file:
+        file.write(tail)
+    again = Spool(tmp_path)
+    again.put({"n": 1})
+    assert drain(again) == [0, 1]
+
+
+@pytest.mark.parametrize("position", ["", "x", "999999"])
+def test_a_damaged_position_loses_nothing_that_comes_later(tmp_path: Path, position: str) -> None:
+    spool = Spool(tmp_path)
+    spool.put({"n": 0})
+    spool.close()
+    (tmp_path / "position").write_text(position)
+    again = Spool(tmp_path)
+    again.put({"n": 1})
+    assert drain(again)[-1] == 1
+
+
+def test_a_reader_is_woken_and_a_waiter_released(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    found: list[object] = []
+
+    def read() -> None:
+        operation = spool.next(timeout=20)
+        assert operation is not None
+        found.append(operation["n"])
+        spool.done(operation)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    spool.put({"n": 7})
+    assert spool.wait_until_empty(20)
+    reader.join(20)
+    assert found == [7]
+    spool.put({"n": 8})
+    assert not spool.wait_until_empty(0.05)
+
+
+def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking_uri(None, tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://server:5000")
+    assert tracking_uri(None, tmp_path) == "http://server:5000"
+    assert tracking_uri("https://own", tmp_path) == "https://own"
+
+
+@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "mlruns"])
+def test_a_folder_is_refused_with_what_to_write_instead(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(TrackingError) as caught:
+        tracking_uri(uri, tmp_path)
+    assert uri in str(caught.value)
+    assert f"sqlite:///{tmp_path}/mlflow.db" in str(caught.value)
