@@ -190,5 +190,7 @@ class LiveTable:
 
 
 def _bar(step: int, steps: int) -> str:
-    filled = round(BAR * step / steps) if steps else 0
+    if not steps:
+        return "starting"
+    filled = round(BAR * step / steps)
     return f"{'━' * filled}{'─' * (BAR - filled)} {step}/{steps}"
