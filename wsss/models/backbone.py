@@ -8,6 +8,7 @@ it was pretrained.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError, Problem, nearest
 
 Statistics = tuple[float, float, float]
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ class Backbone(nn.Module, ABC):
     def load_weights(self, weights: str) -> None:
         """Load pretrained weights: `package`, `download` or a file. Raises `ConfigError`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        for segment in self.segments():
+    def forward(self, x: Tensor, at: str = "", change: Change | None = None) -> Tensor:
+        """Return the last features; those at the tap `at` go through `change` on the way."""
+        for tap, segment in zip(self.taps, self.segments(), strict=True):
             x = segment(x)
+            if change is not None and tap.name == at:
+                x = change(x)
         return x
 
     def forward_taps(self, x: Tensor) -> dict[str, Tensor]:
