@@ -95,12 +95,18 @@ class Backbone(nn.Module, ABC):
 
 Kind = TypeVar("Kind", bound=type[Backbone])
 _BACKBONES: dict[str, type[Backbone]] = {}
+_FAMILIES: dict[str, Callable[[str], type[Backbone]]] = {}
 
 
 def register(kind: Kind) -> Kind:
     """Class decorator: make a backbone available under its name."""
     _BACKBONES[kind.name] = kind
     return kind
+
+
+def register_family(prefix: str, make: Callable[[str], type[Backbone]]) -> None:
+    """Make all backbones whose names begin with `prefix` available; `make` returns the class of one."""
+    _FAMILIES[prefix] = make
 
 
 def backbone_names() -> tuple[str, ...]:
@@ -110,6 +116,9 @@ def backbone_names() -> tuple[str, ...]:
 
 def backbone_class(name: str) -> type[Backbone]:
     """Return a backbone's class. Raises `ConfigError` with the nearest name."""
+    for prefix, make in _FAMILIES.items():
+        if name.startswith(prefix):
+            return make(name)
     if name not in _BACKBONES:
         message = f"there is no backbone {name!r}"
         raise ConfigError(Problem("backbone", message, nearest(name, backbone_names())))
