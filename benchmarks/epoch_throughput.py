@@ -23,8 +23,9 @@ from wsss.config.params import ClassifierParams
 from wsss.data.view import DataView, open_data
 from wsss.methods.optimiser import build_optimiser
 from wsss.methods.regularisers import classification_loss
-from wsss.stages.classifier import Classifier, build_network
+from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context
+from wsss.stages.network import build_network
 
 STUDY = """
 name: benchmark

@@ -32,7 +32,7 @@ from wsss.models import CamNetwork, create_backbone
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
-from wsss.stages.classifier import load_classifier
+from wsss.stages.network import load_classifier
 
 STUDY = Path(__file__).parents[1] / "tune_configs" / "quickstart.yaml"
 SIZE = 128

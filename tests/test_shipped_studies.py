@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +14,8 @@ from wsss.config import load_study
 from wsss.config.study import Study
 from wsss.data.sample import SAMPLE_CLASSES, write_sample
 from wsss.data.voc import VOC_CLASSES
+from wsss.report.compare import compare
+from wsss.stages import SCORED
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "tune_configs").glob("*.yaml"))
@@ -50,22 +51,20 @@ def arms(study: Study) -> set[str]:
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
 def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, tmp_path: Path) -> None:
     study = load_study(file)
-    launch = [sys.executable, str(ROOT / "launch.py")]
-    words = [str(file), "--smoke", "--local", "--storage", str(tmp_path)]
+    words = ["run", str(file), "--smoke", "--local", "--storage", str(tmp_path)]
     for sweep in study.sweeps:
         words += ["-s", f"sweeps.{sweep.name}.resources={{cpu: 1}}"]
     if study.data.dataset == "voc":
         words += ["-s", f"data.root={drawn_voc}"]
-    done = subprocess.run([*launch, "run", *words], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *words], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    found = subprocess.run(
-        [*launch, "compare", f"{study.name}-smoke", "--storage", str(tmp_path), "--format", "json"],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    rows = json.loads(found.stdout)["rows"]
-    assert {row["arm"] for row in rows} >= arms(study)
-    assert all({"cams", "pseudo_masks"} <= set(row["cells"]) for row in rows if row["arm"] in arms(study))
-    assert all(row["status"] == "done" for row in rows if row["arm"] in arms(study))
+    rows = [row for row in compare(tmp_path, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
+    stages = {use.stage for sweep in study.sweeps for arm in sweep.arms for use in arm.stages}
+    assert {row.arm for row in rows} == arms(study)
+    assert all(set(row.cells) == stages & set(SCORED) for row in rows)
+    assert all(row.status == "done" for row in rows)
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)

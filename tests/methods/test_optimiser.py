@@ -39,6 +39,16 @@ def test_groups_have_the_rates_of_the_field_and_biases_are_not_decayed() -> None
     assert len(found) == sum(p.requires_grad for p in net.parameters())
 
 
+def test_every_parameter_that_may_learn_is_in_a_group_a_second_head_too() -> None:
+    net = CamNetwork(create_backbone("efficientnet_lite0", "none"), 5, subcategories=11)
+    groups = build(net).param_groups
+    assert {id(p) for group in groups for p in group["params"]} == {
+        id(p) for p in net.parameters() if p.requires_grad
+    }
+    assert net.sub_head is not None
+    assert [g["lr"] for g in groups if g["params"][0] is net.sub_head.weight] == [pytest.approx(0.1)]
+
+
 def test_a_probe_learns_its_head_only() -> None:
     groups = build(network("all")).param_groups
     assert [tuple(p.shape) for group in groups for p in group["params"]] == [(5, 1280, 1, 1)]

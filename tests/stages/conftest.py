@@ -13,7 +13,7 @@ from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
-from wsss.stages import cams, pseudo_masks, scores
+from wsss.stages import cams, features, pseudo_masks, scores
 
 STUDY = """
 name: tiny
@@ -28,7 +28,10 @@ sweeps:
     arms:
       fmix:
         stages:
-          - classifier: {method: fmix, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4, every: 2}}
+          - classifier: {as: first, method: probe, backbone: efficientnet_lite0, epochs: 2, crop: 64, long_side: [64, 96]}
+          - features: {size: 64}
+          - subcategories: {clusters: 2}
+          - classifier: {method: fmix, subcategory_weight: 2, distillation: {weight: 0.5}, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4, every: 2}}
           - cams: {scales: [1.0, 1.5]}
           - pseudo_masks: {crf: {iterations: 2}}
 """
@@ -38,6 +41,7 @@ sweeps:
 def small_chunks() -> Iterator[None]:
     """Chunks of a few images, so that a set this small has several."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(features, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(pseudo_masks, "CHUNK_PER_WORKER", 5)

@@ -15,7 +15,10 @@ from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.stages import STAGES
 
-LABELS = ("classifier", "cams", "cams.scores", "pseudo_masks", "pseudo_masks.scores")
+LABELS = (
+    *("first", "features", "subcategories", "classifier"),
+    *("cams", "cams.scores", "pseudo_masks", "pseudo_masks.scores"),
+)
 
 
 def test_the_chain_of_these_tests_holds_every_stage(tiny_chain: Chain) -> None:
@@ -78,7 +81,8 @@ def test_an_unfinished_last_step_is_not_lost_when_finishing_fails(
     """A full disk while the result is written costs the writing, not the work before it."""
     store = Store(tmp_path / "store")
     chain = tiny_chain.upto("cams")
-    shutil.copytree(calm_store.folder(chain["classifier"].key), store.folder(chain["classifier"].key))
+    for node in chain.nodes[:-1]:
+        shutil.copytree(calm_store.folder(node.key), store.folder(node.key))
 
     def full(self: object, folder: Path) -> dict[str, object]:
         raise OSError(28, "No space left on device")
@@ -90,4 +94,4 @@ def test_an_unfinished_last_step_is_not_lost_when_finishing_fails(
     again = list(run_chain("t", chain, store, tiny_view, device="cpu", threads=1, checkpoint_seconds=0))
     made = [event for event in again if isinstance(event, TrialProgress)]
     assert len(made) <= 1
-    assert [e.cached for e in again if isinstance(e, StageFinished)] == [True, False]
+    assert [e.cached for e in again if isinstance(e, StageFinished)] == [True] * 4 + [False]

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, check_stage_params, variables_in
+from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, check_stage_params, inputs_of, variables_in
 from wsss.config.search import Distribution, parse_distribution
 from wsss.config.study import Arm, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.yaml_text import Document, Path_
@@ -317,7 +317,7 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[Sta
         params = dict(content or {})
         name, source = params.pop("as", stage), params.pop("from", None)
         checker.name(name, at, "a stage")
-        _check_inputs(checker, stage, source, uses, made, at)
+        _check_inputs(checker, stage, params, source, uses, made, at)
         if name in {use.name for use in uses}:
             checker.add(at, f"two stages are named {name!r}", "give one of them a name with `as:`")
         uses.append(StageUse(stage, params, str(name), source))
@@ -325,10 +325,16 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[Sta
 
 
 def _check_inputs(
-    checker: Checker, stage: str, source: Any, uses: Sequence[StageUse], made: set[str], at: Path_
+    checker: Checker,
+    stage: str,
+    params: Mapping[str, Any],
+    source: Any,
+    uses: Sequence[StageUse],
+    made: set[str],
+    at: Path_,
 ) -> None:
     available = made | {use.stage for use in uses}
-    for needed in STAGE_INPUTS[stage]:
+    for needed in inputs_of(stage, params):
         if needed not in available:
             hint = f"put `{needed}` before it" if needed in STAGE_INPUTS else ""
             checker.add(at, f"`{stage}` needs `{needed}`, which no earlier stage makes", hint)

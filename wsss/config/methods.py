@@ -14,11 +14,14 @@ METHODS: dict[str, dict[str, Any]] = {
     "cam": {},
     "mixup": {"mixing": {"kind": "mixup"}, **REGULARISERS},
     "fmix": {"mixing": {"kind": "fmix"}, **REGULARISERS},
+    "manifold_mixup": {"mixing": {"kind": "manifold"}, **REGULARISERS},
+    "subcategory_exploration": {"subcategory_weight": 5.0},
+    "subcategory_teaching": {"subcategory_weight": 2.0, "distillation": {"weight": 0.5}},
     "probe": {"freeze": "all", "color_jitter": False, "rung": {"images": 0}},
 }
 """`probe` is the reference that any method should beat: a linear head on frozen features."""
 
-ALPHA = {"mixup": 0.2, "fmix": 1.0}
+ALPHA = {"mixup": 0.2, "fmix": 1.0, "manifold": 0.2}
 
 
 def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:

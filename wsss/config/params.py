@@ -24,9 +24,9 @@ class Params(BaseModel):
 
 
 class MixingParams(Params):
-    """How the images of a batch are mixed (Mixup, FMix), and their labels with them."""
+    """How the images of a batch are mixed (Mixup, FMix, Manifold Mixup), and their labels with them."""
 
-    kind: Literal["none", "mixup", "fmix"] = "none"
+    kind: Literal["none", "mixup", "fmix", "manifold"] = "none"
     alpha: PositiveFloat = 0.2
     """Of Beta(alpha, alpha), from which the mixing weight is drawn."""
     probability: Probability = 1.0
@@ -39,6 +39,8 @@ class MixingParams(Params):
     """FMix: largest share of pixels on either side of the edge that ramp from 1 to 0."""
     sampler: Literal["isotropic", "legacy"] = "isotropic"
     """FMix: `legacy` repeats the collapsed spectrum of the first public code."""
+    taps: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    """Manifold Mixup: where to mix, `input` or taps of the backbone; `all` is all but the last tap."""
 
 
 class EntropyParams(Params):
@@ -54,6 +56,16 @@ class ConcentrationParams(Params):
     weight: NonNegativeFloat = 0.0
     coordinates: Literal["unit", "pixel", "scops"] = "unit"
     """`unit`: the image is a unit square, the same strength at every map size."""
+
+
+class DistillationParams(Params):
+    """Learning which sub-category a teacher sees, beside the hard sub-labels."""
+
+    weight: Probability = 0.0
+    """Share of distillation in the sub-category loss: 0 is hard labels alone, 1 distillation alone."""
+    temperature: PositiveFloat = 2.0
+    similarity_scale: PositiveFloat = 10.0
+    """Sharpness of the teacher: its logits are this times the cosine to each cluster's mean."""
 
 
 class RungParams(Params):
@@ -90,6 +102,9 @@ class ClassifierParams(Params):
     mixing: MixingParams = MixingParams()
     entropy: EntropyParams = EntropyParams()
     concentration: ConcentrationParams = ConcentrationParams()
+    subcategory_weight: NonNegativeFloat = 0.0
+    """Weight of the sub-category loss; above 0 the classifier needs the artefact of `subcategories`."""
+    distillation: DistillationParams = DistillationParams()
     rung: RungParams = RungParams()
 
     @property
@@ -97,7 +112,11 @@ class ClassifierParams(Params):
         """The name people know these parts by; nothing is decided by it."""
         if self.freeze == "all":
             return "probe"
-        return "cam" if self.mixing.kind == "none" else self.mixing.kind
+        mixing = {"none": "cam", "manifold": "manifold_mixup"}.get(self.mixing.kind, self.mixing.kind)
+        if not self.subcategory_weight:
+            return mixing
+        name = "subcategory_teaching" if self.distillation.weight else "subcategories"
+        return name if mixing == "cam" else f"{mixing}+{name}"
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> ClassifierParams:
@@ -135,8 +154,31 @@ class PseudoMasksParams(Params):
     crf: CrfParams = CrfParams()
 
 
+class FeaturesParams(Params):
+    """A classifier's pooled features of every training image."""
+
+    size: Annotated[int, Field(ge=32)] | None = None
+    """Long side, in pixels, at which an image is shown; `null` keeps the photo's own size."""
+
+
+class SubcategoriesParams(Params):
+    """Clusters of each class's training images."""
+
+    algorithm: Literal["kmeans", "finch"] = "kmeans"
+    clusters: PositiveInt = 10
+    """k-means: clusters a class, at most one for every five of its images."""
+    level: Annotated[int, Field(ge=0)] | None = None
+    """FINCH: level of its hierarchy, 0 the finest; `null` the coarsest."""
+    normalise: bool = False
+    """Scale features to length 1 before k-means."""
+    control: Literal["none", "random"] = "none"
+    """`random` deals images out to clusters of the same sizes: what a method must beat."""
+
+
 STAGE_PARAMS: dict[str, type[Params]] = {
     "classifier": ClassifierParams,
+    "features": FeaturesParams,
+    "subcategories": SubcategoriesParams,
     "cams": CamsParams,
     "pseudo_masks": PseudoMasksParams,
 }

@@ -19,12 +19,25 @@ if TYPE_CHECKING:
 
 STAGE_INPUTS: dict[str, tuple[str, ...]] = {
     "classifier": (),
+    "features": ("classifier",),
+    "subcategories": ("features",),
     "cams": ("classifier",),
     "pseudo_masks": ("cams",),
 }
-"""Kinds of artefacts that a stage reads; a test holds it equal to the stages' own `needs`."""
+"""Kinds of artefacts that a stage always reads; a test holds it equal to the stages' own `needs`."""
 
 SCORED_STAGES = ("cams", "pseudo_masks")
+
+
+def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the kinds of artefacts that a stage with these parameters, as written, reads."""
+    if stage == "classifier":
+        try:
+            weight = expand_method(params).get("subcategory_weight", 0)
+        except ConfigError:
+            return ()  # an unknown method is reported elsewhere
+        return ("subcategories",) if weight else ()
+    return STAGE_INPUTS[stage]
 
 
 def resolve_stage(use: StageUse, values: Mapping[str, Scalar]) -> Params:

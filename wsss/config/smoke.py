@@ -56,6 +56,8 @@ def _stage(use: StageUse) -> StageUse:
             "long_side": [CROP, 2 * CROP],
             "rung": {"images": 4},
         }
+        if "taps" in params.get("mixing", {}):
+            params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
     elif use.stage == "cams":
         params |= {"scales": [1.0], "size": 2 * CROP}
     elif use.stage == "pseudo_masks":

@@ -1,11 +1,13 @@
-"""Mixing the images of a batch, and their labels with them: Mixup and FMix.
+"""Mixing the images of a batch, and their labels with them: Mixup, FMix and Manifold Mixup.
 
-Mixup: Zhang et al., ICLR 2018; for CAMs Chang et al., "Mixup-CAM", BMVC 2020. The classification
-loss is linear in the labels, so training on mixed labels equals mixing the two losses.
+Mixup: Zhang et al., ICLR 2018; for CAMs Chang et al., "Mixup-CAM", BMVC 2020. Manifold Mixup: Verma et
+al., ICML 2019. The classification loss is linear in the labels, so training on mixed labels equals
+mixing the two losses.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,13 +32,24 @@ class Mixed:
     labels_b: Tensor
     weight: Tensor
     permutation: Tensor
+    tap: str = ""
+    """Where the network has to mix features; empty when the images are mixed already."""
+
+    def mix_features(self, features: Tensor) -> Tensor:
+        """Return features float[B, D, h, w] mixed with the same weights and permutation as the labels."""
+        share = self.weight.to(features.dtype)[:, None, None, None]
+        return share * features + (1 - share) * features[self.permutation]
 
 
 class Mixer:
-    """Mixes every batch with a permutation of itself, as its parameters say."""
+    """Mixes every batch with a permutation of itself, as its parameters say.
 
-    def __init__(self, params: MixingParams) -> None:
+    `taps` are the places where Manifold Mixup may mix, in the order in which they are drawn from.
+    """
+
+    def __init__(self, params: MixingParams, taps: Sequence[str] = ("input",)) -> None:
         self.params = params
+        self.taps = tuple(taps)
 
     def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Mixed:
         """Mix images float32[B, 3, H, W] and labels float32[B, C].
@@ -58,10 +71,12 @@ class Mixer:
         else:
             share = torch.as_tensor(weights, dtype=torch.float32, device=images.device)[:, None, None, None]
         weight = torch.as_tensor(weights, dtype=torch.float32, device=images.device).expand(count)
-        mixed = share * images + (1 - share) * images[permutation]
+        # Drawn last, so that mixing at the input is Mixup, number by number.
+        tap = self.taps[int(rng.integers(len(self.taps)))] if self.params.kind == "manifold" else "input"
+        mixed = share * images + (1 - share) * images[permutation] if tap == "input" else images
         other = labels[permutation]
         mixed_labels = weight[:, None] * labels + (1 - weight[:, None]) * other
-        return Mixed(mixed, mixed_labels, labels, other, weight, permutation)
+        return Mixed(mixed, mixed_labels, labels, other, weight, permutation, "" if tap == "input" else tap)
 
     def _mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
         params = self.params

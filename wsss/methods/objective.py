@@ -2,42 +2,88 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from wsss.config.params import ConcentrationParams, EntropyParams
+from wsss.config.params import ClassifierParams
+from wsss.methods.distillation import subcategory_distillation
 from wsss.methods.mixing import Mixed
 from wsss.methods.regularisers import classification_loss, concentration, entropy
 
 
 class Objective:
-    """L = L_cls(z, ŷ) + w_ent · L_ent(z) + w_con · L_con(M), on the mixed batch.
+    """L = L_cls(z, y) + w_ent · L_ent(z) + w_con · L_con(M) + w_sub · ((1 − a) · L_cls(zˢ, yˢ) + a · L_KD),
+    on the mixed batch.
 
     The concentration of a mixed batch is weight · L_con(y_a) + (1 − weight) · L_con(y_b) on the same
-    maps; being linear in the labels, it is that of the mixed labels. Terms with weight 0 are not computed.
+    maps; being linear in the labels, it is that of the mixed labels. Distillation, which is not, is
+    mixed as a loss. Terms with weight 0 are not computed.
+
+    A mixed batch's labels are float[B, C], with `parent` int64[S] (the class of each sub-category) they
+    are float[B, C + 2S]: the classes, the sub-categories, and the teacher's similarity to each.
     """
 
-    def __init__(self, entropy: EntropyParams, concentration: ConcentrationParams) -> None:
-        self.entropy = entropy
-        self.concentration = concentration
+    def __init__(self, params: ClassifierParams, parent: Tensor | None = None) -> None:
+        self.entropy = params.entropy
+        self.concentration = params.concentration
+        self.distillation = params.distillation
+        self.parent = parent
+        share = params.distillation.weight if parent is not None else 0.0
+        whole = params.subcategory_weight if parent is not None else 0.0
+        self.weights = {
+            "classification": 1.0,
+            "entropy": params.entropy.weight,
+            "concentration": params.concentration.weight,
+            "subcategories": whole * (1 - share),
+            "distillation": whole * share,
+        }
 
     @property
     def needs_cams(self) -> bool:
-        return self.concentration.weight > 0
+        return self.weights["concentration"] > 0
 
-    def __call__(self, logits: Tensor, cams: Tensor | None, mixed: Mixed) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(
+        self, logits: Tensor, cams: Tensor | None, mixed: Mixed, sub_logits: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its unweighted terms, scalars of float32.
 
         `logits` float[B, C] of the mixed images; `cams` float[B, C, h, w] before rectification, needed
-        only when `needs_cams`.
+        only when `needs_cams`; `sub_logits` float[B, S], needed with sub-categories.
         """
-        terms = {"classification": classification_loss(logits, mixed.labels)}
-        total = terms["classification"]
-        if self.entropy.weight:
+        classes = logits.shape[1]
+        labels = mixed.labels[:, :classes]
+        terms = {"classification": classification_loss(logits, labels)}
+        if self.weights["entropy"]:
             terms["entropy"] = entropy(logits, self.entropy.kind)
-            total = total + self.entropy.weight * terms["entropy"]
         if self.needs_cams:
             assert cams is not None
-            spread = concentration(cams, mixed.labels, self.concentration.coordinates)
-            terms["concentration"] = spread.mean()
-            total = total + self.concentration.weight * terms["concentration"]
+            terms["concentration"] = concentration(cams, labels, self.concentration.coordinates).mean()
+        if self.parent is not None:
+            assert sub_logits is not None
+            count = len(self.parent)
+            if self.weights["subcategories"]:
+                terms["subcategories"] = classification_loss(
+                    sub_logits, mixed.labels[:, classes : classes + count]
+                )
+            if self.weights["distillation"]:
+                terms["distillation"] = self._distillation(sub_logits, mixed, classes)
+        total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return total, terms
+
+    def _distillation(self, sub_logits: Tensor, mixed: Mixed, classes: int) -> Tensor:
+        assert self.parent is not None
+        count = len(self.parent)
+
+        def loss(labels: Tensor) -> Tensor:
+            assert self.parent is not None
+            return subcategory_distillation(
+                sub_logits,
+                labels[:, classes + count :],
+                labels[:, :classes],
+                self.parent,
+                temperature=self.distillation.temperature,
+                scale=self.distillation.similarity_scale,
+            )
+
+        first = mixed.weight * loss(mixed.labels_a)
+        return (first + (1 - mixed.weight) * loss(mixed.labels_b)).mean()

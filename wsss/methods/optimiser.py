@@ -15,15 +15,16 @@ BIAS_MULTIPLIER = 2.0
 def build_optimiser(
     network: CamNetwork, *, lr: float, momentum: float, weight_decay: float, head_multiplier: float
 ) -> torch.optim.SGD:
-    """Return SGD over what may learn: pretrained weights at 1×, their biases at 2×, the new head at
-    `head_multiplier`×, its biases at twice that; biases are not decayed. The scale and shift of batch
+    """Return SGD over what may learn: pretrained weights at 1×, their biases at 2×, the new heads at
+    `head_multiplier`×, their biases at twice that; biases are not decayed. The scale and shift of batch
     normalisation count as weight and bias.
 
     `momentum` is momentum. Widely copied code passes the weight decay in its place; learning rates
     published with it were tuned without momentum, divide them by about ten.
     """
     groups = []
-    for module, multiplier in ((network.backbone, 1.0), (network.head, head_multiplier)):
+    heads = [head for head in (network.head, network.sub_head) if head is not None]
+    for module, multiplier in ((network.backbone, 1.0), *((head, head_multiplier) for head in heads)):
         weights, biases = _weights_and_biases(module)
         groups.append({"params": weights, "lr": lr * multiplier, "weight_decay": weight_decay})
         groups.append({"params": biases, "lr": lr * multiplier * BIAS_MULTIPLIER, "weight_decay": 0.0})

@@ -1,6 +1,6 @@
 """Networks: backbones behind one small interface, and the CAM network."""
 
-from wsss.models import efficientnet_lite, mobilenet, resnet
+from wsss.models import efficientnet_lite, mobilenet, resnet, timm_any
 from wsss.models.backbone import Backbone, Tap, backbone_class, backbone_names, create_backbone, register
 from wsss.models.cam_net import CamNetwork, CamOutput
 from wsss.models.weights import weights_identity
@@ -17,5 +17,6 @@ __all__ = [
     "mobilenet",
     "register",
     "resnet",
+    "timm_any",
     "weights_identity",
 ]

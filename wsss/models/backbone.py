@@ -8,6 +8,7 @@ it was pretrained.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError, Problem, nearest
 
 Statistics = tuple[float, float, float]
+Change = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,12 @@ class Backbone(nn.Module, ABC):
     def load_weights(self, weights: str) -> None:
         """Load pretrained weights: `package`, `download` or a file. Raises `ConfigError`."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        for segment in self.segments():
+    def forward(self, x: Tensor, at: str = "", change: Change | None = None) -> Tensor:
+        """Return the last features; those at the tap `at` go through `change` on the way."""
+        for tap, segment in zip(self.taps, self.segments(), strict=True):
             x = segment(x)
+            if change is not None and tap.name == at:
+                x = change(x)
         return x
 
     def forward_taps(self, x: Tensor) -> dict[str, Tensor]:
@@ -90,12 +95,18 @@ class Backbone(nn.Module, ABC):
 
 Kind = TypeVar("Kind", bound=type[Backbone])
 _BACKBONES: dict[str, type[Backbone]] = {}
+_FAMILIES: dict[str, Callable[[str], type[Backbone]]] = {}
 
 
 def register(kind: Kind) -> Kind:
     """Class decorator: make a backbone available under its name."""
     _BACKBONES[kind.name] = kind
     return kind
+
+
+def register_family(prefix: str, make: Callable[[str], type[Backbone]]) -> None:
+    """Make all backbones whose names begin with `prefix` available; `make` returns the class of one."""
+    _FAMILIES[prefix] = make
 
 
 def backbone_names() -> tuple[str, ...]:
@@ -105,6 +116,9 @@ def backbone_names() -> tuple[str, ...]:
 
 def backbone_class(name: str) -> type[Backbone]:
     """Return a backbone's class. Raises `ConfigError` with the nearest name."""
+    for prefix, make in _FAMILIES.items():
+        if name.startswith(prefix):
+            return make(name)
     if name not in _BACKBONES:
         message = f"there is no backbone {name!r}"
         raise ConfigError(Problem("backbone", message, nearest(name, backbone_names())))

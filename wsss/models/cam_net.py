@@ -13,24 +13,29 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics
+from wsss.models.backbone import Backbone, Change, Statistics
 
 
 class CamOutput(NamedTuple):
-    """`logits` float32[B, C] and the features float32[B, D, h, w] they were pooled from."""
+    """`logits` float32[B, C], the features float32[B, D, h, w] they were pooled from, and the
+    sub-categories' logits float32[B, S], None without a head for them."""
 
     logits: Tensor
     features: Tensor
+    sub_logits: Tensor | None = None
 
 
 class CamNetwork(nn.Module):
     """A backbone with a class head. Input: RGB in [0, 1], normalised with `mean` and `std`.
 
     `dropout` is the share of channels that are zeroed, per image, before the head while training. Maps
-    never see it: they are made from all channels.
+    never see it: they are made from all channels. With `subcategories` there is a second head beside
+    the first, on the same pooled features; maps are those of the classes.
     """
 
-    def __init__(self, backbone: Backbone, classes: int, dropout: float = 0.0) -> None:
+    def __init__(
+        self, backbone: Backbone, classes: int, subcategories: int = 0, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise ConfigError(Problem("dropout", f"is {dropout}, but must be in [0, 1)"))
@@ -38,6 +43,11 @@ class CamNetwork(nn.Module):
         self.dropout = dropout
         self.head = nn.Conv2d(backbone.channels, classes, kernel_size=1, bias=False)
         nn.init.xavier_uniform_(self.head.weight)
+        # Made last, so that the class head starts as it does without sub-categories.
+        self.sub_head: nn.Conv2d | None = None
+        if subcategories:
+            self.sub_head = nn.Conv2d(backbone.channels, subcategories, kernel_size=1, bias=False)
+            nn.init.xavier_uniform_(self.sub_head.weight)
 
     @property
     def mean(self) -> Statistics:
@@ -47,16 +57,22 @@ class CamNetwork(nn.Module):
     def std(self) -> Statistics:
         return self.backbone.std
 
-    def forward(self, x: Tensor) -> CamOutput:
-        """Map float32[B, 3, H, W] to logits and features."""
-        features = self.backbone(x)
+    def forward(self, x: Tensor, at: str = "", change: Change | None = None) -> CamOutput:
+        """Map float32[B, 3, H, W] to logits and features; features at the tap `at` go through `change`."""
+        features = self.backbone(x, at, change)
         # Zeroing a channel before or after pooling is the same thing.
         pooled = dropout(features.mean(dim=(2, 3), keepdim=True), self.dropout, self.training)
-        return CamOutput(self.head(pooled).flatten(1), features)
+        sub_logits = None if self.sub_head is None else self.sub_head(pooled).flatten(1)
+        return CamOutput(self.head(pooled).flatten(1), features, sub_logits)
 
     def maps(self, features: Tensor) -> Tensor:
         """Return the maps float32[B, C, h, w] of features, before rectification."""
         return conv2d(features, self.head.weight)
+
+    def sub_maps(self, features: Tensor) -> Tensor:
+        """Return the maps float32[B, S, h, w] of sub-categories, before rectification."""
+        assert self.sub_head is not None
+        return conv2d(features, self.sub_head.weight)
 
     def cam(self, x: Tensor) -> Tensor:
         """Return the maps float32[B, C, h, w] of images, before rectification."""

@@ -75,6 +75,8 @@ def _digest(path: Path, size: int, modified: int) -> str:
 
 
 def _release(name: str) -> str:
+    if name.startswith("timm/"):
+        return name.removeprefix("timm/")
     if name not in RELEASES:
         message = f"there is no release to download for {name}"
         raise ConfigError(Problem("weights", message, "give a FILE, or `none` for random weights"))

@@ -143,7 +143,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
         inputs = {}
-        for needed in kind.needs:
+        for needed in kind.needs_of(part.params):
             source = part.source if part.source and _stage_of(part.source, nodes) == needed else ""
             found = source or latest.get(needed)
             if found is None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 from wsss.stages.cams import Cams
 from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context, Stage
+from wsss.stages.features import Features
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.scores import Scores, ScoresParams
+from wsss.stages.subcategories import SubcategoriesStage
 
-STAGES: dict[str, type[Stage]] = {stage.name: stage for stage in (Classifier, Cams, PseudoMasks, Scores)}
+STAGES: dict[str, type[Stage]] = {
+    stage.name: stage for stage in (Classifier, Features, SubcategoriesStage, Cams, PseudoMasks, Scores)
+}
 """Every stage there is; to add one, add its class here and its parameters to `STAGE_PARAMS`."""
 
 SCORED = ("cams", "pseudo_masks")

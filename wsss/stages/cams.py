@@ -11,8 +11,8 @@ import numpy as np
 from wsss.config.params import CamsParams, Params
 from wsss.data.view import DataView
 from wsss.masks.cams import group_by_size, multi_scale_cams
-from wsss.stages.classifier import load_classifier
 from wsss.stages.contract import Context, Stage
+from wsss.stages.network import load_classifier
 from wsss.stages.shards import split_shards, write_index, write_shard
 
 

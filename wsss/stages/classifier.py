@@ -12,20 +12,21 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from wsss.config.params import ClassifierParams, Params
 from wsss.data.loader import ClassificationBatches
 from wsss.data.view import DataView
-from wsss.files import read_json, write_json
+from wsss.files import write_json
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.optimiser import PolySchedule, build_optimiser
-from wsss.models import CamNetwork, create_backbone, weights_identity
+from wsss.models import weights_identity
 from wsss.stages.contract import Context, Stage
+from wsss.stages.network import ABOUT, WEIGHTS, build_network, check_taps, mixing_taps, to_channels_last
 from wsss.stages.rung import holdout_map, rung_ids, rung_score
+from wsss.stages.subcategories import read_subcategories
 
-WEIGHTS = "classifier.safetensors"
 STATE = "training.pt"
 
 
@@ -41,12 +42,21 @@ class Classifier(Stage):
         assert isinstance(context.params, ClassifierParams)
         self.params = params = context.params
         self.device = torch.device(context.device)
-        self.network = build_network(params, len(context.data.dataset.classes))
+        ids = context.data.train
+        labels = context.data.dataset.labels(ids).astype(np.float32)
+        parent: torch.Tensor | None = None
+        if params.subcategory_weight:
+            found = read_subcategories(context.inputs["subcategories"], ids)
+            labels = np.concatenate([labels, found.labels, found.similarity], axis=1)
+            parent = torch.from_numpy(found.parent).to(self.device)
+        self.subcategories = 0 if parent is None else len(parent)
+        self.network = build_network(params, len(context.data.dataset.classes), self.subcategories)
         self.network.backbone.freeze(params.freeze)
         to_channels_last(self.network.to(self.device))
         self.batches = ClassificationBatches(
             context.data.dataset,
-            context.data.train,
+            ids,
+            labels,
             batch=params.batch,
             crop=params.crop,
             long_side=params.long_side,
@@ -64,15 +74,21 @@ class Classifier(Stage):
             head_multiplier=params.head_multiplier,
         )
         self.schedule = PolySchedule(self.optimiser, len(self.batches) * params.epochs, params.poly_power)
-        self.mixer = Mixer(params.mixing)
-        self.objective = Objective(params.entropy, params.concentration)
+        self.mixer = Mixer(params.mixing, mixing_taps(params))
+        self.objective = Objective(params, parent)
         self.amp = params.amp and self.device.type == "cuda"
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.epoch = 0
 
     @classmethod
+    def needs_of(cls, params: Params) -> tuple[str, ...]:
+        assert isinstance(params, ClassifierParams)
+        return ("subcategories",) if params.subcategory_weight else ()
+
+    @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         assert isinstance(params, ClassifierParams)
+        check_taps(params)
         quick = rung_ids(data, params.rung)
         return {
             "train": data.image_key(data.train),
@@ -108,9 +124,10 @@ class Classifier(Stage):
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
         with torch.autocast(self.device.type, enabled=self.amp):
-            output = self.network(mixed.images)
+            output = self.network(mixed.images, mixed.tap, mixed.mix_features)
             cams = self.network.maps(output.features) if self.objective.needs_cams else None
-        loss, terms = self.objective(output.logits.float(), cams, mixed)
+        sub_logits = None if output.sub_logits is None else output.sub_logits.float()
+        loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits)
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         if self.params.grad_clip:
@@ -155,30 +172,8 @@ class Classifier(Stage):
         tensors = {name: value.contiguous().cpu() for name, value in self.network.state_dict().items()}
         save_file(tensors, folder / WEIGHTS)
         classes = list(self.context.data.dataset.classes)
-        about = {"params": self.params.model_dump(mode="json"), "classes": classes}
-        write_json(folder / "classifier.json", about)
+        params = self.params.model_dump(mode="json")
+        write_json(
+            folder / ABOUT, {"params": params, "classes": classes, "subcategories": self.subcategories}
+        )
         return {"images": len(self.context.data.train), "classes": classes}
-
-
-def to_channels_last(network: torch.nn.Module) -> None:
-    """Lay 4-d parameters out as convolutions like them best."""
-    for parameter in network.parameters():
-        if parameter.dim() == 4:
-            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
-
-
-def build_network(params: ClassifierParams, classes: int, *, weights: str | None = None) -> CamNetwork:
-    """Return the CAM network of these parameters with freshly drawn head weights."""
-    return CamNetwork(
-        create_backbone(params.backbone, params.weights if weights is None else weights), classes
-    )
-
-
-def load_classifier(folder: Path) -> CamNetwork:
-    """Return the trained network that a classifier artefact holds."""
-    about = read_json(folder / "classifier.json")
-    params = ClassifierParams.model_validate(about["params"])
-    network = build_network(params, len(about["classes"]), weights="none")
-    network.load_state_dict(load_file(folder / WEIGHTS))
-    to_channels_last(network)
-    return network

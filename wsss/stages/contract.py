@@ -53,6 +53,11 @@ class Stage(ABC):
         self.context = context
 
     @classmethod
+    def needs_of(cls, params: Params) -> tuple[str, ...]:
+        """Return the kinds of artefacts it reads with these parameters."""
+        return cls.needs
+
+    @classmethod
     @abstractmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         """Return what it reads besides its inputs, as name → fingerprint. Part of the key."""

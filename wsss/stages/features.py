@@ -1,0 +1,72 @@
+"""Stage `features`: a classifier's pooled features of every training image, for clustering."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from wsss.config.params import FeaturesParams, Params
+from wsss.data.loader import evaluation_image
+from wsss.data.view import DataView
+from wsss.stages.contract import Context, Stage
+from wsss.stages.network import load_classifier
+from wsss.stages.shards import split_shards
+
+
+class Features(Stage):
+    """One step looks at a chunk of images. Files: features.npz with ids str[N], features float32[N, D].
+
+    Each image is shown once, whole, without mirroring, as by Chang et al. (CVPR 2020).
+    """
+
+    name: ClassVar[str] = "features"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("classifier",)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, FeaturesParams)
+        self.size = context.params.size
+        self.chunks = split_shards(context.data.train)
+        self.network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        self.done = 0
+
+    @classmethod
+    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
+        return {"images": data.image_key(data.train)}
+
+    @property
+    def steps(self) -> int:
+        return len(self.chunks)
+
+    def step(self) -> dict[str, float]:
+        ids = self.chunks[self.done]
+        with torch.inference_mode():
+            rows = [self._pooled(id) for id in ids]
+        np.save(self.context.work / f"{self.done:05d}.npy", np.stack(rows), allow_pickle=False)
+        self.done += 1
+        return {"images": float(len(ids))}
+
+    def _pooled(self, id: str) -> np.ndarray:
+        photo = self.context.data.dataset.image(id)
+        size = self.size or max(photo.size)
+        x = torch.as_tensor(evaluation_image(photo, size, self.network.mean, self.network.std))
+        pooled = self.network.backbone(x[None].to(self.context.device)).mean((2, 3))[0]
+        array: np.ndarray = pooled.float().cpu().numpy()
+        return array
+
+    def load(self, folder: Path, done: int) -> None:
+        self.done = done
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        parts = [
+            np.load(self.context.work / f"{n:05d}.npy", allow_pickle=False) for n in range(len(self.chunks))
+        ]
+        features = np.concatenate(parts)
+        ids = np.asarray([id for chunk in self.chunks for id in chunk])
+        np.savez(folder / "features.npz", allow_pickle=False, ids=ids, features=features)
+        return {"images": len(ids), "channels": int(features.shape[1])}

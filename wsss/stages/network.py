@@ -1,0 +1,67 @@
+"""From classifier parameters to a network and back from an artefact, and what only the backbone can check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from wsss.config.params import ClassifierParams
+from wsss.errors import ConfigError, Problem, nearest
+from wsss.files import read_json
+from wsss.models import CamNetwork, backbone_class, create_backbone
+
+WEIGHTS = "classifier.safetensors"
+ABOUT = "classifier.json"
+
+
+def check_taps(params: ClassifierParams) -> None:
+    """Raise `ConfigError` when `freeze` or `mixing.taps` name a tap that the backbone doesn't have."""
+    names = [tap.name for tap in backbone_class(params.backbone).taps]
+    problems = []
+    if params.freeze not in ("default", "none", "all", *names):
+        choices = ["default", "none", "all", *names]
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        problems.append(Problem("freeze", message, nearest(params.freeze, choices)))
+    for name in () if params.mixing.taps == "all" else params.mixing.taps:
+        if name not in ("input", *names):
+            message = f"{params.backbone} has no tap {name!r}"
+            problems.append(Problem("mixing.taps", message, nearest(name, ["input", *names])))
+    if problems:
+        raise ConfigError(problems)
+
+
+def mixing_taps(params: ClassifierParams) -> tuple[str, ...]:
+    """Return where features may be mixed, `input` first.
+
+    After the last tap comes the pooling; mixing there is left out of `all`, as by the method's authors.
+    """
+    if params.mixing.taps == "all":
+        return ("input", *(tap.name for tap in backbone_class(params.backbone).taps[:-1]))
+    return params.mixing.taps
+
+
+def build_network(
+    params: ClassifierParams, classes: int, subcategories: int = 0, *, weights: str | None = None
+) -> CamNetwork:
+    """Return the CAM network of these parameters with freshly drawn head weights."""
+    backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
+    return CamNetwork(backbone, classes, subcategories)
+
+
+def load_classifier(folder: Path) -> CamNetwork:
+    """Return the trained network that a classifier artefact holds."""
+    about = read_json(folder / ABOUT)
+    params = ClassifierParams.model_validate(about["params"])
+    network = build_network(params, len(about["classes"]), about["subcategories"], weights="none")
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    to_channels_last(network)
+    return network
+
+
+def to_channels_last(network: torch.nn.Module) -> None:
+    """Lay 4-d parameters out as convolutions like them best."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
