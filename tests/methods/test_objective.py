@@ -50,6 +50,44 @@ def test_concentration_of_a_mixed_batch_is_that_of_both_label_sets_on_the_same_m
     torch.testing.assert_close(terms["concentration"], expected)
 
 
+def test_shares_of_the_gradient_are_those_of_the_weighted_terms_at_the_features() -> None:
+    features = torch.randn(4, 6, 7, 6, generator=torch.Generator().manual_seed(3)).requires_grad_()
+    head = torch.randn(5, 6, generator=torch.Generator().manual_seed(4))
+    maps = torch.einsum("bdhw,cd->bchw", features, head)
+    whole = objective(entropy=0.5, concentration=2.0)
+    _, terms = whole(maps.mean((2, 3)), maps, MIXED)
+    found = whole.gradient_shares(terms, features)
+    norms = {}
+    for name, weight in (("classification", 1.0), ("entropy", 0.5), ("concentration", 2.0)):
+        (gradient,) = torch.autograd.grad(terms[name], features, retain_graph=True)
+        norms[name] = weight * gradient.norm().item()
+    assert found == pytest.approx({name: norm / sum(norms.values()) for name, norm in norms.items()})
+    assert all(share > 0 for share in found.values())
+    assert whole.gradient_shares(terms, features.detach()) == {}
+
+
+def test_entropy_of_labels_shows_as_a_share_of_nothing() -> None:
+    features = torch.randn(4, 5, 7, 6).requires_grad_()
+    whole = Objective(ClassifierParams.model_validate({"entropy": {"weight": 5.0, "of": "labels"}}))
+    _, terms = whole(features.mean((2, 3)), None, MIXED)
+    assert whole.gradient_shares(terms, features) == {"classification": 1.0, "entropy": 0.0}
+
+
+@pytest.mark.parametrize("coordinates", ["unit", "scops"])
+def test_the_share_of_concentration_does_not_depend_on_the_size_of_the_map(coordinates: str) -> None:
+    """The same picture on a finer grid: with pixels for coordinates the share would grow by a factor of 16."""
+    coarse = torch.rand(4, 5, 14, 14, generator=torch.Generator().manual_seed(5))
+    params = {"concentration": {"weight": 0.3, "coordinates": coordinates}}
+    whole = Objective(ClassifierParams.model_validate(params))
+    shares = []
+    for factor in (1, 4):
+        maps = coarse.repeat_interleave(factor, 2).repeat_interleave(factor, 3).requires_grad_()
+        _, terms = whole(maps.mean((2, 3)), maps, MIXED)
+        shares.append(whole.gradient_shares(terms, maps)["concentration"])
+    assert shares[0] == pytest.approx(shares[1], rel=0.2)
+    assert 0.001 < shares[0] < 0.999
+
+
 def test_entropy_looks_at_predictions_so_its_gradient_reaches_the_logits() -> None:
     logits = LOGITS.clone().requires_grad_()
     _, terms = objective(entropy=1.0)(logits, None, MIXED)

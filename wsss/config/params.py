@@ -48,6 +48,8 @@ class EntropyParams(Params):
 
     weight: NonNegativeFloat = 0.0
     kind: Literal["bernoulli", "softmax"] = "bernoulli"
+    of: Literal["predictions", "labels"] = "predictions"
+    """`labels` repeats a known bug: the entropy of the label vectors, a constant that teaches nothing."""
 
 
 class ConcentrationParams(Params):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -54,7 +56,8 @@ class Objective:
         labels = mixed.labels[:, :classes]
         terms = {"classification": classification_loss(logits, labels)}
         if self.weights["entropy"]:
-            terms["entropy"] = entropy(logits, self.entropy.kind)
+            of = logits if self.entropy.of == "predictions" else labels
+            terms["entropy"] = entropy(of, self.entropy.kind)
         if self.needs_cams:
             assert cams is not None
             terms["concentration"] = concentration(cams, labels, self.concentration.coordinates).mean()
@@ -69,6 +72,25 @@ class Objective:
                 terms["distillation"] = self._distillation(sub_logits, mixed, classes)
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return total, terms
+
+    def gradient_shares(self, terms: Mapping[str, Tensor], features: Tensor) -> dict[str, float]:
+        """Return, per term, the norm of its weighted gradient at the features over the sum of all norms.
+
+        A regulariser whose share is next to nothing is switched off, whatever its weight looks like. Call
+        it before `backward`; empty when the features don't learn.
+        """
+        if not features.requires_grad or len(terms) < 2:
+            return {}
+        norms = {}
+        for name, term in terms.items():
+            weighted = self.weights[name] * term
+            if not weighted.requires_grad:
+                norms[name] = 0.0
+                continue
+            (gradient,) = torch.autograd.grad(weighted, features, retain_graph=True, allow_unused=True)
+            norms[name] = 0.0 if gradient is None else float(gradient.float().norm())
+        total = sum(norms.values())
+        return {name: norm / total for name, norm in norms.items()} if total > 0 else {}
 
     def _distillation(self, sub_logits: Tensor, mixed: Mixed, classes: int) -> Tensor:
         assert self.parent is not None

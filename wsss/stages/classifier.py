@@ -108,19 +108,24 @@ class Classifier(Stage):
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
         sums: dict[str, float] = {}
+        shares: dict[str, float] = {}
         count = 0
         for images, labels, _ in self.batches.epoch(self.epoch):
-            for name, value in self._batch(images, labels, generator).items():
+            losses, found = self._batch(images, labels, generator, measure=not count)
+            shares |= found
+            for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
             count += 1
         self.epoch += 1
         metrics = {name: value / count for name, value in sums.items()}
+        metrics |= {f"gradient/{name}": value for name, value in shares.items()}
         metrics["lr"] = self.optimiser.param_groups[0]["lr"]
         return {**metrics, **self._evaluate()}
 
     def _batch(
-        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator
-    ) -> dict[str, float]:
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, *, measure: bool
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Take one step; return the losses and, if asked to `measure`, each term's share of the gradient."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
         with torch.autocast(self.device.type, enabled=self.amp):
@@ -128,6 +133,7 @@ class Classifier(Stage):
             cams = self.network.maps(output.features) if self.objective.needs_cams else None
         sub_logits = None if output.sub_logits is None else output.sub_logits.float()
         loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits)
+        shares = self.objective.gradient_shares(terms, output.features) if measure else {}
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
         if self.params.grad_clip:
@@ -137,7 +143,7 @@ class Classifier(Stage):
         self.scaler.update()
         self.schedule.step()
         values = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
-        return {name: float(value.detach()) for name, value in values.items()}
+        return {name: float(value.detach()) for name, value in values.items()}, shares
 
     def _evaluate(self) -> dict[str, float]:
         """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""
