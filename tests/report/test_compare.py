@@ -6,80 +6,13 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
+from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
 from wsss.cli.compare import show
 from wsss.errors import ConfigError
-from wsss.files import describe_files, write_json
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.store import Store
 from wsss.report.compare import compare
-from wsss.stages.scores import write_arrays
-
-CLASSES = ["background", "cat"]
-GOOD = [[90, 0], [0, 10]]  # IoU 1 and 1
-FAIR = [[80, 10], [0, 10]]  # IoU 80/90 and 10/20
-POOR = [[90, 0], [10, 0]]  # IoU 90/100 and 0
-FAIR_MIOU = (80 / 90 + 10 / 20) / 2
-POOR_MIOU = (90 / 100 + 0) / 2
-
-
-class Storage:
-    """A storage with scores that were made up."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.store = Store(root / "store")
-        self.count = 0
-
-    def scores(
-        self, report: list[list[list[int]]], *, ids: list[str] | None = None, floor: float = 0.25
-    ) -> str:
-        """Write a score artefact with these confusions, one an image; return its key."""
-        self.count += 1
-        key = f"{self.count:02d}" + 62 * "a"
-        folder = self.store.folder(key)
-        folder.mkdir(parents=True)
-        counts = np.array(report, np.int32)
-        names = ids or [f"image-{n}" for n in range(len(counts))]
-        write_arrays(folder / "confusions.npz", {"report": counts, "report_ids": np.asarray(names)})
-        total = counts.sum(0)
-        ious = np.diag(total) / (total.sum(0) + total.sum(1) - np.diag(total))
-        part = {
-            "miou": float(ious.mean()),
-            "iou": dict(zip(CLASSES, ious.tolist(), strict=True)),
-            "images": len(counts),
-            "floor": floor,
-            "threshold": 0.3,
-            "miou_at_0.15": 0.11,
-            "miou_at_0.20": 0.22,
-            "precision": 0.5,
-            "recall": 0.6,
-        }
-        content = {"classes": CLASSES, "report": part, "select": {"miou": 0.4}, "published": {"miou": 0.77}}
-        write_json(folder / "scores.json", content)
-        files = describe_files(folder, ["confusions.npz", "scores.json"])
-        write_json(folder / "artefact.json", {"stage": "scores", "files": files, "summary": {}})
-        return key
-
-    def trial(self, arm: str, key: str | None, **fields: Any) -> None:
-        """Record a finished trial of study `made`, whose CAMs have these scores."""
-        ledger = Ledger(self.root / "studies" / fields.pop("study", "made"))
-        id = fields.pop("id", f"cam-{arm}-000")
-        kept, status = fields.pop("kept", True), fields.pop("status", "done")
-        fields = {
-            "sweep": "cam", "seed": 0, "params": {}, "configuration": id, "upstream": "", "method": arm,
-            "backbone": "b", "keys": {"cams.scores": key} if key else {}, **fields,
-        }  # fmt: skip
-        ledger.append("trial", id=id, arm=arm, **fields)
-        if status != "started":
-            ledger.append("end", id=id, status=status, metrics={}, error="", seconds=1.0)
-        if kept:
-            ids = [t.id for t in ledger.trials().values() if t.kept and t.sweep == fields["sweep"]]
-            ledger.append("kept", sweep=fields["sweep"], ids=[*ids, id], keys=[])
 
 
 @pytest.fixture
@@ -96,6 +29,7 @@ def test_a_row_holds_the_numbers_of_its_scores(storage: Storage) -> None:
     assert cell.miou == pytest.approx(FAIR_MIOU)
     assert (cell.low, cell.high) == (pytest.approx(FAIR_MIOU), pytest.approx(FAIR_MIOU))
     assert (cell.threshold, cell.at_015, cell.at_020, cell.published) == (0.3, 0.11, 0.22, 0.77)
+    assert (cell.select, cell.precision, cell.recall) == (0.4, 0.5, 1.0)
     assert cell.per_class == {"background": pytest.approx(80 / 90), "cat": pytest.approx(0.5)}
     assert cell.difference is None
 

@@ -36,7 +36,9 @@ def beginning(folder: Path) -> list[Event]:
         StudyStarted("made", str(folder), "name: made\n"),
         SweepStarted("cam", METRIC, TRIALS),
         TrialStarted(first),
-        TrialProgress(first.id, "classifier", 1, 3, {"loss": 0.9, "mAP": 0.2, "loss/entropy": 0.4}),
+        TrialProgress(
+            first.id, "classifier", 1, 3, {"loss": 0.9, "mAP": 0.2, "loss/entropy": 0.4, "norm": 7}
+        ),
         TrialProgress(first.id, "classifier", 2, 3, {"loss": 0.7, "mAP": 0.3}),
     ]
 

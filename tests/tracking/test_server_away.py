@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -53,7 +54,8 @@ class Server:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
+    shutil.copy(empty_database, tmp_path / "server.db")
     found = Server(tmp_path)
     yield found
     found.stop()

@@ -52,6 +52,23 @@ def test_a_line_that_a_crash_cut_short_is_dropped_and_the_rest_stays(tmp_path: P
     assert drain(again) == [0, 1]
 
 
+@pytest.mark.parametrize("lost", [b"\0\0\0\n", b'{"n": \n', b"\xff\n", b"7\n"])
+def test_a_line_that_cannot_be_read_is_passed_over_and_the_rest_comes(tmp_path: Path, lost: bytes) -> None:
+    (tmp_path / "operations.jsonl").write_bytes(b'{"n": 0}\n' + lost + b'{"n": 1}\n' + lost)
+    spool = Spool(tmp_path)
+    assert drain(spool) == [0, 1]
+    assert spool.wait_until_empty(0)
+
+
+def test_a_line_being_written_is_waited_for(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    with (tmp_path / "operations.jsonl").open("ab", buffering=0) as file:
+        file.write(b'{"n": ')
+        assert spool.next(timeout=0) is None
+        file.write(b"3}\n")
+        assert drain(spool) == [3]
+
+
 @pytest.mark.parametrize("position", ["", "x", "999999"])
 def test_a_damaged_position_loses_nothing_that_comes_later(tmp_path: Path, position: str) -> None:
     spool = Spool(tmp_path)
@@ -91,9 +108,33 @@ def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert tracking_uri("https://own", tmp_path) == "https://own"
 
 
-@pytest.mark.parametrize("uri", ["./mlruns", "file:///tmp/mlruns", "mlruns"])
-def test_a_folder_is_refused_with_what_to_write_instead(uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "uri", ["./mlruns", "file:///tmp/mlruns", "mlruns", "http://", "https:///x", "http://:5000"]
+)
+def test_what_is_no_address_is_refused_with_what_to_write_instead(uri: str, tmp_path: Path) -> None:
     with pytest.raises(TrackingError) as caught:
         tracking_uri(uri, tmp_path)
     assert uri in str(caught.value)
     assert f"sqlite:///{tmp_path}/mlflow.db" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        ("sqllite:///x.db", "MLflow knows no 'sqllite' (did you mean 'sqlite'?)"),
+        ("htp://server:5000", "MLflow knows no 'htp' (did you mean 'http'?)"),
+        ("sqlite://mlflow.db", "sqlite takes three slashes before a file"),
+    ],
+)
+def test_a_slip_in_an_address_is_named_before_anything_runs(tmp_path: Path, uri: str, message: str) -> None:
+    with pytest.raises(TrackingError) as caught:
+        tracking_uri(uri, tmp_path)
+    assert str(caught.value).startswith(f"tracking.uri: is {uri!r}, but {message}")
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://[::1]:5000", "postgresql+psycopg2://u:p@h/db", "sqlite:////data/m.db"]
+)
+def test_an_address_that_mlflow_knows_is_taken_as_it_is(tmp_path: Path, uri: str) -> None:
+    assert tracking_uri(uri, tmp_path) == uri

@@ -95,7 +95,7 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
     steps = tuple(dict.fromkeys(step for group in loaded for scores in group for step in scores))
     base = loaded[arms.index(reference)] if reference in arms else []
     rows = tuple(
-        _row(name, group, scores, base if group[0].arm != reference else [])
+        _row(name, group, scores, base if scores is not base else [])
         for (name, group), scores in zip(chosen, loaded, strict=True)
     )
     every = [score for group in loaded for scores in group for score in scores.values()]
@@ -162,8 +162,12 @@ def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
 
 
 def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two scores are of the same images and classes, so that they may be compared."""
-    return bool(one["ids"] == other["ids"] and one["json"]["classes"] == other["json"]["classes"])
+    """Whether two scores are of the same images, classes and masks, so that they may be compared.
+
+    What a mask holds of each class is what its confusions' rows add up to, whatever was predicted.
+    """
+    same = one["ids"] == other["ids"] and one["json"]["classes"] == other["json"]["classes"]
+    return bool(same and np.array_equal(one["report"].sum(-1), other["report"].sum(-1)))
 
 
 def _row(
@@ -192,11 +196,11 @@ def _row(
 
 def _cell(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Cell:
     values, draws = _resampled(mine)
-    low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     difference: tuple[float | None, float | None, float | None] = (None, None, None)
     if theirs and _same_images(theirs[0], mine[0]):
         their_values, their_draws = _resampled(theirs)
-        bounds = np.quantile(draws - their_draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        bounds = np.nanquantile(draws - their_draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         difference = (values - their_values, float(bounds[0]), float(bounds[1]))
     parts = [one["json"] for one in mine]
 
@@ -224,7 +228,10 @@ def _cell(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> C
 
 
 def _resampled(scores: Sequence[dict[str, Any]]) -> tuple[float, np.ndarray]:
-    """Return the mean mIoU over seeds and float64[SAMPLES] of it on resampled images."""
+    """Return the mean mIoU over seeds and float64[SAMPLES] of it on resampled images.
+
+    NaN are resamples in which everything is ignored.
+    """
     values = float(np.mean([miou(one["report"].sum(0)) for one in scores]))
     draws = np.mean([bootstrap_mious(one["report"], seed=0, samples=SAMPLES) for one in scores], axis=0)
     return values, draws

@@ -123,7 +123,7 @@ class Classifier(Stage):
         return {**metrics, **self._evaluate()}
 
     def _batch(
-        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, *, measure: bool
+        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, measure: bool = False
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Take one step; return the losses and, if asked to `measure`, each term's share of the gradient."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)

@@ -10,12 +10,13 @@ import json
 import math
 import os
 import re
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss.files import sha256_file
+from wsss.files import place, sha256_file
 from wsss.tracking.spool import Operation
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 LARGEST_UPLOAD = 200 * 1024**2
 BATCH = 1000
 ID = "wsss.id"
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes MLflow's pages open on runs and metrics, not on language models' traces."""
 ALIAS = "champion"
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
 
@@ -50,7 +53,7 @@ class MlflowReplay:
 
     def __init__(self, uri: str, artifacts: Path | None) -> None:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # would send a creation twice
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
         import logging
 
@@ -80,14 +83,18 @@ class MlflowReplay:
         run = operation.get("run")
         if run is not None and operation["op"] != "run" and self._known(run).sealed:
             return
-        self._do[operation["op"]](operation)
+        try:
+            self._do[operation["op"]](operation)
+        except Exception:
+            self._runs.pop(run or "", None)  # it may have been carried out, and only the answer lost
+            raise
 
     def _open_experiment(self, operation: Operation) -> None:
         name = operation["name"]
         found = self._client.get_experiment_by_name(name)
         if found is None:
             location = None if self._artifacts is None else (self._artifacts / name).absolute().as_uri()
-            self._experiment = self._client.create_experiment(name, artifact_location=location)
+            self._experiment = self._client.create_experiment(name, location, KIND)
             return
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
@@ -132,6 +139,8 @@ class MlflowReplay:
         else:
             known = self._runs[run] = self._recall(found)
             if known.status != "RUNNING" and not operation["cached"]:
+                if "wsss.error" in found.data.tags:
+                    self._client.delete_tag(known.run_id, "wsss.error")
                 self._client.update_run(known.run_id, status="RUNNING")
                 known.status = "RUNNING"
         params = [Param(clean(key), str(value)) for key, value in operation["params"].items()]
@@ -165,12 +174,16 @@ class MlflowReplay:
         run_id, path = self._known(operation["run"]).run_id, Path(operation["file"])
         if not path.is_file():
             return  # evicted since; its record is still in the store
-        folder, _, _ = operation["path"].rpartition("/")
+        folder, _, name = operation["path"].rpartition("/")
         if path.stat().st_size > LARGEST_UPLOAD:
             about = {"address": str(path), "bytes": path.stat().st_size, "sha256": sha256_file(path)}
             self._client.log_text(run_id, json.dumps(about, indent=1), f"{operation['path']}.json")
-        else:
+        elif path.name == name:
             self._client.log_artifact(run_id, str(path), folder or None)
+        else:
+            with tempfile.TemporaryDirectory() as renamed:
+                place(path, Path(renamed) / name)
+                self._client.log_artifact(run_id, str(Path(renamed) / name), folder or None)
 
     def _register(self, operation: Operation) -> None:
         from mlflow.exceptions import MlflowException
@@ -196,7 +209,11 @@ class MlflowReplay:
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Tell whether trying again can't help: the server understood and refused."""
+    """Tell whether trying again can't help: the server understood and refused.
+
+    MLflow calls BAD_REQUEST what something on the way to the server answered: that may pass.
+    """
     code: Any = getattr(error, "error_code", "")
-    refused = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "BAD_REQUEST")
-    return code in refused or isinstance(error, KeyError | TypeError | ValueError)
+    refused = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
+    too_large = getattr(getattr(error, "response", None), "status_code", None) == 413
+    return code in refused or too_large or isinstance(error, KeyError | TypeError | ValueError)

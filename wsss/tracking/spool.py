@@ -1,7 +1,8 @@
 """A queue on disk between a study and its tracking server: nothing lost, nothing sent out of order.
 
 `operations.jsonl` grows, one JSON object a line; `position` holds how many bytes of it have been
-carried out. A line that a crash cut short is dropped when the file is opened again.
+carried out. A line that a crash cut short is dropped when the file is opened again; one that can't be
+read (a disk lost it) is passed over.
 """
 
 from __future__ import annotations
@@ -53,16 +54,25 @@ class Spool:
     def next(self, timeout: float) -> Operation | None:
         """Return the oldest operation not yet done, waiting up to `timeout` seconds for one."""
         with self._condition:
-            if not self.pending:
+            operation = self._read()
+            if operation is None:
                 self._condition.wait(timeout)
-            if not self.pending:
-                return None
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            line = file.readline()
-        operation = json.loads(line)
-        assert isinstance(operation, dict)
-        return {**operation, "_bytes": len(line)}
+                operation = self._read()
+            return operation
+
+    def _read(self) -> Operation | None:
+        while self.pending:
+            with self._path.open("rb") as file:
+                file.seek(self._position)
+                line = file.readline()
+            if not line.endswith(b"\n"):
+                return None  # the disk is full, and the rest of the line still to be written
+            try:
+                return {**json.loads(line), "_bytes": len(line)}
+            except (ValueError, TypeError):
+                self._position += len(line)
+                self._condition.notify_all()
+        return None
 
     def done(self, operation: Operation) -> None:
         """Note that an operation returned by `next` has been carried out."""

@@ -33,7 +33,6 @@ from wsss.tracking.spool import Operation, Spool
 FLUSH_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
 STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "images_per_second")
-CHECKPOINT = "classifier.safetensors"
 
 
 def warn_on_stderr(text: str) -> None:
@@ -51,6 +50,7 @@ class MlflowTracker:
         self._config = ""
         self._sweep = ""
         self._metric = ""
+        self._sweep_reopened = False
         self._open: dict[str, TrialInfo] = {}
         self._opened: set[str] = set()
         self._scores: dict[str, dict[str, float]] = {}
@@ -84,7 +84,7 @@ class MlflowTracker:
         elif isinstance(event, SweepStarted):
             self._sweep, self._metric = event.sweep, event.metric
             self._scores.clear()
-            self._open_sweep()
+            self._open_sweep(cached=True)
         elif isinstance(event, TrialStarted):
             self._open[event.trial.id] = event.trial
         elif isinstance(event, TrialProgress):
@@ -103,10 +103,11 @@ class MlflowTracker:
             if self._sweep:
                 self._put("end", run=f"sweep:{self._sweep}", status="KILLED")
 
-    def _open_sweep(self) -> None:
+    def _open_sweep(self, *, cached: bool) -> None:
+        self._sweep_reopened = not cached
         run = f"sweep:{self._sweep}"
         tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric}
-        self._put("run", run=run, name=self._sweep, parent="", tags=tags, params={}, cached=True)
+        self._put("run", run=run, name=self._sweep, parent="", tags=tags, params={}, cached=cached)
         self._put("text", run=run, path="config.yaml", text=self._config)
 
     def _open_trial(self, info: TrialInfo, *, cached: bool) -> None:
@@ -114,6 +115,8 @@ class MlflowTracker:
         if run in self._opened:
             return
         self._opened.add(run)
+        if not cached and not self._sweep_reopened:
+            self._open_sweep(cached=False)  # found finished, but not all of it was
         tags = {
             "wsss.trial": info.id,
             "wsss.arm": info.arm,
@@ -135,7 +138,7 @@ class MlflowTracker:
         chosen = {
             f"{event.stage}/{name}": value
             for name, value in event.metrics.items()
-            if name in STEP_METRICS or name.startswith("loss/")
+            if name in STEP_METRICS or name.startswith(("loss/", "gradient/"))
         }
         if chosen:
             self._metrics(f"trial:{event.trial}", chosen, event.step)
@@ -165,10 +168,11 @@ class MlflowTracker:
         scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
         if scored:
             best = max(scored, key=lambda trial: scored[trial][self._metric])
-            self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(self._scores))
+            self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(scored))
             self._put("tags", run=run, values={"wsss.best_trial": best})
-            if CHECKPOINT in self._files.get(best, {}):
-                self._put("register", run=f"trial:{best}", model=f"wsss-{self._study}", path=CHECKPOINT)
+            checkpoints = [name for name in self._files[best] if name.endswith(".safetensors")]
+            if checkpoints:  # of the chain's last classifier
+                self._put("register", run=f"trial:{best}", model=f"wsss-{self._study}", path=checkpoints[-1])
         self._put("end", run=run, status="FINISHED")
         self._sweep = ""
 

@@ -1,0 +1,74 @@
+"""A storage with scores and records that were made up, in the form in which the product writes them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.files import describe_files, write_json
+from wsss.metrics import summary
+from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.store import Store
+from wsss.stages.scores import write_arrays
+
+GOOD = [[90, 0], [0, 10]]  # IoU 1 and 1
+FAIR = [[80, 10], [0, 10]]  # IoU 80/90 and 10/20
+POOR = [[90, 0], [10, 0]]  # IoU 90/100 and 0
+CLASSES = ["cat", "dog"]
+FAIR_MIOU = (80 / 90 + 10 / 20) / 2
+POOR_MIOU = (90 / 100 + 0) / 2
+
+
+class Storage:
+    """A storage with scores that were made up."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.store = Store(root / "store")
+        self.count = 0
+
+    def scores(
+        self, report: list[list[list[int]]], *, ids: list[str] | None = None, floor: float = 0.25
+    ) -> str:
+        """Write a score artefact with these confusions, one an image; return its key."""
+        self.count += 1
+        key = f"{self.count:02d}" + 62 * "a"
+        folder = self.store.folder(key)
+        folder.mkdir(parents=True)
+        counts = np.array(report, np.int32)
+        names = ids or [f"image-{n}" for n in range(len(counts))]
+        write_arrays(folder / "confusions.npz", {"report": counts, "report_ids": np.asarray(names)})
+        total = counts.sum(0)
+        classes = CLASSES[: len(total) - 1]
+        part = {
+            **summary(total, classes),
+            "images": len(counts),
+            "floor": floor,
+            "threshold": 0.3,
+            "miou_at_0.15": 0.11,
+            "miou_at_0.20": 0.22,
+        }
+        others = {"select": {**part, "miou": 0.4}, "published": {**part, "miou": 0.77}}
+        content = {"kind": "cams", "classes": classes, "report": part, **others}
+        write_json(folder / "scores.json", content)
+        files = describe_files(folder, ["confusions.npz", "scores.json"])
+        write_json(folder / "artefact.json", {"stage": "scores", "files": files, "summary": {}})
+        return key
+
+    def trial(self, arm: str, key: str | None, **fields: Any) -> None:
+        """Record a finished trial of study `made`, whose CAMs have these scores."""
+        ledger = Ledger(self.root / "studies" / fields.pop("study", "made"))
+        id = fields.pop("id", f"cam-{arm}-000")
+        kept, status = fields.pop("kept", True), fields.pop("status", "done")
+        fields = {
+            "sweep": "cam", "seed": 0, "params": {}, "configuration": id, "upstream": "", "method": arm,
+            "backbone": "b", "keys": {"cams.scores": key} if key else {}, **fields,
+        }  # fmt: skip
+        ledger.append("trial", id=id, arm=arm, **fields)
+        if status != "started":
+            ledger.append("end", id=id, status=status, metrics={}, error="", seconds=1.0)
+        if kept:
+            ids = [t.id for t in ledger.trials().values() if t.kept and t.sweep == fields["sweep"]]
+            ledger.append("kept", sweep=fields["sweep"], ids=[*ids, id], keys=[])

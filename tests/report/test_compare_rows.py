@@ -1,0 +1,235 @@
+"""Which trials a comparison shows, and against which it sets them: sweeps, seeds, arms, baselines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
+
+from wsss.cli.compare import show
+from wsss.errors import ConfigError
+from wsss.report.compare import Cell, compare
+
+NOTHING = [[0, 0], [0, 0]]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def cells(storage: Storage, baseline: str | None = None) -> dict[str, Cell]:
+    """The CAM cells of study `made` by arm."""
+    return {row.arm: row.cells["cams"] for row in compare(storage.root, ["made"], baseline).rows}
+
+
+def test_the_extremes_of_a_paired_difference_by_hand(storage: Storage) -> None:
+    """The image that differs is drawn twice, once or never, for both arms alike.
+
+    Drawn for each arm apart, the difference would reach from FAIR − GOOD to GOOD − POOR.
+    """
+    storage.trial("baseline", storage.scores([POOR, GOOD]))
+    storage.trial("fmix", storage.scores([FAIR, GOOD]))
+    cell = cells(storage)["fmix"]
+    assert cell.difference == pytest.approx((170 / 180 + 20 / 30) / 2 - (180 / 190 + 10 / 20) / 2)
+    assert cell.difference_low == 0
+    assert cell.difference_high == pytest.approx(FAIR_MIOU - POOR_MIOU)
+    assert not cell.significant, "the interval touches zero"
+
+
+def test_a_certain_loss_is_significant_too(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([GOOD, GOOD]))
+    storage.trial("fmix", storage.scores([POOR, POOR]))
+    cell = cells(storage)["fmix"]
+    assert (cell.difference_low, cell.difference_high) == (
+        pytest.approx(POOR_MIOU - 1),
+        pytest.approx(POOR_MIOU - 1),
+    )
+    assert cell.significant
+
+
+@pytest.mark.parametrize(
+    ("methods", "baseline"),
+    [
+        ({"probe": "probe", "cam": "cam", "baseline": "fmix"}, "baseline"),
+        ({"probe": "probe", "fmix": "fmix", "plain": "cam"}, "plain"),
+        ({"probe": "probe", "fmix": "fmix"}, "probe"),
+    ],
+)
+def test_the_baseline_is_the_arm_of_that_name_else_plain_cams_else_the_first(
+    storage: Storage, methods: dict[str, str], baseline: str
+) -> None:
+    for arm, method in methods.items():
+        storage.trial(arm, storage.scores([FAIR]), method=method)
+    found = compare(storage.root, ["made"])
+    assert found.baseline == baseline
+    assert {row.arm for row in found.rows if row.cells["cams"].difference is None} == {baseline}
+
+
+def test_another_baseline_turns_the_differences_round(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([FAIR]))
+    storage.trial("fmix", storage.scores([GOOD]))
+    assert cells(storage)["fmix"].difference == pytest.approx(1 - FAIR_MIOU)
+    turned = cells(storage, "fmix")
+    assert turned["baseline"].difference == pytest.approx(FAIR_MIOU - 1)
+    assert turned["fmix"].difference is None
+
+
+def test_the_same_arm_of_two_studies_is_compared(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([FAIR]), study="one")
+    storage.trial("baseline", storage.scores([GOOD]), study="two")
+    one, two = (row.cells["cams"] for row in compare(storage.root, ["one", "two"]).rows)
+    assert one.difference is None
+    assert two.difference == pytest.approx(1 - FAIR_MIOU)
+
+
+def test_each_kept_configuration_has_a_row(storage: Storage) -> None:
+    for number, (counts, alpha) in enumerate(((GOOD, 0.5), (POOR, 1.0), (FAIR, 2.0))):
+        id = f"cam-fmix-00{number}"
+        storage.trial("fmix", storage.scores([counts]), id=id, params={"alpha": alpha}, kept=number != 1)
+    rows = compare(storage.root, ["made"]).rows
+    assert [(row.configuration, dict(row.params)) for row in rows] == [
+        ("cam-fmix-000", {"alpha": 0.5}),
+        ("cam-fmix-002", {"alpha": 2.0}),
+    ]
+
+
+def test_a_replicated_arm_shows_the_mean_over_its_new_seeds(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([GOOD]))
+    storage.trial("fmix", storage.scores([GOOD]))
+    for arm, counts in (("baseline", (POOR, FAIR)), ("fmix", (FAIR, GOOD))):
+        for seed, one in enumerate(counts, 1):
+            storage.trial(
+                arm, storage.scores([one]), sweep="replicate", seed=seed,
+                id=f"replicate-{arm}-000-s{seed}", configuration=f"replicate-{arm}-000",
+            )  # fmt: skip
+    base, fmix = compare(storage.root, ["made"]).rows
+    assert (base.seeds, fmix.seeds) == ((1, 2), (1, 2))
+    assert base.cells["cams"].miou == pytest.approx((POOR_MIOU + FAIR_MIOU) / 2)
+    assert fmix.cells["cams"].miou == pytest.approx((FAIR_MIOU + 1) / 2)
+    assert fmix.cells["cams"].difference == pytest.approx((1 - POOR_MIOU) / 2)
+    assert fmix.cells["cams"].per_class["cat"] == pytest.approx((10 / 20 + 1) / 2)
+
+
+def test_a_seed_that_failed_does_not_count(storage: Storage) -> None:
+    key = storage.scores([FAIR])
+    storage.trial("fmix", key, id="cam-fmix-000-s1", configuration="cam-fmix-000", seed=1)
+    storage.trial(
+        "fmix", None, id="cam-fmix-000-s2", configuration="cam-fmix-000", seed=2, kept=False, status="failed"
+    )
+    (row,) = compare(storage.root, ["made"]).rows
+    assert (row.seeds, row.status) == ((1,), "done")
+    assert row.cells["cams"].miou == pytest.approx(FAIR_MIOU)
+
+
+def test_what_is_kept_stays_in_view_while_the_next_sweep_runs(storage: Storage) -> None:
+    key = storage.scores([FAIR])
+    storage.trial("fmix", key)
+    storage.trial(
+        "fmix", None, id="masks-fmix-000-000", sweep="masks", kept=False, status="started",
+        keys={"cams.scores": key, "pseudo_masks.scores": "ff" * 32},
+    )  # fmt: skip
+    (row,) = compare(storage.root, ["made"]).rows
+    assert (row.configuration, row.status, list(row.cells)) == ("cam-fmix-000", "done", ["cams"])
+
+
+def test_an_arm_that_a_later_sweep_split_gives_way_to_its_parts(storage: Storage) -> None:
+    cams = storage.scores([FAIR])
+    storage.trial("fmix", cams)
+    for part, counts in (("crf", GOOD), ("plain", POOR)):
+        keys = {"cams.scores": cams, "pseudo_masks.scores": storage.scores([counts])}
+        storage.trial(f"fmix+{part}", None, id=f"masks-fmix+{part}-000-000", sweep="masks", keys=keys)
+    found = compare(storage.root, ["made"])
+    assert found.steps == ("cams", "pseudo_masks")
+    assert {row.arm: row.cells["pseudo_masks"].miou for row in found.rows} == {
+        "fmix+crf": pytest.approx(1),
+        "fmix+plain": pytest.approx(POOR_MIOU),
+    }
+    assert [row.cells["cams"].miou for row in found.rows] == [pytest.approx(FAIR_MIOU)] * 2
+
+
+def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([POOR]), method="probe")
+    keys = {"cams.scores": storage.scores([FAIR]), "pseudo_masks.scores": storage.scores([GOOD])}
+    storage.trial("fmix", None, keys=keys)
+    found = compare(storage.root, ["made"])
+    assert found.rows[1].cells["pseudo_masks"].difference is None, "there is nothing to set it against"
+    show(found, "csv")
+    header, floor, base, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert header == [
+        "arm", "seeds", "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "published",
+        "CRF mask", "95 % interval", "Δ baseline",
+    ]  # fmt: skip
+    assert floor == ["floor", "", "25.0", "", "", "", "", "", "", "25.0", "", ""]
+    assert base == ["baseline", "1", "45.0", "[45.0, 45.0]", "", "0.30", "11.0", "22.0", "77.0", "", "", ""]
+    assert fmix[:9] == ["fmix", "1", "69.4", "[69.4, 69.4]", "+24.4*", "0.30", "11.0", "22.0", "77.0"]
+    assert fmix[9:] == ["100.0", "[100.0, 100.0]", ""]
+
+
+def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([np.pad(FAIR, (0, 1)).tolist()]))  # no dogs, none predicted
+    found = compare(storage.root, ["made"])
+    assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
+    show(found, "csv", per_class=True)
+    assert capsys.readouterr().out.splitlines() == [
+        "arm,step,background,cat,dog",
+        "baseline,CAM,88.9,50.0,",
+    ]
+
+
+def test_resamples_of_nothing_but_ignored_pixels_leave_the_interval_defined(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([FAIR, NOTHING]))
+    storage.trial("fmix", storage.scores([GOOD, NOTHING]))
+    found = cells(storage)
+    assert (found["baseline"].low, found["baseline"].high) == (pytest.approx(FAIR_MIOU),) * 2
+    assert found["fmix"].difference_low == pytest.approx(1 - FAIR_MIOU)
+
+
+@pytest.mark.parametrize("other", ["masks", "classes", "order"])
+def test_other_masks_classes_or_images_are_not_set_against_each_other(storage: Storage, other: str) -> None:
+    counts, ids = [FAIR, FAIR], ["a", "b"]
+    storage.trial("baseline", storage.scores(counts, ids=ids), study="one")
+    if other == "masks":
+        counts = [FAIR, [[80, 9], [0, 11]]]  # one pixel was drawn anew: cat, not background
+    elif other == "classes":
+        counts = [np.pad(FAIR, (0, 1)).tolist()] * 2
+    else:
+        ids = ["b", "a"]
+    storage.trial("fmix", storage.scores(counts, ids=ids), study="two")
+    found = compare(storage.root, ["one", "two"])
+    assert not found.comparable
+    assert found.rows[1].cells["cams"].difference is None
+
+
+def test_a_study_of_which_nothing_is_finished_is_shown_as_that(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", None, status="started", kept=False, keys={"cams.scores": "ab" * 32})
+    found = compare(storage.root, ["made"])
+    assert (found.floor, found.images, found.steps, found.comparable) == (None, 0, (), True)
+    for format_ in ("table", "markdown", "csv"):
+        show(found, format_)
+        assert "baseline (started)" in capsys.readouterr().out
+    show(found, "json")
+    assert json.loads(capsys.readouterr().out)["rows"][0]["status"] == "started"
+
+
+def test_a_storage_without_studies_says_so(storage: Storage) -> None:
+    with pytest.raises(ConfigError, match=r"no study is named 'made' \(the storage has no studies yet\)"):
+        compare(storage.root, ["made"])
+
+
+def test_an_unknown_arm_unlike_any_other_gets_them_all(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([FAIR]))
+    storage.trial("fmix", storage.scores([FAIR]))
+    with pytest.raises(ConfigError, match=r"no arm is named 'zzz' \(choose from baseline, fmix\)"):
+        compare(storage.root, ["made"], "zzz")
