@@ -108,11 +108,14 @@ def notes(comparison: Comparison) -> str:
         else "These rows were NOT all scored on the same images and classes: don't compare them.\n"
     )
     return (
-        f"{warning}Scored on {comparison.images} `report` images, with their image-level labels. "
-        "The threshold was chosen on `select`.\nInterval: from resampling images. Δ: paired difference to "
-        f"{comparison.baseline}, * when its interval excludes 0.\nFloor: a centre box with the image's first "
-        "class, no network. Probe: a linear head on frozen features.\nPublished: threshold chosen on the "
-        "reported masks themselves, as papers do; not comparable with the other columns."
+        f"{warning}Scored on {comparison.images} `report` images, with their image-level labels. The "
+        "threshold was chosen on `select`.\n"
+        "Interval: over images, and over seeds where there are several. "
+        f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction.\n"
+        "Floor: a centre box with the image's first class, no network. "
+        "Probe: a linear head on frozen features.\n"
+        "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with the "
+        "other columns."
     )
 
 

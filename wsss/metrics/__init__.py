@@ -15,6 +15,7 @@ from wsss.metrics.curve import THRESHOLDS, ThresholdCurve
 from wsss.metrics.floor import centre_box, whole_image
 from wsss.metrics.intervals import bootstrap_interval, bootstrap_mious, paired_difference
 from wsss.metrics.ranking import average_precisions, mean_average_precision
+from wsss.metrics.seeds import estimate, holm
 
 __all__ = [
     "IGNORED",
@@ -25,9 +26,11 @@ __all__ = [
     "bootstrap_mious",
     "centre_box",
     "confusion",
+    "estimate",
     "foreground_precision",
     "foreground_recall",
     "fp_fn_ratio",
+    "holm",
     "iou",
     "mean_average_precision",
     "miou",

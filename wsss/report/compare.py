@@ -8,7 +8,7 @@ resamples for every arm, so that differences are paired.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ import numpy as np
 
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
-from wsss.metrics import bootstrap_mious, miou
+from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.ledger import Ledger, TrialRecord
 from wsss.pipeline.store import Store
 from wsss.pipeline.study import studies_folder
 
+Score = Mapping[str, Any]
+Scores = Mapping[str, Score]
 LEVEL = 0.95
 SAMPLES = 1000
 
@@ -35,6 +37,8 @@ class Cell:
     difference: float | None = None
     difference_low: float | None = None
     difference_high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
     threshold: float | None = None
     at_015: float | None = None
     at_020: float | None = None
@@ -46,9 +50,8 @@ class Cell:
 
     @property
     def significant(self) -> bool:
-        """Whether the interval of the difference to the baseline excludes zero."""
-        low, high = self.difference_low, self.difference_high
-        return low is not None and high is not None and (low > 0 or high < 0)
+        """Whether the difference to the baseline stands, after Holm's correction for their number."""
+        return self.p_adjusted is not None and self.p_adjusted < 1 - LEVEL
 
 
 @dataclass(frozen=True)
@@ -93,15 +96,16 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
     reference = _baseline(baseline, [group[0] for _, group in chosen])
     loaded = [[_scores(trial, store) for trial in group] for _, group in chosen]
     steps = tuple(dict.fromkeys(step for group in loaded for scores in group for step in scores))
-    base = loaded[arms.index(reference)] if reference in arms else []
-    rows = tuple(
-        _row(name, group, scores, base if scores is not base else [])
-        for (name, group), scores in zip(chosen, loaded, strict=True)
-    )
+    first = arms.index(reference) if reference in arms else -1
+    base = {} if first < 0 else {t.seed: one for t, one in zip(chosen[first][1], loaded[first], strict=True)}
+    rows = [
+        _row(name, group, scores, {} if number == first else base)
+        for number, ((name, group), scores) in enumerate(zip(chosen, loaded, strict=True))
+    ]
     every = [score for group in loaded for scores in group for score in scores.values()]
     reports = [score["json"]["report"] for score in every]
     return Comparison(
-        rows,
+        _corrected(rows, steps),
         steps,
         reports[0]["floor"] if reports else None,
         reports[0]["images"] if reports else 0,
@@ -171,16 +175,13 @@ def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _row(
-    study: str,
-    group: Sequence[TrialRecord],
-    scores: Sequence[dict[str, dict[str, Any]]],
-    base: Sequence[dict[str, dict[str, Any]]],
+    study: str, group: Sequence[TrialRecord], scores: Sequence[Scores], base: Mapping[int, Scores]
 ) -> Row:
     first = group[0]
     cells = {}
     for step in dict.fromkeys(step for one in scores for step in one):
-        mine = [one[step] for one in scores if step in one]
-        theirs = [one[step] for one in base if step in one]
+        mine = {t.seed: one[step] for t, one in zip(group, scores, strict=True) if step in one}
+        theirs = {seed: one[step] for seed, one in base.items() if step in one}
         cells[step] = _cell(mine, theirs)
     return Row(
         study,
@@ -194,15 +195,13 @@ def _row(
     )
 
 
-def _cell(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> Cell:
-    values, draws = _resampled(mine)
-    low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    difference: tuple[float | None, float | None, float | None] = (None, None, None)
-    if theirs and _same_images(theirs[0], mine[0]):
-        their_values, their_draws = _resampled(theirs)
-        bounds = np.nanquantile(draws - their_draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        difference = (values - their_values, float(bounds[0]), float(bounds[1]))
-    parts = [one["json"] for one in mine]
+def _cell(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Cell:
+    parts = [one["json"] for one in mine.values()]
+    values, draws = _resampled(list(mine.values()))
+    low, high, _ = estimate(values, draws, level=LEVEL)
+    found: dict[str, float] = {}
+    if theirs and _same_images(next(iter(theirs.values())), next(iter(mine.values()))):
+        found = _difference(mine, theirs)
 
     def mean(part: str, name: str) -> float | None:
         numbers = [json[part][name] for json in parts if json.get(part, {}).get(name) is not None]
@@ -210,10 +209,10 @@ def _cell(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> C
 
     names = list(parts[0]["report"]["iou"])
     return Cell(
-        values,
-        float(low),
-        float(high),
-        *difference,
+        float(values.mean()),
+        low,
+        high,
+        **found,
         threshold=mean("report", "threshold"),
         at_015=mean("report", "miou_at_0.15"),
         at_020=mean("report", "miou_at_0.20"),
@@ -227,13 +226,42 @@ def _cell(mine: Sequence[dict[str, Any]], theirs: Sequence[dict[str, Any]]) -> C
     )
 
 
-def _resampled(scores: Sequence[dict[str, Any]]) -> tuple[float, np.ndarray]:
-    """Return the mean mIoU over seeds and float64[SAMPLES] of it on resampled images.
+def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> dict[str, float]:
+    """Return a mean difference, its interval and p. Paired by image, and by seed as far as both have it;
+    without a seed in common, the means over seeds are compared and the seeds' own spread is left out."""
+    common = [seed for seed in mine if seed in theirs]
+    if common:
+        values, draws = _resampled([mine[seed] for seed in common])
+        their_values, their_draws = _resampled([theirs[seed] for seed in common])
+    else:
+        values, draws = (part.mean(0, keepdims=True) for part in _resampled(list(mine.values())))
+        their_values, their_draws = (
+            part.mean(0, keepdims=True) for part in _resampled(list(theirs.values()))
+        )
+    low, high, p = estimate(values - their_values, draws - their_draws, level=LEVEL)
+    mean = float((values - their_values).mean())
+    return {"difference": mean, "difference_low": low, "difference_high": high, "p": p}
 
-    NaN are resamples in which everything is ignored.
+
+def _corrected(rows: Sequence[Row], steps: Sequence[str]) -> tuple[Row, ...]:
+    """Return the rows with p-values adjusted for the number of differences at each step (Holm)."""
+    result = list(rows)
+    for step in steps:
+        places = [n for n, row in enumerate(result) if step in row.cells and row.cells[step].p is not None]
+        adjusted = holm([result[n].cells[step].p or 0.0 for n in places])
+        for n, p in zip(places, adjusted, strict=True):
+            cell = replace(result[n].cells[step], p_adjusted=p)
+            result[n] = replace(result[n], cells={**result[n].cells, step: cell})
+    return tuple(result)
+
+
+def _resampled(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
+    """Return float64[S], the mIoU of each seed, and float64[S, SAMPLES] of it on resampled images.
+
+    The resamples are the same for every seed and arm. NaN are those in which everything is ignored.
     """
-    values = float(np.mean([miou(one["report"].sum(0)) for one in scores]))
-    draws = np.mean([bootstrap_mious(one["report"], seed=0, samples=SAMPLES) for one in scores], axis=0)
+    values = np.array([miou(one["report"].sum(0)) for one in scores])
+    draws = np.stack([bootstrap_mious(one["report"], seed=0, samples=SAMPLES) for one in scores])
     return values, draws
 
 

@@ -1,0 +1,89 @@
+"""Means over seeds: against scipy where it has the same case, and by how often the truth is covered."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from wsss.metrics import estimate, holm
+
+
+def shifts(values: np.ndarray, spread: float, count: int = 2000, seed: int = 0) -> np.ndarray:
+    """Resamples that shift every seed alike, as resampled images do."""
+    shift = np.random.default_rng(seed).normal(0, spread, count)
+    return values[:, None] + shift
+
+
+def test_without_doubt_about_images_it_is_students_t() -> None:
+    values = np.array([0.51, 0.55, 0.48, 0.53])
+    low, high, p = estimate(values, shifts(values, 0.0))
+    reference = stats.ttest_1samp(values, 0)
+    interval = reference.confidence_interval(0.95)
+    assert (low, high) == (pytest.approx(interval.low), pytest.approx(interval.high))
+    assert p == pytest.approx(reference.pvalue)
+
+
+def test_one_seed_has_the_percentiles_of_its_resamples() -> None:
+    values = np.array([0.5])
+    draws = shifts(values, 0.1)
+    low, high, p = estimate(values, draws)
+    assert (low, high) == tuple(np.quantile(draws[0], [0.025, 0.975]))
+    assert p == pytest.approx(2 * stats.norm.sf(0.5 / draws.std()))
+
+
+def test_equal_seeds_leave_the_doubt_about_images() -> None:
+    values = np.full(5, 0.5)
+    draws = shifts(values, 0.1)
+    low, high, _ = estimate(values, draws)
+    assert (high - low) / 2 == pytest.approx(1.96 * draws[0].std(), rel=1e-3)
+    assert (low + high) / 2 == pytest.approx(0.5)
+
+
+def test_no_doubt_at_all_is_a_point() -> None:
+    assert estimate(np.array([0.25, 0.25]), np.full((2, 10), 0.25)) == (0.25, 0.25, 0.0)
+    assert estimate(np.array([0.0, 0.0]), np.zeros((2, 10)))[2] == 1.0
+
+
+def test_resamples_without_a_score_are_left_out() -> None:
+    values = np.array([0.5, 0.6])
+    draws = shifts(values, 0.1)
+    holes = draws.copy()
+    holes[:, ::7] = np.nan
+    assert np.isfinite(estimate(values, holes)).all()
+    assert np.isnan(estimate(values, np.full((2, 5), np.nan))).all()
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+@pytest.mark.parametrize("images", [0.3, 1.0, 3.0])
+def test_an_interval_of_95_per_cent_covers_the_truth_as_often(seeds: int, images: float) -> None:
+    """Spread over seeds 1, over images `images`; the truth is 0. The images' spread is known from resampling."""
+    random = np.random.default_rng([seeds, int(10 * images)])
+    noise = stats.norm(0, images).ppf((np.arange(400) + 0.5) / 400)
+    covered = 0
+    for _ in range(1500):
+        values = random.normal(0, images) + random.normal(0, 1, seeds)
+        low, high, p = estimate(values, values[:, None] + noise)
+        covered += low <= 0 <= high
+        assert (p >= 0.05) == (low <= 0 <= high)
+    assert 0.93 <= covered / 1500 <= 0.975
+
+
+@pytest.mark.parametrize(
+    ("values", "adjusted"),
+    [
+        ([0.01, 0.04, 0.03], [0.03, 0.06, 0.06]),
+        ([0.5], [0.5]),
+        ([0.6, 0.9, 0.7], [1.0, 1.0, 1.0]),
+        ([0.001, 0.001], [0.002, 0.002]),
+        ([], []),
+    ],
+)
+def test_holms_correction_worked_out_by_hand(values: list[float], adjusted: list[float]) -> None:
+    assert holm(values) == pytest.approx(adjusted)
+
+
+def test_holm_keeps_false_alarms_of_a_whole_family_at_5_per_cent() -> None:
+    random = np.random.default_rng(0)
+    alarms = np.mean([min(holm(random.random(6).tolist())) < 0.05 for _ in range(4000)])
+    assert 0.035 < alarms < 0.065
