@@ -66,7 +66,7 @@ def test_an_interval_of_95_per_cent_covers_the_truth_as_often(seeds: int, images
         low, high, p = estimate(values, values[:, None] + noise)
         covered += low <= 0 <= high
         assert (p >= 0.05) == (low <= 0 <= high)
-    assert 0.93 <= covered / 1500 <= 0.975
+    assert 0.93 <= covered / 1500 <= 0.98, "0.971 expected at worst, give or take half a point here"
 
 
 @pytest.mark.parametrize(
