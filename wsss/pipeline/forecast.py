@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from wsss.config import Study
+from wsss.config import Study, Sweep
 from wsss.data.view import DataView
-from wsss.pipeline.sampling import best_configurations
+from wsss.pipeline.results import chain_result
+from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import StudyRun
 from wsss.pipeline.trials import Trial, sweep_trials
 
 
@@ -33,21 +33,17 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
         for arm in dict.fromkeys(trial.info.arm for trial in trials):
             mine = [trial for trial in trials if trial.info.arm == arm]
             rows.extend(_arm_rows(sweep.name, arm, mine, store, speeds, counted))
-        kept = kept_of[sweep.name] = _stand_ins(sweep, trials)
+        kept = kept_of[sweep.name] = _kept(sweep, trials, store)
     return rows
 
 
-def _stand_ins(sweep: Any, trials: list[Trial]) -> list[Trial]:
-    if not sweep.metric:
-        return trials
-    kept: list[Trial] = []
-    for arm in dict.fromkeys(trial.info.arm for trial in trials):
-        mine = [trial for trial in trials if trial.info.arm == arm]
-        names = list(dict.fromkeys(trial.configuration for trial in mine))
-        equal = {number: [0.0] for number in range(len(names))}
-        chosen = {names[n] for n in best_configurations(equal, StudyRun.keep_of(sweep, arm))}
-        kept.extend(trial for trial in mine if trial.configuration in chosen)
-    return kept
+def _kept(sweep: Sweep, trials: list[Trial], store: Store) -> list[Trial]:
+    """Return the trials that go on, or as many stand-ins while some of the sweep are unfinished."""
+    if any(trial.chain.pending(store) for trial in trials):
+        level = {sweep.metric: 0.0} if sweep.metric else {}
+        return kept_trials(sweep, trials, {trial.info.id: level for trial in trials})
+    metrics = {trial.info.id: chain_result(trial.chain, store).metrics for trial in trials}
+    return kept_trials(sweep, trials, metrics)
 
 
 def _arm_rows(

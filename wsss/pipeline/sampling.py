@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from wsss.config import Distribution, Sweep
+from wsss.config import Distribution
 from wsss.pipeline.events import Scalar
 
 Values = dict[str, Scalar]
@@ -45,7 +45,3 @@ def best_configurations(scores: Mapping[int, Sequence[float]], keep: int) -> lis
     """
     mean = {number: float(np.mean(values)) for number, values in scores.items() if values}
     return sorted(mean, key=lambda number: (-mean[number], number))[:keep]
-
-
-def arm_seed_name(sweep: Sweep, arm: str) -> str:
-    return f"{sweep.name}/{arm}"

@@ -34,7 +34,7 @@ from wsss.pipeline.events import (
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.results import Result, chain_result
 from wsss.pipeline.retention import evict_unkept
-from wsss.pipeline.sampling import best_configurations
+from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Trial, sweep_trials
 
@@ -147,7 +147,7 @@ class StudyRun:
             self._checked = True
         by_id = {trial.info.id: trial for trial in waiting}
         self._execute([Job(trial.info.id, trial.chain) for trial in waiting], sweep.resources, by_id)
-        kept = self._keep(sweep, trials)
+        kept = kept_trials(sweep, trials, {name: result.metrics for name, result in self._results.items()})
         ids = tuple(trial.info.id for trial in kept)
         self.ledger.append(
             "kept", sweep=sweep.name, ids=list(ids), keys=sorted({k for t in kept for k in t.keys.values()})
@@ -192,32 +192,6 @@ class StudyRun:
                 cached,
             )
         )
-
-    def _keep(self, sweep: Sweep, trials: Sequence[Trial]) -> list[Trial]:
-        """Return the trials that go on: per arm, the best configurations by the sweep's metric."""
-        done = [trial for trial in trials if trial.info.id in self._results]
-        if not sweep.metric:
-            return done
-        kept: list[Trial] = []
-        for arm in dict.fromkeys(trial.info.arm for trial in done):
-            names = list(dict.fromkeys(trial.configuration for trial in done if trial.info.arm == arm))
-            scores = {
-                number: [
-                    self._results[trial.info.id].metrics[sweep.metric]
-                    for trial in done
-                    if trial.configuration == name and sweep.metric in self._results[trial.info.id].metrics
-                ]
-                for number, name in enumerate(names)
-            }
-            for number in best_configurations(scores, self.keep_of(sweep, arm)):
-                kept.extend(trial for trial in done if trial.configuration == names[number])
-        return kept
-
-    @staticmethod
-    def keep_of(sweep: Sweep, label: str) -> int:
-        own = label.rpartition("+")[2]
-        arm = next((arm for arm in sweep.arms if arm.name == own), None)
-        return arm.keep if arm is not None and arm.keep is not None else sweep.keep
 
     def _tell(self, event: Event) -> None:
         if isinstance(event, StageFinished):
