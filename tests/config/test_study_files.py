@@ -243,3 +243,45 @@ def test_smoke_keeps_every_arm_and_makes_each_small() -> None:
     params = resolve_stage(small.sweeps[0].arms[0].stages[0], {})
     assert isinstance(params, ClassifierParams)
     assert params.epochs == 1 and params.backbone == "efficientnet_lite0"
+
+
+MASKS = GOOD.replace("{method: cam, epochs: 2}", "{supervision: masks}")
+
+
+def test_training_on_masks_must_be_asked_for() -> None:
+    (problem,) = refused(MASKS)
+    assert problem.startswith("study.yaml:8: ")
+    assert "arm `baseline` trains on pixel masks" in problem
+    assert "data.allow: [train_on_masks]" in problem
+    assert load(MASKS, "data.allow=[train_on_masks]").data.allow == ("train_on_masks",)
+    assert "did you mean" in refused(MASKS, "data.allow=[train_on_mask]")[0]
+
+
+def test_choosing_on_what_is_reported_must_be_asked_for() -> None:
+    same = GOOD.replace("report: {split: train, half: b}", "report: {split: train}")
+    assert "`report` (train) shares images with `select`" in refused(same)[0]
+    assert load(same, "data.allow=[select_on_report]").data.report.half is None
+
+
+def test_masks_are_a_control_on_their_own() -> None:
+    problems = refused(
+        MASKS.replace("supervision: masks", "supervision: masks, method: mixup"),
+        "data.allow=[train_on_masks]",
+    )
+    assert "`supervision: masks` is a control on its own, but `mixing.kind` is set too" in problems[0]
+
+
+def test_a_control_is_another_arm() -> None:
+    text = GOOD.replace("        samples: 2\n", "        samples: 2\n        control: baselin\n")
+    (problem,) = refused(text)
+    assert "the control of arm `fmix` is 'baselin'" in problem
+    assert "baseline" in problem.replace("'baselin'", "")
+    study = load(text.replace("baselin\n", "baseline\n"))
+    assert study.sweeps[0].arms[1].control == "baseline"
+    assert load(dump_study(study)) == study
+
+
+def test_maps_of_sub_categories_need_some() -> None:
+    text = GOOD.replace("        stages: [classifier: {method: cam, epochs: 2}, cams: {scales: [1.0]}]",
+                        "        stages: [classifier, cams: {head: subcategories}]")  # fmt: skip
+    assert "`cams` needs `subcategories`, which no earlier stage makes" in refused(text)[0]

@@ -184,3 +184,20 @@ def test_real_photo_keeps_its_statistics(voc_root: Path) -> None:
     augmentation = Augmentation(224, (256, 512), True, *NONE)
     mean = np.mean([augmentation(image, random_state(k)).mean() for k in range(30)])
     assert 0 < mean <= np.asarray(image).mean() / 255 * 1.2
+
+
+@pytest.mark.parametrize("size", [(90, 60), (30, 44)])
+def test_a_mask_gets_the_crop_of_its_image(size: tuple[int, int]) -> None:
+    ids = np.zeros((size[1], size[0]), np.uint8)
+    ids[size[1] // 3 :, : size[0] // 2] = 3
+    ids[: size[1] // 3] = 7
+    image = Image.fromarray(np.repeat(ids[:, :, None] * 20, 3, axis=2))
+    augmentation = Augmentation(48, (40, 100), False, *NONE)
+    for seed in range(12):
+        pixels = augmentation(image, random_state(seed))[0] * 255 / 20
+        mask = augmentation.mask(ids, random_state(seed))
+        assert mask.shape == (48, 48)
+        inside = mask != 255
+        assert set(np.unique(mask)) <= {0, 3, 7, 255}
+        assert (np.abs(pixels - mask)[inside] < 0.5).mean() > 0.85, "only edges are blurred"
+        assert not pixels[~inside].any(), "the canvas is empty where the mask is ignored"

@@ -95,3 +95,17 @@ def test_nothing_left() -> None:
     lists = {**LISTS, "train": [id for id in LISTS["train"] if half_of(id) == "a"]}
     with pytest.raises(DataError, match=r"data\.report: no image is left in train"):
         build_splits(spec(), lists.__getitem__)
+
+
+def test_a_study_may_ask_for_what_is_refused() -> None:
+    lists = {"train": ["a", "b", "c", "d"], "trainval": ["a", "b", "c", "d", "v"], "val": ["v"]}
+    keys: dict[str, Any] = {
+        "train": "trainval", "holdout": 0, "select": {"split": "train"}, "report": {"split": "train"}, "test": {"split": "val"},
+    }  # fmt: skip
+    with pytest.raises(DataError) as caught:
+        build_splits(DataSpec.model_validate(keys), lists.__getitem__)
+    assert {problem.where for problem in caught.value.problems} == {"data.select", "data.test"}
+    allowed = DataSpec.model_validate({**keys, "allow": ["select_on_report", "train_on_test"]})
+    splits = build_splits(allowed, lists.__getitem__)
+    assert splits.select == splits.report == ("a", "b", "c", "d")
+    assert splits.test == ("v",) and "v" in splits.train

@@ -198,3 +198,24 @@ def test_refuses_what_does_not_fit() -> None:
 def test_groups_equal_sizes_in_order() -> None:
     assert group_by_size([(3, 4), (4, 3), (3, 4), (1, 1), (4, 3)]) == [[0, 2], [1, 4], [3]]
     assert group_by_size([]) == []
+
+
+def test_legacy_registration_shows_two_ghosts_beside_the_bar() -> None:
+    """Stretched to 512 columns and cropped to 500, the map lies 10 columns right of its bar; the mirrored
+    copy, cropped before it is mirrored back, lies where the bar began."""
+    image = np.zeros((40, 500, 3), np.uint8)
+    image[:, 460:480] = 255
+    columns = np.arange(500)
+
+    def centre(picture: np.ndarray, flip: bool) -> float:
+        cam = cams_of(BarNetwork(), [picture], [[0]], scales=(1.0,), flip=flip, registration="legacy")
+        weights = cam[0][0].astype(np.float64).sum(0)
+        return float((weights * columns).sum() / weights.sum())
+
+    plain, mirrored_back = centre(image, flip=False), 499 - centre(image[:, ::-1], flip=False)
+    assert plain == pytest.approx(480.6, abs=1.0)
+    assert mirrored_back == pytest.approx(465.4, abs=0.7)
+    assert centre(image, flip=True) == pytest.approx((plain + mirrored_back) / 2, abs=0.3)
+    exact = cams_of(BarNetwork(), [image[:, :496]], [[0]], scales=(1.0,), flip=True)[0]
+    aligned = cams_of(BarNetwork(), [image[:32, :496]], [[0]], scales=(1.0,), registration="legacy")[0]
+    np.testing.assert_allclose(aligned[:, 8:24], exact[:, 8:24], atol=2e-3, err_msg="multiples of 16 agree")

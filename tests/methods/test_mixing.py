@@ -103,3 +103,21 @@ def test_mixing_two_losses_is_the_loss_of_mixed_labels() -> None:
     two = weight * multilabel_soft_margin_loss(logits, found.labels_a.double())
     two += (1 - weight) * multilabel_soft_margin_loss(logits, found.labels_b.double())
     torch.testing.assert_close(two, multilabel_soft_margin_loss(logits, labels), atol=1e-7, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["mixup", "fmix", "manifold"])
+def test_the_control_draws_as_its_method_does_and_mixes_nothing(kind: str) -> None:
+    images, labels = torch.rand(4, 3, 16, 16), torch.eye(4)
+    control = Mixer(MixingParams(kind=kind, fixed=1.0)).mix(images, labels, torch.Generator().manual_seed(3))
+    assert torch.equal(control.images, images)
+    assert torch.equal(control.labels, labels)
+    assert control.mix_features(images).equal(images)
+    drawn = Mixer(MixingParams(kind=kind)).mix(images, labels, torch.Generator().manual_seed(3))
+    assert torch.equal(drawn.permutation, control.permutation)
+
+
+def test_a_fixed_weight_is_the_weight() -> None:
+    images, labels = torch.rand(4, 3, 16, 16), torch.eye(4)
+    half = Mixer(MixingParams(kind="mixup", fixed=0.5)).mix(images, labels, torch.Generator().manual_seed(3))
+    assert half.weight.tolist() == [0.5] * 4
+    torch.testing.assert_close(half.images, (images + images[half.permutation]) / 2)

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wsss.methods.regularisers import classification_loss, concentration, entropy
+from wsss.methods.regularisers import classification_loss, concentration, entropy, mask_loss
 
 
 def test_undecided_logits_lose_ln_2_whatever_the_labels() -> None:
@@ -158,3 +158,48 @@ def test_a_step_against_the_gradient_concentrates_a_map() -> None:
     assert cams.grad is not None
     after = concentration(cams.detach() - 5 * cams.grad, PRESENT).sum()
     assert after.item() < before.item()
+
+
+def test_legacy_concentration_is_switched_off_by_its_softmax() -> None:
+    """On a blob of CAM among 20 classes its gradient is 10^3 and more below that of pixel units."""
+    y, x = torch.meshgrid(torch.arange(38.0), torch.arange(38.0), indexing="ij")
+    blob = 3 * torch.exp(-((x - 12) ** 2 + (y - 20) ** 2) / (2 * 6**2))
+    labels = torch.zeros(1, 20)
+    labels[0, 4] = 1
+
+    def gradient(coordinates: str) -> float:
+        cams = torch.zeros(1, 20, 38, 38)
+        cams[0, 4] = blob
+        cams.requires_grad_()
+        concentration(cams, labels, coordinates).sum().backward()  # type: ignore[arg-type]
+        assert cams.grad is not None
+        return float(cams.grad.norm())
+
+    assert gradient("pixel") / gradient("legacy") > 300
+    uniform = float(concentration(torch.zeros(1, 20, 38, 38), labels, "legacy"))
+    assert uniform == pytest.approx(0.666, abs=1e-3)
+
+
+def test_the_mask_loss_is_binary_cross_entropy_at_the_middle_of_each_cell() -> None:
+    maps = torch.tensor([[[[2.0, -1.0]], [[0.5, 3.0]]]])  # 2 classes on 1 × 2 cells
+    masks = torch.full((1, 4, 8), 255, dtype=torch.uint8)
+    masks[:, :, :4] = 1  # the first cell shows class 0
+    logs = math.log1p(math.exp(-2.0)) + math.log1p(math.exp(0.5))
+    assert float(mask_loss(maps, masks)) == pytest.approx(logs / 2, abs=1e-6)
+    masks[:, :, 4:] = 0  # the second cell is background
+    more = math.log1p(math.exp(-1.0)) + math.log1p(math.exp(3.0))
+    assert float(mask_loss(maps, masks)) == pytest.approx((logs + more) / 4, abs=1e-6)
+    assert float(mask_loss(maps, torch.full((1, 4, 8), 255, dtype=torch.uint8))) == 0
+
+
+def test_the_gradient_of_the_mask_loss_agrees_with_differences() -> None:
+    masks = torch.randint(0, 4, (2, 6, 6), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    masks[0, :2] = 255
+    maps = torch.randn(2, 3, 3, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
+    mask_loss(maps, masks).backward()
+    assert maps.grad is not None
+    step = torch.zeros_like(maps)
+    step[1, 2, 1, 0] = 1e-2
+    with torch.no_grad():
+        difference = float(mask_loss(maps + step, masks) - mask_loss(maps - step, masks)) / 2e-2
+    assert float(maps.grad[1, 2, 1, 0]) == pytest.approx(difference, rel=2e-3)

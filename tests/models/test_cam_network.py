@@ -11,6 +11,7 @@ from torch import nn
 
 from wsss.errors import ConfigError
 from wsss.models import Backbone, CamNetwork, Tap, create_backbone
+from wsss.models.cam_net import SubcategoryMaps
 
 
 class Tiny(Backbone):
@@ -100,3 +101,14 @@ def test_gradients_of_maps_reach_head_and_backbone() -> None:
     output = network(torch.randn(2, 3, 16, 16))
     network.maps(output.features).relu().square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_maps_of_sub_categories_are_joined_by_their_largest() -> None:
+    torch.manual_seed(0)
+    network = CamNetwork(Tiny(), 3, subcategories=4)
+    x = torch.randn(2, 3, 20, 24)
+    maps = network.sub_maps(network.backbone(x)).relu()
+    joined = SubcategoryMaps(network, [0, 2, 0, 2]).cam(x)
+    assert torch.equal(joined[:, 0], torch.maximum(maps[:, 0], maps[:, 2]))
+    assert torch.equal(joined[:, 2], torch.maximum(maps[:, 1], maps[:, 3]))
+    assert not joined[:, 1].any(), "a class without sub-categories has an empty map"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from wsss.files import describe_files, write_json
 from wsss.metrics import summary
@@ -28,6 +30,7 @@ class Storage:
         self.root = root
         self.store = Store(root / "store")
         self.count = 0
+        self.allow: tuple[str, ...] = ()
 
     def scores(
         self, report: list[list[list[int]]], *, ids: list[str] | None = None, floor: float = 0.25
@@ -57,9 +60,20 @@ class Storage:
         write_json(folder / "artefact.json", {"stage": "scores", "files": files, "summary": {}})
         return key
 
+    def study(self, name: str, arms: Sequence[str], **controls: str) -> None:
+        """Write the file of a study with these arms; `controls` maps an arm to its control."""
+        stages: list[Any] = ["classifier", "cams"]
+        named = {
+            arm: {"stages": stages, **({"control": controls[arm]} if arm in controls else {})} for arm in arms
+        }
+        data = {"dataset": "sample", "allow": list(self.allow)}
+        study = {"name": name, "data": data, "sweeps": [{"name": "cam", "arms": named}]}
+        (self.root / "studies" / name / "study.yaml").write_text(yaml.safe_dump(study))
+
     def trial(self, arm: str, key: str | None, **fields: Any) -> None:
         """Record a finished trial of study `made`, whose CAMs have these scores."""
-        ledger = Ledger(self.root / "studies" / fields.pop("study", "made"))
+        study = fields.pop("study", "made")
+        ledger = Ledger(self.root / "studies" / study)
         id = fields.pop("id", f"cam-{arm}-000")
         kept, status = fields.pop("kept", True), fields.pop("status", "done")
         fields = {
@@ -72,3 +86,5 @@ class Storage:
         if kept:
             ids = [t.id for t in ledger.trials().values() if t.kept and t.sweep == fields["sweep"]]
             ledger.append("kept", sweep=fields["sweep"], ids=[*ids, id], keys=[])
+        if not (self.root / "studies" / study / "study.yaml").exists():
+            self.study(study, ["any"])

@@ -31,7 +31,7 @@ def test_a_row_holds_the_numbers_of_its_scores(storage: Storage) -> None:
     assert (cell.threshold, cell.at_015, cell.at_020, cell.published) == (0.3, 0.11, 0.22, 0.77)
     assert (cell.select, cell.precision, cell.recall) == (0.4, 0.5, 1.0)
     assert cell.per_class == {"background": pytest.approx(80 / 90), "cat": pytest.approx(0.5)}
-    assert cell.difference is None
+    assert cell.to_baseline is None
 
 
 def test_the_interval_is_that_of_resampled_images(storage: Storage) -> None:
@@ -50,19 +50,19 @@ def test_differences_are_paired(storage: Storage) -> None:
     base, fmix = compare(storage.root, ["made"]).rows
     a, b = base.cells["cams"], fmix.cells["cams"]
     assert b.low < a.high, "the intervals of the two scores overlap"
-    assert b.difference == pytest.approx(b.miou - a.miou)
-    assert b.difference_low is not None
-    assert b.difference_low > 0
-    assert b.significant
-    assert not a.significant
+    assert b.to_baseline.mean == pytest.approx(b.miou - a.miou)
+    assert b.to_baseline.low is not None
+    assert b.to_baseline.low > 0
+    assert b.to_baseline.significant
+    assert a.to_baseline is None
 
 
 def test_no_difference_is_not_significant(storage: Storage) -> None:
     storage.trial("baseline", storage.scores([POOR, FAIR, GOOD]))
     storage.trial("same", storage.scores([POOR, FAIR, GOOD]))
     cell = compare(storage.root, ["made"]).rows[1].cells["cams"]
-    assert (cell.difference, cell.difference_low, cell.difference_high) == (0, 0, 0)
-    assert not cell.significant
+    assert (cell.to_baseline.mean, cell.to_baseline.low, cell.to_baseline.high) == (0, 0, 0)
+    assert not cell.to_baseline.significant
 
 
 def test_seeds_of_a_configuration_are_one_row_with_their_mean(storage: Storage) -> None:
@@ -101,7 +101,7 @@ def test_studies_stand_side_by_side_when_their_images_are_the_same(
     storage.trial("fmix", storage.scores([GOOD, POOR]), study="two")
     found = compare(storage.root, ["one", "two"])
     assert found.comparable
-    assert found.rows[1].cells["cams"].difference is not None
+    assert found.rows[1].cells["cams"].to_baseline.mean is not None
     show(found, "markdown")
     text = capsys.readouterr().out
     assert "| one: baseline |" in text
@@ -116,7 +116,7 @@ def test_scores_of_other_images_are_not_subtracted_and_the_table_says_so(
     storage.trial("fmix", storage.scores([GOOD, POOR], ids=["other-1", "other-2"]), study="two")
     found = compare(storage.root, ["one", "two"])
     assert not found.comparable
-    assert found.rows[1].cells["cams"].difference is None
+    assert found.rows[1].cells["cams"].to_baseline is None
     show(found, "table")
     assert "NOT all scored on the same images" in capsys.readouterr().out
 

@@ -13,7 +13,8 @@ from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
 from wsss.cli.compare import show
 from wsss.errors import ConfigError
-from wsss.report.compare import Cell, compare
+from wsss.report.compare import compare
+from wsss.report.comparison import Cell
 
 NOTHING = [[0, 0], [0, 0]]
 
@@ -36,21 +37,21 @@ def test_the_extremes_of_a_paired_difference_by_hand(storage: Storage) -> None:
     storage.trial("baseline", storage.scores([POOR, GOOD]))
     storage.trial("fmix", storage.scores([FAIR, GOOD]))
     cell = cells(storage)["fmix"]
-    assert cell.difference == pytest.approx((170 / 180 + 20 / 30) / 2 - (180 / 190 + 10 / 20) / 2)
-    assert cell.difference_low == 0
-    assert cell.difference_high == pytest.approx(FAIR_MIOU - POOR_MIOU)
-    assert not cell.significant, "the interval touches zero"
+    assert cell.to_baseline.mean == pytest.approx((170 / 180 + 20 / 30) / 2 - (180 / 190 + 10 / 20) / 2)
+    assert cell.to_baseline.low == 0
+    assert cell.to_baseline.high == pytest.approx(FAIR_MIOU - POOR_MIOU)
+    assert not cell.to_baseline.significant, "the interval touches zero"
 
 
 def test_a_certain_loss_is_significant_too(storage: Storage) -> None:
     storage.trial("baseline", storage.scores([GOOD, GOOD]))
     storage.trial("fmix", storage.scores([POOR, POOR]))
     cell = cells(storage)["fmix"]
-    assert (cell.difference_low, cell.difference_high) == (
+    assert (cell.to_baseline.low, cell.to_baseline.high) == (
         pytest.approx(POOR_MIOU - 1),
         pytest.approx(POOR_MIOU - 1),
     )
-    assert cell.significant
+    assert cell.to_baseline.significant
 
 
 @pytest.mark.parametrize(
@@ -68,24 +69,24 @@ def test_the_baseline_is_the_arm_of_that_name_else_plain_cams_else_the_first(
         storage.trial(arm, storage.scores([FAIR]), method=method)
     found = compare(storage.root, ["made"])
     assert found.baseline == baseline
-    assert {row.arm for row in found.rows if row.cells["cams"].difference is None} == {baseline}
+    assert {row.arm for row in found.rows if row.cells["cams"].to_baseline is None} == {baseline}
 
 
 def test_another_baseline_turns_the_differences_round(storage: Storage) -> None:
     storage.trial("baseline", storage.scores([FAIR]))
     storage.trial("fmix", storage.scores([GOOD]))
-    assert cells(storage)["fmix"].difference == pytest.approx(1 - FAIR_MIOU)
+    assert cells(storage)["fmix"].to_baseline.mean == pytest.approx(1 - FAIR_MIOU)
     turned = cells(storage, "fmix")
-    assert turned["baseline"].difference == pytest.approx(FAIR_MIOU - 1)
-    assert turned["fmix"].difference is None
+    assert turned["baseline"].to_baseline.mean == pytest.approx(FAIR_MIOU - 1)
+    assert turned["fmix"].to_baseline is None
 
 
 def test_the_same_arm_of_two_studies_is_compared(storage: Storage) -> None:
     storage.trial("baseline", storage.scores([FAIR]), study="one")
     storage.trial("baseline", storage.scores([GOOD]), study="two")
     one, two = (row.cells["cams"] for row in compare(storage.root, ["one", "two"]).rows)
-    assert one.difference is None
-    assert two.difference == pytest.approx(1 - FAIR_MIOU)
+    assert one.to_baseline is None
+    assert two.to_baseline.mean == pytest.approx(1 - FAIR_MIOU)
 
 
 def test_each_kept_configuration_has_a_row(storage: Storage) -> None:
@@ -112,7 +113,7 @@ def test_a_replicated_arm_shows_the_mean_over_its_new_seeds(storage: Storage) ->
     assert (base.seeds, fmix.seeds) == ((1, 2), (1, 2))
     assert base.cells["cams"].miou == pytest.approx((POOR_MIOU + FAIR_MIOU) / 2)
     assert fmix.cells["cams"].miou == pytest.approx((FAIR_MIOU + 1) / 2)
-    assert fmix.cells["cams"].difference == pytest.approx((1 - POOR_MIOU) / 2)
+    assert fmix.cells["cams"].to_baseline.mean == pytest.approx((1 - POOR_MIOU) / 2)
     assert fmix.cells["cams"].per_class["cat"] == pytest.approx((10 / 20 + 1) / 2)
 
 
@@ -160,7 +161,7 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     keys = {"cams.scores": storage.scores([FAIR]), "pseudo_masks.scores": storage.scores([GOOD])}
     storage.trial("fmix", None, keys=keys)
     found = compare(storage.root, ["made"])
-    assert found.rows[1].cells["pseudo_masks"].difference is None, "there is nothing to set it against"
+    assert found.rows[1].cells["pseudo_masks"].to_baseline is None, "there is nothing to set it against"
     show(found, "csv")
     header, floor, base, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == [
@@ -191,7 +192,7 @@ def test_resamples_of_nothing_but_ignored_pixels_leave_the_interval_defined(stor
     storage.trial("fmix", storage.scores([GOOD, NOTHING]))
     found = cells(storage)
     assert (found["baseline"].low, found["baseline"].high) == (pytest.approx(FAIR_MIOU),) * 2
-    assert found["fmix"].difference_low == pytest.approx(1 - FAIR_MIOU)
+    assert found["fmix"].to_baseline.low == pytest.approx(1 - FAIR_MIOU)
 
 
 @pytest.mark.parametrize("other", ["masks", "classes", "order"])
@@ -207,7 +208,7 @@ def test_other_masks_classes_or_images_are_not_set_against_each_other(storage: S
     storage.trial("fmix", storage.scores(counts, ids=ids), study="two")
     found = compare(storage.root, ["one", "two"])
     assert not found.comparable
-    assert found.rows[1].cells["cams"].difference is None
+    assert found.rows[1].cells["cams"].to_baseline is None
 
 
 def test_a_study_of_which_nothing_is_finished_is_shown_as_that(
@@ -233,3 +234,34 @@ def test_an_unknown_arm_unlike_any_other_gets_them_all(storage: Storage) -> None
     storage.trial("fmix", storage.scores([FAIR]))
     with pytest.raises(ConfigError, match=r"no arm is named 'zzz' \(choose from baseline, fmix\)"):
         compare(storage.root, ["made"], "zzz")
+
+
+def test_a_method_stands_beside_its_own_control(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    for arm, report in (("plain", [POOR] * 4), ("clusters", [GOOD] * 4), ("dealt", [FAIR] * 4)):
+        storage.trial(arm, storage.scores(report), method="cam" if arm == "plain" else arm)
+    storage.study("made", ["plain", "clusters", "dealt"], clusters="dealt")
+    found = cells(storage)
+    assert found["clusters"].to_control is not None
+    assert found["clusters"].to_control.mean == pytest.approx(1 - FAIR_MIOU)
+    assert found["clusters"].to_control.significant
+    assert found["clusters"].to_baseline is not None
+    assert found["clusters"].to_baseline.mean == pytest.approx(1 - POOR_MIOU)
+    assert found["plain"].to_control is None
+    assert found["dealt"].to_control is None
+    show(compare(storage.root, ["made"]), "csv")
+    printed = list(csv.reader(io.StringIO(capsys.readouterr().out)))
+    column = printed[0].index("Δ control")
+    assert [line[column] for line in printed[1:]] == ["", "", f"{100 * (1 - FAIR_MIOU):+.1f}*", ""]
+    assert {len(line) for line in printed} == {len(printed[0])}
+
+
+def test_what_a_study_was_allowed_is_said_below_its_numbers(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("plain", storage.scores([GOOD] * 2))
+    storage.allow = ("train_on_masks", "select_on_report")
+    storage.study("made", ["plain"])
+    show(compare(storage.root, ["made"]), "table")
+    text = capsys.readouterr().out
+    assert "made was allowed to train on masks" in text
+    assert "made was allowed to select on report: its numbers are optimistic" in text

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import load_file
 
 from wsss.config.methods import METHODS, expand_method
-from wsss.config.params import ClassifierParams, FeaturesParams, SubcategoriesParams
+from wsss.config.params import CamsParams, ClassifierParams, FeaturesParams, SubcategoriesParams
 from wsss.data.view import DataView
+from wsss.errors import StageError
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
@@ -136,3 +137,54 @@ def test_what_should_be_the_same_is_the_same_bit_for_bit(
     spelt: dict[str, Any], plain: dict[str, Any], tiny_view: DataView, store: Store
 ) -> None:
     assert not different(train(tiny_view, store, spelt), train(tiny_view, store, plain))
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    "entropy of labels": {"method": "mixup", "entropy": {"weight": 0.5, "of": "labels"}},
+    "legacy concentration": {"method": "mixup", "concentration": {"weight": 2e-4, "coordinates": "legacy"}},
+    "legacy optimiser": {"method": "mixup", "optimiser": "legacy"},
+    "legacy masks": {"method": "fmix", "mixing": {"sampler": "legacy"}},
+    "nothing mixed": {"method": "mixup", "mixing": {"fixed": 1.0}},
+    "pixel masks": {"supervision": "masks"},
+}
+
+
+@pytest.mark.parametrize("name", SWITCHES)
+def test_every_switch_makes_another_artefact_and_a_sound_network(
+    name: str, tiny_view: DataView, store: Store
+) -> None:
+    repaired = {"method": SWITCHES[name].get("method", "cam")}
+    assert (
+        chain_of(tiny_view, SWITCHES[name])["classifier"].key
+        != chain_of(tiny_view, repaired)["classifier"].key
+    )
+    weights = train(tiny_view, store, SWITCHES[name])
+    assert all(value.isfinite().all() for value in weights.values())
+    assert "head.weight" in different(weights, train(tiny_view, store, repaired))
+
+
+def test_a_switch_that_is_off_is_no_part_of_any_key() -> None:
+    content = ClassifierParams().content()
+    assert "supervision" not in content and "optimiser" not in content
+    assert "fixed" not in content["mixing"] and content["mixing"]["alpha"] == 0.2
+    on = ClassifierParams.model_validate({"optimiser": "legacy", "mixing": {"fixed": 1.0}}).content()
+    assert on["optimiser"] == "legacy" and on["mixing"]["fixed"] == 1.0
+    assert CamsParams().content() == {"scales": [0.5, 1.0, 1.5, 2.0], "flip": True, "size": None}
+
+
+def test_maps_of_sub_categories_can_be_scored_as_a_diagnostic(tiny_view: DataView, store: Store) -> None:
+    chain = chain_of(tiny_view, {"method": "subcategory_exploration"})
+    parts = [Part(node.stage, node.label, node.params) for node in chain.nodes]
+    diagnostic = build_chain(
+        [*parts, Part("cams", "cams", CamsParams(scales=(1.0,), head="subcategories"))], tiny_view, 0
+    )
+    list(run_chain("t", diagnostic, store, tiny_view, device="cpu", threads=1))
+    plain = build_chain([*parts, Part("cams", "cams", CamsParams(scales=(1.0,)))], tiny_view, 0)
+    assert diagnostic["cams"].key != plain["cams"].key
+    assert store.get(diagnostic["cams.scores"].key) is not None
+    without = build_chain(
+        [*[Part(node.stage, node.label, node.params) for node in chain_of(tiny_view, {}).nodes],
+         Part("cams", "cams", CamsParams(head="subcategories"))], tiny_view, 0,
+    )  # fmt: skip
+    with pytest.raises(StageError, match="was trained without"):
+        list(run_chain("t", without, store, tiny_view, device="cpu", threads=1))

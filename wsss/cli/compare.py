@@ -18,8 +18,13 @@ from rich.table import Table
 from wsss.cli.options import StorageOption, storage_path
 
 if TYPE_CHECKING:
-    from wsss.report.compare import Cell, Comparison, Row
+    from wsss.report.comparison import Cell, Comparison, Difference, Row
 
+LEAKS = {
+    "train_on_masks": "arms of the method full_masks are controls, not results.",
+    "select_on_report": "its numbers are optimistic.",
+    "train_on_test": "its numbers on `test` are optimistic.",
+}
 STEP_TITLES = {"cams": "CAM", "pseudo_masks": "CRF mask"}
 
 
@@ -107,11 +112,23 @@ def notes(comparison: Comparison) -> str:
         if comparison.comparable
         else "These rows were NOT all scored on the same images and classes: don't compare them.\n"
     )
+    for study, leaks in comparison.allowed.items():
+        for leak in leaks:
+            warning += f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}\n"
+    controls = ""
+    if comparison.has_controls:
+        pairs = {row.arm: row.control for row in comparison.rows if row.control}
+        named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
+        controls = (
+            f"Δ control: paired difference to an arm's own control ({named}); "
+            "without a * the method hasn't earned its number.\n"
+        )
     return (
         f"{warning}Scored on {comparison.images} `report` images, with their image-level labels. The "
         "threshold was chosen on `select`.\n"
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction.\n"
+        f"{controls}"
         "Floor: a centre box with the image's first class, no network. "
         "Probe: a linear head on frozen features.\n"
         "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with the "
@@ -126,6 +143,8 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     for step in steps:
         title = STEP_TITLES.get(step, step)
         header += [title, "95 % interval", f"Δ {comparison.baseline}"]
+        if comparison.has_controls:
+            header.append("Δ control")
         if step == steps[0]:
             header += ["τ", "τ=.15", "τ=.20", "published"]
     lines = []
@@ -135,7 +154,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         line = [_arm_title(row, comparison), str(len(row.seeds))]
         for step in steps:
             cell = row.cells.get(step)
-            line += _cells(cell)
+            line += _cells(cell, comparison)
             if step == steps[0]:
                 line += _threshold_cells(cell)
         lines.append(line)
@@ -143,7 +162,8 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 
 def _floor_cells(comparison: Comparison) -> list[str]:
-    first, *others = [[_percent(comparison.floor), "", ""] for _ in comparison.steps]
+    blanks = [""] * (3 if comparison.has_controls else 2)
+    first, *others = [[_percent(comparison.floor), *blanks] for _ in comparison.steps]
     return [*first, "", "", "", "", *itertools.chain.from_iterable(others)]
 
 
@@ -159,13 +179,19 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _cells(cell: Cell | None) -> list[str]:
+def _cells(cell: Cell | None, comparison: Comparison) -> list[str]:
+    controls = comparison.has_controls
     if cell is None:
-        return ["", "", ""]
-    difference = ""
-    if cell.difference is not None:
-        difference = f"{100 * cell.difference:+.1f}{'*' if cell.significant else ''}"
-    return [_percent(cell.miou), f"[{_percent(cell.low)}, {_percent(cell.high)}]", difference]
+        return [""] * (4 if controls else 3)
+    interval = f"[{_percent(cell.low)}, {_percent(cell.high)}]"
+    differences = [_difference(cell.to_baseline), *([_difference(cell.to_control)] if controls else [])]
+    return [_percent(cell.miou), interval, *differences]
+
+
+def _difference(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    return f"{100 * difference.mean:+.1f}{'*' if difference.significant else ''}"
 
 
 def _threshold_cells(cell: Cell | None) -> list[str]:

@@ -20,7 +20,7 @@ SWEEP_KEYS = (
     *("name", "arms", "stages", "search", "samples", "metric"),
     *("searcher", "resources", "keep", "seeds", "replicate"),
 )
-ARM_KEYS = ("stages", "search", "samples", "keep")
+ARM_KEYS = ("stages", "search", "samples", "keep", "control")
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
 MISSING = object()
 
@@ -135,6 +135,7 @@ def check_study(
     if data.root is not None and not data.root.is_absolute():
         data = data.model_copy(update={"root": (base / data.root).resolve()})
     sweeps = _sweeps(checker, raw.get("sweeps"))
+    _check_supervision(checker, data, sweeps)
     seed = checker.whole(raw, "seed", (), 0, 0)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
@@ -153,12 +154,29 @@ def _check_splits(checker: Checker, data: DataSpec) -> None:
     pairs = (("report", data.report, "select", data.select), ("test", data.test, "select", data.select),
              ("test", data.test, "report", data.report))  # fmt: skip
     for name, spec, other_name, other in pairs:
+        if "select_on_report" in data.allow and other_name == "select":
+            continue
         if spec is not None and other is not None and spec.overlaps(other):
             message = f"`{name}` ({spec}) shares images with `{other_name}` ({other})"
             hint = (
                 "a number is only honest on images that nothing was chosen on; use two halves or two splits"
             )
             checker.add(("data", name), message, hint)
+
+
+def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
+    if "train_on_masks" in data.allow:
+        return
+    for number, sweep in enumerate(sweeps):
+        for arm in sweep.arms:
+            for place, use in enumerate(arm.stages):
+                if use.params.get("supervision") == "masks":
+                    own = ("arms", arm.name) if arm.name != sweep.name else ()
+                    path = ("sweeps", number, *own, "stages", place, use.stage, "supervision")
+                    message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
+                    checker.add(
+                        path, message, "if it is meant as a control, say `data.allow: [train_on_masks]`"
+                    )
 
 
 def _sweeps(checker: Checker, raw: Any) -> list[Sweep]:
@@ -220,6 +238,11 @@ def _sweep(
             for arm_name, content in named.items()
             for arm in _one(_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
         )
+    for arm in arms:
+        others = [other.name for other in arms if other.name != arm.name]
+        if arm.control is not None and arm.control not in others:
+            message = f"the control of arm `{arm.name}` is {arm.control!r}"
+            checker.add((*path, "arms", arm.name, "control"), message, nearest(str(arm.control), others))
     metric = _metric(checker, raw, path, arms, replicate is not None)
     if seeds and earlier and replicate is None:
         checker.add((*path, "seeds"), "`seeds` belongs into the first sweep or one with `replicate`")
@@ -277,7 +300,7 @@ def _arm(checker: Checker, name: str, entry: Any, path: Path_, searcher: str, ma
             checker.add((*path, "search", variable), f"the search variable `{variable}` is never used")
     for number, use in enumerate(uses):
         check_stage_params(checker, use, search, (*path, "stages", number, use.stage), (*path, "search"))
-    return Arm(name, tuple(uses), search, samples, keep)
+    return Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
 
 
 def _search(checker: Checker, raw: Any, path: Path_) -> dict[str, Distribution]:

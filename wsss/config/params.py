@@ -7,7 +7,7 @@ artefact.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -21,6 +21,22 @@ class Params(BaseModel):
     """Base of all parameter groups: immutable, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    switches: ClassVar[tuple[str, ...]] = ()
+    """Keys that are left out of artefact keys while they are off, which is their default: a switch that
+    is added to a stage later makes no finished artefact outdated."""
+
+    def content(self) -> dict[str, Any]:
+        """Return what an artefact's key is made of, as JSON."""
+        result: dict[str, Any] = self.model_dump(mode="json")
+        for name in self.switches:
+            if getattr(self, name) == type(self).model_fields[name].default:
+                del result[name]
+        for name in result:
+            value = getattr(self, name)
+            if isinstance(value, Params):
+                result[name] = value.content()
+        return result
 
 
 class MixingParams(Params):
@@ -41,6 +57,9 @@ class MixingParams(Params):
     """FMix: `legacy` repeats the collapsed spectrum of the first public code."""
     taps: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
     """Manifold Mixup: where to mix, `input` or taps of the backbone; `all` is all but the last tap."""
+    fixed: Probability | None = None
+    """Use this mixing weight instead of drawing one. 1 is a control: all as in the method, nothing mixed."""
+    switches: ClassVar[tuple[str, ...]] = ("fixed",)
 
 
 class EntropyParams(Params):
@@ -56,8 +75,9 @@ class ConcentrationParams(Params):
     """Penalty on the spatial variance of each present class's CAM."""
 
     weight: NonNegativeFloat = 0.0
-    coordinates: Literal["unit", "pixel", "scops"] = "unit"
-    """`unit`: the image is a unit square, the same strength at every map size."""
+    coordinates: Literal["unit", "pixel", "scops", "legacy"] = "unit"
+    """`unit`: the image is a unit square, the same strength at every map size. `legacy` repeats a known
+    bug: `scops` units on a softmax over classes, which all but switches the term off."""
 
 
 class DistillationParams(Params):
@@ -108,12 +128,20 @@ class ClassifierParams(Params):
     """Weight of the sub-category loss; above 0 the classifier needs the artefact of `subcategories`."""
     distillation: DistillationParams = DistillationParams()
     rung: RungParams = RungParams()
+    supervision: Literal["labels", "masks"] = "labels"
+    """`masks` trains the class maps on pixel masks: a control that any method should lose to."""
+    optimiser: Literal["sgd", "legacy"] = "sgd"
+    """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
+    a head that learns no faster than the rest."""
+    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser")
 
     @property
     def method_name(self) -> str:
         """The name people know these parts by; nothing is decided by it."""
         if self.freeze == "all":
             return "probe"
+        if self.supervision == "masks":
+            return "full_masks"
         mixing = {"none": "cam", "manifold": "manifold_mixup"}.get(self.mixing.kind, self.mixing.kind)
         if not self.subcategory_weight:
             return mixing
@@ -127,6 +155,17 @@ class ClassifierParams(Params):
             raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
         return self
 
+    @model_validator(mode="after")
+    def _masks_come_alone(self) -> ClassifierParams:
+        others = {
+            "mixing.kind": self.mixing.kind != "none",
+            "subcategory_weight": self.subcategory_weight > 0,
+        }
+        if self.supervision == "masks" and any(others.values()):
+            named = " and ".join(f"`{name}`" for name, used in others.items() if used)
+            raise ValueError(f"`supervision: masks` is a control on its own, but {named} is set too")
+        return self
+
 
 class CamsParams(Params):
     """Multi-scale class activation maps with mirrored copies."""
@@ -135,6 +174,12 @@ class CamsParams(Params):
     flip: bool = True
     size: Annotated[int, Field(ge=32)] | None = None
     """Long side, in pixels, of an image at scale 1; `null` keeps the photo's own size."""
+    registration: Literal["exact", "legacy"] = "exact"
+    """`legacy` repeats a known bug: maps are stretched to a multiple of 16 and cropped, mirrored ones before
+    they are mirrored back, so that they lie beside the object."""
+    head: Literal["classes", "subcategories"] = "classes"
+    """`subcategories`: each class's map is the largest of its sub-categories' maps, as a diagnostic."""
+    switches: ClassVar[tuple[str, ...]] = ("registration", "head")
 
 
 class CrfParams(Params):

@@ -37,6 +37,8 @@ def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
         except ConfigError:
             return ()  # an unknown method is reported elsewhere
         return ("subcategories",) if weight else ()
+    if stage == "cams" and params.get("head") == "subcategories":
+        return ("classifier", "subcategories")
     return STAGE_INPUTS[stage]
 
 

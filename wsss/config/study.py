@@ -38,6 +38,10 @@ class SampleSpec(Params):
     seed: int = 0
 
 
+Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
+"""What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
+
+
 class DataSpec(Params):
     """Which images a study sees, and which of them may be looked at for what."""
 
@@ -52,6 +56,10 @@ class DataSpec(Params):
     test: SplitSpec | None = None
     limit: PositiveInt | None = None
     """Use only so many images of each list, the first by the SHA-256 of their ids."""
+    allow: tuple[Leak, ...] = ()
+    """`train_on_masks`: a control may be trained on pixel masks. `select_on_report`: thresholds and
+    configurations may be chosen on images that are reported. `train_on_test`: `test` images may be
+    trained on. Comparisons say which of them was allowed."""
 
 
 class Resources(Params):
@@ -92,13 +100,16 @@ class Arm:
     search: Mapping[str, Distribution] = field(default_factory=dict)
     samples: int | None = None
     keep: int | None = None
+    control: str | None = None
+    """Name of the arm that this one has to beat to have earned its number."""
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
         if self.search:
             raw["search"] = {name: values.to_raw() for name, values in self.search.items()}
         raw["stages"] = [use.to_raw() for use in self.stages]
-        raw.update({k: v for k, v in (("samples", self.samples), ("keep", self.keep)) if v is not None})
+        own = {"samples": self.samples, "keep": self.keep, "control": self.control}
+        raw.update({key: value for key, value in own.items() if value is not None})
         return raw
 
 

@@ -79,26 +79,54 @@ class Augmentation:
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Pixels:
         """Return float32[3, crop, crop] of an RGB image. Geometry is drawn before colour, so that
         images with and without jitter show the same window."""
-        low, high = self.long_side
-        width, height = resized(*image.size, int(random.integers(low, high + 1)))
-        mirrored = random.random() < 0.5
-        left, column, columns = _window(width, self.crop, random)
-        top, row, rows = _window(height, self.crop, random)
-        across, down = image.width / width, image.height / height
-        box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
-        box = (*box[:2], min(box[2], image.width), min(box[3], image.height))  # rounding
-        part = image.resize((columns, rows), Image.Resampling.BICUBIC, box=box)
-        if mirrored:
-            part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        pixels = planes(part)
+        place = self._place(image.size, random)
+        pixels = planes(place.cut(image, Image.Resampling.BICUBIC))
         if self.color_jitter:
             pixels = jitter(pixels, random)
         pixels = normalise(pixels, self.mean, self.std)
+        rows, columns = pixels.shape[1:]
         if (rows, columns) == (self.crop, self.crop):
             return pixels
         canvas = np.zeros((3, self.crop, self.crop), np.float32)
-        canvas[:, row : row + rows, column : column + columns] = pixels
+        canvas[:, place.row : place.row + rows, place.column : place.column + columns] = pixels
         return canvas
+
+    def mask(self, mask: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
+        """Return the ids uint8[crop, crop] under the crop that an image gets from an equal `random`; 255
+        where the canvas is empty."""
+        image = Image.fromarray(mask)
+        place = self._place(image.size, random)
+        ids = np.asarray(place.cut(image, Image.Resampling.NEAREST))
+        canvas = np.full((self.crop, self.crop), 255, np.uint8)
+        canvas[place.row : place.row + ids.shape[0], place.column : place.column + ids.shape[1]] = ids
+        return canvas
+
+    def _place(self, size: tuple[int, int], random: np.random.Generator) -> _Place:
+        low, high = self.long_side
+        width, height = resized(*size, int(random.integers(low, high + 1)))
+        mirrored = random.random() < 0.5
+        left, column, columns = _window(width, self.crop, random)
+        top, row, rows = _window(height, self.crop, random)
+        across, down = size[0] / width, size[1] / height
+        box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
+        box = (*box[:2], min(box[2], size[0]), min(box[3], size[1]))  # rounding
+        return _Place(box, columns, rows, column, row, mirrored)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Which `box` of a photo is shown, at what size, and where on the canvas it lands."""
+
+    box: tuple[float, float, float, float]
+    columns: int
+    rows: int
+    column: int
+    row: int
+    mirrored: bool
+
+    def cut(self, image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+        part = image.resize((self.columns, self.rows), resampling, box=self.box)
+        return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else part
 
 
 def _window(length: int, crop: int, random: np.random.Generator) -> tuple[int, int, int]:

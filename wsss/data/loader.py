@@ -100,6 +100,15 @@ class ClassificationBatches:
                 raise result
             yield result
 
+    def masks(self, epoch: int, ids: Sequence[str]) -> Tensor:
+        """Return uint8[B, S, S], the masks under the crops that these images have in that epoch."""
+        source = self._source
+        crops = [
+            source.augmentation.mask(source.dataset.mask(id), random_state(self.seed, epoch, id))
+            for id in ids
+        ]
+        return torch.from_numpy(np.stack(crops))
+
     def close(self) -> None:
         """End the background processes; a later epoch starts them again."""
         self._loader = None

@@ -9,8 +9,9 @@ and its successors do.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,11 +24,13 @@ from wsss.errors import DataError, StageError
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, so that an empty map stays empty."""
 BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**22}
-"""Most pixels of one forward pass. On a CPU, activations beyond its caches cost three times the time."""
-"""Most pixels of one forward pass at the largest scale, mirrored copies included."""
+"""Most pixels of one forward pass at the largest scale, mirrored copies included. On a CPU, activations
+beyond its caches cost three times the time."""
+LEGACY_STRIDE = 16
 
 Array = npt.NDArray[Any]
 Size = tuple[int, int]
+Registration = Literal["exact", "legacy"]
 
 
 class CamSource(Protocol):
@@ -71,6 +74,7 @@ def multi_scale_cams(
     flip: bool,
     size: int | None,
     device: torch.device | str,
+    registration: Registration = "exact",
 ) -> list[npt.NDArray[np.float16]]:
     """Return, per image, the normalised CAMs of the classes in `keys`: float16[n, H, W] in [0, 1].
 
@@ -79,6 +83,8 @@ def multi_scale_cams(
     that with long side `size`. Resizing is torch's bicubic filter with antialiasing, on floats and
     clamped to the input range. The rectified maps are upsampled bilinearly (`align_corners=False`) to
     exactly H × W, summed over scales and mirrored copies, and divided by (maximum + 1e-5).
+    `registration="legacy"` upsamples to the next multiples of 16 and crops, mirrored copies before they are
+    mirrored back, as the first public code does: it moves maps of other strides off their objects.
 
     Raises `DataError` for images of several sizes and `StageError` when a map isn't finite.
     """
@@ -99,7 +105,8 @@ def multi_scale_cams(
     with torch.inference_mode():
         for start in range(0, len(images), batch):
             part = classes[start : start + batch]
-            maps = _summed_maps(network, images[start : start + batch], part, sizes, flip, device)
+            photos = images[start : start + batch]
+            maps = _summed_maps(network, photos, part, sizes, flip, device, registration)
             cams.extend(_split(_normalise(maps), [len(key) for key in part]))
     return cams
 
@@ -111,6 +118,7 @@ def _summed_maps(
     sizes: Sequence[Size],
     flip: bool,
     device: torch.device | str,
+    registration: Registration,
 ) -> Tensor:
     """Return float32[M, H, W], the M maps of all images' classes one after the other."""
     height, width = images[0].shape[:2]
@@ -127,13 +135,29 @@ def _summed_maps(
             x = torch.cat([x, x.flip(-1)])
         maps = network.cam(x).float().relu()
         present = maps[owner, wanted]
+        if registration == "legacy":
+            total += _legacy_upsampled(present, (height, width))
+            if flip:
+                total += _legacy_upsampled(maps[owner + len(keys), wanted], (height, width)).flip(-1)
+            continue
         if flip:
             # Mirroring back on the feature grid is exact: bilinear interpolation without aligned
             # corners to the photo's full width commutes with mirroring, and nothing has been cropped.
             present = present + maps[owner + len(keys), wanted].flip(-1)
-        if len(wanted):
-            total += interpolate(present[None], (height, width), mode="bilinear", align_corners=False)[0]
+        total += _upsampled(present, (height, width))
     return total
+
+
+def _upsampled(maps: Tensor, size: Size) -> Tensor:
+    """Return float32[M, H, W] of maps float32[M, h, w]; M may be 0."""
+    if not len(maps):
+        return maps.new_zeros((0, *size))
+    return interpolate(maps[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def _legacy_upsampled(maps: Tensor, size: Size) -> Tensor:
+    height, width = (LEGACY_STRIDE * math.ceil(length / LEGACY_STRIDE) for length in size)
+    return _upsampled(maps, (height, width))[:, : size[0], : size[1]]
 
 
 def _resize(photos: Tensor, size: Size) -> Tensor:

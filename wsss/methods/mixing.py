@@ -63,6 +63,8 @@ class Mixer:
         permutation = torch.as_tensor(rng.permutation(count), device=images.device)
         draws = count if self.params.per_sample else 1
         weights = rng.beta(self.params.alpha, self.params.alpha, size=draws)
+        if self.params.fixed is not None:
+            weights = np.full(draws, self.params.fixed)
         if self.params.kind == "fmix":
             height, width = images.shape[2:]
             masks = np.stack([self._mask(height, width, float(weight), rng) for weight in weights])

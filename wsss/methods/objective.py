@@ -10,7 +10,7 @@ from torch import Tensor
 from wsss.config.params import ClassifierParams
 from wsss.methods.distillation import subcategory_distillation
 from wsss.methods.mixing import Mixed
-from wsss.methods.regularisers import classification_loss, concentration, entropy
+from wsss.methods.regularisers import classification_loss, concentration, entropy, mask_loss
 
 
 class Objective:
@@ -30,10 +30,12 @@ class Objective:
         self.concentration = params.concentration
         self.distillation = params.distillation
         self.parent = parent
+        self.on_masks = params.supervision == "masks"
         share = params.distillation.weight if parent is not None else 0.0
         whole = params.subcategory_weight if parent is not None else 0.0
         self.weights = {
             "classification": 1.0,
+            "masks": 1.0,
             "entropy": params.entropy.weight,
             "concentration": params.concentration.weight,
             "subcategories": whole * (1 - share),
@@ -42,23 +44,34 @@ class Objective:
 
     @property
     def needs_cams(self) -> bool:
-        return self.weights["concentration"] > 0
+        return self.on_masks or self.weights["concentration"] > 0
 
     def __call__(
-        self, logits: Tensor, cams: Tensor | None, mixed: Mixed, sub_logits: Tensor | None = None
+        self,
+        logits: Tensor,
+        cams: Tensor | None,
+        mixed: Mixed,
+        sub_logits: Tensor | None = None,
+        masks: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its unweighted terms, scalars of float32.
 
         `logits` float[B, C] of the mixed images; `cams` float[B, C, h, w] before rectification, needed
-        only when `needs_cams`; `sub_logits` float[B, S], needed with sub-categories.
+        only when `needs_cams`; `sub_logits` float[B, S], needed with sub-categories; `masks`
+        uint8[B, H, W], needed with `supervision: masks`, whose loss stands in for the classification's.
         """
         classes = logits.shape[1]
         labels = mixed.labels[:, :classes]
-        terms = {"classification": classification_loss(logits, labels)}
+        if self.on_masks:
+            assert cams is not None
+            assert masks is not None
+            terms = {"masks": mask_loss(cams, masks)}
+        else:
+            terms = {"classification": classification_loss(logits, labels)}
         if self.weights["entropy"]:
             of = logits if self.entropy.of == "predictions" else labels
             terms["entropy"] = entropy(of, self.entropy.kind)
-        if self.needs_cams:
+        if self.weights["concentration"]:
             assert cams is not None
             terms["concentration"] = concentration(cams, labels, self.concentration.coordinates).mean()
         if self.parent is not None:

@@ -10,6 +10,8 @@ from torch import nn
 from wsss.models.cam_net import CamNetwork
 
 BIAS_MULTIPLIER = 2.0
+LEGACY_TOTAL = 100_000
+"""Iterations after which the first public code's schedule would end; a training takes a few thousand."""
 
 
 def build_optimiser(

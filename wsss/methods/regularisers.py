@@ -9,10 +9,16 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import multilabel_soft_margin_loss
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    interpolate,
+    multilabel_soft_margin_loss,
+    one_hot,
+)
 
 ENTROPY_EPSILON = 1e-5
 CAM_EPSILON = 1e-5
+IGNORED = 255
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -21,6 +27,20 @@ def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
     `logits` and `targets` are float[B, C]; targets may be soft (in [0, 1]), the loss is linear in them.
     """
     return multilabel_soft_margin_loss(logits.float(), targets.float())
+
+
+def mask_loss(maps: Tensor, masks: Tensor) -> Tensor:
+    """Return the binary cross entropy of class maps against pixel masks, a mean over classes and cells.
+
+    `maps` float[B, C, h, w] before rectification; `masks` uint8[B, H, W] with 0 background, c + 1 class c
+    and 255 ignored, read at the middle of each cell. A batch that is all ignored costs 0.
+    """
+    classes, size = maps.shape[1], maps.shape[2:]
+    ids = interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+    known = ids != IGNORED
+    targets = one_hot(torch.where(known, ids, 0), classes + 1)[..., 1:].float()
+    losses = binary_cross_entropy_with_logits(maps.float().permute(0, 2, 3, 1), targets, reduction="none")
+    return (losses.mean(-1) * known).sum() / known.sum().clamp(min=1)
 
 
 def entropy(logits: Tensor, kind: Literal["bernoulli", "softmax"] = "bernoulli") -> Tensor:
@@ -41,7 +61,7 @@ def entropy(logits: Tensor, kind: Literal["bernoulli", "softmax"] = "bernoulli")
 def concentration(
     cams: Tensor,
     labels: Tensor,
-    coordinates: Literal["unit", "pixel", "scops"] = "unit",
+    coordinates: Literal["unit", "pixel", "scops", "legacy"] = "unit",
     epsilon: float = CAM_EPSILON,
 ) -> Tensor:
     """Return the spatial variance of the CAMs of present classes, summed over classes: float[B].
@@ -49,9 +69,13 @@ def concentration(
     `cams` float[B, C, h, w] are rectified here; `labels` float[B, C] is 1 for classes present. Each map
     is normalised to mass 1; the variance is that of its position around its own centroid. Linear in the
     labels. Coordinates: `unit` runs from 0 to 1 between the outermost cells (the same strength at every
-    map size), `pixel` counts cells, `scops` spans [−1, 1).
+    map size), `pixel` counts cells, `scops` spans [−1, 1). `legacy` is `scops` on maps that went through a
+    softmax over classes first, as in the first public code: nearly uniform ones.
     """
-    cams = cams.float().relu() + epsilon
+    cams = cams.float().relu()
+    if coordinates == "legacy":
+        cams, coordinates = cams.softmax(dim=1), "scops"
+    cams = cams + epsilon
     mass = cams / cams.sum(dim=(2, 3), keepdim=True)
     variance = _variance(mass.sum(dim=3), coordinates) + _variance(mass.sum(dim=2), coordinates)
     return (variance * labels).sum(dim=1)

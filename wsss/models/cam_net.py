@@ -7,8 +7,10 @@ CVPR 2016).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout
 
@@ -77,3 +79,29 @@ class CamNetwork(nn.Module):
     def cam(self, x: Tensor) -> Tensor:
         """Return the maps float32[B, C, h, w] of images, before rectification."""
         return self.maps(self.backbone(x))
+
+
+class SubcategoryMaps:
+    """Maps of the classes as the largest of their sub-categories' maps: a diagnostic, a source of CAMs.
+
+    `parents` has the class of each sub-category. A class without any has an empty map.
+    """
+
+    def __init__(self, network: CamNetwork, parents: Sequence[int]) -> None:
+        self.network = network
+        self.parents = tuple(parents)
+
+    @property
+    def mean(self) -> Statistics:
+        return self.network.mean
+
+    @property
+    def std(self) -> Statistics:
+        return self.network.std
+
+    def cam(self, x: Tensor) -> Tensor:
+        """Return the maps float32[B, C, h, w] of images, rectified."""
+        maps = self.network.sub_maps(self.network.backbone(x)).relu()
+        result = maps.new_zeros((len(maps), self.network.head.out_channels, *maps.shape[2:]))
+        index = torch.tensor(self.parents, device=maps.device)[None, :, None, None].expand_as(maps)
+        return result.scatter_reduce(1, index, maps, reduce="amax")

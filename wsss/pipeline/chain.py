@@ -184,7 +184,7 @@ def _node(
     content = {
         "stage": stage,
         "version": kind.version,
-        "params": params.model_dump(mode="json"),
+        "params": params.content(),
         "inputs": {name: keys[source] for name, source in inputs.items()},
         "data": dict(kind.consumes(params, data)),
         "seed": seed if kind.seeded else None,

@@ -248,7 +248,9 @@ def check_same_content(study: Study) -> None:
     path = studies_folder(study.storage) / study.name / "study.yaml"
     if not path.is_file():
         return
-    old = path.read_text().splitlines()
+    # Read and written anew, so that a key which has come to exist since is there with its default.
+    stored = load_study_text(path.read_text(), source=str(path), base=path.parent)
+    old = dump_study(stored).splitlines()
     new = dump_study(study).splitlines()
     changed = [
         line

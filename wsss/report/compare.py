@@ -7,82 +7,26 @@ resamples for every arm, so that differences are paired.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsss.config import Study
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.ledger import Ledger, TrialRecord
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import studies_folder
+from wsss.pipeline.study import find_study, studies_folder
+from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Row
 
 Score = Mapping[str, Any]
 Scores = Mapping[str, Score]
-LEVEL = 0.95
 SAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The score of one arm at one step, as shares in [0, 1]; means over seeds."""
-
-    miou: float
-    low: float
-    high: float
-    difference: float | None = None
-    difference_low: float | None = None
-    difference_high: float | None = None
-    p: float | None = None
-    p_adjusted: float | None = None
-    threshold: float | None = None
-    at_015: float | None = None
-    at_020: float | None = None
-    published: float | None = None
-    select: float | None = None
-    precision: float | None = None
-    recall: float | None = None
-    per_class: Mapping[str, float | None] = field(default_factory=dict)
-
-    @property
-    def significant(self) -> bool:
-        """Whether the difference to the baseline stands, after Holm's correction for their number."""
-        return self.p_adjusted is not None and self.p_adjusted < 1 - LEVEL
-
-
-@dataclass(frozen=True)
-class Row:
-    """One configuration of an arm. `status` is "done", "failed" or "started"."""
-
-    study: str
-    arm: str
-    method: str
-    configuration: str
-    seeds: tuple[int, ...]
-    params: Mapping[str, Any]
-    status: str
-    cells: Mapping[str, Cell]
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """`floor` is the mIoU of labelling a centre box with the image's first class, no network used.
-
-    `comparable` is False when the rows were not all scored on the same images of the same classes;
-    `images`, `floor` and `per_class` are then those of the first row.
-    """
-
-    rows: tuple[Row, ...]
-    steps: tuple[str, ...]
-    floor: float | None
-    images: int
-    baseline: str
-    per_class: tuple[str, ...]
-    comparable: bool = True
 
 
 def compare(storage: Path, names: Sequence[str], baseline: str | None = None) -> Comparison:
@@ -92,16 +36,24 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
     """
     store = Store(storage / "store")
     chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
-    arms = [group[0].arm for _, group in chosen]
+    studies = {name: find_study(name, storage) for name in names}
+    places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
     reference = _baseline(baseline, [group[0] for _, group in chosen])
     loaded = [[_scores(trial, store) for trial in group] for _, group in chosen]
-    steps = tuple(dict.fromkeys(step for group in loaded for scores in group for step in scores))
-    first = arms.index(reference) if reference in arms else -1
-    base = {} if first < 0 else {t.seed: one for t, one in zip(chosen[first][1], loaded[first], strict=True)}
-    rows = [
-        _row(name, group, scores, {} if number == first else base)
-        for number, ((name, group), scores) in enumerate(zip(chosen, loaded, strict=True))
+    by_seed = [
+        {trial.seed: one for trial, one in zip(group, scores, strict=True)}
+        for (_, group), scores in zip(chosen, loaded, strict=True)
     ]
+    steps = tuple(dict.fromkeys(step for group in loaded for scores in group for step in scores))
+    first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
+    rows = []
+    for number, (name, group) in enumerate(chosen):
+        control = _control(studies[name], group[0].arm)
+        place = places.get((name, control), number)
+        base = by_seed[first] if first not in (-1, number) else {}
+        rows.append(
+            _row(name, group, loaded[number], base, control, by_seed[place] if place != number else {})
+        )
     every = [score for group in loaded for scores in group for score in scores.values()]
     reports = [score["json"]["report"] for score in every]
     return Comparison(
@@ -112,7 +64,18 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
         reference,
         tuple(reports[0]["iou"]) if reports else (),
         all(_same_images(score, every[0]) for score in every),
+        {name: study.data.allow for name, study in studies.items() if study.data.allow},
     )
+
+
+def _control(study: Study, arm: str) -> str:
+    """Return the arm that an arm has to beat; through later sweeps, that one's end of the same way."""
+    own, _, later = arm.partition("+")
+    for sweep in study.sweeps:
+        for candidate in sweep.arms:
+            if candidate.name == own and candidate.control:
+                return f"{candidate.control}+{later}" if later else candidate.control
+    return ""
 
 
 def _ledger(storage: Path, name: str) -> dict[str, TrialRecord]:
@@ -175,14 +138,19 @@ def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _row(
-    study: str, group: Sequence[TrialRecord], scores: Sequence[Scores], base: Mapping[int, Scores]
+    study: str,
+    group: Sequence[TrialRecord],
+    scores: Sequence[Scores],
+    base: Mapping[int, Scores],
+    control: str,
+    controls: Mapping[int, Scores],
 ) -> Row:
     first = group[0]
     cells = {}
     for step in dict.fromkeys(step for one in scores for step in one):
         mine = {t.seed: one[step] for t, one in zip(group, scores, strict=True) if step in one}
-        theirs = {seed: one[step] for seed, one in base.items() if step in one}
-        cells[step] = _cell(mine, theirs)
+        others = [{seed: one[step] for seed, one in them.items() if step in one} for them in (base, controls)]
+        cells[step] = _cell(mine, *others)
     return Row(
         study,
         first.arm,
@@ -191,17 +159,15 @@ def _row(
         tuple(trial.seed for trial in group),
         dict(first.params),
         first.status,
+        control,
         cells,
     )
 
 
-def _cell(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Cell:
+def _cell(mine: Mapping[int, Score], base: Mapping[int, Score], controls: Mapping[int, Score]) -> Cell:
     parts = [one["json"] for one in mine.values()]
     values, draws = _resampled(list(mine.values()))
     low, high, _ = estimate(values, draws, level=LEVEL)
-    found: dict[str, float] = {}
-    if theirs and _same_images(next(iter(theirs.values())), next(iter(mine.values()))):
-        found = _difference(mine, theirs)
 
     def mean(part: str, name: str) -> float | None:
         numbers = [json[part][name] for json in parts if json.get(part, {}).get(name) is not None]
@@ -212,7 +178,8 @@ def _cell(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Cell:
         float(values.mean()),
         low,
         high,
-        **found,
+        _difference(mine, base),
+        _difference(mine, controls),
         threshold=mean("report", "threshold"),
         at_015=mean("report", "miou_at_0.15"),
         at_020=mean("report", "miou_at_0.20"),
@@ -226,9 +193,12 @@ def _cell(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Cell:
     )
 
 
-def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> dict[str, float]:
-    """Return a mean difference, its interval and p. Paired by image, and by seed as far as both have it;
-    without a seed in common, the means over seeds are compared and the seeds' own spread is left out."""
+def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Difference | None:
+    """Return the difference, None between scores of different images. Paired by image, and by seed as far
+    as both have it; without a seed in common, the means over seeds are compared and the seeds' own
+    spread is left out."""
+    if not theirs or not _same_images(next(iter(theirs.values())), next(iter(mine.values()))):
+        return None
     common = [seed for seed in mine if seed in theirs]
     if common:
         values, draws = _resampled([mine[seed] for seed in common])
@@ -239,18 +209,18 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> dict[
             part.mean(0, keepdims=True) for part in _resampled(list(theirs.values()))
         )
     low, high, p = estimate(values - their_values, draws - their_draws, level=LEVEL)
-    mean = float((values - their_values).mean())
-    return {"difference": mean, "difference_low": low, "difference_high": high, "p": p}
+    return Difference(float((values - their_values).mean()), low, high, p)
 
 
 def _corrected(rows: Sequence[Row], steps: Sequence[str]) -> tuple[Row, ...]:
     """Return the rows with p-values adjusted for the number of differences at each step (Holm)."""
     result = list(rows)
-    for step in steps:
-        places = [n for n, row in enumerate(result) if step in row.cells and row.cells[step].p is not None]
-        adjusted = holm([result[n].cells[step].p or 0.0 for n in places])
-        for n, p in zip(places, adjusted, strict=True):
-            cell = replace(result[n].cells[step], p_adjusted=p)
+    for step, to in itertools.product(steps, ("to_baseline", "to_control")):
+        found = {n: getattr(row.cells[step], to) for n, row in enumerate(result) if step in row.cells}
+        found = {n: difference for n, difference in found.items() if difference is not None}
+        adjusted = holm([difference.p for difference in found.values()])
+        for (n, difference), p in zip(found.items(), adjusted, strict=True):
+            cell = replace(result[n].cells[step], **{to: replace(difference, p_adjusted=p)})
             result[n] = replace(result[n], cells={**result[n].cells, step: cell})
     return tuple(result)
 

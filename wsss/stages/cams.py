@@ -10,9 +10,10 @@ import numpy as np
 
 from wsss.config.params import CamsParams, Params
 from wsss.data.view import DataView
-from wsss.masks.cams import group_by_size, multi_scale_cams
+from wsss.masks.cams import CamSource, group_by_size, multi_scale_cams
+from wsss.models.cam_net import SubcategoryMaps
 from wsss.stages.contract import Context, Stage
-from wsss.stages.network import load_classifier
+from wsss.stages.network import load_classifier, subcategory_parents
 from wsss.stages.shards import split_shards, write_index, write_shard
 
 
@@ -30,7 +31,10 @@ class Cams(Stage):
         self.ids = context.data.labelled_ids
         self.shards = split_shards(self.ids)
         self.labels = dict(zip(self.ids, context.data.dataset.labels(self.ids), strict=True))
-        self.network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        self.source: CamSource = network
+        if context.params.head == "subcategories":
+            self.source = SubcategoryMaps(network, subcategory_parents(context.inputs["classifier"]))
         self.done = 0
 
     @classmethod
@@ -48,13 +52,14 @@ class Cams(Stage):
         for group in group_by_size([images[id].shape[:2] for id in ids]):
             names = [ids[index] for index in group if self.labels[ids[index]].any()]
             cams = multi_scale_cams(
-                self.network,
+                self.source,
                 [images[name] for name in names],
                 [np.flatnonzero(self.labels[name]) for name in names],
                 scales=self.params.scales,
                 flip=self.params.flip,
                 size=self.params.size,
                 device=self.context.device,
+                registration=self.params.registration,
             )
             arrays.update(zip(names, cams, strict=True))
         write_shard(self.context.work, self.done, arrays)

@@ -20,7 +20,7 @@ from wsss.data.view import DataView
 from wsss.files import write_json
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
-from wsss.methods.optimiser import PolySchedule, build_optimiser
+from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
 from wsss.models import weights_identity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import ABOUT, WEIGHTS, build_network, check_taps, mixing_taps, to_channels_last
@@ -45,12 +45,13 @@ class Classifier(Stage):
         ids = context.data.train
         labels = context.data.dataset.labels(ids).astype(np.float32)
         parent: torch.Tensor | None = None
+        self.parent: list[int] = []
         if params.subcategory_weight:
             found = read_subcategories(context.inputs["subcategories"], ids)
             labels = np.concatenate([labels, found.labels, found.similarity], axis=1)
             parent = torch.from_numpy(found.parent).to(self.device)
-        self.subcategories = 0 if parent is None else len(parent)
-        self.network = build_network(params, len(context.data.dataset.classes), self.subcategories)
+            self.parent = found.parent.tolist()
+        self.network = build_network(params, len(context.data.dataset.classes), len(self.parent))
         self.network.backbone.freeze(params.freeze)
         to_channels_last(self.network.to(self.device))
         self.batches = ClassificationBatches(
@@ -66,14 +67,16 @@ class Classifier(Stage):
             seed=context.seed,
             workers=context.threads - 1,
         )
+        legacy = params.optimiser == "legacy"
         self.optimiser = build_optimiser(
             self.network,
             lr=params.lr,
-            momentum=params.momentum,
+            momentum=params.weight_decay if legacy else params.momentum,
             weight_decay=params.weight_decay,
-            head_multiplier=params.head_multiplier,
+            head_multiplier=1.0 if legacy else params.head_multiplier,
         )
-        self.schedule = PolySchedule(self.optimiser, len(self.batches) * params.epochs, params.poly_power)
+        total = LEGACY_TOTAL if legacy else len(self.batches) * params.epochs
+        self.schedule = PolySchedule(self.optimiser, total, params.poly_power)
         self.mixer = Mixer(params.mixing, mixing_taps(params))
         self.objective = Objective(params, parent)
         self.amp = params.amp and self.device.type == "cuda"
@@ -90,7 +93,9 @@ class Classifier(Stage):
         assert isinstance(params, ClassifierParams)
         check_taps(params)
         quick = rung_ids(data, params.rung)
+        masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
         return {
+            **masks,
             "train": data.image_key(data.train),
             "holdout": data.image_key(data.holdout),
             "rung": data.mask_key(quick) if quick else "",
@@ -110,8 +115,9 @@ class Classifier(Stage):
         sums: dict[str, float] = {}
         shares: dict[str, float] = {}
         count = 0
-        for images, labels, _ in self.batches.epoch(self.epoch):
-            losses, found = self._batch(images, labels, generator, measure=not count)
+        for images, labels, ids in self.batches.epoch(self.epoch):
+            masks = self.batches.masks(self.epoch, ids) if self.params.supervision == "masks" else None
+            losses, found = self._batch(images, labels, generator, masks, measure=not count)
             shares |= found
             for name, value in losses.items():
                 sums[name] = sums.get(name, 0.0) + value
@@ -123,7 +129,12 @@ class Classifier(Stage):
         return {**metrics, **self._evaluate()}
 
     def _batch(
-        self, images: torch.Tensor, labels: torch.Tensor, generator: torch.Generator, measure: bool = False
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+        masks: torch.Tensor | None = None,
+        measure: bool = False,
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Take one step; return the losses and, if asked to `measure`, each term's share of the gradient."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
@@ -132,7 +143,8 @@ class Classifier(Stage):
             output = self.network(mixed.images, mixed.tap, mixed.mix_features)
             cams = self.network.maps(output.features) if self.objective.needs_cams else None
         sub_logits = None if output.sub_logits is None else output.sub_logits.float()
-        loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits)
+        masks = None if masks is None else masks.to(self.device)
+        loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits, masks)
         shares = self.objective.gradient_shares(terms, output.features) if measure else {}
         self.optimiser.zero_grad(set_to_none=True)
         torch.autograd.backward(self.scaler.scale(loss))
@@ -179,7 +191,6 @@ class Classifier(Stage):
         save_file(tensors, folder / WEIGHTS)
         classes = list(self.context.data.dataset.classes)
         params = self.params.model_dump(mode="json")
-        write_json(
-            folder / ABOUT, {"params": params, "classes": classes, "subcategories": self.subcategories}
-        )
+        about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
+        write_json(folder / ABOUT, {**about, "parent": self.parent})
         return {"images": len(self.context.data.train), "classes": classes}

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from wsss.config.params import ClassifierParams
-from wsss.errors import ConfigError, Problem, nearest
+from wsss.errors import ConfigError, Problem, StageError, nearest
 from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
 
@@ -58,6 +58,19 @@ def load_classifier(folder: Path) -> CamNetwork:
     network.load_state_dict(load_file(folder / WEIGHTS))
     to_channels_last(network)
     return network
+
+
+def subcategory_parents(folder: Path) -> list[int]:
+    """Return the class of each sub-category of a classifier artefact.
+
+    Raises `StageError` when it was trained without any.
+    """
+    parents: list[int] = read_json(folder / ABOUT)["parent"]
+    if not parents:
+        raise StageError(
+            "`head: subcategories` needs a classifier with sub-categories, but this one was trained without"
+        )
+    return parents
 
 
 def to_channels_last(network: torch.nn.Module) -> None:
