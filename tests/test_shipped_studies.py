@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import in_process
 from PIL import Image
 
 from wsss.config import load_study
@@ -56,9 +55,7 @@ def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, tmp_path
         words += ["-s", f"sweeps.{sweep.name}.resources={{cpu: 1}}"]
     if study.data.dataset == "voc":
         words += ["-s", f"data.root={drawn_voc}"]
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *words], capture_output=True, text=True, check=False
-    )
+    done = in_process(*words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     rows = [row for row in compare(tmp_path, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
     stages = {use.stage for sweep in study.sweeps for arm in sweep.arms for use in arm.stages}

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from command_line import in_process
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
@@ -26,7 +27,7 @@ def finished(tiny_study_text: str, tmp_path_factory: pytest.TempPathFactory) -> 
     """The storage of a tiny study that was run once, locally."""
     folder = tmp_path_factory.mktemp("finished")
     (folder / "tiny.yaml").write_text(tiny_study_text)
-    run = wsss("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
+    run = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
     assert run.returncode == 0, run.stderr
     assert "Computed" in run.stdout
     assert "floor" in run.stdout
@@ -61,9 +62,11 @@ def test_run_prints_json_for_programs(finished: Path) -> None:
 
 def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
     before = sorted(finished.rglob("*"))
-    done = json.loads(wsss("plan", finished / "tiny.yaml", "--storage", finished / "runs", "--json").stdout)
+    done = json.loads(
+        in_process("plan", finished / "tiny.yaml", "--storage", finished / "runs", "--json").stdout
+    )
     assert sum(row["to_make"] for row in done["sweeps"]) == 0
-    longer = wsss(
+    longer = in_process(
         "plan", finished / "tiny.yaml", "--storage", finished / "runs", "--name", "longer",
         "-s", "sweeps.cam.baseline.classifier.epochs=4", "--json",
     )  # fmt: skip
@@ -76,7 +79,7 @@ def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
 
 def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
     def compare(*words: str) -> str:
-        done = wsss("compare", "tiny", "--storage", finished / "runs", *words)
+        done = in_process("compare", "tiny", "--storage", finished / "runs", *words)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -95,16 +98,18 @@ def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
 
 
 def test_compare_names_the_nearest_study_and_arm(finished: Path) -> None:
-    wrong = wsss("compare", "tini", "--storage", finished / "runs")
+    wrong = in_process("compare", "tini", "--storage", finished / "runs")
     assert wrong.returncode == 2
     assert "no study is named 'tini' (did you mean 'tiny'?)" in wrong.stderr
-    wrong = wsss("compare", "tiny", "--baseline", "base", "--storage", finished / "runs")
+    wrong = in_process("compare", "tiny", "--baseline", "base", "--storage", finished / "runs")
     assert wrong.returncode == 2
     assert "did you mean 'baseline'?" in wrong.stderr
 
 
 def test_changed_content_under_the_same_name_is_refused_with_the_difference(finished: Path) -> None:
-    done = wsss("run", finished / "tiny.yaml", "--storage", finished / "runs", "-s", "seed=1", "--local")
+    done = in_process(
+        "run", finished / "tiny.yaml", "--storage", finished / "runs", "-s", "seed=1", "--local"
+    )
     assert done.returncode == 2
     assert "give this one its own with --name NAME" in done.stderr
     assert "-seed: 0" in done.stderr
@@ -112,12 +117,12 @@ def test_changed_content_under_the_same_name_is_refused_with_the_difference(fini
 
 
 def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path) -> None:
-    listed = json.loads(wsss("storage", "ls", "--storage", finished / "runs", "--json").stdout)
+    listed = json.loads(in_process("storage", "ls", "--storage", finished / "runs", "--json").stdout)
     assert {entry["stage"] for entry in listed} == {"classifier", "cams", "scores", "pseudo_masks"}
     assert all(entry["studies"] == ["tiny"] for entry in listed)
     evicted = [entry for entry in listed if entry["evicted"]]
     assert sorted(entry["stage"] for entry in evicted) == ["cams", "classifier"], "of the worse FMix trial"
-    dry = wsss("storage", "prune", "--dry-run", "--storage", finished / "runs")
+    dry = in_process("storage", "prune", "--dry-run", "--storage", finished / "runs")
     assert "0 B  would be freed" in dry.stdout
 
 
@@ -139,7 +144,7 @@ def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path
 def test_what_is_wrong_is_said_before_anything_starts(
     words: list[str], code: int, message: str, tiny_study: Path, tmp_path: Path
 ) -> None:
-    done = wsss(*[word.format(study=tiny_study) for word in words], cwd=tmp_path)
+    done = in_process(*[word.format(study=tiny_study) for word in words], cwd=tmp_path)
     assert done.returncode == code, done.stdout + done.stderr
     assert message in done.stderr
     assert "Traceback" not in done.stderr
@@ -148,14 +153,14 @@ def test_what_is_wrong_is_said_before_anything_starts(
 
 def test_a_corrupt_photo_is_found_before_anything_starts(tiny_study: Path, tmp_path: Path) -> None:
     root = tmp_path / "photos"
-    assert wsss("data", "sample", root, "--train", 20, "--val", 4, "--size", 64).returncode == 0
-    assert wsss("data", "check", root).returncode == 0
+    assert in_process("data", "sample", root, "--train", 20, "--val", 4, "--size", 64).returncode == 0
+    assert in_process("data", "check", root).returncode == 0
     photos = sorted((root / "JPEGImages").glob("*.jpg"))
     photos[3].write_bytes(photos[3].read_bytes()[:400])
     photos[5].unlink()
     mask = root / "SegmentationClass" / f"{photos[7].stem}.png"
     Image.open(mask).resize((20, 20)).save(mask)
-    done = wsss(
+    done = in_process(
         "run", tiny_study, "--local", "--storage", tmp_path / "runs",
         "-s", "data.dataset=voc", "-s", f"data.root={root}", "-s", "data.sample=null",
     )  # fmt: skip
@@ -163,7 +168,7 @@ def test_a_corrupt_photo_is_found_before_anything_starts(tiny_study: Path, tmp_p
     for broken in (photos[3].name, photos[5].name, mask.name):
         assert broken in done.stderr, "all problems at once"
     assert not (tmp_path / "runs" / "store").exists()
-    check = wsss("data", "check", root)
+    check = in_process("data", "check", root)
     assert check.returncode == 2
     assert check.stdout.count(photos[3].name) >= 1
 

@@ -45,10 +45,11 @@ def plan(
         print(json.dumps({"study": found.name, "images": sizes, "sweeps": rows}, indent=1))
         return
     title = f"{found.name}: {len(data.train)} training images"
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
-    for heading in ("sweep", "arm", "trials", "stage", "to make", "stored", "each", "in all"):
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading in ("sweep", "arm", "trials", "stage", "make", "have", "each", "in all"):
         words = heading in ("sweep", "arm", "stage")
-        table.add_column(heading, justify="left" if words else "right", no_wrap=words)
+        # Only names of arms are long.
+        table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "arm")
     before: list[str] = []
     for row in rows:
         cells = _cells(row)
@@ -56,7 +57,8 @@ def plan(
         same = 3 if cells[:3] == before[:3] else 1 if cells[:1] == before[:1] else 0
         table.add_row(*([""] * same + cells[same:]))
         before = cells
-    Console().print(table)
+    console = Console()
+    (console if console.is_terminal else Console(width=120)).print(table)
     known = [row["seconds"] for row in rows if row["seconds"] is not None]
     unknown = any(row["seconds"] is None and row["to_make"] for row in rows)
     total = duration(sum(known)) if known else "nothing measured yet"
