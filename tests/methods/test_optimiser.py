@@ -17,7 +17,7 @@ def network(freeze: str = "default") -> CamNetwork:
 
 def build(net: CamNetwork, **changes: float) -> torch.optim.SGD:
     values = {"lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4, "head_multiplier": 10.0, **changes}
-    return build_optimiser(net, **values)
+    return build_optimiser(net.backbone, net.heads, **values)
 
 
 def test_groups_have_the_rates_of_the_field_and_biases_are_not_decayed() -> None:

@@ -193,12 +193,92 @@ class CrfParams(Params):
     iterations: PositiveInt = 10
 
 
+class AffinityLabelsParams(Params):
+    """Which pixels can be trusted: where a mask with a strong background shows a class, and where one with
+    a weak background shows none. Both go through a dense CRF."""
+
+    low: PositiveFloat = 4.0
+    """Exponent of the strong background, (1 − largest CAM)^low."""
+    high: PositiveFloat = 32.0
+    """Exponent of the weak background."""
+    thresholds: tuple[Probability, Probability] | None = None
+    """Instead of exponents, the CAM above which a class is sure and below which background is: IRNet's rule,
+    there [0.3, 0.05]."""
+    crf: CrfParams = CrfParams()
+
+    @model_validator(mode="after")
+    def _strong_is_stronger(self) -> AffinityLabelsParams:
+        if self.low >= self.high:
+            raise ValueError(f"`low` is {self.low:g}, but must be below `high`, which is {self.high:g}")
+        if self.thresholds is not None and self.thresholds[0] <= self.thresholds[1]:
+            raise ValueError(f"`thresholds` is {list(self.thresholds)}, but must be [higher, lower]")
+        return self
+
+
+class AffinityParams(Params):
+    """A network that learns which neighbouring cells belong together."""
+
+    kind: Literal["affinity", "boundary"] = "affinity"
+    """`affinity`: features in which neighbours are alike (AffinityNet). `boundary`: where objects end, on a
+    backbone that doesn't learn (IRNet)."""
+    backbone: str = "resnet50"
+    weights: str = "package"
+    freeze: str = "default"
+    radius: Annotated[int, Field(ge=2)] = 5
+    """Pairs of cells closer than this are learnt from; IRNet has 10."""
+    pairs: Literal["full", "cropped"] = "full"
+    """`cropped` repeats a known bug: pairs near edges are left out, some cells are in none."""
+    epochs: PositiveInt = 8
+    batch: PositiveInt = 8
+    lr: PositiveFloat = 0.01
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegativeFloat = 5e-4
+    head_multiplier: PositiveFloat = 10.0
+    poly_power: NonNegativeFloat = 0.9
+    grad_clip: NonNegativeFloat = 1.0
+    crop: Annotated[int, Field(ge=32)] = 448
+    long_side: tuple[PositiveInt, PositiveInt] = (320, 640)
+    color_jitter: bool = True
+    amp: bool = True
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> AffinityParams:
+        low, high = self.long_side
+        if low > high:
+            raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
+        if self.kind == "boundary" and self.pairs == "cropped":
+            raise ValueError("`pairs: cropped` belongs to `kind: affinity`")
+        return self
+
+
+class WalkParams(Params):
+    """A random walk of CAMs over the affinities of their image."""
+
+    beta: PositiveFloat = 8.0
+    """Affinities are taken to this power: larger means sharper."""
+    log_steps: Annotated[int, Field(ge=0, le=12)] = 8
+    """The walk takes 2 to this power steps."""
+    radius: Annotated[int, Field(ge=2)] = 5
+    """A step leads to cells closer than this."""
+    background_exponent: PositiveFloat = 16.0
+    """The background walks too, from the score (1 − largest CAM) to this power."""
+    background_threshold: Probability | None = None
+    """Instead, only the classes walk, outside of boundaries, and what ends below this share of the largest
+    score is background: IRNet's rule, there 0.25."""
+    crf: bool = False
+    """Whether a dense CRF follows the walk."""
+    memory: PositiveFloat = 4.0
+    """GiB that an image may take; larger photos walk on a smaller copy."""
+
+
 class PseudoMasksParams(Params):
-    """From CAMs to one label per pixel."""
+    """From CAMs to one label per pixel, by a dense CRF or, with `walk`, by a random walk."""
 
     background_exponent: PositiveFloat = 4.0
-    """The background's score is (1 − largest CAM) to this power."""
+    """Without a walk: the background's score is (1 − largest CAM) to this power."""
     crf: CrfParams = CrfParams()
+    walk: WalkParams | None = None
+    switches: ClassVar[tuple[str, ...]] = ("walk",)
 
 
 class FeaturesParams(Params):
@@ -227,6 +307,8 @@ STAGE_PARAMS: dict[str, type[Params]] = {
     "features": FeaturesParams,
     "subcategories": SubcategoriesParams,
     "cams": CamsParams,
+    "affinity_labels": AffinityLabelsParams,
+    "affinity": AffinityParams,
     "pseudo_masks": PseudoMasksParams,
 }
 """Every stage a study file may name."""

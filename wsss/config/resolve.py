@@ -22,6 +22,8 @@ STAGE_INPUTS: dict[str, tuple[str, ...]] = {
     "features": ("classifier",),
     "subcategories": ("features",),
     "cams": ("classifier",),
+    "affinity_labels": ("cams",),
+    "affinity": ("affinity_labels",),
     "pseudo_masks": ("cams",),
 }
 """Kinds of artefacts that a stage always reads; a test holds it equal to the stages' own `needs`."""
@@ -39,6 +41,8 @@ def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
         return ("subcategories",) if weight else ()
     if stage == "cams" and params.get("head") == "subcategories":
         return ("classifier", "subcategories")
+    if stage == "pseudo_masks" and params.get("walk") is not None:
+        return ("cams", "affinity")
     return STAGE_INPUTS[stage]
 
 

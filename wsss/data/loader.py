@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from wsss.data.augment import Augmentation, Statistics, evaluation_image, random_state
-from wsss.data.voc import Dataset
+from wsss.data.voc import Dataset, Mask
 from wsss.errors import DataError
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
@@ -100,13 +100,14 @@ class ClassificationBatches:
                 raise result
             yield result
 
-    def masks(self, epoch: int, ids: Sequence[str]) -> Tensor:
-        """Return uint8[B, S, S], the masks under the crops that these images have in that epoch."""
+    def masks(self, epoch: int, ids: Sequence[str], read: Callable[[str], Mask] | None = None) -> Tensor:
+        """Return uint8[B, S, S], the masks under the crops that these images have in that epoch.
+
+        `read` gives the mask uint8[H, W] of an id, at the photo's size; None takes the data set's.
+        """
         source = self._source
-        crops = [
-            source.augmentation.mask(source.dataset.mask(id), random_state(self.seed, epoch, id))
-            for id in ids
-        ]
+        find = read or source.dataset.mask
+        crops = [source.augmentation.mask(find(id), random_state(self.seed, epoch, id)) for id in ids]
         return torch.from_numpy(np.stack(crops))
 
     def close(self) -> None:

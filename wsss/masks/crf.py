@@ -75,9 +75,20 @@ def cam_to_mask_with_crf(
     if not len(classes):
         return np.zeros(rgb.shape[:2], np.uint8)
     scores = with_background(background_score(cams, params.background_exponent), cams)
-    winners = dense_crf(rgb, scores, params.crf).argmax(0)
-    ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
-    mask: npt.NDArray[np.uint8] = ids[winners]
+    return scores_to_mask_with_crf(rgb, scores, classes, params.crf)
+
+
+def scores_to_mask_with_crf(
+    rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], keys: npt.ArrayLike, params: CrfParams
+) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W], the ids that win a dense CRF over scores float[n + 1, H, W], background first."""
+    return scores_to_mask(dense_crf(rgb, scores, params), keys)
+
+
+def scores_to_mask(scores: npt.NDArray[Any], keys: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W], the id with the largest of scores float[n + 1, H, W]: 0, or key + 1."""
+    ids = np.concatenate([[0], np.asarray(keys, dtype=np.int64) + 1]).astype(np.uint8)
+    mask: npt.NDArray[np.uint8] = ids[scores.argmax(0)]
     return mask
 
 

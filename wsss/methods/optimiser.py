@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
-
-from wsss.models.cam_net import CamNetwork
 
 BIAS_MULTIPLIER = 2.0
 LEGACY_TOTAL = 100_000
@@ -15,7 +14,13 @@ LEGACY_TOTAL = 100_000
 
 
 def build_optimiser(
-    network: CamNetwork, *, lr: float, momentum: float, weight_decay: float, head_multiplier: float
+    backbone: nn.Module,
+    heads: Sequence[nn.Module],
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    head_multiplier: float,
 ) -> torch.optim.SGD:
     """Return SGD over what may learn: pretrained weights at 1×, their biases at 2×, the new heads at
     `head_multiplier`×, their biases at twice that; biases are not decayed. The scale and shift of batch
@@ -25,8 +30,7 @@ def build_optimiser(
     published with it were tuned without momentum, divide them by about ten.
     """
     groups = []
-    heads = [head for head in (network.head, network.sub_head) if head is not None]
-    for module, multiplier in ((network.backbone, 1.0), *((head, head_multiplier) for head in heads)):
+    for module, multiplier in ((backbone, 1.0), *((head, head_multiplier) for head in heads)):
         weights, biases = _weights_and_biases(module)
         groups.append({"params": weights, "lr": lr * multiplier, "weight_decay": weight_decay})
         groups.append({"params": biases, "lr": lr * multiplier * BIAS_MULTIPLIER, "weight_decay": 0.0})

@@ -1,12 +1,15 @@
 """Networks: backbones behind one small interface, and the CAM network."""
 
 from wsss.models import efficientnet_lite, mobilenet, resnet, resnet38, timm_any
+from wsss.models.affinity_net import AffinityNetwork, BoundaryNetwork
 from wsss.models.backbone import Backbone, Tap, backbone_class, backbone_names, create_backbone, register
 from wsss.models.cam_net import CamNetwork, CamOutput
 from wsss.models.weights import weights_identity
 
 __all__ = [
+    "AffinityNetwork",
     "Backbone",
+    "BoundaryNetwork",
     "CamNetwork",
     "CamOutput",
     "Tap",

@@ -44,6 +44,10 @@ class Backbone(nn.Module, ABC):
     mean: ClassVar[Statistics] = (0.485, 0.456, 0.406)
     std: ClassVar[Statistics] = (0.229, 0.224, 0.225)
     default_freeze: ClassVar[str]
+    affinity_taps: ClassVar[tuple[str, ...]] = ()
+    """Three taps, of stride 8 and deeper, that AffinityNet reads; empty where it can't."""
+    boundary_taps: ClassVar[tuple[str, ...]] = ()
+    """Taps from early to late that a boundary branch reads; empty where it can't."""
     frozen_norms: ClassVar[bool] = False
     """Whether scale and shift of batch normalisation never learn either."""
 

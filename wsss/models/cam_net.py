@@ -59,6 +59,11 @@ class CamNetwork(nn.Module):
     def std(self) -> Statistics:
         return self.backbone.std
 
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The layers that start from nothing."""
+        return [self.head] if self.sub_head is None else [self.head, self.sub_head]
+
     def forward(self, x: Tensor, at: str = "", change: Change | None = None) -> CamOutput:
         """Map float32[B, 3, H, W] to logits and features; features at the tap `at` go through `change`."""
         features = self.backbone(x, at, change)

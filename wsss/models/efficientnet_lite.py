@@ -36,6 +36,8 @@ class EfficientNetLite0(Backbone):
     mean: ClassVar[Statistics] = (0.5, 0.5, 0.5)
     std: ClassVar[Statistics] = (0.5, 0.5, 0.5)
     default_freeze: ClassVar[str] = "blocks2"
+    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks2", "blocks4", "blocks6")
+    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")
 
     def __init__(self) -> None:
         super().__init__()

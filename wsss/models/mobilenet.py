@@ -30,6 +30,8 @@ class MobileNetV2(Backbone):
         Tap("head", 1280, 16),
     )
     default_freeze: ClassVar[str] = "blocks6"
+    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks6", "blocks13", "blocks17")
+    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks1", "blocks3", "blocks6", "blocks13", "blocks17")
 
     def __init__(self) -> None:
         super().__init__()

@@ -22,6 +22,8 @@ class _ResNet(Backbone):
         Tap("layer4", 2048, 16),
     )
     default_freeze: ClassVar[str] = "layer2"
+    affinity_taps: ClassVar[tuple[str, ...]] = ("layer2", "layer3", "layer4")
+    boundary_taps: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
     model: ClassVar[str]
 
     def __init__(self) -> None:

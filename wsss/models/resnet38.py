@@ -91,6 +91,8 @@ class ResNet38(Backbone):
         Tap("bn7", 4096, 8),
     )
     default_freeze: ClassVar[str] = "b2"
+    affinity_taps: ClassVar[tuple[str, ...]] = ("b4", "b5", "bn7")
+    boundary_taps: ClassVar[tuple[str, ...]] = ("b2", "b3", "b4", "b5", "b6")
     frozen_norms: ClassVar[bool] = True
 
     def __init__(self) -> None:

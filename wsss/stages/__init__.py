@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from wsss.stages.affinity import Affinity
+from wsss.stages.affinity_labels import AffinityLabels
 from wsss.stages.cams import Cams
 from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context, Stage
@@ -11,7 +13,17 @@ from wsss.stages.scores import Scores, ScoresParams
 from wsss.stages.subcategories import SubcategoriesStage
 
 STAGES: dict[str, type[Stage]] = {
-    stage.name: stage for stage in (Classifier, Features, SubcategoriesStage, Cams, PseudoMasks, Scores)
+    stage.name: stage
+    for stage in (
+        Classifier,
+        Features,
+        SubcategoriesStage,
+        Cams,
+        AffinityLabels,
+        Affinity,
+        PseudoMasks,
+        Scores,
+    )
 }
 """Every stage there is; to add one, add its class here and its parameters to `STAGE_PARAMS`."""
 

@@ -69,7 +69,8 @@ class Classifier(Stage):
         )
         legacy = params.optimiser == "legacy"
         self.optimiser = build_optimiser(
-            self.network,
+            self.network.backbone,
+            self.network.heads,
             lr=params.lr,
             momentum=params.weight_decay if legacy else params.momentum,
             weight_decay=params.weight_decay,

@@ -1,8 +1,8 @@
-"""Stage `pseudo_masks`: one label per pixel, from CAMs and a dense CRF over the classes present."""
+"""Stage `pseudo_masks`: one label per pixel over the classes present, from CAMs by a dense CRF or a walk."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,13 +11,13 @@ import numpy as np
 from wsss.config.params import Params, PseudoMasksParams
 from wsss.data.view import DataView
 from wsss.files import place
-from wsss.masks.crf import cam_to_mask_with_crf
+from wsss.masks.crf import cam_to_mask_with_crf, scores_to_mask, scores_to_mask_with_crf
 from wsss.masks.images import write_mask
+from wsss.stages.affinity import load_affinity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.pool import ImagePool
-from wsss.stages.shards import CamShards, split_shards
-
-CHUNK_PER_WORKER = 16
+from wsss.stages.shards import CHUNK_PER_WORKER, CamShards, split_shards
+from wsss.stages.walker import Walker
 
 
 class PseudoMasks(Stage):
@@ -36,6 +36,15 @@ class PseudoMasks(Stage):
         self.chunks = split_shards(self.ids, CHUNK_PER_WORKER * context.threads)
         self.done = 0
         self.pool = ImagePool(context.threads)
+        self.walker: Walker | None = None
+        if self.params.walk is not None:
+            network = load_affinity(context.inputs["affinity"])
+            self.walker = Walker(network, self.params.walk, context.device)
+
+    @classmethod
+    def needs_of(cls, params: Params) -> tuple[str, ...]:
+        assert isinstance(params, PseudoMasksParams)
+        return cls.needs if params.walk is None else (*cls.needs, "affinity")
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -47,11 +56,42 @@ class PseudoMasks(Stage):
 
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]
-        tasks = [(np.asarray(self.context.data.dataset.image(id)), *self.cams[id], self.params) for id in ids]
-        for id, mask in zip(ids, self.pool.map(cam_to_mask_with_crf, tasks), strict=True):
+        photos = [np.asarray(self.context.data.dataset.image(id)) for id in ids]
+        cams = [self.cams[id] for id in ids]
+        if self.walker is None:
+            tasks = [(photo, *maps, self.params) for photo, maps in zip(photos, cams, strict=True)]
+            masks = self.pool.map(cam_to_mask_with_crf, tasks)
+        else:
+            masks = self._walked(self.walker, ids, photos, cams)
+        for id, mask in zip(ids, masks, strict=True):
             write_mask(self.context.work / f"{id}.png", mask)
         self.done += 1
         return {"images": float(len(ids))}
+
+    def _walked(
+        self,
+        walker: Walker,
+        ids: Sequence[str],
+        photos: Sequence[np.ndarray],
+        cams: Sequence[tuple[np.ndarray, np.ndarray]],
+    ) -> list[np.ndarray]:
+        """Return the masks of photos; the walk is done here, one by one, a CRF after it in the pool."""
+        crf = self.params.crf if walker.params.crf else None
+        masks = []
+        waiting: dict[int, tuple[Any, ...]] = {}
+        for number, (id, photo, (maps, keys)) in enumerate(zip(ids, photos, cams, strict=True)):
+            masks.append(np.zeros(photo.shape[:2], np.uint8))
+            if not len(keys):
+                continue
+            scores = walker(id, photo, maps)
+            if crf is None:
+                masks[number] = scores_to_mask(scores, keys)
+            else:
+                waiting[number] = (photo, scores, keys, crf)
+        refined = self.pool.map(scores_to_mask_with_crf, [*waiting.values()]) if waiting else []
+        for number, mask in zip(waiting, refined, strict=True):
+            masks[number] = mask
+        return masks
 
     def load(self, folder: Path, done: int) -> None:
         self.done = done
@@ -60,4 +100,5 @@ class PseudoMasks(Stage):
         self.pool.close()
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
-        return {"images": len(self.ids)}
+        smaller = {} if self.walker is None else {"smaller": self.walker.smaller}
+        return {"images": len(self.ids), **smaller}

@@ -1,0 +1,74 @@
+"""Where CAMs can be trusted: labels for learning affinities, with 255 where they can't.
+
+Two masks are made of an image's CAMs, one that errs towards background and one that errs towards the
+classes; what both agree on is kept. Imports no torch, so that worker processes start fast.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsss.config.params import AffinityLabelsParams, CrfParams
+from wsss.masks.crf import dense_crf, infer, labels_to_unary
+from wsss.masks.seeds import background_score, with_background
+
+IGNORED = 255
+CONFIDENCE = 0.7
+"""How sure the CRF takes hard labels to be (IRNet: Ahn et al., CVPR 2019)."""
+
+Labels = npt.NDArray[np.uint8]
+
+
+def affinity_labels(
+    rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any], keys: npt.ArrayLike, params: AffinityLabelsParams
+) -> Labels:
+    """Return uint8[H, W]: 0 where background is sure, key + 1 where a class is, 255 elsewhere.
+
+    `rgb` is the photo, uint8[H, W, 3]; `cams` are float[n, H, W] in [0, 1] of the 0-based classes
+    `keys`. An image without classes is background.
+    """
+    classes = np.asarray(keys, dtype=np.int64)
+    if not len(classes):
+        return np.zeros(rgb.shape[:2], np.uint8)
+    if params.thresholds is None:
+        sure_class = _by_exponent(rgb, cams, params.low, params.crf)
+        sure_background = _by_exponent(rgb, cams, params.high, params.crf)
+    else:
+        high, low = params.thresholds
+        sure_class = _by_threshold(rgb, cams, high, params.crf)
+        sure_background = _by_threshold(rgb, cams, low, params.crf)
+    ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
+    return merge(ids[sure_class], ids[sure_background])
+
+
+def merge(sure_class: Labels, sure_background: Labels) -> Labels:
+    """Return the classes of the one mask, the background of the other (which wins), 255 elsewhere.
+
+    `sure_class` comes from a strong background, so its classes can be trusted; `sure_background` from a
+    weak one.
+    """
+    result: Labels = np.where(sure_class > 0, sure_class, np.uint8(IGNORED))
+    result[sure_background == 0] = 0
+    return result
+
+
+def _by_exponent(
+    rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any], exponent: float, crf: CrfParams
+) -> npt.NDArray[np.intp]:
+    scores = with_background(background_score(cams, exponent), cams)
+    winners: npt.NDArray[np.intp] = dense_crf(rgb, scores, crf).argmax(0)
+    return winners
+
+
+def _by_threshold(
+    rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any], threshold: float, crf: CrfParams
+) -> npt.NDArray[np.intp]:
+    background = np.full(cams.shape[1:], threshold, np.float32)
+    hard = with_background(background, cams).argmax(0)
+    winners: npt.NDArray[np.intp] = infer(rgb, labels_to_unary(hard, len(cams) + 1, CONFIDENCE), crf).argmax(
+        0
+    )
+    return winners

@@ -1,0 +1,251 @@
+"""CAMs and masks that other programs wrote (PSA, IRN, SEAM, MCTformer, …), read without trusting them.
+
+Classes in these files are 0-based positions in the data set's list of classes. `np.save` pickles the dicts
+that those programs save, and a pickle can run any code; so only arrays and plain values are rebuilt here.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import pickletools
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.lib.format as npy
+import numpy.typing as npt
+from PIL import Image
+
+from wsss.data.decode import decode_mask, read_bytes
+from wsss.errors import DataError, Problem
+
+ENDINGS = {"cams": (".npy", ".npz"), "masks": (".png",)}
+MOST_PROBLEMS = 20
+FULL_SIZE, STRIDED = ("high_res", "hr_cam", "cams"), "cam"
+"""Names of maps [n, H, W], best first: IRN's, its forks', that of `.npz`; and of [n, ⌈H/4⌉, ⌈W/4⌉]."""
+NORMALISED = 1 + 1e-3
+EPSILON = 1e-5
+"""Added to a map's maximum before dividing by it, as PSA and IRN do."""
+MOST_STEPS = 20_000
+"""Most steps of a pickle: the maps of 254 classes take about 11,000."""
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks"]) -> dict[str, Path]:
+    """Return each id's file: `<id>.npy` or `<id>.npz` for CAMs, `<id>.png` for masks.
+
+    Raises one `DataError` for all ids whose file is missing, ambiguous or outside `folder`.
+    """
+    endings, other = ENDINGS[kind], "masks" if kind == "cams" else "cams"
+    expected = "expected " + " or ".join(f"<id>{ending}" for ending in endings)
+    try:
+        names = {path.name for path in folder.iterdir()}
+    except OSError as error:
+        message = f"folder can't be listed: {error.strerror}"
+        raise DataError(Problem(str(folder), message, expected)) from error
+    files: dict[str, Path] = {}
+    problems: list[Problem] = []
+    for id in ids:
+        paths = [folder / f"{id}{ending}" for ending in endings]
+        found = [path for path in paths if path.name in names]
+        if paths[0].parent != folder:
+            problems.append(Problem(str(folder), f"id is {id!r}, but must be a bare file name"))
+        elif not found:
+            problems.append(Problem(str(paths[0]), "file is missing", expected))
+        elif len(found) > 1:
+            message = f"{' and '.join(path.name for path in found)} exist, but must be one file"
+            problems.append(Problem(str(folder), message, "move one away"))
+        else:
+            files[id] = found[0]
+    if len(problems) > MOST_PROBLEMS:
+        problems[MOST_PROBLEMS:] = [Problem(str(folder), f"and {len(problems) - MOST_PROBLEMS} more")]
+    has = {kind: any(name.endswith(endings) for name in names) for kind, endings in ENDINGS.items()}
+    if problems and has[other] and not has[kind]:
+        message = f"holds {'/'.join(ENDINGS[other])} files, but {kind} are {'/'.join(endings)}"
+        problems.insert(0, Problem(str(folder), message, f"for {other}, say `import: {{{other}: …}}` instead"))
+    if problems:
+        raise DataError(problems)
+    return files
+
+
+def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
+    """Return the ids uint8[H, W] in 0..`classes` of a palette or 8-bit grey PNG; `size` is (H, W).
+
+    Raises `DataError` for anything else, and for 255: a prediction needs a label everywhere.
+    """
+    content = read_bytes(path)
+    mask = decode_mask(content, path)
+    # Pillow stretches grey levels of 2 and 4 bits to 0..255; a JPEG's ids are near the right ones.
+    if not content.startswith(PNG) or content[24:26] in (b"\x02\x00", b"\x04\x00"):
+        raise DataError(Problem(str(path), "mask is no palette or 8-bit grey PNG", "save it as one"))
+    problems = []
+    if mask.shape != size:
+        message = f"mask is {list(mask.shape)}, but must be {list(size)} like its photo"
+        problems.append(Problem(str(path), message))
+    bad = [int(id) for id in np.unique(mask) if id > classes]
+    if bad:
+        message = f"mask holds the ids {', '.join(map(str, bad))}, but they must be in [0, {classes}]"
+        hint = "255 means ignored, but predictions need a label everywhere" if 255 in bad else ""
+        problems.append(Problem(str(path), message, hint))
+    if problems:
+        raise DataError(problems)
+    return mask
+
+
+def read_cams(
+    path: Path, classes: int, size: tuple[int, int], present: npt.ArrayLike
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
+    """Return the maps of the classes in `present`, float16[n, H, W] in [0, 1], and their keys int64[n].
+
+    `size` is the photo's (H, W); `present` are the 0-based classes that its labels name. Keys ascend. Maps
+    of other classes are dropped, and a class without a map gets zeros.
+    A `.npy` holds a dict, `{class: float[H, W]}` or `{"keys": int[n], "cam": float[n, ⌈H/4⌉, ⌈W/4⌉],
+    "high_res": float[n, H, W]}`; a `.npz` holds the latter, or `keys` and `cams` float[n, H, W]. `keys` may
+    be 0 for the background and then classes counted from 1, so one more than there are maps. Maps at a
+    quarter of the size are used where there are no others, and upsampled bilinearly.
+    If any map of the file exceeds 1.001, each is divided by (its maximum + 1e-5). All are clipped to 1.
+
+    Raises `DataError` for a file that can't be read safely, and for maps of other shapes, with values that
+    are negative or not finite, or of classes outside [0, `classes`).
+    """
+    pairs, strided = _layout(_content(path), path)
+    shape = (-(-size[0] // 4), -(-size[1] // 4)) if strided else size
+    messages = [_map_problem(key, values, classes, shape) for key, values in pairs]
+    if any(messages):
+        raise DataError([Problem(str(path), message) for message in messages if message])
+    maps = {key: values.astype(np.float32) for key, values in pairs}
+    keys = np.unique(np.asarray(present, np.int64))
+    cams = np.zeros((len(keys), *size), np.float32)
+    for cam, key in zip(cams, keys, strict=True):
+        if strided and key in maps:
+            cam[:] = Image.fromarray(maps[key]).resize(size[::-1], Image.Resampling.BILINEAR)
+        elif key in maps:
+            cam[:] = maps[key]
+    if any(values.max() > NORMALISED for values in maps.values()):
+        cams /= cams.max(axis=(1, 2), keepdims=True) + EPSILON
+    return cams.clip(0, 1).astype(np.float16), keys
+
+
+def _map_problem(key: int, values: Any, classes: int, shape: tuple[int, int]) -> str:
+    if not 0 <= key < classes:
+        return f"holds class {key}, but classes must be in [0, {classes - 1}], without background"
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
+        return f"map of class {key} is {_kind(values)}, but must be float{list(shape)}"
+    with np.errstate(over="ignore"):
+        bad = values[~(np.isfinite(values.astype(np.float32)) & (values >= 0))]
+    return f"map of class {key} holds {bad[0]}, but values must be finite and at least 0" if bad.size else ""
+
+
+def _layout(content: Any, path: Path) -> tuple[list[tuple[int, Any]], bool]:
+    """Return (class, map) pairs, not yet checked, and whether the maps are at a quarter of the size."""
+    if isinstance(content, dict) and all(isinstance(key, int | np.integer) for key in content):
+        return [(int(key), values) for key, values in content.items()], False
+    name = next((name for name in (*FULL_SIZE, STRIDED) if name in content), "")
+    if not isinstance(content, dict) or "keys" not in content or not name:
+        found = ", ".join(map(repr, content)) if isinstance(content, dict) else _kind(content)
+        message = f"holds {found}, but must hold a dict {{class: map}}, or 'keys' and maps"
+        raise DataError(Problem(str(path), message, f"maps are {', '.join((*FULL_SIZE, STRIDED))}"))
+    keys, maps = content["keys"], content[name]
+    if not (isinstance(keys, np.ndarray) and keys.dtype.kind in "iu" and keys.ndim == 1):
+        raise DataError(Problem(str(path), f"keys is {_kind(keys)}, but must be int[n]"))
+    if not (isinstance(maps, np.ndarray) and maps.ndim == 3):
+        raise DataError(Problem(str(path), f"{name} is {_kind(maps)}, but must be float[n, H, W]"))
+    listed = keys.tolist()
+    if len(listed) == len(maps) + 1 and listed[0] == 0:
+        listed = [key - 1 for key in listed[1:]]
+    if len(set(listed)) != len(maps) or len(listed) != len(maps):
+        message = f"{name} holds {len(maps)} maps of the classes {listed}, but must hold one per class"
+        raise DataError(Problem(str(path), message))
+    return list(zip(listed, maps, strict=True)), name == STRIDED
+
+
+def _kind(value: Any) -> str:
+    is_array = isinstance(value, np.ndarray)
+    return f"{value.dtype}{list(value.shape)}" if is_array else f"of type {type(value).__name__}"
+
+
+# Files that anyone may have made
+
+
+def _content(path: Path) -> Any:
+    """Return what was saved, dict or not, without running anything the file asks for."""
+    content = io.BytesIO(read_bytes(path))
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(content) as archive:
+                members = [name for name in archive.namelist() if name.endswith(".npy")]
+                return {name[:-4]: npy.read_array(io.BytesIO(archive.read(name))) for name in members}
+        major, _ = npy.read_magic(content)
+        header = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
+        shape, _, dtype = header(content)
+        return _unpickle(content.read(), path) if dtype == object else np.empty(shape, dtype)
+    except DataError:
+        raise
+    except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
+        message = f"can't be read: {error or type(error).__name__}"
+        raise DataError(Problem(str(path), message, "copy the file again")) from error
+
+
+def _unpickle(body: bytes, path: Path) -> Any:
+    """Return the object in a pickled array of one; arrays in a dict come out as numpy's."""
+    for step, (code, argument, _) in enumerate(pickletools.genops(body)):
+        # A place in the memo costs memory for all before it; nesting as deep as long ends the process.
+        if step > MOST_STEPS or ("PUT" in code.name and argument > MOST_STEPS):
+            raise ValueError(f"pickle takes more than {MOST_STEPS} steps")
+    value = _Unpickler(body, path).load().array.item()
+    if isinstance(value, dict):
+        value = {key: array.array if isinstance(array, _Array) else array for key, array in value.items()}
+    return value
+
+
+class _Dtype:
+    """Stands in for numpy.dtype. numpy believes what a pickle says of a dtype; a lie crashes the process."""
+
+    def __init__(self, name: str, *_: object) -> None:
+        if not re.fullmatch(r"[biuf]\d{1,2}|O\d", name):
+            raise ValueError(f"dtype is {name!r}, but must be bool, int, float or object")
+        self.dtype = np.dtype(name)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.dtype = self.dtype.newbyteorder(state[1])
+
+    def array(self, content: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
+        if self.dtype == object:
+            return np.fromiter(content, object).reshape(shape)
+        return np.frombuffer(content, self.dtype).reshape(shape, order=order)
+
+
+class _Array:
+    """Stands in for an array until its content follows."""
+
+    array: npt.NDArray[Any]
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        _, shape, dtype, is_fortran, content = state
+        self.array = dtype.array(content, shape, "F" if is_fortran else "C")
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads plain values and arrays of numbers, and imports nothing. Raises `DataError` for anything else."""
+
+    def __init__(self, body: bytes, path: Path) -> None:
+        super().__init__(io.BytesIO(body))
+        self.path = path
+
+    def find_class(self, module: str, name: str) -> Any:
+        # Methods of this object, as a pickle can set attributes of the functions that it is given.
+        stand_in = STAND_INS.get(f"{module}.{name}".replace("numpy._core.", "numpy.core."))
+        if stand_in:
+            return getattr(self, stand_in)
+        if module.partition(".")[0] == "torch":
+            message = "holds torch tensors as keys or values, which can't be read safely"
+        else:
+            message = f"names {module}.{name}, which may run code, so it isn't read"
+        hint = "save a dict of plain ints and numpy arrays: key.item(), tensor.cpu().numpy()"
+        raise DataError(Problem(str(self.path), message, hint))
+
+    ...

@@ -1,0 +1,83 @@
+"""Random walk on the grid of an image: scores flow between cells that look alike.
+
+T = A^β · D⁻¹ with A the affinities of neighbours (1 on the diagonal), its power taken element by
+element and D its column sums; scores V go to V · T^t (AffinityNet: Ahn and Kwak, CVPR 2018, where t is
+256). Each cell has some seventy neighbours, so the matrix is sparse and is applied t times to a handful
+of maps. The power T^t itself, which is dense, is never formed.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import avg_pool2d, interpolate, pad
+
+from wsss.errors import DataError
+from wsss.masks.pairs import Offset, windows
+
+BYTES_PER_ENTRY = 48
+"""While the matrix is built: two indices of 8 bytes and a value of 4, twice, as pairs and as rows."""
+
+
+def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float) -> Tensor:
+    """Return the transposed transition matrix D⁻¹ · A^β, a sparse float32[N, N], N = height · width.
+
+    `affinities` float[P] in [0, 1] of one image's pairs, offset by offset. A is symmetric, so that rows
+    of the result sum to 1 as columns of T do.
+    """
+    device = affinities.device
+    cells = torch.arange(height * width, dtype=torch.int32, device=device).view(height, width)
+    pairs = [windows(height, width, offset) for offset in offsets]
+    one = torch.cat([cells[first].flatten() for first, _ in pairs])
+    two = torch.cat([cells[second].flatten() for _, second in pairs])
+    if len(one) != len(affinities):
+        raise DataError(f"there are {len(affinities)} affinities, but must be {len(one)}, one a pair")
+    values = affinities.float() ** beta
+    own = cells.flatten()
+    rows, columns = torch.cat([one, two, own]).long(), torch.cat([two, one, own])
+    values = torch.cat([values, values, values.new_ones(len(own))])
+    order = torch.argsort(rows, stable=True)
+    counts = torch.bincount(rows, minlength=len(own))
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
+    sums = torch.zeros(len(own), dtype=torch.float64, device=device).index_add_(0, rows, values.double())
+    values = (values / sums[rows]).float()
+    with warnings.catch_warnings():
+        # The message calls compressed rows a beta feature; what we use of them is tested against dense.
+        warnings.filterwarnings("ignore", message="Sparse")
+        return torch.sparse_csr_tensor(
+            starts, columns[order], values[order], size=(len(own), len(own)), check_invariants=False
+        )
+
+
+def walk(scores: Tensor, matrix: Tensor, steps: int) -> Tensor:
+    """Return scores float32[K, h, w] after so many steps with a matrix of `transition`."""
+    flowing = scores.flatten(1).T.contiguous()
+    for _ in range(steps):
+        flowing = matrix @ flowing
+    return flowing.T.reshape(scores.shape)
+
+
+def pooled(scores: Tensor, stride: int, grid: tuple[int, int]) -> Tensor:
+    """Return float[K, h, w], the mean of scores float[K, H, W] in every cell of `stride` pixels.
+
+    Cells that reach over the right or lower edge count the missing pixels as 0.
+    """
+    height, width = scores.shape[1:]
+    missing = (0, grid[1] * stride - width, 0, grid[0] * stride - height)
+    return avg_pool2d(pad(scores, missing)[None], stride)[0]
+
+
+def upsampled(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
+    """Return float[K, H, W] of scores float[K, h, w] on a grid of `stride` pixels, bilinear, cropped."""
+    grown = interpolate(scores[None], scale_factor=stride, mode="bilinear", align_corners=False)[0]
+    return grown[:, : size[0], : size[1]]
+
+
+def walk_memory(height: int, width: int, stride: int, pairs: int) -> int:
+    """Return about how many bytes the matrix of an image of so many pixels takes while it is built."""
+    cells = math.ceil(height / stride) * math.ceil(width / stride)
+    return cells * (2 * pairs + 1) * BYTES_PER_ENTRY

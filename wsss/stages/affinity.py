@@ -1,0 +1,175 @@
+"""Stage `affinity`: trains a network that says which neighbouring cells belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.config.params import AffinityParams, Params
+from wsss.data.loader import ClassificationBatches
+from wsss.data.view import DataView
+from wsss.files import read_json, write_json
+from wsss.masks.images import read_mask
+from wsss.masks.pairs import (
+    affinity_loss,
+    boundary_affinities,
+    pair_affinities,
+    pair_labels,
+    pair_offsets,
+)
+from wsss.methods.optimiser import PolySchedule, build_optimiser
+from wsss.models import AffinityNetwork, BoundaryNetwork, backbone_class, create_backbone, weights_identity
+from wsss.stages.contract import Context, Stage
+from wsss.stages.network import to_channels_last
+
+WEIGHTS = "affinity.safetensors"
+ABOUT = "affinity.json"
+STATE = "training.pt"
+
+
+class Affinity(Stage):
+    """One step trains one epoch. Files: affinity.safetensors and affinity.json."""
+
+    name: ClassVar[str] = "affinity"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("affinity_labels",)
+    seeded: ClassVar[bool] = True
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, AffinityParams)
+        self.params = params = context.params
+        self.device = torch.device(context.device)
+        self.labels = context.inputs["affinity_labels"]
+        self.network = build_affinity(params)
+        if params.kind == "affinity":
+            self.network.backbone.freeze(params.freeze)
+        else:
+            self.network.backbone.freeze("all")
+        to_channels_last(self.network.to(self.device))
+        self.batches = ClassificationBatches(
+            context.data.dataset,
+            context.data.train,
+            batch=params.batch,
+            crop=params.crop,
+            long_side=params.long_side,
+            color_jitter=params.color_jitter,
+            mean=self.network.mean,
+            std=self.network.std,
+            seed=context.seed,
+            workers=context.threads - 1,
+        )
+        self.offsets = pair_offsets(params.radius)
+        self.crop = params.radius if params.pairs == "cropped" else 0
+        self.optimiser = build_optimiser(
+            self.network.backbone,
+            self.network.heads,
+            lr=params.lr,
+            momentum=params.momentum,
+            weight_decay=params.weight_decay,
+            head_multiplier=params.head_multiplier,
+        )
+        self.schedule = PolySchedule(self.optimiser, len(self.batches) * params.epochs, params.poly_power)
+        self.amp = params.amp and self.device.type == "cuda"
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+        self.epoch = 0
+
+    @classmethod
+    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
+        assert isinstance(params, AffinityParams)
+        backbone_class(params.backbone)
+        weights = weights_identity(params.backbone, params.weights)
+        return {"train": data.image_key(data.train), "weights": weights}
+
+    @property
+    def steps(self) -> int:
+        return self.params.epochs
+
+    def step(self) -> dict[str, float]:
+        seed = int(np.random.SeedSequence([self.context.seed, self.epoch]).generate_state(1)[0])
+        torch.manual_seed(seed)
+        self.network.train()
+        sums: dict[str, float] = {}
+        count = 0
+        for images, _, ids in self.batches.epoch(self.epoch):
+            masks = self.batches.masks(self.epoch, ids, lambda id: read_mask(self.labels / f"{id}.png"))
+            for name, value in self._batch(images, masks).items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
+        self.epoch += 1
+        metrics = {name: value / count for name, value in sums.items()}
+        return {**metrics, "lr": self.optimiser.param_groups[0]["lr"]}
+
+    def _batch(self, images: Tensor, masks: Tensor) -> dict[str, float]:
+        """Take one step; return the loss and the mean affinity of each kind of pair."""
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, enabled=self.amp):
+            output = self.network(images)
+        size = output.shape[-2:]
+        labels = interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)
+        pairs = pair_labels(labels.to(self.device), self.offsets, self.crop)
+        if self.params.kind == "affinity":
+            affinities = pair_affinities(output, self.offsets, self.crop)
+        else:
+            affinities = boundary_affinities(output.float().sigmoid(), self.offsets)
+        loss = affinity_loss(affinities, pairs)
+        self.optimiser.zero_grad(set_to_none=True)
+        torch.autograd.backward(self.scaler.scale(loss))
+        if self.params.grad_clip:
+            self.scaler.unscale_(self.optimiser)
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.params.grad_clip)
+        self.scaler.step(self.optimiser)
+        self.scaler.update()
+        self.schedule.step()
+        known = affinities.detach()
+        means = {
+            f"affinity/{name}": float((known * chosen).sum() / chosen.sum().clamp(min=1))
+            for name, chosen in pairs._asdict().items()
+        }
+        return {"loss": float(loss.detach()), **means}
+
+    def save(self, folder: Path) -> None:
+        state = {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        torch.save(state, folder / STATE)
+
+    def load(self, folder: Path, done: int) -> None:
+        state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.scaler.load_state_dict(state["scaler"])
+        self.epoch = done
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        self.batches.close()
+        tensors = {name: value.contiguous().cpu() for name, value in self.network.state_dict().items()}
+        save_file(tensors, folder / WEIGHTS)
+        write_json(folder / ABOUT, {"params": self.params.model_dump(mode="json")})
+        return {"images": len(self.context.data.train), "pairs": len(self.offsets)}
+
+
+def build_affinity(params: AffinityParams, weights: str | None = None) -> AffinityNetwork | BoundaryNetwork:
+    """Return the network of these parameters, its new layers freshly drawn."""
+    backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
+    return AffinityNetwork(backbone) if params.kind == "affinity" else BoundaryNetwork(backbone)
+
+
+def load_affinity(folder: Path) -> AffinityNetwork | BoundaryNetwork:
+    """Return the trained network that an affinity artefact holds."""
+    params = AffinityParams.model_validate(read_json(folder / ABOUT)["params"])
+    network = build_affinity(params, weights="none")
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    to_channels_last(network)
+    return network

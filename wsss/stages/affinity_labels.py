@@ -1,0 +1,72 @@
+"""Stage `affinity_labels`: which pixels of the training images can be trusted, from their CAMs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from wsss.config.params import AffinityLabelsParams, Params
+from wsss.data.view import DataView
+from wsss.files import place
+from wsss.masks.affinity_labels import IGNORED, affinity_labels
+from wsss.masks.images import read_mask, write_mask
+from wsss.stages.contract import Context, Stage
+from wsss.stages.pool import ImagePool
+from wsss.stages.shards import CHUNK_PER_WORKER, CamShards, split_shards
+
+
+class AffinityLabels(Stage):
+    """One step labels a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C or 255."""
+
+    name: ClassVar[str] = "affinity_labels"
+    version: ClassVar[int] = 1
+    needs: ClassVar[tuple[str, ...]] = ("cams",)
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, AffinityLabelsParams)
+        self.params = context.params
+        self.cams = CamShards(context.inputs["cams"])
+        self.ids = list(context.data.train)
+        self.chunks = split_shards(self.ids, CHUNK_PER_WORKER * context.threads)
+        self.done = 0
+        self.pool = ImagePool(context.threads)
+
+    @classmethod
+    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
+        return {"images": data.image_key(data.train)}
+
+    @property
+    def steps(self) -> int:
+        return len(self.chunks)
+
+    def step(self) -> dict[str, float]:
+        ids = self.chunks[self.done]
+        tasks = [(np.asarray(self.context.data.dataset.image(id)), *self.cams[id], self.params) for id in ids]
+        ignored = []
+        for id, labels in zip(ids, self.pool.map(affinity_labels, tasks), strict=True):
+            write_mask(self.context.work / f"{id}.png", labels)
+            ignored.append(float((labels == IGNORED).mean()))
+        self.done += 1
+        return {"images": float(len(ids)), "ignored": float(np.mean(ignored))}
+
+    def load(self, folder: Path, done: int) -> None:
+        self.done = done
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        self.pool.close()
+        counts = np.zeros(256, np.int64)
+        for id in self.ids:
+            place(self.context.work / f"{id}.png", folder / f"{id}.png")
+            counts += np.bincount(read_mask(folder / f"{id}.png").ravel(), minlength=256)
+        shares = counts / counts.sum()
+        background, ignored = float(shares[0]), float(shares[IGNORED])
+        return {
+            "images": len(self.ids),
+            "background": round(background, 4),
+            "classes": round(1 - background - ignored, 4),
+            "ignored": round(ignored, 4),
+        }

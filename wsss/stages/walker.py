@@ -1,0 +1,112 @@
+"""Scores that walk over an image: from CAMs and a trained affinity network to scores of every pixel."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.config.params import WalkParams
+from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
+from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
+from wsss.masks.seeds import background_score, with_background
+from wsss.models import AffinityNetwork, BoundaryNetwork
+
+GIB = 2**30
+SHRINK = 0.9
+LARGEST_ACTIVATIONS = 3
+"""How many times the features of all taps the network takes at its peak, roughly."""
+
+log = logging.getLogger("wsss")
+
+
+class Walker:
+    """Walks CAMs over the affinities of their photo.
+
+    A photo whose walk would take more than `params.memory` GiB is walked on a smaller copy; that is
+    logged and counted in `smaller`.
+    """
+
+    def __init__(
+        self, network: AffinityNetwork | BoundaryNetwork, params: WalkParams, device: torch.device | str
+    ) -> None:
+        self.network = network.to(device).eval()
+        self.params = params
+        self.device = torch.device(device)
+        self.offsets = pair_offsets(params.radius)
+        self.smaller: dict[str, list[int]] = {}
+
+    def __call__(
+        self, id: str, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]
+    ) -> npt.NDArray[np.float32]:
+        """Return float32[n + 1, H, W] in [0, 1], the background first, of CAMs float[n, H, W], n > 0."""
+        height, width = rgb.shape[:2]
+        small = self.fitting_size(height, width)
+        if small != (height, width):
+            self.smaller[id] = list(small)
+            log.warning(
+                "%s: the walk on %d × %d pixels would take %.1f GiB, more than `walk.memory` of %g; "
+                "it walks on %d × %d instead",
+                id, width, height, self.memory(height, width) / GIB, self.params.memory, small[1], small[0],
+            )  # fmt: skip
+        with torch.inference_mode():
+            photo = torch.from_numpy(np.array(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
+            known = torch.from_numpy(np.asarray(cams, np.float32))
+            if small != (height, width):
+                photo = interpolate(photo, small, mode="bicubic", antialias=True).clamp(0, 1)
+                known = interpolate(known[None], small, mode="area")[0]
+            walked = self._walk(photo, known.numpy())
+            if walked.shape[1:] != (height, width):
+                walked = interpolate(walked[None], (height, width), mode="bilinear")[0]
+            result: npt.NDArray[np.float32] = walked.cpu().numpy()
+        return result
+
+    def fitting_size(self, height: int, width: int) -> tuple[int, int]:
+        """Return the largest (height, width) of the same proportions whose walk fits into `memory`."""
+        size = height, width
+        while self.memory(*size) > self.params.memory * GIB and min(size) > self.network.stride:
+            size = max(1, round(size[0] * SHRINK)), max(1, round(size[1] * SHRINK))
+        return size
+
+    def memory(self, height: int, width: int) -> int:
+        """Return about how many bytes the network and the walk take on an image."""
+        backbone = self.network.backbone
+        features = sum(tap.channels / tap.stride**2 for tap in backbone.taps) * height * width * 4
+        matrix = walk_memory(height, width, self.network.stride, len(self.offsets))
+        return int(LARGEST_ACTIVATIONS * features) + matrix
+
+    def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32]) -> Tensor:
+        params, stride = self.params, self.network.stride
+        affinities, seen = self._affinities(photo)
+        grid = seen.shape[-2], seen.shape[-1]
+        matrix = transition(affinities, self.offsets, *grid, params.beta)
+        if params.background_threshold is None:
+            maps = with_background(background_score(cams, params.background_exponent), cams)
+        else:
+            maps = cams
+        scores = pooled(torch.from_numpy(maps).to(self.device), stride, grid)
+        if params.background_threshold is not None:
+            scores = scores * (1 - seen)
+        scores = walk(scores, matrix, 2**params.log_steps)
+        scores = upsampled(scores, stride, (photo.shape[2], photo.shape[3]))
+        if params.background_threshold is None:
+            return scores
+        scores = scores / scores.max().clamp(min=1e-5)
+        return torch.cat([torch.full_like(scores[:1], params.background_threshold), scores])
+
+    def _affinities(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the affinities of all pairs and a map float32[h, w] of boundaries, 0 without any."""
+        mean = photo.new_tensor(self.network.mean).view(1, 3, 1, 1)
+        std = photo.new_tensor(self.network.std).view(1, 3, 1, 1)
+        x = ((photo - mean) / std).contiguous(memory_format=torch.channels_last)
+        if isinstance(self.network, AffinityNetwork):
+            features = self.network(x)
+            return pair_affinities(features, self.offsets), features.new_zeros(features.shape[2:])
+        logits, mirrored = self.network(torch.cat([x, x.flip(-1)])).float()
+        boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()
+        return boundary_affinities(boundary[None], self.offsets), boundary
