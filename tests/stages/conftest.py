@@ -13,7 +13,7 @@ from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
-from wsss.stages import cams, features, pseudo_masks, scores
+from wsss.stages import affinity_labels, cams, features, pseudo_masks, scores
 
 STUDY = """
 name: tiny
@@ -34,6 +34,11 @@ sweeps:
           - classifier: {method: fmix, subcategory_weight: 2, distillation: {weight: 0.5}, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4, every: 2}}
           - cams: {scales: [1.0, 1.5]}
           - pseudo_masks: {crf: {iterations: 2}}
+          - affinity_labels: {crf: {iterations: 2}}
+          - affinity: {backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96]}
+          - pseudo_masks: {as: walk, walk: {log_steps: 5}}
+          - affinity: {as: boundaries, kind: boundary, backbone: efficientnet_lite0, epochs: 2, batch: 4, crop: 64, long_side: [64, 96]}
+          - pseudo_masks: {as: boundary_walk, walk: {log_steps: 3, background_threshold: 0.25, crf: true}}
 """
 
 
@@ -45,6 +50,7 @@ def small_chunks() -> Iterator[None]:
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(pseudo_masks, "CHUNK_PER_WORKER", 5)
+        patch.setattr(affinity_labels, "CHUNK_PER_WORKER", 5)
         yield
 
 

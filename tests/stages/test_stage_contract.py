@@ -18,6 +18,8 @@ from wsss.stages import STAGES
 LABELS = (
     *("first", "features", "subcategories", "classifier"),
     *("cams", "cams.scores", "pseudo_masks", "pseudo_masks.scores"),
+    *("affinity_labels", "affinity", "walk", "walk.scores"),
+    *("boundaries", "boundary_walk", "boundary_walk.scores"),
 )
 
 

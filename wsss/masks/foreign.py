@@ -1,7 +1,6 @@
 """CAMs and masks that other programs wrote (PSA, IRN, SEAM, MCTformer, …), read without trusting them.
 
-Classes in these files are 0-based positions in the data set's list of classes. `np.save` pickles the dicts
-that those programs save, and a pickle can run any code; so only arrays and plain values are rebuilt here.
+Classes in these files are 0-based positions in the data set's list of classes.
 """
 
 from __future__ import annotations
@@ -26,10 +25,15 @@ from wsss.errors import DataError, Problem
 ENDINGS = {"cams": (".npy", ".npz"), "masks": (".png",)}
 MOST_PROBLEMS = 20
 FULL_SIZE, STRIDED = ("high_res", "hr_cam", "cams"), "cam"
-"""Names of maps [n, H, W], best first: IRN's, its forks', that of `.npz`; and of [n, ⌈H/4⌉, ⌈W/4⌉]."""
+"""Names of maps [n, H, W], best first: IRN's, its forks', that in `.npz`; and of [n, ⌈H/4⌉, ⌈W/4⌉]."""
 NORMALISED = 1 + 1e-3
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, as PSA and IRN do."""
+REBUILT = re.compile(
+    r"numpy\.(ndarray|dtype|_?core\.multiarray\.(_reconstruct|scalar)|_?core\.numeric\._frombuffer)"
+    r"|_codecs\.encode"
+)
+"""All that a pickle may name: what numpy's arrays and numbers are made with."""
 MOST_STEPS = 20_000
 """Most steps of a pickle: the maps of 254 classes take about 11,000."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -45,8 +49,7 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
     try:
         names = {path.name for path in folder.iterdir()}
     except OSError as error:
-        message = f"folder can't be listed: {error.strerror}"
-        raise DataError(Problem(str(folder), message, expected)) from error
+        raise _error(folder, f"folder can't be listed: {error.strerror}", expected) from error
     files: dict[str, Path] = {}
     problems: list[Problem] = []
     for id in ids:
@@ -54,11 +57,10 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
         found = [path for path in paths if path.name in names]
         if paths[0].parent != folder:
             problems.append(Problem(str(folder), f"id is {id!r}, but must be a bare file name"))
+        elif len(found) > 1:
+            problems.append(Problem(str(paths[0]), f"{found[1].name} exists too", "move one of them away"))
         elif not found:
             problems.append(Problem(str(paths[0]), "file is missing", expected))
-        elif len(found) > 1:
-            message = f"{' and '.join(path.name for path in found)} exist, but must be one file"
-            problems.append(Problem(str(folder), message, "move one away"))
         else:
             files[id] = found[0]
     if len(problems) > MOST_PROBLEMS:
@@ -66,7 +68,9 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
     has = {kind: any(name.endswith(endings) for name in names) for kind, endings in ENDINGS.items()}
     if problems and has[other] and not has[kind]:
         message = f"holds {'/'.join(ENDINGS[other])} files, but {kind} are {'/'.join(endings)}"
-        problems.insert(0, Problem(str(folder), message, f"for {other}, say `import: {{{other}: …}}` instead"))
+        problems.insert(
+            0, Problem(str(folder), message, f"for {other}, say `import: {{{other}: …}}` instead")
+        )
     if problems:
         raise DataError(problems)
     return files
@@ -79,20 +83,15 @@ def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> npt.ND
     """
     content = read_bytes(path)
     mask = decode_mask(content, path)
-    # Pillow stretches grey levels of 2 and 4 bits to 0..255; a JPEG's ids are near the right ones.
+    # Pillow stretches grey levels of 2 and 4 bits to 0..255, and a JPEG's ids are only nearly right.
     if not content.startswith(PNG) or content[24:26] in (b"\x02\x00", b"\x04\x00"):
-        raise DataError(Problem(str(path), "mask is no palette or 8-bit grey PNG", "save it as one"))
-    problems = []
+        raise _error(path, "mask is something else, but must be a palette or 8-bit grey PNG")
     if mask.shape != size:
-        message = f"mask is {list(mask.shape)}, but must be {list(size)} like its photo"
-        problems.append(Problem(str(path), message))
+        raise _error(path, f"mask is {list(mask.shape)}, but must be {list(size)} like its photo")
     bad = [int(id) for id in np.unique(mask) if id > classes]
     if bad:
         message = f"mask holds the ids {', '.join(map(str, bad))}, but they must be in [0, {classes}]"
-        hint = "255 means ignored, but predictions need a label everywhere" if 255 in bad else ""
-        problems.append(Problem(str(path), message, hint))
-    if problems:
-        raise DataError(problems)
+        raise _error(path, message, "predictions need a label everywhere, so no 255" if 255 in bad else "")
     return mask
 
 
@@ -114,7 +113,7 @@ def read_cams(
     """
     pairs, strided = _layout(_content(path), path)
     shape = (-(-size[0] // 4), -(-size[1] // 4)) if strided else size
-    messages = [_map_problem(key, values, classes, shape) for key, values in pairs]
+    messages = [_problem(key, values, classes, shape) for key, values in pairs]
     if any(messages):
         raise DataError([Problem(str(path), message) for message in messages if message])
     maps = {key: values.astype(np.float32) for key, values in pairs}
@@ -130,7 +129,7 @@ def read_cams(
     return cams.clip(0, 1).astype(np.float16), keys
 
 
-def _map_problem(key: int, values: Any, classes: int, shape: tuple[int, int]) -> str:
+def _problem(key: int, values: Any, classes: int, shape: tuple[int, int]) -> str:
     if not 0 <= key < classes:
         return f"holds class {key}, but classes must be in [0, {classes - 1}], without background"
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
@@ -142,25 +141,98 @@ def _map_problem(key: int, values: Any, classes: int, shape: tuple[int, int]) ->
 
 def _layout(content: Any, path: Path) -> tuple[list[tuple[int, Any]], bool]:
     """Return (class, map) pairs, not yet checked, and whether the maps are at a quarter of the size."""
-    if isinstance(content, dict) and all(isinstance(key, int | np.integer) for key in content):
+    if not isinstance(content, dict):
+        raise _error(path, f"holds {_kind(content)}, but must hold a dict of maps")
+    if all(isinstance(key, int | np.integer) for key in content):
         return [(int(key), values) for key, values in content.items()], False
     name = next((name for name in (*FULL_SIZE, STRIDED) if name in content), "")
-    if not isinstance(content, dict) or "keys" not in content or not name:
-        found = ", ".join(map(repr, content)) if isinstance(content, dict) else _kind(content)
-        message = f"holds {found}, but must hold a dict {{class: map}}, or 'keys' and maps"
-        raise DataError(Problem(str(path), message, f"maps are {', '.join((*FULL_SIZE, STRIDED))}"))
+    if "keys" not in content or not name:
+        names = f"'keys' and one of {', '.join((*FULL_SIZE, STRIDED))}"
+        raise _error(path, f"holds {', '.join(map(repr, content))}, but must hold classes, or {names}")
     keys, maps = content["keys"], content[name]
     if not (isinstance(keys, np.ndarray) and keys.dtype.kind in "iu" and keys.ndim == 1):
-        raise DataError(Problem(str(path), f"keys is {_kind(keys)}, but must be int[n]"))
+        raise _error(path, f"keys is {_kind(keys)}, but must be int[n]")
     if not (isinstance(maps, np.ndarray) and maps.ndim == 3):
-        raise DataError(Problem(str(path), f"{name} is {_kind(maps)}, but must be float[n, H, W]"))
+        raise _error(path, f"{name} is {_kind(maps)}, but must be float[n, H, W]")
     listed = keys.tolist()
     if len(listed) == len(maps) + 1 and listed[0] == 0:
         listed = [key - 1 for key in listed[1:]]
-    if len(set(listed)) != len(maps) or len(listed) != len(maps):
-        message = f"{name} holds {len(maps)} maps of the classes {listed}, but must hold one per class"
-        raise DataError(Problem(str(path), message))
+    if len(set(listed)) != len(listed) or len(listed) != len(maps):
+        raise _error(path, f"{name} holds {len(maps)} maps for keys {listed}, but must hold one per class")
     return list(zip(listed, maps, strict=True)), name == STRIDED
+
+
+def _content(path: Path) -> Any:
+    """Return what was saved, whatever it is, without doing what a pickle asks for."""
+    content = io.BytesIO(read_bytes(path))
+    try:
+        if path.suffix == ".npz":
+            with zipfile.ZipFile(content) as archive:
+                files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+            return {name: npy.read_array(io.BytesIO(array)) for name, array in files.items()}
+        header = npy.read_array_header_1_0 if npy.read_magic(content) == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = header(content)
+        if dtype != object:
+            raise ValueError(f"it holds {dtype}{list(shape)}, but must hold a dict of maps")
+        body = content.read()
+        for step, (code, argument, _) in enumerate(pickletools.genops(body)):
+            # The reader makes room for all places up to a PUT's, and nesting as deep as long ends the process.
+            if step > MOST_STEPS or ("PUT" in code.name and argument > MOST_STEPS):
+                raise ValueError(f"it takes more than {MOST_STEPS} steps, but a dict of maps takes fewer")
+        return _rebuilt(_Unpickler(io.BytesIO(body)).load()).item()
+    except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
+        raise _error(path, f"can't be read: {error or type(error).__name__}") from error
+
+
+class _Unpickler(pickle.Unpickler):
+    """Reads plain values. Calls of what numpy's arrays are made with are written down; the rest is refused."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if REBUILT.fullmatch(f"{module}.{name}"):
+            return _Call(name)
+        found = "tensors" if module.startswith("torch") else f"{module}.{name}"
+        advice = "save plain ints and numpy arrays (`key.item()`, `tensor.cpu().numpy()`)"
+        raise pickle.UnpicklingError(f"{found} can't be read safely; {advice}")
+
+
+class _Call:
+    """A call that a pickle asks for. numpy itself believes any state it is given, and a false one crashes it."""
+
+    def __init__(self, name: str, *args: Any) -> None:
+        self.name, self.args, self.state = name, args, ()
+
+    def __call__(self, *args: Any) -> _Call:
+        return _Call(self.name, *args)
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.state = state
+
+
+def _rebuilt(value: Any) -> Any:
+    """Return what calls would have made, from bytes and numbers only."""
+    if isinstance(value, dict):
+        return {_rebuilt(key): _rebuilt(content) for key, content in value.items()}
+    if not isinstance(value, _Call):
+        return value
+    match value.name, value.args, value.state:
+        case "encode", (str(text), _), _:
+            return text.encode("latin1")
+        case "dtype", (str(name), *_), (_, order, *_) if re.fullmatch(r"[biuf]\d+|O\d", name):
+            return np.dtype(name).newbyteorder(order)
+        case "scalar", (dtype, content), _:
+            return _array(content, dtype, (), False)[()]
+        case "_frombuffer", (content, dtype, shape, order, *_), _:
+            return _array(content, dtype, shape, order == "F")
+        case "_reconstruct", _, (_, shape, dtype, is_fortran, content):
+            return _array(content, dtype, shape, is_fortran)
+    raise ValueError(f"{value.name} is given {value.args} and {value.state}")
+
+
+def _array(content: Any, dtype: Any, shape: Any, is_fortran: bool) -> npt.NDArray[Any]:
+    dtype, content = _rebuilt(dtype), _rebuilt(content)
+    if dtype == object:
+        return np.fromiter(map(_rebuilt, content), object).reshape(shape)
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
 
 
 def _kind(value: Any) -> str:
@@ -168,84 +240,5 @@ def _kind(value: Any) -> str:
     return f"{value.dtype}{list(value.shape)}" if is_array else f"of type {type(value).__name__}"
 
 
-# Files that anyone may have made
-
-
-def _content(path: Path) -> Any:
-    """Return what was saved, dict or not, without running anything the file asks for."""
-    content = io.BytesIO(read_bytes(path))
-    try:
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(content) as archive:
-                members = [name for name in archive.namelist() if name.endswith(".npy")]
-                return {name[:-4]: npy.read_array(io.BytesIO(archive.read(name))) for name in members}
-        major, _ = npy.read_magic(content)
-        header = npy.read_array_header_1_0 if major == 1 else npy.read_array_header_2_0
-        shape, _, dtype = header(content)
-        return _unpickle(content.read(), path) if dtype == object else np.empty(shape, dtype)
-    except DataError:
-        raise
-    except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
-        message = f"can't be read: {error or type(error).__name__}"
-        raise DataError(Problem(str(path), message, "copy the file again")) from error
-
-
-def _unpickle(body: bytes, path: Path) -> Any:
-    """Return the object in a pickled array of one; arrays in a dict come out as numpy's."""
-    for step, (code, argument, _) in enumerate(pickletools.genops(body)):
-        # A place in the memo costs memory for all before it; nesting as deep as long ends the process.
-        if step > MOST_STEPS or ("PUT" in code.name and argument > MOST_STEPS):
-            raise ValueError(f"pickle takes more than {MOST_STEPS} steps")
-    value = _Unpickler(body, path).load().array.item()
-    if isinstance(value, dict):
-        value = {key: array.array if isinstance(array, _Array) else array for key, array in value.items()}
-    return value
-
-
-class _Dtype:
-    """Stands in for numpy.dtype. numpy believes what a pickle says of a dtype; a lie crashes the process."""
-
-    def __init__(self, name: str, *_: object) -> None:
-        if not re.fullmatch(r"[biuf]\d{1,2}|O\d", name):
-            raise ValueError(f"dtype is {name!r}, but must be bool, int, float or object")
-        self.dtype = np.dtype(name)
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.dtype = self.dtype.newbyteorder(state[1])
-
-    def array(self, content: Any, shape: Any, order: Any) -> npt.NDArray[Any]:
-        if self.dtype == object:
-            return np.fromiter(content, object).reshape(shape)
-        return np.frombuffer(content, self.dtype).reshape(shape, order=order)
-
-
-class _Array:
-    """Stands in for an array until its content follows."""
-
-    array: npt.NDArray[Any]
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        _, shape, dtype, is_fortran, content = state
-        self.array = dtype.array(content, shape, "F" if is_fortran else "C")
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads plain values and arrays of numbers, and imports nothing. Raises `DataError` for anything else."""
-
-    def __init__(self, body: bytes, path: Path) -> None:
-        super().__init__(io.BytesIO(body))
-        self.path = path
-
-    def find_class(self, module: str, name: str) -> Any:
-        # Methods of this object, as a pickle can set attributes of the functions that it is given.
-        stand_in = STAND_INS.get(f"{module}.{name}".replace("numpy._core.", "numpy.core."))
-        if stand_in:
-            return getattr(self, stand_in)
-        if module.partition(".")[0] == "torch":
-            message = "holds torch tensors as keys or values, which can't be read safely"
-        else:
-            message = f"names {module}.{name}, which may run code, so it isn't read"
-        hint = "save a dict of plain ints and numpy arrays: key.item(), tensor.cpu().numpy()"
-        raise DataError(Problem(str(self.path), message, hint))
-
-    ...
+def _error(path: Path, message: str, hint: str = "") -> DataError:
+    return DataError(Problem(str(path), message, hint))

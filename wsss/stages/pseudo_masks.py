@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from PIL import Image
 
 from wsss.config.params import Params, PseudoMasksParams
 from wsss.data.view import DataView
@@ -100,5 +101,17 @@ class PseudoMasks(Stage):
         self.pool.close()
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
-        smaller = {} if self.walker is None else {"smaller": self.walker.smaller}
-        return {"images": len(self.ids), **smaller}
+        return {
+            "images": len(self.ids),
+            **({} if self.walker is None else self._smaller(self.walker, folder)),
+        }
+
+    def _smaller(self, walker: Walker, folder: Path) -> dict[str, Any]:
+        """Return which photos walked on a smaller copy, and its [height, width]."""
+        found = {}
+        for id in self.ids:
+            with Image.open(folder / f"{id}.png") as mask:
+                size = mask.height, mask.width
+            if walker.fitting_size(*size) != size:
+                found[id] = list(walker.fitting_size(*size))
+        return {"smaller": found}

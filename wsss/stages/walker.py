@@ -29,7 +29,7 @@ class Walker:
     """Walks CAMs over the affinities of their photo.
 
     A photo whose walk would take more than `params.memory` GiB is walked on a smaller copy; that is
-    logged and counted in `smaller`.
+    logged.
     """
 
     def __init__(
@@ -39,7 +39,6 @@ class Walker:
         self.params = params
         self.device = torch.device(device)
         self.offsets = pair_offsets(params.radius)
-        self.smaller: dict[str, list[int]] = {}
 
     def __call__(
         self, id: str, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]
@@ -48,7 +47,6 @@ class Walker:
         height, width = rgb.shape[:2]
         small = self.fitting_size(height, width)
         if small != (height, width):
-            self.smaller[id] = list(small)
             log.warning(
                 "%s: the walk on %d × %d pixels would take %.1f GiB, more than `walk.memory` of %g; "
                 "it walks on %d × %d instead",
