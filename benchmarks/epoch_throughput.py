@@ -52,7 +52,8 @@ def bare(params: ClassifierParams, batches: list[tuple[torch.Tensor, torch.Tenso
     network.backbone.freeze(params.freeze)
     network.to(device, memory_format=torch.channels_last).train()
     optimiser = build_optimiser(
-        network,
+        network.backbone,
+        network.heads,
         lr=params.lr,
         momentum=params.momentum,
         weight_decay=params.weight_decay,

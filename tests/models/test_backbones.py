@@ -166,7 +166,9 @@ def test_a_training_step_moves_what_may_learn_and_nothing_else(name: str, spec: 
     backbone.freeze("all")  # what was frozen before must not matter
     backbone.freeze(spec)
     network.train()
-    optimiser = build_optimiser(network, lr=0.1, momentum=0.9, weight_decay=0.1, head_multiplier=10)
+    optimiser = build_optimiser(
+        network.backbone, network.heads, lr=0.1, momentum=0.9, weight_decay=0.1, head_multiplier=10
+    )
     before = {key: value.clone() for key, value in network.state_dict().items()}
     network(torch.randn(2, 3, 64, 64)).logits.pow(2).sum().backward()
     optimiser.step()

@@ -7,6 +7,7 @@ from wsss.config.search import Distribution, Scalar
 from wsss.config.smoke import smoke
 from wsss.config.study import (
     Arm,
+    Base,
     DataSpec,
     Resources,
     SampleSpec,
@@ -22,6 +23,7 @@ __all__ = [
     "SCORED_STAGES",
     "STAGE_INPUTS",
     "Arm",
+    "Base",
     "DataSpec",
     "Distribution",
     "Resources",

@@ -11,11 +11,11 @@ from pydantic import BaseModel, ValidationError
 
 from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, check_stage_params, inputs_of, variables_in
 from wsss.config.search import Distribution, parse_distribution
-from wsss.config.study import Arm, DataSpec, Resources, StageUse, Study, Sweep, Tracking
+from wsss.config.study import Arm, Base, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.yaml_text import Document, Path_
 from wsss.errors import ConfigError, Problem, nearest
 
-STUDY_KEYS = ("name", "data", "seed", "sweeps", "storage", "retain", "tracking")
+STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking")
 SWEEP_KEYS = (
     *("name", "arms", "stages", "search", "samples", "metric"),
     *("searcher", "resources", "keep", "seeds", "replicate"),
@@ -134,7 +134,8 @@ def check_study(
     _check_splits(checker, data)
     if data.root is not None and not data.root.is_absolute():
         data = data.model_copy(update={"root": (base / data.root).resolve()})
-    sweeps = _sweeps(checker, raw.get("sweeps"))
+    start = checker.group(Base, raw["base"], ("base",), None) if raw.get("base") is not None else None
+    sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
     _check_supervision(checker, data, sweeps)
     seed = checker.whole(raw, "seed", (), 0, 0)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
@@ -147,7 +148,7 @@ def check_study(
     if checker.problems:
         raise ConfigError(checker.problems)
     place = Path(stored).expanduser().resolve() if stored else storage
-    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking)
+    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start)
 
 
 def _check_splits(checker: Checker, data: DataSpec) -> None:
@@ -179,14 +180,15 @@ def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]
                     )
 
 
-def _sweeps(checker: Checker, raw: Any) -> list[Sweep]:
+def _sweeps(checker: Checker, raw: Any, *, based: bool) -> list[Sweep]:
     if not isinstance(raw, list) or not raw:
         checker.add(("sweeps",), "`sweeps` must be a list with at least one sweep")
         return []
     sweeps: list[Sweep] = []
-    made: set[str] = set()
+    # What a base has made is known when it is opened; until then it may have made anything.
+    made: set[str] = set(STAGE_INPUTS) if based else set()
     for number, entry in enumerate(raw):
-        sweep = _sweep(checker, entry, ("sweeps", number), sweeps, made)
+        sweep = _sweep(checker, entry, ("sweeps", number), sweeps, made, based=based)
         if sweep is not None:
             if sweep.name in {other.name for other in sweeps}:
                 checker.add(("sweeps", number, "name"), f"two sweeps are named {sweep.name!r}")
@@ -196,7 +198,7 @@ def _sweeps(checker: Checker, raw: Any) -> list[Sweep]:
 
 
 def _sweep(
-    checker: Checker, entry: Any, path: Path_, earlier: Sequence[Sweep], made: set[str]
+    checker: Checker, entry: Any, path: Path_, earlier: Sequence[Sweep], made: set[str], *, based: bool
 ) -> Sweep | None:
     raw = checker.mapping(entry, path, SWEEP_KEYS, "a sweep")
     if not raw:
@@ -244,8 +246,9 @@ def _sweep(
             message = f"the control of arm `{arm.name}` is {arm.control!r}"
             checker.add((*path, "arms", arm.name, "control"), message, nearest(str(arm.control), others))
     metric = _metric(checker, raw, path, arms, replicate is not None)
-    if seeds and earlier and replicate is None:
-        checker.add((*path, "seeds"), "`seeds` belongs into the first sweep or one with `replicate`")
+    if seeds and (earlier or based) and replicate is None:
+        where = "one with `replicate`" if based else "the first sweep or one with `replicate`"
+        checker.add((*path, "seeds"), f"`seeds` belongs into {where}")
     return Sweep(name, arms, metric, searcher, resources, keep, seeds, replicate)
 
 

@@ -7,7 +7,7 @@ artefact.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -97,8 +97,8 @@ class RungParams(Params):
     every: PositiveInt = 1
 
 
-class ClassifierParams(Params):
-    """An image classifier with global average pooling, trained on image-level labels."""
+class TrainingParams(Params):
+    """How a network is trained on augmented crops by stochastic gradient descent."""
 
     backbone: str = "resnet50"
     weights: str = "package"
@@ -121,6 +121,18 @@ class ClassifierParams(Params):
     color_jitter: bool = True
     amp: bool = True
     """Mixed precision, on GPUs only."""
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        low, high = self.long_side
+        if low > high:
+            raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
+        return self
+
+
+class ClassifierParams(TrainingParams):
+    """An image classifier with global average pooling, trained on image-level labels."""
+
     mixing: MixingParams = MixingParams()
     entropy: EntropyParams = EntropyParams()
     concentration: ConcentrationParams = ConcentrationParams()
@@ -147,13 +159,6 @@ class ClassifierParams(Params):
             return mixing
         name = "subcategory_teaching" if self.distillation.weight else "subcategories"
         return name if mixing == "cam" else f"{mixing}+{name}"
-
-    @model_validator(mode="after")
-    def _range_is_ordered(self) -> ClassifierParams:
-        low, high = self.long_side
-        if low > high:
-            raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
-        return self
 
     @model_validator(mode="after")
     def _masks_come_alone(self) -> ClassifierParams:
@@ -215,37 +220,22 @@ class AffinityLabelsParams(Params):
         return self
 
 
-class AffinityParams(Params):
+class AffinityParams(TrainingParams):
     """A network that learns which neighbouring cells belong together."""
 
     kind: Literal["affinity", "boundary"] = "affinity"
     """`affinity`: features in which neighbours are alike (AffinityNet). `boundary`: where objects end, on a
     backbone that doesn't learn (IRNet)."""
-    backbone: str = "resnet50"
-    weights: str = "package"
-    freeze: str = "default"
     radius: Annotated[int, Field(ge=2)] = 5
     """Pairs of cells closer than this are learnt from; IRNet has 10."""
     pairs: Literal["full", "cropped"] = "full"
     """`cropped` repeats a known bug: pairs near edges are left out, some cells are in none."""
     epochs: PositiveInt = 8
-    batch: PositiveInt = 8
-    lr: PositiveFloat = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegativeFloat = 5e-4
-    head_multiplier: PositiveFloat = 10.0
-    poly_power: NonNegativeFloat = 0.9
-    grad_clip: NonNegativeFloat = 1.0
-    crop: Annotated[int, Field(ge=32)] = 448
+    batch: Annotated[int, Field(ge=2)] = 8
     long_side: tuple[PositiveInt, PositiveInt] = (320, 640)
-    color_jitter: bool = True
-    amp: bool = True
 
     @model_validator(mode="after")
-    def _fits_together(self) -> AffinityParams:
-        low, high = self.long_side
-        if low > high:
-            raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
+    def _fits_together(self) -> Self:
         if self.kind == "boundary" and self.pairs == "cropped":
             raise ValueError("`pairs: cropped` belongs to `kind: affinity`")
         return self

@@ -17,7 +17,8 @@ def smoke(study: Study) -> Study:
     """Return the study with every arm kept, one trial each, one epoch, sixteen images a list, the
     smallest backbone; resources and everything else stay, so that the real target is what is tried.
 
-    It gets a name of its own, so that nothing of it is mistaken for a result.
+    It gets a name of its own, so that nothing of it is mistaken for a result; a base is looked for under
+    the name that it got so itself.
     """
     data: dict[str, Any] = {"limit": IMAGES, "holdout": min(study.data.holdout, 0.2)}
     if study.data.dataset == "sample":
@@ -25,6 +26,7 @@ def smoke(study: Study) -> Study:
     return dataclasses.replace(
         study,
         name=f"{study.name}-smoke",
+        base=study.base and study.base.model_copy(update={"study": f"{study.base.study}-smoke"}),
         data=study.data.model_copy(update=data),
         sweeps=tuple(_sweep(sweep) for sweep in study.sweeps),
     )
@@ -58,6 +60,11 @@ def _stage(use: StageUse) -> StageUse:
         }
         if "taps" in params.get("mixing", {}):
             params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
+    elif use.stage == "affinity":
+        small = {"backbone": BACKBONE, "weights": "package", "freeze": "default", "epochs": 1, "batch": 8}
+        params |= {**small, "crop": CROP, "long_side": [CROP, 2 * CROP]}
+    elif use.stage == "affinity_labels":
+        params["crf"] = {**params.get("crf", {}), "iterations": 2}
     elif use.stage == "cams":
         params |= {"scales": [1.0], "size": 2 * CROP}
     elif use.stage == "pseudo_masks":

@@ -62,6 +62,16 @@ class DataSpec(Params):
     trained on. Comparisons say which of them was allowed."""
 
 
+class Base(Params):
+    """A finished study on the same storage, from whose kept trials the first sweep starts."""
+
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    sweep: str | None = None
+    """None means its last one."""
+    arms: tuple[str, ...] | None = None
+    """None means all of them."""
+
+
 class Resources(Params):
     """What one trial holds while it runs."""
 
@@ -155,11 +165,13 @@ class Study:
     seed: int = 0
     retain: Literal["kept", "all"] = "kept"
     tracking: Tracking = Tracking()
+    base: Base | None = None
 
     def to_raw(self) -> dict[str, Any]:
         """Return the study as a study file has it, paths absolute, defaults spelt out."""
         return {
             "name": self.name,
+            **({"base": self.base.model_dump(mode="json", exclude_none=True)} if self.base else {}),
             "data": self.data.model_dump(mode="json", exclude_none=True),
             "seed": self.seed,
             "sweeps": [sweep.to_raw() for sweep in self.sweeps],
@@ -171,6 +183,7 @@ class Study:
 
 __all__ = [
     "Arm",
+    "Base",
     "DataSpec",
     "Resources",
     "SampleSpec",

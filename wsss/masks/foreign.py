@@ -30,10 +30,9 @@ NORMALISED = 1 + 1e-3
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, as PSA and IRN do."""
 REBUILT = re.compile(
-    r"numpy\.(ndarray|dtype|_?core\.multiarray\.(_reconstruct|scalar)|_?core\.numeric\._frombuffer)"
-    r"|_codecs\.encode"
+    r"numpy\.(ndarray|dtype|_?core\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer))"
+    r"|_codecs\.encode|__builtin__\.bytes"
 )
-"""All that a pickle may name: what numpy's arrays and numbers are made with."""
 MOST_STEPS = 20_000
 """Most steps of a pickle: the maps of 254 classes take about 11,000."""
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -65,12 +64,11 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
             files[id] = found[0]
     if len(problems) > MOST_PROBLEMS:
         problems[MOST_PROBLEMS:] = [Problem(str(folder), f"and {len(problems) - MOST_PROBLEMS} more")]
-    has = {kind: any(name.endswith(endings) for name in names) for kind, endings in ENDINGS.items()}
-    if problems and has[other] and not has[kind]:
-        message = f"holds {'/'.join(ENDINGS[other])} files, but {kind} are {'/'.join(endings)}"
-        problems.insert(
-            0, Problem(str(folder), message, f"for {other}, say `import: {{{other}: …}}` instead")
-        )
+    if problems and {kind for kind in ENDINGS if any(name.endswith(ENDINGS[kind]) for name in names)} == {
+        other
+    }:
+        hint = f"for {other}, say `import: {{{other}: …}}` instead"
+        problems.insert(0, Problem(str(folder), f"holds {'/'.join(ENDINGS[other])} files, no {kind}", hint))
     if problems:
         raise DataError(problems)
     return files
@@ -120,10 +118,9 @@ def read_cams(
     keys = np.unique(np.asarray(present, np.int64))
     cams = np.zeros((len(keys), *size), np.float32)
     for cam, key in zip(cams, keys, strict=True):
-        if strided and key in maps:
-            cam[:] = Image.fromarray(maps[key]).resize(size[::-1], Image.Resampling.BILINEAR)
-        elif key in maps:
-            cam[:] = maps[key]
+        if key in maps:
+            image = Image.fromarray(maps[key])  # of the same size, it is returned as it is
+            cam[:] = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
     if any(values.max() > NORMALISED for values in maps.values()):
         cams /= cams.max(axis=(1, 2), keepdims=True) + EPSILON
     return cams.clip(0, 1).astype(np.float16), keys
@@ -169,34 +166,37 @@ def _content(path: Path) -> Any:
         if path.suffix == ".npz":
             with zipfile.ZipFile(content) as archive:
                 files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-            return {name: npy.read_array(io.BytesIO(array)) for name, array in files.items()}
+            arrays = {name: npy.read_array(io.BytesIO(file)) for name, file in files.items()}
+            return arrays or np.zeros(0)  # unlike a dict without maps, it isn't meant
         header = npy.read_array_header_1_0 if npy.read_magic(content) == (1, 0) else npy.read_array_header_2_0
         shape, _, dtype = header(content)
-        if dtype != object:
+        if dtype.kind != "O":
             raise ValueError(f"it holds {dtype}{list(shape)}, but must hold a dict of maps")
         body = content.read()
         for step, (code, argument, _) in enumerate(pickletools.genops(body)):
-            # The reader makes room for all places up to a PUT's, and nesting as deep as long ends the process.
-            if step > MOST_STEPS or ("PUT" in code.name and argument > MOST_STEPS):
-                raise ValueError(f"it takes more than {MOST_STEPS} steps, but a dict of maps takes fewer")
-        return _rebuilt(_Unpickler(io.BytesIO(body)).load()).item()
+            # Memory is taken for all places up to a PUT's, and deep nesting overflows the stack of hash().
+            if step > MOST_STEPS or ("PUT" in code.name and int(argument or 0) > MOST_STEPS):
+                raise ValueError(f"it takes more than {MOST_STEPS} steps, but maps take fewer")
+        saved = _rebuilt(_Unpickler(io.BytesIO(body)).load())
+        is_dict = isinstance(saved, dict)
+        return {_rebuilt(key): _rebuilt(value) for key, value in saved.items()} if is_dict else saved
     except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
         raise _error(path, f"can't be read: {error or type(error).__name__}") from error
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads plain values. Calls of what numpy's arrays are made with are written down; the rest is refused."""
+    """Reads plain values. What would make numpy's arrays and numbers is written down, all else refused."""
 
     def find_class(self, module: str, name: str) -> Any:
         if REBUILT.fullmatch(f"{module}.{name}"):
             return _Call(name)
-        found = "tensors" if module.startswith("torch") else f"{module}.{name}"
+        found = "torch's tensors" if module.startswith("torch") else f"{module}.{name}"
         advice = "save plain ints and numpy arrays (`key.item()`, `tensor.cpu().numpy()`)"
-        raise pickle.UnpicklingError(f"{found} can't be read safely; {advice}")
+        raise pickle.UnpicklingError(f"{found} as keys or values can't be read safely; {advice}")
 
 
 class _Call:
-    """A call that a pickle asks for. numpy itself believes any state it is given, and a false one crashes it."""
+    """A call that a pickle asks for, to be checked: numpy follows any pointer that a false state gives it."""
 
     def __init__(self, name: str, *args: Any) -> None:
         self.name, self.args, self.state = name, args, ()
@@ -204,35 +204,32 @@ class _Call:
     def __call__(self, *args: Any) -> _Call:
         return _Call(self.name, *args)
 
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
+    def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
 def _rebuilt(value: Any) -> Any:
-    """Return what calls would have made, from bytes and numbers only."""
-    if isinstance(value, dict):
-        return {_rebuilt(key): _rebuilt(content) for key, content in value.items()}
+    """Return what a call would have made: bytes, a dtype, a number, or an array (not the objects in it)."""
     if not isinstance(value, _Call):
         return value
     match value.name, value.args, value.state:
-        case "encode", (str(text), _), _:
+        case "bytes", (), _:
+            return b""
+        case "encode", (str(text), _), _:  # how protocol 2 writes bytes
             return text.encode("latin1")
         case "dtype", (str(name), *_), (_, order, *_) if re.fullmatch(r"[biuf]\d+|O\d", name):
             return np.dtype(name).newbyteorder(order)
         case "scalar", (dtype, content), _:
-            return _array(content, dtype, (), False)[()]
-        case "_frombuffer", (content, dtype, shape, order, *_), _:
-            return _array(content, dtype, shape, order == "F")
+            shape, order = (), "C"
+        case "_frombuffer", (content, dtype, shape, "C" | "F" as order, *_), _:
+            pass
         case "_reconstruct", _, (_, shape, dtype, is_fortran, content):
-            return _array(content, dtype, shape, is_fortran)
-    raise ValueError(f"{value.name} is given {value.args} and {value.state}")
-
-
-def _array(content: Any, dtype: Any, shape: Any, is_fortran: bool) -> npt.NDArray[Any]:
+            order = "F" if is_fortran else "C"
+        case _:
+            raise ValueError(f"{value.name} isn't called as numpy calls it")
     dtype, content = _rebuilt(dtype), _rebuilt(content)
-    if dtype == object:
-        return np.fromiter(map(_rebuilt, content), object).reshape(shape)
-    return np.frombuffer(content, dtype).reshape(shape, order="F" if is_fortran else "C")
+    flat = np.fromiter(content, object) if dtype == "O" else np.frombuffer(content, dtype)
+    return flat.reshape(shape, order=order)[()]
 
 
 def _kind(value: Any) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import elu, interpolate
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics, Tap
+from wsss.models.backbone import Backbone, Statistics
 
 GAIN = 4.0
 WIDTHS = (64, 128, 256)
@@ -15,22 +17,59 @@ BRANCH = 32
 GROUPS = 4
 
 
-class AffinityNetwork(nn.Module):
+class PairNetwork(nn.Module):
+    """A backbone, one small layer on each of some of its taps, and one that mixes them on a common grid.
+
+    Input: RGB in [0, 1], normalised with `mean` and `std`. Raises `ConfigError` for a backbone without
+    such taps.
+    """
+
+    stride: ClassVar[int]
+    reduce: nn.ModuleList
+    mix: nn.Conv2d
+
+    def __init__(self, backbone: Backbone, taps: tuple[str, ...]) -> None:
+        super().__init__()
+        if not taps:
+            message = f"{backbone.name} doesn't say at which taps affinities can be read"
+            raise ConfigError(Problem("backbone", message, "resnet50, resnet101, resnet38 and others do"))
+        self.backbone = backbone
+        self.taps = taps
+        channels = {tap.name: tap.channels for tap in backbone.taps}
+        self.channels = [channels[tap] for tap in taps]
+
+    @property
+    def heads(self) -> list[nn.Module]:
+        """The layers that start from nothing."""
+        return [*self.reduce, self.mix]
+
+    @property
+    def mean(self) -> Statistics:
+        return self.backbone.mean
+
+    @property
+    def std(self) -> Statistics:
+        return self.backbone.std
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """Return the (height, width) of what comes out for images float32[B, 3, H, W]."""
+        return -(-x.shape[2] // self.stride), -(-x.shape[3] // self.stride)
+
+
+class AffinityNetwork(PairNetwork):
     """AffinityNet (Ahn and Kwak, CVPR 2018): features in which neighbours of one object are alike.
 
     Three taps of the backbone go through 1×1 convolutions to 64, 128 and 256 channels, are brought to
-    the grid of stride 8 and mixed by one more. Raises `ConfigError` for a backbone without such taps.
+    the grid of stride 8 and mixed by one more.
     """
 
-    stride = 8
+    stride: ClassVar[int] = 8
 
     def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-        taps = _named(backbone, backbone.affinity_taps)
-        self.taps = [tap.name for tap in taps]
+        super().__init__(backbone, backbone.affinity_taps)
         self.reduce = nn.ModuleList(
-            nn.Conv2d(tap.channels, width, 1, bias=False) for tap, width in zip(taps, WIDTHS, strict=True)
+            nn.Conv2d(channels, width, 1, bias=False)
+            for channels, width in zip(self.channels, WIDTHS, strict=True)
         )
         for layer in self.reduce:
             assert isinstance(layer, nn.Conv2d)
@@ -38,65 +77,36 @@ class AffinityNetwork(nn.Module):
         self.mix = nn.Conv2d(sum(WIDTHS), sum(WIDTHS), 1, bias=False)
         nn.init.xavier_uniform_(self.mix.weight, gain=GAIN)
 
-    @property
-    def heads(self) -> list[nn.Module]:
-        """The layers that start from nothing."""
-        return [*self.reduce, self.mix]
-
-    @property
-    def mean(self) -> Statistics:
-        return self.backbone.mean
-
-    @property
-    def std(self) -> Statistics:
-        return self.backbone.std
-
     def forward(self, x: Tensor) -> Tensor:
         """Map float32[B, 3, H, W] to features float32[B, 448, ⌈H/8⌉, ⌈W/8⌉]."""
         features = self.backbone.forward_taps(x)
-        size = [-(-length // self.stride) for length in x.shape[2:]]
+        size = self.grid(x)
         parts = [elu(layer(features[tap])) for tap, layer in zip(self.taps, self.reduce, strict=True)]
         return elu(self.mix(torch.cat([_resized(part, size) for part in parts], dim=1)))
 
 
-class BoundaryNetwork(nn.Module):
+class BoundaryNetwork(PairNetwork):
     """IRNet's boundary branch (Ahn et al., CVPR 2019): where one object ends and another begins.
 
     Five taps of the backbone, which doesn't learn, go to 32 channels each at the grid of stride 4, and
     all of them to one.
     """
 
-    stride = 4
+    stride: ClassVar[int] = 4
 
     def __init__(self, backbone: Backbone) -> None:
-        super().__init__()
-        self.backbone = backbone
-        taps = _named(backbone, backbone.boundary_taps)
-        self.taps = [tap.name for tap in taps]
+        super().__init__(backbone, backbone.boundary_taps)
         self.reduce = nn.ModuleList(
-            nn.Sequential(nn.Conv2d(tap.channels, BRANCH, 1, bias=False), nn.GroupNorm(GROUPS, BRANCH))
-            for tap in taps
+            nn.Sequential(nn.Conv2d(channels, BRANCH, 1, bias=False), nn.GroupNorm(GROUPS, BRANCH))
+            for channels in self.channels
         )
-        self.mix = nn.Conv2d(BRANCH * len(taps), 1, 1, bias=True)
-
-    @property
-    def heads(self) -> list[nn.Module]:
-        """The layers that start from nothing."""
-        return [*self.reduce, self.mix]
-
-    @property
-    def mean(self) -> Statistics:
-        return self.backbone.mean
-
-    @property
-    def std(self) -> Statistics:
-        return self.backbone.std
+        self.mix = nn.Conv2d(BRANCH * len(self.taps), 1, 1, bias=True)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float32[B, 3, H, W] to the logits of a boundary, float32[B, ⌈H/4⌉, ⌈W/4⌉]."""
         with torch.no_grad():
             features = self.backbone.forward_taps(x)
-        size = [-(-length // self.stride) for length in x.shape[2:]]
+        size = self.grid(x)
         parts = [
             _resized(layer(features[tap]), size).relu()
             for tap, layer in zip(self.taps, self.reduce, strict=True)
@@ -105,15 +115,7 @@ class BoundaryNetwork(nn.Module):
         return logits[:, 0]
 
 
-def _named(backbone: Backbone, names: tuple[str, ...]) -> list[Tap]:
-    if not names:
-        message = f"{backbone.name} doesn't say at which taps affinities can be read"
-        raise ConfigError(Problem("backbone", message, "resnet50, resnet101, resnet38 and others do"))
-    known = {tap.name: tap for tap in backbone.taps}
-    return [known[name] for name in names]
-
-
-def _resized(features: Tensor, size: list[int]) -> Tensor:
-    if list(features.shape[2:]) == size:
+def _resized(features: Tensor, size: tuple[int, int]) -> Tensor:
+    if features.shape[2:] == size:
         return features
     return interpolate(features, size, mode="bilinear", align_corners=False)

@@ -12,6 +12,7 @@ from wsss.data.view import DataView
 from wsss.pipeline.results import chain_result
 from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.store import Store
+from wsss.pipeline.study import upstream_of
 from wsss.pipeline.trials import Trial, sweep_trials
 
 
@@ -24,7 +25,7 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     """
     speeds = _measured(store)
     kept_of: dict[str, list[Trial]] = {}
-    kept: list[Trial] = []
+    kept = upstream_of(study, data)
     counted: set[str] = set()
     rows = []
     for sweep in study.sweeps:

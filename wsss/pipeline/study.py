@@ -19,6 +19,7 @@ from wsss.config import Resources, Study, Sweep, dump_study, load_study_text
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import write_atomic
+from wsss.pipeline.base import base_trials
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import (
     Event,
@@ -93,6 +94,14 @@ def find_study(name: str, storage: Path) -> Study:
     return load_study_text(path.read_text(), source=str(path), base=path.parent)
 
 
+def upstream_of(study: Study, data: DataView) -> list[Trial]:
+    """Return the trials that a study's first sweep starts from: none, or those kept by its base."""
+    if study.base is None:
+        return []
+    base = find_study(study.base.study, study.storage)
+    return base_trials(study.base, base, studies_folder(study.storage) / base.name, data)
+
+
 class StudyRun:
     """One run of a study on a storage. Raises `ConfigError` if the name holds another study."""
 
@@ -115,8 +124,8 @@ class StudyRun:
 
     def run(self) -> Outcome:
         """Run all sweeps. An interrupt ends the run cleanly: everything finished is kept."""
+        kept = upstream_of(self.study, self.data)
         self._tell(StudyStarted(self.study.name, str(self.folder), dump_study(self.study)))
-        kept: list[Trial] = []
         kept_of: dict[str, list[Trial]] = {}
         try:
             for sweep in self.study.sweeps:

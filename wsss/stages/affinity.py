@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -28,10 +27,10 @@ from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.models import AffinityNetwork, BoundaryNetwork, backbone_class, create_backbone, weights_identity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import to_channels_last
+from wsss.stages.training import Training, epoch_seed
 
 WEIGHTS = "affinity.safetensors"
 ABOUT = "affinity.json"
-STATE = "training.pt"
 
 
 class Affinity(Stage):
@@ -68,7 +67,7 @@ class Affinity(Stage):
         )
         self.offsets = pair_offsets(params.radius)
         self.crop = params.radius if params.pairs == "cropped" else 0
-        self.optimiser = build_optimiser(
+        optimiser = build_optimiser(
             self.network.backbone,
             self.network.heads,
             lr=params.lr,
@@ -76,9 +75,10 @@ class Affinity(Stage):
             weight_decay=params.weight_decay,
             head_multiplier=params.head_multiplier,
         )
-        self.schedule = PolySchedule(self.optimiser, len(self.batches) * params.epochs, params.poly_power)
-        self.amp = params.amp and self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
+        schedule = PolySchedule(optimiser, len(self.batches) * params.epochs, params.poly_power)
+        self.training = Training(
+            self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
+        )
         self.epoch = 0
 
     @classmethod
@@ -93,7 +93,7 @@ class Affinity(Stage):
         return self.params.epochs
 
     def step(self) -> dict[str, float]:
-        seed = int(np.random.SeedSequence([self.context.seed, self.epoch]).generate_state(1)[0])
+        seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         self.network.train()
         sums: dict[str, float] = {}
@@ -105,12 +105,12 @@ class Affinity(Stage):
             count += 1
         self.epoch += 1
         metrics = {name: value / count for name, value in sums.items()}
-        return {**metrics, "lr": self.optimiser.param_groups[0]["lr"]}
+        return {**metrics, "lr": self.training.lr}
 
     def _batch(self, images: Tensor, masks: Tensor) -> dict[str, float]:
         """Take one step; return the loss and the mean affinity of each kind of pair."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, enabled=self.amp):
+        with self.training.autocast():
             output = self.network(images)
         size = output.shape[-2:]
         labels = interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)
@@ -120,14 +120,7 @@ class Affinity(Stage):
         else:
             affinities = boundary_affinities(output.float().sigmoid(), self.offsets)
         loss = affinity_loss(affinities, pairs)
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(loss))
-        if self.params.grad_clip:
-            self.scaler.unscale_(self.optimiser)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.params.grad_clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.schedule.step()
+        self.training.step(loss)
         known = affinities.detach()
         means = {
             f"affinity/{name}": float((known * chosen).sum() / chosen.sum().clamp(min=1))
@@ -136,26 +129,15 @@ class Affinity(Stage):
         return {"loss": float(loss.detach()), **means}
 
     def save(self, folder: Path) -> None:
-        state = {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "scaler": self.scaler.state_dict(),
-        }
-        torch.save(state, folder / STATE)
+        self.training.save(folder)
 
     def load(self, folder: Path, done: int) -> None:
-        state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.training.load(folder)
         self.epoch = done
 
     def finish(self, folder: Path) -> dict[str, Any]:
         self.batches.close()
-        tensors = {name: value.contiguous().cpu() for name, value in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS)
+        self.training.write_weights(folder / WEIGHTS)
         write_json(folder / ABOUT, {"params": self.params.model_dump(mode="json")})
         return {"images": len(self.context.data.train), "pairs": len(self.offsets)}
 

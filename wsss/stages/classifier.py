@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from wsss.config.params import ClassifierParams, Params
 from wsss.data.loader import ClassificationBatches
@@ -26,8 +25,7 @@ from wsss.stages.contract import Context, Stage
 from wsss.stages.network import ABOUT, WEIGHTS, build_network, check_taps, mixing_taps, to_channels_last
 from wsss.stages.rung import holdout_map, rung_ids, rung_score
 from wsss.stages.subcategories import read_subcategories
-
-STATE = "training.pt"
+from wsss.stages.training import Training, epoch_seed
 
 
 class Classifier(Stage):
@@ -68,7 +66,7 @@ class Classifier(Stage):
             workers=context.threads - 1,
         )
         legacy = params.optimiser == "legacy"
-        self.optimiser = build_optimiser(
+        optimiser = build_optimiser(
             self.network.backbone,
             self.network.heads,
             lr=params.lr,
@@ -77,11 +75,12 @@ class Classifier(Stage):
             head_multiplier=1.0 if legacy else params.head_multiplier,
         )
         total = LEGACY_TOTAL if legacy else len(self.batches) * params.epochs
-        self.schedule = PolySchedule(self.optimiser, total, params.poly_power)
+        schedule = PolySchedule(optimiser, total, params.poly_power)
+        self.training = Training(
+            self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
+        )
         self.mixer = Mixer(params.mixing, mixing_taps(params))
         self.objective = Objective(params, parent)
-        self.amp = params.amp and self.device.type == "cuda"
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.amp)
         self.epoch = 0
 
     @classmethod
@@ -108,8 +107,7 @@ class Classifier(Stage):
         return self.params.epochs
 
     def step(self) -> dict[str, float]:
-        # Every epoch seeds itself, so that a resumed run needs no generator states.
-        seed = int(np.random.SeedSequence([self.context.seed, self.epoch]).generate_state(1)[0])
+        seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
@@ -126,7 +124,7 @@ class Classifier(Stage):
         self.epoch += 1
         metrics = {name: value / count for name, value in sums.items()}
         metrics |= {f"gradient/{name}": value for name, value in shares.items()}
-        metrics["lr"] = self.optimiser.param_groups[0]["lr"]
+        metrics["lr"] = self.training.lr
         return {**metrics, **self._evaluate()}
 
     def _batch(
@@ -140,21 +138,14 @@ class Classifier(Stage):
         """Take one step; return the losses and, if asked to `measure`, each term's share of the gradient."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
-        with torch.autocast(self.device.type, enabled=self.amp):
+        with self.training.autocast():
             output = self.network(mixed.images, mixed.tap, mixed.mix_features)
             cams = self.network.maps(output.features) if self.objective.needs_cams else None
         sub_logits = None if output.sub_logits is None else output.sub_logits.float()
         masks = None if masks is None else masks.to(self.device)
         loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits, masks)
         shares = self.objective.gradient_shares(terms, output.features) if measure else {}
-        self.optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(self.scaler.scale(loss))
-        if self.params.grad_clip:
-            self.scaler.unscale_(self.optimiser)
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.params.grad_clip)
-        self.scaler.step(self.optimiser)
-        self.scaler.update()
-        self.schedule.step()
+        self.training.step(loss)
         values = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
         return {name: float(value.detach()) for name, value in values.items()}, shares
 
@@ -168,28 +159,15 @@ class Classifier(Stage):
         return metrics
 
     def save(self, folder: Path) -> None:
-        torch.save(
-            {
-                "network": self.network.state_dict(),
-                "optimiser": self.optimiser.state_dict(),
-                "schedule": self.schedule.state_dict(),
-                "scaler": self.scaler.state_dict(),
-            },
-            folder / STATE,
-        )
+        self.training.save(folder)
 
     def load(self, folder: Path, done: int) -> None:
-        state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
-        self.scaler.load_state_dict(state["scaler"])
+        self.training.load(folder)
         self.epoch = done
 
     def finish(self, folder: Path) -> dict[str, Any]:
         self.batches.close()
-        tensors = {name: value.contiguous().cpu() for name, value in self.network.state_dict().items()}
-        save_file(tensors, folder / WEIGHTS)
+        self.training.write_weights(folder / WEIGHTS)
         classes = list(self.context.data.dataset.classes)
         params = self.params.model_dump(mode="json")
         about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
