@@ -109,7 +109,13 @@ def read_cams(
     Raises `DataError` for a file that can't be read safely, and for maps of other shapes, with values that
     are negative or not finite, or of classes outside [0, `classes`).
     """
-    pairs, strided = _layout(_content(path), path)
+    file = io.BytesIO(read_bytes(path))
+    try:
+        pairs, strided = _layout(_arrays(file) if path.suffix == ".npz" else _unpickled(file), path)
+    except DataError:
+        raise
+    except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
+        raise _error(path, f"can't be read: {error or type(error).__name__}") from error
     shape = (-(-size[0] // 4), -(-size[1] // 4)) if strided else size
     messages = [_problem(key, values, classes, shape) for key, values in pairs]
     if any(messages):
@@ -141,11 +147,11 @@ def _layout(content: Any, path: Path) -> tuple[list[tuple[int, Any]], bool]:
     if not isinstance(content, dict):
         raise _error(path, f"holds {_kind(content)}, but must hold a dict of maps")
     if all(isinstance(key, int | np.integer) for key in content):
-        return [(int(key), values) for key, values in content.items()], False
+        return [(int(np.int64(key)), values) for key, values in content.items()], False
     name = next((name for name in (*FULL_SIZE, STRIDED) if name in content), "")
     if "keys" not in content or not name:
         names = f"'keys' and one of {', '.join((*FULL_SIZE, STRIDED))}"
-        raise _error(path, f"holds {', '.join(map(repr, content))}, but must hold classes, or {names}")
+        raise _error(path, f"holds {str(list(content))[:99]}, but must hold classes, or {names}")
     keys, maps = content["keys"], content[name]
     if not (isinstance(keys, np.ndarray) and keys.dtype.kind in "iu" and keys.ndim == 1):
         raise _error(path, f"keys is {_kind(keys)}, but must be int[n]")
@@ -155,33 +161,33 @@ def _layout(content: Any, path: Path) -> tuple[list[tuple[int, Any]], bool]:
     if len(listed) == len(maps) + 1 and listed[0] == 0:
         listed = [key - 1 for key in listed[1:]]
     if len(set(listed)) != len(listed) or len(listed) != len(maps):
-        raise _error(path, f"{name} holds {len(maps)} maps for keys {listed}, but must hold one per class")
+        raise _error(
+            path, f"{name} holds {len(maps)} maps for keys {str(listed)[:99]}, but must hold one per class"
+        )
     return list(zip(listed, maps, strict=True)), name == STRIDED
 
 
-def _content(path: Path) -> Any:
-    """Return what was saved, whatever it is, without doing what a pickle asks for."""
-    content = io.BytesIO(read_bytes(path))
-    try:
-        if path.suffix == ".npz":
-            with zipfile.ZipFile(content) as archive:
-                files = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-            arrays = {name: npy.read_array(io.BytesIO(file)) for name, file in files.items()}
-            return arrays or np.zeros(0)  # unlike a dict without maps, it isn't meant
-        header = npy.read_array_header_1_0 if npy.read_magic(content) == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = header(content)
-        if dtype.kind != "O":
-            raise ValueError(f"it holds {dtype}{list(shape)}, but must hold a dict of maps")
-        body = content.read()
-        for step, (code, argument, _) in enumerate(pickletools.genops(body)):
-            # Memory is taken for all places up to a PUT's, and deep nesting overflows the stack of hash().
-            if step > MOST_STEPS or ("PUT" in code.name and int(argument or 0) > MOST_STEPS):
-                raise ValueError(f"it takes more than {MOST_STEPS} steps, but maps take fewer")
-        saved = _rebuilt(_Unpickler(io.BytesIO(body)).load())
-        is_dict = isinstance(saved, dict)
-        return {_rebuilt(key): _rebuilt(value) for key, value in saved.items()} if is_dict else saved
-    except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
-        raise _error(path, f"can't be read: {error or type(error).__name__}") from error
+def _arrays(file: io.BytesIO) -> Any:
+    with zipfile.ZipFile(file) as archive:
+        members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
+    # One without arrays isn't meant, unlike a dict without maps.
+    return {name: npy.read_array(io.BytesIO(array)) for name, array in members.items()} or np.zeros(0)
+
+
+def _unpickled(file: io.BytesIO) -> Any:
+    """Return the object that `np.save` pickled, without doing what the pickle asks for."""
+    header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = header(file)
+    if dtype.kind != "O":
+        raise ValueError(f"it holds {dtype}{list(shape)}, but must hold a dict of maps")
+    body = file.read()
+    for step, (code, argument, _) in enumerate(pickletools.genops(body)):
+        # Memory is taken for all places up to a PUT's, and deep nesting overflows the stack of hash().
+        if step > MOST_STEPS or ("PUT" in code.name and int(argument or 0) > MOST_STEPS):
+            raise ValueError(f"it takes more than {MOST_STEPS} steps, but maps take fewer")
+    saved = _rebuilt(_Unpickler(io.BytesIO(body)).load())
+    is_dict = isinstance(saved, dict)
+    return {_rebuilt(key): _rebuilt(value) for key, value in saved.items()} if is_dict else saved
 
 
 class _Unpickler(pickle.Unpickler):

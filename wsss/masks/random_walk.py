@@ -19,8 +19,8 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from wsss.errors import DataError
 from wsss.masks.pairs import Offset, windows
 
-BYTES_PER_ENTRY = 48
-"""While the matrix is built: two indices of 8 bytes and a value of 4, twice, as pairs and as rows."""
+BYTES_PER_ENTRY = 24
+"""While the matrix is built: slots, which of them are known, columns and values, some of them twice."""
 
 
 def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float) -> Tensor:
@@ -30,26 +30,32 @@ def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width
     of the result sum to 1 as columns of T do.
     """
     device = affinities.device
-    cells = torch.arange(height * width, dtype=torch.int32, device=device).view(height, width)
     pairs = [windows(height, width, offset) for offset in offsets]
-    one = torch.cat([cells[first].flatten() for first, _ in pairs])
-    two = torch.cat([cells[second].flatten() for _, second in pairs])
-    if len(one) != len(affinities):
-        raise DataError(f"there are {len(affinities)} affinities, but must be {len(one)}, one a pair")
-    values = affinities.float() ** beta
-    own = cells.flatten()
-    rows, columns = torch.cat([one, two, own]).long(), torch.cat([two, one, own])
-    values = torch.cat([values, values, values.new_ones(len(own))])
-    order = torch.argsort(rows, stable=True)
-    counts = torch.bincount(rows, minlength=len(own))
-    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)]).int()
-    sums = torch.zeros(len(own), dtype=torch.float64, device=device).index_add_(0, rows, values.double())
-    values = (values / sums[rows]).float()
+    sizes = [len(range(height)[rows]) * len(range(width)[columns]) for (rows, columns), _ in pairs]
+    if sum(sizes) != len(affinities):
+        raise DataError(f"there are {len(affinities)} affinities, but must be {sum(sizes)}, one a pair")
+    # One slot for every neighbour of every cell, in the order of columns. A neighbour that doesn't exist
+    # stands in as the cell itself with a weight of 0, which keeps all rows of one length.
+    everywhere = sorted([(0, 0), *offsets, *((-dy, -dx) for dy, dx in offsets)])
+    slots = torch.zeros((height, width, len(everywhere)), device=device)
+    cells = torch.arange(height * width, dtype=torch.int32, device=device).view(height, width)
+    columns = cells[:, :, None].repeat(1, 1, len(everywhere))
+    slots[:, :, everywhere.index((0, 0))] = 1
+    parts = torch.split(affinities.float() ** beta, sizes)
+    for (dy, dx), (first, second), values in zip(offsets, pairs, parts, strict=True):
+        there, back = everywhere.index((dy, dx)), everywhere.index((-dy, -dx))
+        slots[*first, there] = values.view(cells[first].shape)
+        columns[*first, there] = cells[second]
+        slots[*second, back] = values.view(cells[first].shape)
+        columns[*second, back] = cells[first]
+    slots /= slots.sum(2, keepdim=True, dtype=torch.float64)
+    starts = torch.arange(0, slots.numel() + 1, len(everywhere), dtype=torch.int32, device=device)
     with warnings.catch_warnings():
         # The message calls compressed rows a beta feature; what we use of them is tested against dense.
         warnings.filterwarnings("ignore", message="Sparse")
+        size = cells.numel(), cells.numel()
         return torch.sparse_csr_tensor(
-            starts, columns[order], values[order], size=(len(own), len(own)), check_invariants=False
+            starts, columns.flatten(), slots.flatten(), size=size, check_invariants=False
         )
 
 
