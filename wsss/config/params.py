@@ -7,6 +7,7 @@ artefact.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -292,6 +293,30 @@ class SubcategoriesParams(Params):
     """`random` deals images out to clusters of the same sizes: what a method must beat."""
 
 
+class ImportParams(Params):
+    """CAMs or masks that another program made: one file an image, in one folder."""
+
+    cams: Path | None = None
+    """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
+    masks: Path | None = None
+    """`<id>.png` with 0 for background and n for the n-th class."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of artefact that comes of it."""
+        return "cams" if self.cams is not None else "pseudo_masks"
+
+    def content(self) -> dict[str, Any]:
+        # The files count, not where they lie.
+        return {"kind": self.kind}
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.cams is None) == (self.masks is None):
+            raise ValueError("`import` takes either `cams: FOLDER` or `masks: FOLDER`")
+        return self
+
+
 STAGE_PARAMS: dict[str, type[Params]] = {
     "classifier": ClassifierParams,
     "features": FeaturesParams,
@@ -300,5 +325,6 @@ STAGE_PARAMS: dict[str, type[Params]] = {
     "affinity_labels": AffinityLabelsParams,
     "affinity": AffinityParams,
     "pseudo_masks": PseudoMasksParams,
+    "import": ImportParams,
 }
 """Every stage a study file may name."""

@@ -15,7 +15,7 @@ from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, Problem, nearest
 
 if TYPE_CHECKING:
-    from wsss.config.check import Checker
+    from wsss.config.checker import Checker
 
 STAGE_INPUTS: dict[str, tuple[str, ...]] = {
     "classifier": (),
@@ -25,10 +25,18 @@ STAGE_INPUTS: dict[str, tuple[str, ...]] = {
     "affinity_labels": ("cams",),
     "affinity": ("affinity_labels",),
     "pseudo_masks": ("cams",),
+    "import": (),
 }
 """Kinds of artefacts that a stage always reads; a test holds it equal to the stages' own `needs`."""
 
 SCORED_STAGES = ("cams", "pseudo_masks")
+
+
+def made_by(stage: str, params: Mapping[str, Any]) -> str:
+    """Return the kind of artefact that a stage with these parameters, as written, makes."""
+    if stage == "import":
+        return "cams" if params.get("cams") is not None else "pseudo_masks"
+    return stage
 
 
 def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:

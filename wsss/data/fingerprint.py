@@ -22,7 +22,7 @@ from wsss.errors import DataError, Problem
 from wsss.files import read_json, write_atomic
 
 VERSION = 1
-Kind = Literal["photo", "mask"]
+Kind = Literal["photo", "mask", "file"]
 File = tuple[Kind, Path]
 Stamp = tuple[int, int]
 
@@ -37,11 +37,16 @@ class Fingerprint:
 
 
 def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
-    """Decode one file in full and return its fingerprint, or what is wrong with it."""
+    """Decode one file in full and return its fingerprint, or what is wrong with it.
+
+    A `file` is anything else: its bytes are read, not understood, and it has no size.
+    """
     kind, path = file
     try:
         content = read_bytes(path)
         digest = hashlib.sha256(content).hexdigest()
+        if kind == "file":
+            return Fingerprint(digest, (0, 0))
         if kind == "photo":
             return Fingerprint(digest, decode_photo(content, path).size)
         mask = decode_mask(content, path)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +70,12 @@ class DataView:
             mapping = [self.dataset.classes, sorted(self.dataset.class_ids.items())]
             self._keys["mask", ids] = sha256_json([mapping, rows])
         return self._keys["mask", ids]
+
+    def file_key(self, files: Mapping[str, Path]) -> str:
+        """Return a SHA-256 of one file an image, by id. Raises `DataError` when one can't be read."""
+        prints, problems = self.fingerprints.take([("file", path) for path in files.values()])
+        _raise_if_any(problems)
+        return sha256_json([[id, prints[files[id]].sha256] for id in sorted(files)])
 
     def _take(self, kind: Kind, ids: Sequence[str]) -> list[Fingerprint]:
         files = [(kind, _path(self.dataset, kind, id)) for id in ids]

@@ -64,9 +64,8 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
             files[id] = found[0]
     if len(problems) > MOST_PROBLEMS:
         problems[MOST_PROBLEMS:] = [Problem(str(folder), f"and {len(problems) - MOST_PROBLEMS} more")]
-    if problems and {kind for kind in ENDINGS if any(name.endswith(ENDINGS[kind]) for name in names)} == {
-        other
-    }:
+    kinds = {name for name, endings in ENDINGS.items() if any(file.endswith(endings) for file in names)}
+    if problems and kinds == {other}:
         hint = f"for {other}, say `import: {{{other}: …}}` instead"
         problems.insert(0, Problem(str(folder), f"holds {'/'.join(ENDINGS[other])} files, no {kind}", hint))
     if problems:
@@ -125,7 +124,8 @@ def read_cams(
     cams = np.zeros((len(keys), *size), np.float32)
     for cam, key in zip(cams, keys, strict=True):
         if key in maps:
-            image = Image.fromarray(maps[key])  # of the same size, it is returned as it is
+            image = Image.fromarray(maps[key])
+            # Maps of full size stay as they are.
             cam[:] = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
     if any(values.max() > NORMALISED for values in maps.values()):
         cams /= cams.max(axis=(1, 2), keepdims=True) + EPSILON
@@ -162,16 +162,18 @@ def _layout(content: Any, path: Path) -> tuple[list[tuple[int, Any]], bool]:
         listed = [key - 1 for key in listed[1:]]
     if len(set(listed)) != len(listed) or len(listed) != len(maps):
         raise _error(
-            path, f"{name} holds {len(maps)} maps for keys {str(listed)[:99]}, but must hold one per class"
+            path, f"{name} holds {len(maps)} maps of the classes {str(listed)[:99]}, not one of each"
         )
     return list(zip(listed, maps, strict=True)), name == STRIDED
 
 
 def _arrays(file: io.BytesIO) -> Any:
+    arrays = {}
     with zipfile.ZipFile(file) as archive:
-        members = {name.removesuffix(".npy"): archive.read(name) for name in archive.namelist()}
-    # One without arrays isn't meant, unlike a dict without maps.
-    return {name: npy.read_array(io.BytesIO(array)) for name, array in members.items()} or np.zeros(0)
+        for name in archive.namelist():
+            member = io.BytesIO(archive.read(name))
+            arrays[name.removesuffix(".npy")] = npy.read_array(member, allow_pickle=False)
+    return arrays or np.zeros(0)  # no arrays at all aren't meant, unlike a dict without maps
 
 
 def _unpickled(file: io.BytesIO) -> Any:

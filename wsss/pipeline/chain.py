@@ -139,21 +139,23 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     """
     nodes: list[Node] = []
     latest: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for part in parts:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
         inputs = {}
         for needed in kind.needs_of(part.params):
-            source = part.source if part.source and _stage_of(part.source, nodes) == needed else ""
+            source = part.source if kinds.get(part.source) == needed else ""
             found = source or latest.get(needed)
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
         nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
-        latest[part.stage] = label
-        if part.stage in SCORED and data.has_masks:
-            scores = ScoresParams.model_validate({"kind": part.stage})
-            nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {part.stage: label}, nodes, data, seed))
+        made = kinds[label] = kind.makes(part.params)
+        latest[made] = label
+        if made in SCORED and data.has_masks:
+            scores = ScoresParams.model_validate({"kind": made})
+            nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 
 
@@ -164,10 +166,6 @@ def _unique(label: str, nodes: Sequence[Node]) -> str:
         number += 1
         name = f"{label}{number}"
     return name
-
-
-def _stage_of(label: str, nodes: Sequence[Node]) -> str:
-    return next((node.stage for node in nodes if node.label == label), "")
 
 
 def _node(

@@ -8,6 +8,7 @@ from wsss.stages.cams import Cams
 from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context, Stage
 from wsss.stages.features import Features
+from wsss.stages.imported import Import
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.scores import Scores, ScoresParams
 from wsss.stages.subcategories import SubcategoriesStage
@@ -21,6 +22,7 @@ STAGES: dict[str, type[Stage]] = {
         Cams,
         AffinityLabels,
         Affinity,
+        Import,
         PseudoMasks,
         Scores,
     )

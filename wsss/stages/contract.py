@@ -58,6 +58,11 @@ class Stage(ABC):
         return cls.needs
 
     @classmethod
+    def makes(cls, params: Params) -> str:
+        """Return the kind of artefact that comes of it with these parameters."""
+        return cls.name
+
+    @classmethod
     @abstractmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         """Return what it reads besides its inputs, as name → fingerprint. Part of the key."""

@@ -1,0 +1,89 @@
+"""Stage `import`: CAMs or masks that another program made, so that they can be refined and compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from wsss.config.params import ImportParams, Params
+from wsss.data.view import DataView
+from wsss.files import place
+from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask
+from wsss.masks.images import write_mask
+from wsss.stages.contract import Context, Stage
+from wsss.stages.shards import split_shards, write_index, write_shard
+
+Kind = Literal["cams", "masks"]
+
+
+class Import(Stage):
+    """One step reads a chunk of files. Files: those of `cams` or of `pseudo_masks`."""
+
+    name: ClassVar[str] = "import"
+    version: ClassVar[int] = 1
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, ImportParams)
+        self.kind, folder = _source(context.params)
+        self.ids = list(context.data.labelled_ids)
+        self.sources = foreign_files(folder, self.ids, self.kind)
+        self.shards = split_shards(self.ids)
+        labels = context.data.dataset.labels(self.ids)
+        self.keys = {id: np.flatnonzero(row) for id, row in zip(self.ids, labels, strict=True)}
+        self.done = 0
+
+    @classmethod
+    def makes(cls, params: Params) -> str:
+        assert isinstance(params, ImportParams)
+        return params.kind
+
+    @classmethod
+    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
+        assert isinstance(params, ImportParams)
+        kind, folder = _source(params)
+        files = foreign_files(folder, data.labelled_ids, kind)
+        return {"images": data.image_key(data.labelled_ids), "files": data.file_key(files)}
+
+    @property
+    def steps(self) -> int:
+        return len(self.shards)
+
+    def step(self) -> dict[str, float]:
+        ids = self.shards[self.done]
+        dataset = self.context.data.dataset
+        arrays: dict[str, np.ndarray] = {}
+        for id in ids:
+            width, height = dataset.image(id).size
+            if self.kind == "masks":
+                mask = read_foreign_mask(self.sources[id], len(dataset.classes), (height, width))
+                write_mask(self.context.work / f"{id}.png", mask)
+            elif len(self.keys[id]):
+                arrays[id], _ = read_cams(
+                    self.sources[id], len(dataset.classes), (height, width), self.keys[id]
+                )
+        if self.kind == "cams":
+            write_shard(self.context.work, self.done, arrays)
+        self.done += 1
+        return {"images": float(len(ids))}
+
+    def load(self, folder: Path, done: int) -> None:
+        self.done = done
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        if self.kind == "cams":
+            write_index(self.context.work, folder, self.shards, self.keys)
+        else:
+            for id in self.ids:
+                place(self.context.work / f"{id}.png", folder / f"{id}.png")
+        return {"images": len(self.ids)}
+
+
+def _source(params: ImportParams) -> tuple[Kind, Path]:
+    if params.cams is not None:
+        return "cams", params.cams
+    assert params.masks is not None
+    return "masks", params.masks
