@@ -17,8 +17,10 @@ from wsss.data.view import DataView
 from wsss.errors import DataError
 from wsss.files import read_json
 from wsss.pipeline.chain import Chain, Part, build_chain
+from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
+from wsss.stages import imported
 from wsss.stages.shards import CamShards
 
 CRF = Part("pseudo_masks", "pseudo_masks", PseudoMasksParams.model_validate({"crf": {"iterations": 2}}))
@@ -69,6 +71,25 @@ def test_imported_masks_are_scored(
     assert scores(store, chain, "import.scores") == scores(calm_store, tiny_chain, "pseudo_masks.scores")
 
 
+def test_killed_after_every_chunk_it_ends_in_the_same_files(
+    exported: Path, tiny_view: DataView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imported, "split_shards", lambda ids: [ids[n : n + 4] for n in range(0, len(ids), 4)])
+    chain = build_chain([Part("import", "import", ImportParams(cams=exported))], tiny_view, 0).upto("import")
+    calm, killed = Store(tmp_path / "calm"), Store(tmp_path / "killed")
+    run(chain, calm, tiny_view)
+    steps = 0
+    for _ in range(20):
+        events = run_chain("t", chain, killed, tiny_view, device="cpu", threads=1, checkpoint_seconds=0)
+        if not any(isinstance(event, TrialProgress) and not events.close() for event in events):  # type: ignore[attr-defined]
+            break
+        steps += 1
+    assert steps > 2
+    one, two = (store.get(chain["import"].key) for store in (calm, killed))
+    assert one is not None and two is not None
+    assert one.record["files"] == two.record["files"]
+
+
 def test_files_are_known_by_content_not_by_place(exported: Path, tiny_view: DataView, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(exported, copy)
@@ -95,14 +116,10 @@ def test_a_missing_file_is_said_before_anything_starts(
         chain_of(tiny_view, cams=folder)
 
 
-def test_a_study_file_imports_from_a_folder_beside_it(
-    tiny_study_text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_file_imports_from_a_folder_beside_it(tiny_study_text: str, tmp_path: Path) -> None:
     tiny = yaml.safe_load(tiny_study_text)
     root = tmp_path / "runs"
     in_process("run", _written(tmp_path / "tiny.yaml", tiny), "--local", "--storage", root)
-    mine = next((root / "store").glob("*/*/artefact.json"), None)
-    assert mine is not None
     masks = [
         p.parent
         for p in (root / "store").rglob("artefact.json")

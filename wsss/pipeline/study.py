@@ -144,8 +144,9 @@ class StudyRun:
         waiting = []
         for trial in trials:
             known = self._known.get(trial.info.id)
-            if known is None or known.keys != trial.keys:
+            if known is None or (known.keys, known.configuration) != (trial.keys, trial.configuration):
                 self.ledger.append("trial", **trial.record())
+                self._known.pop(trial.info.id, None)
             self.outcome.trials += 1
             if trial.chain.pending(self.store):
                 waiting.append(trial)

@@ -72,7 +72,7 @@ def _arm_trials(study: Study, sweep: Sweep, arm: Arm, source: Trial | None, data
         name=f"{sweep.name}/{arm.name}",
     )
     label = _arm_label(sweep, arm, source)
-    stem = f"{sweep.name}-{label}" if source is None else f"{sweep.name}-{label}-{_number(source)}"
+    stem = f"{sweep.name}-{label}"
     trials = []
     for number, values in enumerate(configurations):
         own = tuple(
@@ -80,18 +80,23 @@ def _arm_trials(study: Study, sweep: Sweep, arm: Arm, source: Trial | None, data
         )
         parts = (*source.parts, *own) if source else own
         params = {**(source.info.params if source else {}), **values}
-        configuration = f"{stem}-{number:03d}"
-        seeds = (source.info.seed,) if source else (sweep.seeds or (study.seed,))
-        for seed in seeds:
-            name = configuration if len(seeds) == 1 else f"{configuration}-s{seed}"
+        if source is None:
+            configuration = f"{stem}-{number:03d}"
+            seeds = sweep.seeds or (study.seed,)
+            runs = {seed: configuration if len(seeds) == 1 else f"{configuration}-s{seed}" for seed in seeds}
+        else:
+            configuration = f"{stem}-{_after_arm(source, source.configuration)}-{number:03d}"
+            runs = {source.info.seed: f"{stem}-{_after_arm(source, source.info.id)}-{number:03d}"}
+        for seed, name in runs.items():
             trials.append(_trial(name, sweep.name, label, seed, parts, params, source, configuration, data))
     return trials
 
 
 def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:
     trials = []
-    for source in upstream:
-        configuration = f"{sweep.name}-{source.info.arm}-{_number(source)}"
+    # A configuration that already ran with several seeds is replicated once.
+    for source in _one_each(upstream):
+        configuration = f"{sweep.name}-{source.info.arm}-{_after_arm(source, source.configuration)}"
         for seed in sweep.seeds:
             trials.append(
                 _trial(
@@ -107,6 +112,14 @@ def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[T
                 )
             )
     return trials
+
+
+def _one_each(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the first trial of every configuration."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.configuration, trial)
+    return list(first.values())
 
 
 def _trial(
@@ -141,6 +154,6 @@ def _arm_label(sweep: Sweep, arm: Arm, source: Trial | None) -> str:
     return source.info.arm if arm.name == sweep.name else f"{source.info.arm}+{arm.name}"
 
 
-def _number(source: Trial) -> str:
-    """Return what tells an upstream trial from the others of its arm: its id without sweep and arm."""
-    return source.info.id.removeprefix(f"{source.info.sweep}-{source.info.arm}-")
+def _after_arm(source: Trial, name: str) -> str:
+    """Return what tells an upstream trial, or its configuration, from the others of its arm."""
+    return name.removeprefix(f"{source.info.sweep}-{source.info.arm}-")
