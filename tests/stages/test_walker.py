@@ -1,0 +1,90 @@
+"""Walking a photo's CAMs: against the pieces put together by hand, and on less memory than it takes."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.functional import avg_pool2d, interpolate
+
+from wsss.config.params import WalkParams
+from wsss.masks.pairs import pair_affinities, pair_offsets
+from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
+from wsss.stages.walker import Walker
+
+RGB = np.random.default_rng(0).integers(0, 256, (50, 67, 3), dtype=np.uint8)
+CAMS = np.random.default_rng(1).random((2, 50, 67), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def affinity() -> AffinityNetwork:
+    torch.manual_seed(0)
+    return AffinityNetwork(create_backbone("efficientnet_lite0", "none"))
+
+
+@pytest.fixture(scope="module")
+def boundary() -> BoundaryNetwork:
+    torch.manual_seed(0)
+    return BoundaryNetwork(create_backbone("efficientnet_lite0", "none"))
+
+
+def test_it_is_the_published_walk_step_by_step(affinity: AffinityNetwork) -> None:
+    """Pad to a multiple of 8, square the dense matrix, pool, walk, upsample, crop."""
+    found = Walker(affinity, WalkParams(log_steps=4), "cpu")("a", RGB, CAMS.astype(np.float16))
+    with torch.inference_mode():
+        x = (torch.from_numpy(RGB).permute(2, 0, 1)[None] / 255 - 0.5) / 0.5
+        features = affinity(x)
+        assert features.shape[2:] == (7, 9)
+        values = iter(pair_affinities(features, pair_offsets(5)).tolist())
+    matrix = np.eye(63)
+    for dy, dx in pair_offsets(5):
+        for row in range(7 - dy):
+            for column in range(max(0, -dx), 9 - max(0, dx)):
+                a, b = row * 9 + column, (row + dy) * 9 + column + dx
+                matrix[a, b] = matrix[b, a] = next(values) ** 8
+    power = np.linalg.matrix_power(matrix / matrix.sum(0), 16)
+    cams = CAMS.astype(np.float16).astype(np.float32)
+    scores = np.concatenate([(1 - cams.max(0, keepdims=True)) ** 16, cams])
+    padded = np.pad(scores, ((0, 0), (0, 6), (0, 5)))
+    small = avg_pool2d(torch.from_numpy(padded)[None], 8)[0].flatten(1).double().numpy() @ power
+    grown = interpolate(torch.from_numpy(small).view(1, 3, 7, 9), scale_factor=8, mode="bilinear")[0]
+    np.testing.assert_allclose(found, grown[:, :50, :67].numpy(), atol=1e-4)
+
+
+def test_a_threshold_leaves_the_background_out_of_the_walk(boundary: BoundaryNetwork) -> None:
+    params = WalkParams(background_threshold=0.25, beta=10, log_steps=2)
+    found = Walker(boundary, params, "cpu")("a", RGB, CAMS)
+    assert found.shape == (3, 50, 67)
+    assert np.unique(found[0]).tolist() == [0.25]
+    assert found[1:].max() == pytest.approx(1, abs=0.1) and found.min() >= 0
+
+
+def test_the_boundary_of_a_mirrored_photo_is_the_mirrored_boundary(boundary: BoundaryNetwork) -> None:
+    walker = Walker(boundary, WalkParams(background_threshold=0.25, log_steps=2), "cpu")
+    rgb, cams = RGB[:48, :64], CAMS[:, :48, :64]
+    plain = walker("a", rgb, cams)
+    mirrored = walker("a", np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(cams[:, :, ::-1]))
+    np.testing.assert_allclose(mirrored[:, :, ::-1], plain, atol=2e-3)
+
+
+def test_a_photo_too_large_for_the_memory_walks_on_a_smaller_copy_and_says_so(
+    affinity: AffinityNetwork, caplog: pytest.LogCaptureFixture
+) -> None:
+    rgb, cams = np.repeat(RGB, 4, 0).repeat(4, 1), CAMS.repeat(4, 1).repeat(4, 2)
+    whole = Walker(affinity, WalkParams(log_steps=4), "cpu")
+    needed = whole.memory(200, 268) / 2**30
+    small = Walker(affinity, WalkParams(log_steps=4, memory=needed / 2), "cpu")
+    height, width = small.fitting_size(200, 268)
+    assert small.memory(height, width) <= small.params.memory * 2**30
+    assert height / width == pytest.approx(200 / 268, rel=0.02)
+    with caplog.at_level(logging.WARNING, "wsss"):
+        found = small("photo_7", rgb, cams)
+    assert found.shape == (3, 200, 268)
+    (message,) = caplog.messages
+    assert message.startswith("photo_7: the walk on 268 × 200 pixels would take")
+    assert f"it walks on {width} × {height} instead" in message
+    near = np.abs(found - whole("photo_7", rgb, cams)).mean()
+    assert near < 0.1, "it is nearly the same walk"
+    assert whole.fitting_size(200, 268) == (200, 268)
