@@ -166,7 +166,7 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     header, floor, base, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == [
         "arm", "seeds", "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "published",
-        "CRF mask", "95 % interval", "Δ baseline",
+        "mask", "95 % interval", "Δ baseline",
     ]  # fmt: skip
     assert floor == ["floor", "", "25.0", "", "", "", "", "", "", "25.0", "", ""]
     assert base == ["baseline", "1", "45.0", "[45.0, 45.0]", "", "0.30", "11.0", "22.0", "77.0", "", "", ""]

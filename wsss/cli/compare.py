@@ -25,7 +25,7 @@ LEAKS = {
     "select_on_report": "its numbers are optimistic.",
     "train_on_test": "its numbers on `test` are optimistic.",
 }
-STEP_TITLES = {"cams": "CAM", "pseudo_masks": "CRF mask"}
+STEP_TITLES = {"cams": "CAM", "pseudo_masks": "mask"}
 
 
 class Format(StrEnum):
