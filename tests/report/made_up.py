@@ -10,7 +10,7 @@ import numpy as np
 import yaml
 
 from wsss.files import describe_files, write_json
-from wsss.metrics import summary
+from wsss.metrics import error_split, summary
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.store import Store
 from wsss.stages.scores import write_arrays
@@ -47,6 +47,8 @@ class Storage:
         classes = CLASSES[: len(total) - 1]
         part = {
             **summary(total, classes),
+            **error_split(total),
+            "boundary_f": 0.25,
             "images": len(counts),
             "floor": floor,
             "threshold": 0.3,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
-from wsss.cli.compare import show
+from wsss.cli.compare import View, show
 from wsss.errors import ConfigError
 from wsss.report.compare import compare
 
@@ -134,7 +134,7 @@ def test_every_format_shows_the_same_numbers(storage: Storage, capsys: pytest.Ca
     for format_ in ("table", "markdown"):
         show(found, format_)
         assert f"{100 * FAIR_MIOU:.1f}" in capsys.readouterr().out
-    show(found, "table", per_class=True)
+    show(found, "table", View.classes)
     assert "50.0" in capsys.readouterr().out
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
-from wsss.cli.compare import show
+from wsss.cli.compare import View, show
 from wsss.errors import ConfigError
 from wsss.report.compare import compare
 from wsss.report.comparison import Cell
@@ -180,7 +180,7 @@ def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
     storage.trial("baseline", storage.scores([np.pad(FAIR, (0, 1)).tolist()]))  # no dogs, none predicted
     found = compare(storage.root, ["made"])
     assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
-    show(found, "csv", per_class=True)
+    show(found, "csv", View.classes)
     assert capsys.readouterr().out.splitlines() == [
         "arm,step,background,cat,dog",
         "baseline,CAM,88.9,50.0,",
@@ -265,3 +265,17 @@ def test_what_a_study_was_allowed_is_said_below_its_numbers(
     text = capsys.readouterr().out
     assert "made was allowed to train on masks" in text
     assert "made was allowed to select on report: its numbers are optimistic" in text
+
+
+def test_the_table_of_errors_says_in_which_way_masks_are_wrong(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("plain", storage.scores([FAIR] * 2))
+    show(compare(storage.root, ["made"]), "csv", View.errors)
+    header, line = csv.reader(io.StringIO(capsys.readouterr().out))
+    found = dict(zip(header, line, strict=True))
+    assert found["arm"] == "plain" and found["step"] == "CAM"
+    # FAIR: of 100 pixels, 80 background and 10 of the class are right, 10 background are claimed.
+    assert (found["mIoU"], found["precision"], found["recall"]) == (f"{100 * FAIR_MIOU:.1f}", "50.0", "100.0")
+    assert (found["false positive"], found["false negative"], found["confused"]) == ("10.0", "0.0", "0.0")
+    assert found["boundary f"] == "25.0"

@@ -37,11 +37,22 @@ class Format(StrEnum):
     markdown = "markdown"
 
 
+class View(StrEnum):
+    """What a table shows."""
+
+    scores = "scores"
+    classes = "classes"
+    errors = "errors"
+
+
 def compare(
     studies: Annotated[list[str] | None, typer.Argument(help="Names of studies (default: all).")] = None,
     storage: StorageOption = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show the IoU of every class.")] = False,
+    errors: Annotated[
+        bool, typer.Option("--errors", help="Show in which way masks are wrong, and their outlines.")
+    ] = False,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Arm that differences refer to.")] = None,
 ) -> None:
     """Compare methods: mIoU of every step on `report`, with intervals and paired differences.
@@ -57,15 +68,17 @@ def compare(
     if not names:
         hint = "run one first, or give --storage FOLDER"
         raise ConfigError(Problem(str(folder), "there are no studies here", hint))
-    show(compare_studies(folder, names, baseline), format_, per_class=per_class)
+    view = View.classes if per_class else View.errors if errors else View.scores
+    show(compare_studies(folder, names, baseline), format_, view)
 
 
-def show(comparison: Comparison, format_: str, *, per_class: bool = False) -> None:
+def show(comparison: Comparison, format_: str, view: View = View.scores) -> None:
     """Print a comparison as a terminal table, JSON, CSV or Markdown."""
     if format_ == "json":
         print(json.dumps(comparison_json(comparison), indent=1))
         return
-    header, lines = class_lines(comparison) if per_class else score_lines(comparison)
+    make = {View.scores: score_lines, View.classes: class_lines, View.errors: error_lines}[view]
+    header, lines = make(comparison)
     if format_ == "csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *lines])
@@ -80,8 +93,9 @@ def show(comparison: Comparison, format_: str, *, per_class: bool = False) -> No
         console = Console()
         if not console.is_terminal:
             console = Console(width=160)
-        for part in [range(len(header))] if per_class else _parts(comparison, header, lines, console.width):
-            title = "IoU in percent" if per_class else "mIoU in percent"
+        whole = [list(range(len(header)))]
+        for part in whole if view != View.scores else _parts(comparison, header, lines, console.width):
+            title = "IoU in percent" if view == View.classes else "mIoU in percent"
             table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
             for column in part:
                 words = column == 0
@@ -206,6 +220,22 @@ def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     lines = [
         [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
         + [_percent(cell.per_class.get(name)) for name in comparison.per_class]
+        for row in comparison.rows
+        for step, cell in row.cells.items()
+    ]
+    return header, lines
+
+
+def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of the table of errors: one line an arm and step, in percent.
+
+    False positive, false negative and confused are shares of all pixels.
+    """
+    names = ("miou", "precision", "recall", "boundary_f", "false_positive", "false_negative", "confused")
+    header = ["arm", "step", "mIoU", *(name.replace("_", " ") for name in names[1:])]
+    lines = [
+        [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        + [_percent(getattr(cell, name)) for name in names]
         for row in comparison.rows
         for step, cell in row.cells.items()
     ]

@@ -1,5 +1,6 @@
 """Scores: agreement of masks, threshold curves of CAMs, intervals, floors and ranking."""
 
+from wsss.metrics.boundary import boundary_counts, boundary_f, error_split, mean_boundary_f
 from wsss.metrics.confusion import (
     IGNORED,
     confusion,
@@ -24,8 +25,11 @@ __all__ = [
     "average_precisions",
     "bootstrap_interval",
     "bootstrap_mious",
+    "boundary_counts",
+    "boundary_f",
     "centre_box",
     "confusion",
+    "error_split",
     "estimate",
     "foreground_precision",
     "foreground_recall",
@@ -33,6 +37,7 @@ __all__ = [
     "holm",
     "iou",
     "mean_average_precision",
+    "mean_boundary_f",
     "miou",
     "paired_difference",
     "pixel_accuracy",

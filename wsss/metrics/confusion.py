@@ -124,8 +124,9 @@ def summary(conf: Counts, class_names: Sequence[str]) -> dict[str, Any]:
         "fp_fn_ratio": fp_fn_ratio(conf),
     }
     per_class = dict(zip(names, iou(conf).tolist(), strict=True))
-    return {**_defined(numbers), "iou": _defined(per_class), "pixels": int(conf.sum())}
+    return {**defined(numbers), "iou": defined(per_class), "pixels": int(conf.sum())}
 
 
-def _defined(numbers: dict[str, float]) -> dict[str, float | None]:
+def defined(numbers: dict[str, float]) -> dict[str, float | None]:
+    """Return numbers as JSON has them: None for NaN."""
     return {name: None if np.isnan(value) else value for name, value in numbers.items()}

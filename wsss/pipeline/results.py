@@ -20,6 +20,10 @@ NUMBERS = (
     "precision",
     "recall",
     "pixel_accuracy",
+    "boundary_f",
+    "false_positive",
+    "false_negative",
+    "confused",
 )
 
 

@@ -187,6 +187,10 @@ def _cell(mine: Mapping[int, Score], base: Mapping[int, Score], controls: Mappin
         select=mean("select", "miou"),
         precision=mean("report", "precision"),
         recall=mean("report", "recall"),
+        boundary_f=mean("report", "boundary_f"),
+        false_positive=mean("report", "false_positive"),
+        false_negative=mean("report", "false_negative"),
+        confused=mean("report", "confused"),
         per_class={
             name: _mean_or_none([json["report"]["iou"].get(name) for json in parts]) for name in names
         },

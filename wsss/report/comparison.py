@@ -42,6 +42,11 @@ class Cell:
     select: float | None = None
     precision: float | None = None
     recall: float | None = None
+    boundary_f: float | None = None
+    false_positive: float | None = None
+    """Share of pixels that are background, taken for a class; the other way round; for another class."""
+    false_negative: float | None = None
+    confused: float | None = None
     per_class: Mapping[str, float | None] = field(default_factory=dict)
 
 

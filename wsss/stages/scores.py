@@ -18,7 +18,18 @@ from wsss.data.view import DataView
 from wsss.files import write_json
 from wsss.masks.images import read_mask
 from wsss.masks.seeds import threshold_mask
-from wsss.metrics import THRESHOLDS, ThresholdCurve, centre_box, confusion, miou, summary
+from wsss.metrics import (
+    THRESHOLDS,
+    ThresholdCurve,
+    boundary_counts,
+    centre_box,
+    confusion,
+    error_split,
+    mean_boundary_f,
+    miou,
+    summary,
+)
+from wsss.metrics.confusion import defined
 from wsss.stages.contract import Context, Stage
 from wsss.stages.pictures import draw_curve, draw_samples
 from wsss.stages.shards import CamShards, split_shards
@@ -47,7 +58,7 @@ class Scores(Stage):
     """One step counts a chunk of images. Files: scores.json, confusions.npz and two pictures."""
 
     name: ClassVar[str] = "scores"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -111,7 +122,10 @@ class Scores(Stage):
             else:
                 confusions = np.stack(part.confusions)
             arrays[name] = confusions.astype(np.int32)
+            outlines = np.stack([self._outlines(id, threshold) for id in part.ids])
+            arrays[f"{name}_outlines"] = outlines.astype(np.int32)
             scores[name] = self._part_scores(part, confusions, threshold)
+            scores[name] |= defined({"boundary_f": mean_boundary_f(outlines.sum(0))})
             if threshold is not None:
                 for fixed in FIXED:
                     at = part.curve.confusions(_index(fixed)).astype(np.int32)
@@ -125,6 +139,7 @@ class Scores(Stage):
 
     def _part_scores(self, part: _Part, confusions: np.ndarray, threshold: int | None) -> dict[str, Any]:
         result = summary(confusions.sum(0), self.classes)
+        result |= defined(error_split(confusions.sum(0)))
         result["images"] = len(part.ids)
         result["floor"] = miou(np.sum(part.floor, axis=0))
         if threshold is not None:
@@ -134,6 +149,20 @@ class Scores(Stage):
             for fixed in FIXED:
                 result[f"miou_at_{fixed:.2f}"] = float(curve[_index(fixed)])
         return result
+
+    def _outlines(self, id: str, threshold: int | None) -> np.ndarray:
+        """Return how the outlines of an image's mask agree, at the threshold that was chosen."""
+        mask = self._mask(id, threshold)
+        return boundary_counts(self.context.data.dataset.mask(id), mask, len(self.classes))
+
+    def _mask(self, id: str, threshold: int | None) -> np.ndarray:
+        if self.cams is None or threshold is None:
+            return read_mask(self.source / f"{id}.png")
+        cams, keys = self.cams[id]
+        if len(keys):
+            return threshold_mask(cams, keys, THRESHOLDS[threshold])
+        width, height = self.context.data.dataset.image(id).size
+        return np.zeros((height, width), np.uint8)
 
     def _published(self) -> dict[str, Any]:
         """Score with the threshold chosen on the very masks that are reported."""
@@ -147,14 +176,8 @@ class Scores(Stage):
         rows = []
         for id in self.parts["report"].ids[:PICTURES]:
             photo = np.asarray(dataset.image(id))
-            cams, keys = self.cams[id] if self.cams is not None else (None, None)
-            if cams is not None and keys is not None and threshold is not None:
-                mask = threshold_mask(cams, keys, THRESHOLDS[threshold])
-                if not len(keys):
-                    mask = np.zeros(photo.shape[:2], np.uint8)
-            else:
-                mask = read_mask(self.source / f"{id}.png")
-            rows.append((id, photo, cams, mask, dataset.mask(id)))
+            cams = None if self.cams is None else self.cams[id][0]
+            rows.append((id, photo, cams, self._mask(id, threshold), dataset.mask(id)))
         draw_samples(folder / "overlays.png", rows)
         if threshold is not None:
             curves = {name: part.curve.miou() for name, part in self.parts.items()}
