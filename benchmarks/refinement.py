@@ -163,7 +163,8 @@ def compare_crfs(root: Path | None, count: int) -> None:
     pool.close()
     assert all(np.array_equal(a, b) for a, b in zip(one, both, strict=True))
     print(
-        f"crf     {len(tasks)} photos: 21 labels {plain:.1f} s, classes present {ours:.1f} s, two processes {two:.1f} s"
+        f"crf     {len(tasks)} photos: 21 labels {plain:.1f} s, "
+        f"classes present {ours:.1f} s, two processes {two:.1f} s"
     )
     print(f"        {plain / ours:.2f} times as fast, two processes {ours / two:.2f} times more")
 
@@ -198,14 +199,15 @@ def measure_flatness(count: int) -> None:
     rgb = random.integers(0, 256, (128, 160, 3), dtype=np.uint8)
     cams = random.random((2, 128, 160), dtype=np.float32)
     marks = []
-    for block in range(10):
+    for _ in range(10):
         began = time.perf_counter()
-        for number in range(count // 10):
-            walker(f"{block}-{number}", rgb, cams)
+        for _ in range(count // 10):
+            walker(rgb, cams)
         marks.append((time.perf_counter() - began, peak_mib()))
     each = [1000 * seconds / (count // 10) for seconds, _ in marks]
     print(
-        f"flat    {count} images of 128 × 160: {each[1]:.1f} ms an image in the second tenth, {each[-1]:.1f} in the last"
+        f"flat    {count} images of 128 × 160: {each[1]:.1f} ms an image in the second tenth, "
+        f"{each[-1]:.1f} in the last"
     )
     print(f"        peak memory {marks[1][1]:.0f} MiB after two tenths, {marks[-1][1]:.0f} at the end")
 

@@ -10,6 +10,7 @@ import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params import WalkParams
+from wsss.errors import StageError
 from wsss.masks.pairs import pair_affinities, pair_offsets
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.stages.walker import Walker
@@ -32,7 +33,7 @@ def boundary() -> BoundaryNetwork:
 
 def test_it_is_the_published_walk_step_by_step(affinity: AffinityNetwork) -> None:
     """Pad to a multiple of 8, square the dense matrix, pool, walk, upsample, crop."""
-    found = Walker(affinity, WalkParams(log_steps=4), "cpu")("a", RGB, CAMS.astype(np.float16))
+    found = Walker(affinity, WalkParams(log_steps=4), "cpu")(RGB, CAMS.astype(np.float16))
     with torch.inference_mode():
         x = (torch.from_numpy(RGB).permute(2, 0, 1)[None] / 255 - 0.5) / 0.5
         features = affinity(x)
@@ -55,7 +56,7 @@ def test_it_is_the_published_walk_step_by_step(affinity: AffinityNetwork) -> Non
 
 def test_a_threshold_leaves_the_background_out_of_the_walk(boundary: BoundaryNetwork) -> None:
     params = WalkParams(background_threshold=0.25, beta=10, log_steps=2)
-    found = Walker(boundary, params, "cpu")("a", RGB, CAMS)
+    found = Walker(boundary, params, "cpu")(RGB, CAMS)
     assert found.shape == (3, 50, 67)
     assert np.unique(found[0]).tolist() == [0.25]
     assert found[1:].max() == pytest.approx(1, abs=0.1) and found.min() >= 0
@@ -64,8 +65,8 @@ def test_a_threshold_leaves_the_background_out_of_the_walk(boundary: BoundaryNet
 def test_the_boundary_of_a_mirrored_photo_is_the_mirrored_boundary(boundary: BoundaryNetwork) -> None:
     walker = Walker(boundary, WalkParams(background_threshold=0.25, log_steps=2), "cpu")
     rgb, cams = RGB[:48, :64], CAMS[:, :48, :64]
-    plain = walker("a", rgb, cams)
-    mirrored = walker("a", np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(cams[:, :, ::-1]))
+    plain = walker(rgb, cams)
+    mirrored = walker(np.ascontiguousarray(rgb[:, ::-1]), np.ascontiguousarray(cams[:, :, ::-1]))
     np.testing.assert_allclose(mirrored[:, :, ::-1], plain, atol=2e-3)
 
 
@@ -79,12 +80,23 @@ def test_a_photo_too_large_for_the_memory_walks_on_a_smaller_copy_and_says_so(
     height, width = small.fitting_size(200, 268)
     assert small.memory(height, width) <= small.params.memory * 2**30
     assert height / width == pytest.approx(200 / 268, rel=0.02)
+    assert small(rgb, cams).shape == (3, 200, 268)
     with caplog.at_level(logging.WARNING, "wsss"):
-        found = small("photo_7", rgb, cams)
-    assert found.shape == (3, 200, 268)
+        found = small.prepare({"photo_7": (200, 268), "photo_8": (20, 30)})
+    assert found == {"photo_7": (height, width)}
     (message,) = caplog.messages
-    assert message.startswith("photo_7: the walk on 268 × 200 pixels would take")
-    assert f"it walks on {width} × {height} instead" in message
-    near = np.abs(found - whole("photo_7", rgb, cams)).mean()
+    assert message.startswith("1 of 2 photos are walked on smaller copies: photo_7 of 268 × 200 pixels would")
+    assert message.endswith(f"it is walked on {width} × {height}")
+    near = np.abs(small(rgb, cams) - whole(rgb, cams)).mean()
     assert near < 0.1, "it is nearly the same walk"
     assert whole.fitting_size(200, 268) == (200, 268)
+
+
+def test_more_than_is_free_is_refused_before_the_first_walk(
+    affinity: AffinityNetwork, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walker = Walker(affinity, WalkParams(memory=64), "cpu")
+    monkeypatch.setattr(walker, "_free", lambda: 2**30)
+    assert walker.prepare({"a": (375, 500)}) == {}
+    with pytest.raises(StageError, match=r"takes \d+\.\d GiB, but 1\.0 are free on cpu; lower `walk.memory`"):
+        walker.prepare({"a": (375, 500), "b": (6000, 8000)})

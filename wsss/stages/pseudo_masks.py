@@ -37,10 +37,12 @@ class PseudoMasks(Stage):
         self.chunks = split_shards(self.ids, CHUNK_PER_WORKER * context.threads)
         self.done = 0
         self.pool = ImagePool(context.threads)
+        self.notes: dict[str, Any] = {}
         self.walker: Walker | None = None
         if self.params.walk is not None:
             network = load_affinity(context.inputs["affinity"])
             self.walker = Walker(network, self.params.walk, context.device)
+            self.notes["smaller"] = self.walker.prepare({id: self._size(id) for id in self.ids})
 
     @classmethod
     def needs_of(cls, params: Params) -> tuple[str, ...]:
@@ -63,16 +65,19 @@ class PseudoMasks(Stage):
             tasks = [(photo, *maps, self.params) for photo, maps in zip(photos, cams, strict=True)]
             masks = self.pool.map(cam_to_mask_with_crf, tasks)
         else:
-            masks = self._walked(self.walker, ids, photos, cams)
+            masks = self._walked(self.walker, photos, cams)
         for id, mask in zip(ids, masks, strict=True):
             write_mask(self.context.work / f"{id}.png", mask)
         self.done += 1
         return {"images": float(len(ids))}
 
+    def _size(self, id: str) -> tuple[int, int]:
+        with Image.open(self.context.data.dataset.image_path(id)) as photo:
+            return photo.height, photo.width
+
     def _walked(
         self,
         walker: Walker,
-        ids: Sequence[str],
         photos: Sequence[np.ndarray],
         cams: Sequence[tuple[np.ndarray, np.ndarray]],
     ) -> list[np.ndarray]:
@@ -80,11 +85,11 @@ class PseudoMasks(Stage):
         crf = self.params.crf if walker.params.crf else None
         masks = []
         waiting: dict[int, tuple[Any, ...]] = {}
-        for number, (id, photo, (maps, keys)) in enumerate(zip(ids, photos, cams, strict=True)):
+        for number, (photo, (maps, keys)) in enumerate(zip(photos, cams, strict=True)):
             masks.append(np.zeros(photo.shape[:2], np.uint8))
             if not len(keys):
                 continue
-            scores = walker(id, photo, maps)
+            scores = walker(photo, maps)
             if crf is None:
                 masks[number] = scores_to_mask(scores, keys)
             else:
@@ -101,17 +106,4 @@ class PseudoMasks(Stage):
         self.pool.close()
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
-        return {
-            "images": len(self.ids),
-            **({} if self.walker is None else self._smaller(self.walker, folder)),
-        }
-
-    def _smaller(self, walker: Walker, folder: Path) -> dict[str, Any]:
-        """Return which photos walked on a smaller copy, and its [height, width]."""
-        found = {}
-        for id in self.ids:
-            with Image.open(folder / f"{id}.png") as mask:
-                size = mask.height, mask.width
-            if walker.fitting_size(*size) != size:
-                found[id] = list(walker.fitting_size(*size))
-        return {"smaller": found}
+        return {"images": len(self.ids), **self.notes}

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.config.params import WalkParams
+from wsss.errors import StageError
 from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
@@ -28,8 +31,8 @@ log = logging.getLogger("wsss")
 class Walker:
     """Walks CAMs over the affinities of their photo.
 
-    A photo whose walk would take more than `params.memory` GiB is walked on a smaller copy; that is
-    logged.
+    A photo whose walk would take more than `params.memory` GiB is walked on a smaller copy; `prepare` says
+    for how many, before the first.
     """
 
     def __init__(
@@ -40,18 +43,41 @@ class Walker:
         self.device = torch.device(device)
         self.offsets = pair_offsets(params.radius)
 
-    def __call__(
-        self, id: str, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]
-    ) -> npt.NDArray[np.float32]:
+    def prepare(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+        """Return the (height, width) of the copies of photos, by id, that are too large; log how many.
+
+        `sizes` are the photos' (height, width). Raises `StageError` when less memory is free than the
+        largest walk takes.
+        """
+        smaller = {id: self.fitting_size(*size) for id, size in sizes.items()}
+        need = max((self.memory(*size) for size in smaller.values()), default=0)
+        free = self._free()
+        if need > free:
+            raise StageError(
+                f"the largest walk takes {need / GIB:.1f} GiB, but {free / GIB:.1f} are free on "
+                f"{self.device}; lower `walk.memory`, which is {self.params.memory:g}"
+            )
+        smaller = {id: small for id, small in smaller.items() if small != sizes[id]}
+        if smaller:
+            id = max(smaller, key=lambda id: self.memory(*sizes[id]))
+            (height, width), small = sizes[id], smaller[id]
+            log.warning(
+                "%d of %d photos are walked on smaller copies: %s of %d × %d pixels would take %.1f GiB, "
+                "more than `walk.memory`, which is %g; it is walked on %d × %d",
+                len(smaller), len(sizes), id, width, height, self.memory(height, width) / GIB,
+                self.params.memory, small[1], small[0],
+            )  # fmt: skip
+        return smaller
+
+    def _free(self) -> int:
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        return int(psutil.virtual_memory().available)
+
+    def __call__(self, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32[n + 1, H, W] in [0, 1], the background first, of CAMs float[n, H, W], n > 0."""
         height, width = rgb.shape[:2]
         small = self.fitting_size(height, width)
-        if small != (height, width):
-            log.warning(
-                "%s: the walk on %d × %d pixels would take %.1f GiB, more than `walk.memory` of %g; "
-                "it walks on %d × %d instead",
-                id, width, height, self.memory(height, width) / GIB, self.params.memory, small[1], small[0],
-            )  # fmt: skip
         with torch.inference_mode():
             photo = torch.from_numpy(np.array(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
             known = torch.from_numpy(np.asarray(cams, np.float32))
