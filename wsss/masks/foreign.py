@@ -6,9 +6,6 @@ Classes in these files are 0-based positions in the data set's list of classes.
 from __future__ import annotations
 
 import io
-import pickle
-import pickletools
-import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +18,7 @@ from PIL import Image
 
 from wsss.data.decode import decode_mask, read_bytes
 from wsss.errors import DataError, Problem
+from wsss.masks.foreign_pickle import read_pickled
 
 ENDINGS = {"cams": (".npy", ".npz"), "masks": (".png",)}
 MOST_PROBLEMS = 20
@@ -29,12 +27,6 @@ FULL_SIZE, STRIDED = ("high_res", "hr_cam", "cams"), "cam"
 NORMALISED = 1 + 1e-3
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, as PSA and IRN do."""
-REBUILT = re.compile(
-    r"numpy\.(ndarray|dtype|_?core\.(multiarray\.(_reconstruct|scalar)|numeric\._frombuffer))"
-    r"|_codecs\.encode|__builtin__\.bytes"
-)
-MOST_STEPS = 20_000
-"""Most steps of a pickle: the maps of 254 classes take about 11,000."""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -110,7 +102,7 @@ def read_cams(
     """
     file = io.BytesIO(read_bytes(path))
     try:
-        pairs, strided = _layout(_arrays(file) if path.suffix == ".npz" else _unpickled(file), path)
+        pairs, strided = _layout(_arrays(file) if path.suffix == ".npz" else read_pickled(file), path)
     except DataError:
         raise
     except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
@@ -174,70 +166,6 @@ def _arrays(file: io.BytesIO) -> Any:
             member = io.BytesIO(archive.read(name))
             arrays[name.removesuffix(".npy")] = npy.read_array(member, allow_pickle=False)
     return arrays or np.zeros(0)  # no arrays at all aren't meant, unlike a dict without maps
-
-
-def _unpickled(file: io.BytesIO) -> Any:
-    """Return the object that `np.save` pickled, without doing what the pickle asks for."""
-    header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
-    shape, _, dtype = header(file)
-    if dtype.kind != "O":
-        raise ValueError(f"it holds {dtype}{list(shape)}, but must hold a dict of maps")
-    body = file.read()
-    for step, (code, argument, _) in enumerate(pickletools.genops(body)):
-        # Memory is taken for all places up to a PUT's, and deep nesting overflows the stack of hash().
-        if step > MOST_STEPS or ("PUT" in code.name and int(argument or 0) > MOST_STEPS):
-            raise ValueError(f"it takes more than {MOST_STEPS} steps, but maps take fewer")
-    saved = _rebuilt(_Unpickler(io.BytesIO(body)).load())
-    is_dict = isinstance(saved, dict)
-    return {_rebuilt(key): _rebuilt(value) for key, value in saved.items()} if is_dict else saved
-
-
-class _Unpickler(pickle.Unpickler):
-    """Reads plain values. What would make numpy's arrays and numbers is written down, all else refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if REBUILT.fullmatch(f"{module}.{name}"):
-            return _Call(name)
-        found = "torch's tensors" if module.startswith("torch") else f"{module}.{name}"
-        advice = "save plain ints and numpy arrays (`key.item()`, `tensor.cpu().numpy()`)"
-        raise pickle.UnpicklingError(f"{found} as keys or values can't be read safely; {advice}")
-
-
-class _Call:
-    """A call that a pickle asks for, to be checked: numpy follows any pointer that a false state gives it."""
-
-    def __init__(self, name: str, *args: Any) -> None:
-        self.name, self.args, self.state = name, args, ()
-
-    def __call__(self, *args: Any) -> _Call:
-        return _Call(self.name, *args)
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-def _rebuilt(value: Any) -> Any:
-    """Return what a call would have made: bytes, a dtype, a number, or an array (not the objects in it)."""
-    if not isinstance(value, _Call):
-        return value
-    match value.name, value.args, value.state:
-        case "bytes", (), _:
-            return b""
-        case "encode", (str(text), _), _:  # how protocol 2 writes bytes
-            return text.encode("latin1")
-        case "dtype", (str(name), *_), (_, order, *_) if re.fullmatch(r"[biuf]\d+|O\d", name):
-            return np.dtype(name).newbyteorder(order)
-        case "scalar", (dtype, content), _:
-            shape, order = (), "C"
-        case "_frombuffer", (content, dtype, shape, "C" | "F" as order, *_), _:
-            pass
-        case "_reconstruct", _, (_, shape, dtype, is_fortran, content):
-            order = "F" if is_fortran else "C"
-        case _:
-            raise ValueError(f"{value.name} isn't called as numpy calls it")
-    dtype, content = _rebuilt(dtype), _rebuilt(content)
-    flat = np.fromiter(content, object) if dtype == "O" else np.frombuffer(content, dtype)
-    return flat.reshape(shape, order=order)[()]
 
 
 def _kind(value: Any) -> str:
