@@ -69,7 +69,7 @@ def test_arms_can_be_chosen(storage: Path) -> None:
     ({"study": "tiny"}, {"data": {"dataset": "sample", "sample": {"train": 20, "val": 4, "size": 64},
                                   "holdout": 0.3, "select": {"split": "train", "half": "a"},
                                   "report": {"split": "train", "half": "b"}}},
-     "was made of other images, classes or parameters (`data` must be that of tiny)"),
+     "was made of other images, classes or parameters, or by another version (`data` must be that of tiny"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_said(
     storage: Path, base: dict[str, Any], changes: dict[str, Any], message: str

@@ -15,8 +15,8 @@ def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[
     """Return the kept trials of study `base`, whose folder that is, that `start` asks for.
 
     Nothing of them is made again, as their chains lead to the same keys. Raises `ConfigError` when the
-    sweep or an arm is unknown, when it kept nothing yet, and when other images or classes lead to other
-    keys.
+    sweep or an arm is unknown, when it kept nothing yet, and when other images or classes, or another version of
+    a stage, lead to other keys.
     """
     records = Ledger(folder).trials()
     names = [sweep.name for sweep in base.sweeps]
@@ -45,8 +45,19 @@ def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[
     if not kept:
         message = f"sweep {wanted!r} of {base.name} has kept no trial yet"
         raise ConfigError(Problem("base", message, f"finish it first: `resume {base.name}`"))
-    changed = [trial.info.id for trial in kept if trial.keys != records[trial.info.id].keys]
-    if changed:
-        message = f"{changed[0]} of {base.name} was made of other images, classes or parameters"
-        raise ConfigError(Problem("base", message, f"`data` must be that of {base.name}"))
+    for trial in kept:
+        known = records[trial.info.id].keys
+        # Scores may be of an older version: they are cheap, and made again.
+        changed = [
+            node.label
+            for node in trial.chain.nodes
+            if not node.is_score and known.get(node.label) != node.key
+        ]
+        if changed:
+            message = (
+                f"{changed[0]} of {trial.info.id} was made of other images, classes or parameters, or by another "
+                "version"
+            )
+            hint = f"`data` must be that of {base.name}; else run {base.name} again"
+            raise ConfigError(Problem("base", message, hint))
     return kept
