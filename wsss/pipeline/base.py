@@ -55,8 +55,8 @@ def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[
         ]
         if changed:
             message = (
-                f"{changed[0]} of {trial.info.id} was made of other images, classes or parameters, or by another "
-                "version"
+                f"{changed[0]} of {trial.info.id} was made of other images, classes or parameters, or by "
+                "another version"
             )
             hint = f"`data` must be that of {base.name}; else run {base.name} again"
             raise ConfigError(Problem("base", message, hint))
