@@ -257,6 +257,14 @@ def test_training_on_masks_must_be_asked_for() -> None:
     assert "did you mean" in refused(MASKS, "data.allow=[train_on_mask]")[0]
 
 
+def test_training_on_masks_is_found_behind_a_variable_too() -> None:
+    text = GOOD.replace(
+        "        stages: [classifier: {method: cam, epochs: 2}",
+        "        search: {how: {choice: [labels, masks]}}\n        stages: [classifier: {supervision: $how}",
+    )
+    assert any("arm `baseline` trains on pixel masks" in problem for problem in refused(text))
+
+
 def test_choosing_on_what_is_reported_must_be_asked_for() -> None:
     same = GOOD.replace("report: {split: train, half: b}", "report: {split: train}")
     assert "`report` (train) shares images with `select`" in refused(same)[0]

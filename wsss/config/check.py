@@ -84,7 +84,9 @@ def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
             for place, use in enumerate(arm.stages):
-                if use.params.get("supervision") == "masks":
+                asked = use.params.get("supervision")
+                tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
+                if asked == "masks" or any("masks" in values for values in tried):
                     own = ("arms", arm.name) if arm.name != sweep.name else ()
                     path = ("sweeps", number, *own, "stages", place, use.stage, "supervision")
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
@@ -258,9 +260,9 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[Sta
         params = dict(content or {})
         if stage == "import":
             # Like other paths of the file, they are relative to it.
-            params = {
-                key: str(checker.base / str(value)) for key, value in params.items() if key in FOLDERS
-            } | {key: value for key, value in params.items() if key not in FOLDERS}
+            for key in FOLDERS:
+                if isinstance(params.get(key), str):
+                    params[key] = str(checker.base / params[key])
         name, source = params.pop("as", stage), params.pop("from", None)
         checker.name(name, at, "a stage")
         _check_inputs(checker, stage, params, source, uses, made, at)

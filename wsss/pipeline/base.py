@@ -15,8 +15,8 @@ def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[
     """Return the kept trials of study `base`, whose folder that is, that `start` asks for.
 
     Nothing of them is made again, as their chains lead to the same keys. Raises `ConfigError` when the
-    sweep or an arm is unknown, when it kept nothing yet, and when other images or classes, or another version of
-    a stage, lead to other keys.
+    sweep or an arm is unknown, when it kept nothing yet, and when other images or classes, or another
+    version of a stage, lead to other keys.
     """
     records = Ledger(folder).trials()
     names = [sweep.name for sweep in base.sweeps]

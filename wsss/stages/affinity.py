@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 from wsss.config.params import AffinityParams, Params
 from wsss.data.loader import ClassificationBatches
 from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json, write_json
 from wsss.masks.images import read_mask
 from wsss.masks.pairs import (
@@ -24,7 +25,14 @@ from wsss.masks.pairs import (
     pair_offsets,
 )
 from wsss.methods.optimiser import PolySchedule, build_optimiser
-from wsss.models import AffinityNetwork, BoundaryNetwork, backbone_class, create_backbone, weights_identity
+from wsss.models import (
+    AffinityNetwork,
+    BoundaryNetwork,
+    backbone_class,
+    backbone_names,
+    create_backbone,
+    weights_identity,
+)
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import to_channels_last
 from wsss.stages.training import Training, epoch_seed
@@ -84,7 +92,7 @@ class Affinity(Stage):
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         assert isinstance(params, AffinityParams)
-        backbone_class(params.backbone)
+        check_backbone(params)
         weights = weights_identity(params.backbone, params.weights)
         return {"train": data.image_key(data.train), "weights": weights}
 
@@ -140,6 +148,20 @@ class Affinity(Stage):
         self.training.write_weights(folder / WEIGHTS)
         write_json(folder / ABOUT, {"params": self.params.model_dump(mode="json")})
         return {"images": len(self.context.data.train), "pairs": len(self.offsets)}
+
+
+def check_backbone(params: AffinityParams) -> None:
+    """Raise `ConfigError` for a backbone whose taps can't be read, or without the tap that `freeze` names."""
+    kind = backbone_class(params.backbone)
+    if not (kind.affinity_taps if params.kind == "affinity" else kind.boundary_taps):
+        able = [name for name in backbone_names() if backbone_class(name).affinity_taps]
+        raise ConfigError(
+            Problem("backbone", f"{params.backbone} has no taps for affinities", f"one of {', '.join(able)}")
+        )
+    choices = ["default", "none", "all", *(tap.name for tap in kind.taps)]
+    if params.freeze not in choices:
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
 
 
 def build_affinity(params: AffinityParams, weights: str | None = None) -> AffinityNetwork | BoundaryNetwork:
