@@ -137,6 +137,8 @@ class ClassifierParams(TrainingParams):
     mixing: MixingParams = MixingParams()
     entropy: EntropyParams = EntropyParams()
     concentration: ConcentrationParams = ConcentrationParams()
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of channels that are zeroed before the heads; ResNet-38 is published with 0.5."""
     subcategory_weight: NonNegativeFloat = 0.0
     """Weight of the sub-category loss; above 0 the classifier needs the artefact of `subcategories`."""
     distillation: DistillationParams = DistillationParams()
@@ -146,7 +148,7 @@ class ClassifierParams(TrainingParams):
     optimiser: Literal["sgd", "legacy"] = "sgd"
     """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
     a head that learns no faster than the rest."""
-    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser")
+    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout")
 
     @property
     def method_name(self) -> str:
@@ -277,6 +279,9 @@ class FeaturesParams(Params):
 
     size: Annotated[int, Field(ge=32)] | None = None
     """Long side, in pixels, at which an image is shown; `null` keeps the photo's own size."""
+    embedding: Literal["pooled", "class_token"] = "pooled"
+    """`class_token`: a vision transformer's token of the whole image, instead of the mean of its patches."""
+    switches: ClassVar[tuple[str, ...]] = ("embedding",)
 
 
 class SubcategoriesParams(Params):

@@ -65,6 +65,8 @@ def _stage(use: StageUse) -> StageUse:
         params |= {**small, "crop": CROP, "long_side": [CROP, 2 * CROP]}
     elif use.stage == "affinity_labels":
         params["crf"] = {**params.get("crf", {}), "iterations": 2}
+    elif use.stage == "features":
+        params.pop("embedding", None)  # the smallest backbone isn't a transformer
     elif use.stage == "cams":
         params |= {"scales": [1.0], "size": 2 * CROP}
     elif use.stage == "pseudo_masks":

@@ -62,6 +62,10 @@ class Stage(ABC):
         """Return the kind of artefact that comes of it with these parameters."""
         return cls.name
 
+    @classmethod  # noqa: B027 - most stages read whatever is of the right kind
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
+        """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
+
     @classmethod
     @abstractmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
