@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -204,12 +205,23 @@ def test_rounds_of_exploration_go_on_from_each_other(tiny_view: DataView, store:
     assert [node.inputs["subcategories"] for node in rounds] == [
         "subcategories", "subcategories2", "subcategories3",
     ]  # fmt: skip
-    folders = [store.folder(chain[label].key) for label in ("features", "features2", "features3")]
-    features = [np.load(folder / "features.npz", allow_pickle=False)["features"] for folder in folders]
-    weights = [load_file(store.folder(node.key) / "classifier.safetensors") for node in rounds]
-    for a, b in ((0, 1), (1, 2)):
-        assert not np.array_equal(features[a], features[b])
-        assert "head.weight" in different(weights[a], weights[b])
+    found = []
+    for label in ("features", "features2", "features3"):
+        with np.load(store.folder(chain[label].key) / "features.npz", allow_pickle=False) as stored:
+            ids, features = stored["ids"], stored["features"]
+        network = load_classifier(store.folder(chain[chain[label].inputs["classifier"]].key)).eval()
+        photo = tiny_view.dataset.image(str(ids[0]))
+        x = torch.as_tensor(evaluation_image(photo, 64, network.mean, network.std))[None]
+        with torch.inference_mode():
+            pooled = network.backbone(x).mean((2, 3))[0].numpy()
+        np.testing.assert_allclose(features[0], pooled, atol=1e-5)
+        found.append(features)
+    assert not np.allclose(found[0], found[1], atol=1e-3), "a new network was trained and looked at"
+    for node in rounds:
+        sizes = json.loads((store.folder(node.key) / "classifier.json").read_text())["parent"]
+        clusters = store.folder(chain[node.inputs["subcategories"]].key) / "subcategories.npz"
+        with np.load(clusters, allow_pickle=False) as stored:
+            assert sizes == stored["parent"].tolist()
 
 
 def test_features_are_the_class_token_of_a_transformer(tiny_view: DataView, store: Store) -> None:
