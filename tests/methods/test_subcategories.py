@@ -145,6 +145,23 @@ def test_clouds_of_a_class_become_its_sub_categories() -> None:
     assert same_partition(columns[10:].argmax(1), np.repeat([1, 2, 3], 10))
 
 
+def test_every_image_has_the_label_of_its_own_cloud() -> None:
+    """Clouds of different sizes, in no order, so that no other assignment looks the same."""
+    points, _ = blobs(3, 24)
+    owner = np.repeat([0, 1, 2], 24)
+    keep = np.r_[0:5, 24:36, 48:72]
+    keep = keep[np.random.default_rng(2).permutation(len(keep))]
+    features, owner = points[keep], owner[keep]
+    labels = np.ones((len(keep), 1), np.uint8)
+    labels[::7] = 0
+    result = discover(features, labels, Clustering(clusters=3))
+    shown = labels[:, 0] == 1
+    assert not result.labels[~shown].any()
+    assert same_partition(result.labels[shown].argmax(1), owner[shown])
+    # The teacher finds each image nearest to the cluster that it is in.
+    assert np.array_equal(result.similarity[shown].argmax(1), result.labels[shown].argmax(1))
+
+
 def test_similarity_is_the_cosine_to_the_clusters_mean() -> None:
     features, _ = data()
     result = found()
