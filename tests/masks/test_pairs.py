@@ -177,7 +177,7 @@ def test_boundary_affinities_are_those_of_a_loop() -> None:
         (rows, columns), _ = windows(6, 7, offset)
         for y in range(6)[rows]:
             for x in range(7)[columns]:
-                line = [float(boundary[0, y + dy, x + dx]) for dy, dx in line_cells(offset)]
+                line = [float(boundary.detach()[0, y + dy, x + dx]) for dy, dx in line_cells(offset)]
                 expected.append(1 - max(line))
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
     found.sum().backward()
