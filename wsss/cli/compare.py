@@ -88,8 +88,8 @@ def compare(
     comparison = compare_studies(folder, names, baseline)
     beside = None
     if published:
-        studies = {name: find_study(name, folder) for name in names}
-        beside = beside_published(comparison, studies, publications())
+        loaded = {name: find_study(name, folder) for name in names}
+        beside = beside_published(comparison, loaded, publications())
     show(comparison, format_, views[0] if views else View.scores, beside)
 
 

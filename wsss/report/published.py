@@ -125,7 +125,7 @@ def beside_published(
     for entry in entries:
         for method in entry.rows:
             lines += own.pop(method, [])
-        shares = {name: round(value / 100, 6) for name, value in entry.scores.items()}
+        shares = {str(name): round(value / 100, 6) for name, value in entry.scores.items()}
         texts = (entry.method, False, entry.source, entry.backbone, entry.initial_weights)
         lines.append(Line(*texts, entry.images, shares, entry.unverified))
     return Published(
