@@ -32,7 +32,7 @@ class SegmentationLoss:
         self.params = params
 
     def counts(self, labels: Tensor) -> Tensor:
-        """Return int64[2], how many pixels of labels int64[B, h, w] are background and how many of classes."""
+        """Return int64[2], the pixels of background and of classes in labels int64[B, h, w]."""
         background = (labels == 0).sum()
         return torch.stack([background, (labels != IGNORED).sum() - background])
 

@@ -1,9 +1,9 @@
 """Stage `scores`: compares CAMs or masks with ground truth. The only stage that reads masks to compare with.
 
 Masks of a segmentation network, which no label has helped, are scored on `select` and `test`; CAMs and pseudo
-masks on `select` and `report`. A threshold is chosen on the `select` images and applied to the `report` images; fixed thresholds
-and a label-only floor stand beside it. What publications do (choosing the threshold on the masks
-that are reported) is computed too, under its own name, and never used to choose anything.
+masks on `select` and `report`. A threshold is chosen on the `select` images and applied to the `report`
+images; fixed thresholds and a label-only floor stand beside it. What publications do (choosing the threshold
+on the masks that are reported) is computed too, under its own name, and never used to choose anything.
 """
 
 from __future__ import annotations

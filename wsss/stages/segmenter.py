@@ -14,7 +14,7 @@ from wsss.files import write_json
 from wsss.models import weights_identity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.segmentation_network import ABOUT, WEIGHTS, check_backbone, describe_weights
-from wsss.stages.segmenter_training import PixelLabels, SegmenterTraining, Task, unread
+from wsss.stages.segmenter_training import PixelLabels, SegmenterTraining, Task, planned_epochs, unread
 from wsss.stages.worker_group import WorkerGroup
 
 
@@ -89,6 +89,7 @@ class Segmenter(Stage):
         if self.single is not None:
             metrics, self.epochs = self.single.learn(), self.single.epochs
             return metrics
+        metrics: dict[str, float]
         metrics, self.epochs = self._workers().call("learn_and_count")[0]
         return metrics
 

@@ -115,7 +115,8 @@ class SegmenterTraining:
         )
         self.average: AveragedModel | None = None
         if params.ema:
-            self.average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(params.ema))
+            average: Any = get_ema_multi_avg_fn  # torch gives it no types
+            self.average = AveragedModel(self.network, multi_avg_fn=average(params.ema))
         self.best = Best()
         self.training = Training(
             self.network,
@@ -191,7 +192,7 @@ class SegmenterTraining:
         return value
 
     def _summing(self, *, last: bool) -> AbstractContextManager[None]:
-        """Return the context of a backward pass after which processes exchange gradients, if it is the last."""
+        """Return the context of a backward pass; gradients are exchanged after the last."""
         if last or not isinstance(self.forward, DistributedDataParallel):
             return nullcontext()
         return self.forward.no_sync()
@@ -208,8 +209,8 @@ class SegmenterTraining:
         """The network that would be kept now: its moving average, if there is one."""
         if self.average is None:
             return self.network
-        network: DeepLab = self.average.module
-        return network
+        assert isinstance(self.average.module, DeepLab)
+        return self.average.module
 
     def _examine(self) -> dict[str, float]:
         """Compare with the pseudo masks of the hold-out and remember the best weights, with `patience`."""
