@@ -115,7 +115,10 @@ def networks(storage: Storage, pretraining: str | None = None, **classifier: str
     keys = {"classifier": storage.network("classifier", {"images": 31}, **classifier)}
     if pretraining:
         keys["segmenter"] = storage.network(
-            "segmenter", {"initial_weights": pretraining}, backbone="resnet101", weights="w/x.pth"
+            "segmenter",
+            {"initial_weights": f"{pretraining} (file x.pth, sha256:0)"},
+            backbone="resnet101",
+            weights="w/x.pth",
         )
     return keys
 
@@ -127,19 +130,19 @@ def test_initial_weights_are_said_once_where_all_rows_share_them(
         storage.trial(arm, None, keys={**networks(storage), "cams.scores": storage.scores([FAIR])})
     found = compare(storage.root, ["made"])
     assert found.rows[0].networks == {
-        "classifier": Network("classifier", "efficientnet_lite0", "ImageNet (package)")
+        "classifier": Network("classifier", "efficientnet_lite0", "imagenet (package)")
     }
     assert (found.rows[0].trained_on, found.rows[0].pixel_labels) == (31, ())
     for format_ in ("table", "markdown"):
         show(found, format_)
         text = capsys.readouterr().out
-        assert "Initial weights: efficientnet_lite0 from ImageNet (package), for all rows." in text
+        assert "Initial weights: efficientnet_lite0 from imagenet (package), for all rows." in text
         assert "pixel labels" not in text
     show(found, "csv")
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [line["initial weights"] for line in lines] == [
         "",
-        *["efficientnet_lite0 from ImageNet (package)"] * 2,
+        *["efficientnet_lite0 from imagenet (package)"] * 2,
     ]
 
 
@@ -147,9 +150,9 @@ def test_initial_weights_are_said_once_where_all_rows_share_them(
     ("params", "weights"),
     [
         ({"weights": "none"}, "random"),
-        ({"weights": "download", "backbone": "resnet50"}, "ImageNet (download)"),
-        ({"weights": "download", "backbone": "timm/vit_base_patch16_224"}, "timm's release (download)"),
-        ({"weights": "/somewhere/private/r38.params"}, "file r38.params"),
+        ({"weights": "download", "backbone": "resnet50"}, "imagenet (download)"),
+        ({"weights": "download", "backbone": "timm/vit_base_patch16_224"}, "timm (download)"),
+        ({"weights": "/somewhere/private/r38.params"}, "unknown (file r38.params)"),
     ],
 )
 def test_where_weights_come_from(storage: Storage, params: dict[str, str], weights: str) -> None:
@@ -177,7 +180,7 @@ def test_a_segmenter_that_has_seen_pixel_labels_is_flagged_in_every_format(
         assert "coco has seen pixel labels! Its segmenter starts from COCO segmentation weights." in text
         assert "coco (pixel labels!)" in text
         assert "baseline (pixel labels!)" not in text
-        assert "resnet101 from ImageNet (file x.pth) (baseline)" in text
+        assert "resnet101 from imagenet (file x.pth) (baseline)" in text
         assert "resnet101 from coco-segmentation (file x.pth) (coco)" in text
     for view in (View.scores, View.classes, View.errors):
         show(found, "csv", view)

@@ -89,7 +89,7 @@ def test_our_rows_stand_above_publications_of_their_method(storage: Storage) -> 
     )
     assert own.scores["segmentation_val"] == 1
     assert (own.source, own.backbone, own.images) == ("patches", "resnet50, resnet101", 1391)
-    assert own.initial_weights == "ImageNet (download)"
+    assert own.initial_weights == "imagenet (download)"
     assert published.left_out == {}
 
 

@@ -134,7 +134,9 @@ def _print_table(comparison: Comparison, header: list[str], lines: list[list[str
         table = Table(title=TITLES[view], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in part:
             words = column < (WORDS if view == View.published else 1)
-            kind: dict[str, Any] = {"min_width": 10} if words else {"justify": "right", "no_wrap": True}
+            kind: dict[str, Any] = {"justify": "right", "no_wrap": view != View.published, "min_width": 5}
+            if words:
+                kind = {"min_width": 10, "overflow": "fold"}
             table.add_column(header[column], **kind)
         for line in lines:
             table.add_row(*[line[column] for column in part])

@@ -9,8 +9,9 @@ from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.store import Artefact, Store
 from wsss.report.comparison import Network
 
+IMAGENET = "imagenet"
 COCO = "coco-segmentation"
-"""How a segmenter's record begins whose initial weights have learnt from COCO's pixel masks."""
+"""What the record of a segmenter says whose initial weights have learnt from COCO's pixel masks."""
 
 
 def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Network]:
@@ -29,7 +30,7 @@ def pixel_labels(
     coco = [
         f"{label} starts from COCO segmentation weights"
         for label, network in networks.items()
-        if network.weights.lower().startswith(COCO)
+        if network.weights.startswith(COCO)
     ]
     masks = [
         f"{label} is trained on masks"
@@ -59,16 +60,14 @@ def _trained(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str,
 
 
 def _weights(artefact: Artefact) -> str:
-    """Return what the initial weights were: what the stage noted, else what its parameters say."""
-    noted = artefact.record["summary"].get("initial_weights")
-    if noted:
-        return f"ImageNet{noted[8:]}" if noted.lower().startswith("imagenet") else str(noted)
-    weights = str(artefact.record["params"]["weights"])
+    """Return what the initial weights had learnt from, as far as the stage noted or its parameters say, and
+    where they came from."""
+    params = artefact.record["params"]
+    weights = str(params["weights"])
     if weights == "none":
         return "random"
-    if weights == "package":
-        return "ImageNet (package)"
-    if weights == "download":
-        timm = str(artefact.record["params"]["backbone"]).startswith("timm/")
-        return "timm's release (download)" if timm else "ImageNet (download)"
-    return f"file {Path(weights).name}"
+    noted = str(artefact.record["summary"].get("initial_weights", "")).partition(" (")[0].lower()
+    if weights in ("package", "download"):
+        timm = str(params["backbone"]).startswith("timm/")
+        return f"{noted or ('timm' if timm else IMAGENET)} ({weights})"
+    return f"{noted or 'unknown'} (file {Path(weights).name})"
