@@ -274,7 +274,9 @@ class PseudoMasksParams(Params):
     """Without a walk: the background's score is (1 − largest CAM) to this power."""
     crf: CrfParams = CrfParams()
     walk: WalkParams | None = None
-    switches: ClassVar[tuple[str, ...]] = ("walk",)
+    confidence: bool = False
+    """Whether to keep how sure each pixel is, the winner's share of all scores, for `ignore_below`."""
+    switches: ClassVar[tuple[str, ...]] = ("walk", "confidence")
 
 
 class SegmentationLossParams(Params):
