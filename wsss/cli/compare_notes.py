@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 STEP_TITLES = {"cams": "CAM", "pseudo_masks": "mask", "segmentations": "segmentation"}
 LEAKS = {
-    "train_on_masks": "arms of the method full_masks are controls, not results.",
+    "train_on_masks": "arms that are trained on masks are controls, not results.",
     "select_on_report": "its numbers are optimistic.",
     "train_on_test": "its numbers on `test` are optimistic.",
 }
