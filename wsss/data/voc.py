@@ -145,8 +145,8 @@ class VocDataset(PhotoSet):
             f"is missing, so the classes are PASCAL VOC's, but the annotations name {len(foreign)} others, "
             f"{first!r} in {found[first]}.xml for one"
         )
-        names = sorted(found)
-        listed = ", ".join(names[:MOST_NAMES]) + (", …" if len(names) > MOST_NAMES else "")
+        every = sorted(found)
+        listed = ", ".join(every[:MOST_NAMES]) + (", …" if len(every) > MOST_NAMES else "")
         hint = f"write the classes into it, one a line, line k for mask id k; the annotations name {listed}"
         return Problem(str(path), message, hint)
 
