@@ -77,6 +77,7 @@ def show(comparison: Comparison, format_: str, view: View = View.scores) -> None
     if format_ == "json":
         print(json.dumps(comparison_json(comparison), indent=1))
         return
+    view = View.scores if comparison.unscored else view
     make = {View.scores: score_lines, View.classes: class_lines, View.errors: error_lines}[view]
     header, lines = make(comparison)
     if format_ == "csv":
@@ -96,6 +97,7 @@ def show(comparison: Comparison, format_: str, view: View = View.scores) -> None
         whole = [list(range(len(header)))]
         for part in whole if view != View.scores else _parts(comparison, header, lines, console.width):
             title = "IoU in percent" if view == View.classes else "mIoU in percent"
+            title = "hold-out mAP in percent" if comparison.unscored else title
             table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
             for column in part:
                 words = column == 0
@@ -121,6 +123,8 @@ def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], wi
 
 def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
+    if comparison.unscored:
+        return unscored_notes(comparison)
     warning = (
         ""
         if comparison.comparable
@@ -150,8 +154,35 @@ def notes(comparison: Comparison) -> str:
     )
 
 
+def unscored_notes(comparison: Comparison) -> str:
+    """Return what to know about rows without a score, and where their masks are."""
+    lines = [
+        "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
+        "finished that makes CAMs or masks.",
+        "mAP: how well a classifier tells on hold-out images which classes are there. It says nothing about "
+        "where its maps lie: look at them before you choose by it.",
+    ]
+    for row in comparison.rows:
+        for step, folder in row.masks.items():
+            lines.append(f"{step} of {_arm_title(row, comparison)}: {folder}")
+    return "\n".join(lines)
+
+
+def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    names = list(dict.fromkeys(name for row in comparison.rows for name in row.holdout))
+    titles = ["mAP"] if len(names) == 1 else [f"mAP {name}" for name in names]
+    lines = [
+        [_arm_title(row, comparison), str(len(row.seeds))]
+        + [_percent(row.holdout.get(name)) for name in names]
+        for row in comparison.rows
+    ]
+    return ["arm", "seeds", *titles], lines
+
+
 def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the score table, as text in percent."""
+    if comparison.unscored:
+        return _unscored_lines(comparison)
     steps = comparison.steps
     header = ["arm", "seeds"]
     for step in steps:

@@ -116,7 +116,7 @@ def _read_csv(path: Path, text: str) -> LabelTable:
 def _add_words(table: LabelTable, rows: Sequence[tuple[int, list[str]]]) -> None:
     for line, (image, cell) in rows:
         table.add(image, cell.replace("|", ";").split(";"), f"{table.path}:{line}", again=True)
-    if rows and set(table.class_names) <= {"0", "1"}:
+    if table.class_names and set(table.class_names) <= {"0", "1"}:
         hint = "name the column after the class that it tells of"
         table.problems.append(Problem(str(table.path), "the labels are 0 and 1, not names", hint))
 

@@ -52,7 +52,11 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
         rows.append(
-            _row(name, group, loaded[number], base, control, by_seed[place] if place != number else {})
+            replace(
+                _row(name, group, loaded[number], base, control, by_seed[place] if place != number else {}),
+                holdout=_holdout(group),
+                masks=_masks(group[0], store),
+            )
         )
     every = [score for group in loaded for scores in group for score in scores.values()]
     reports = [score["json"]["report"] for score in every]
@@ -126,6 +130,25 @@ def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
         step = label.removesuffix(".scores")
         found[step] = {"json": read_json(artefact.folder / "scores.json"), "report": report, "ids": ids}
     return found
+
+
+def _holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
+    """Return classifier → mean hold-out mAP of a configuration's seeds."""
+    ending = "/holdout/mAP"
+    names = dict.fromkeys(name for trial in group for name in trial.metrics if name.endswith(ending))
+    return {
+        name.removesuffix(ending): float(np.mean([t.metrics[name] for t in group if name in t.metrics]))
+        for name in names
+    }
+
+
+def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:
+    found = {label: store.known(key) for label, key in trial.keys.items()}
+    return {
+        label: str(artefact.folder)
+        for label, artefact in found.items()
+        if artefact is not None and artefact.record["stage"] == "pseudo_masks" and not artefact.evicted
+    }
 
 
 def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

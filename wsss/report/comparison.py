@@ -64,6 +64,10 @@ class Row:
     status: str
     control: str
     cells: Mapping[str, Cell]
+    holdout: Mapping[str, float] = field(default_factory=dict)
+    """Classifier's name → mAP in [0, 1] on the hold-out, a mean over seeds."""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    """Step → folder of its pseudo masks, of the first seed."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,11 @@ class Comparison:
     per_class: tuple[str, ...]
     comparable: bool = True
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def unscored(self) -> bool:
+        """Whether no row has a score, as when there are no masks."""
+        return not self.steps
 
     @property
     def has_controls(self) -> bool:
