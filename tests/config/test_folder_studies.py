@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
-from wsss.config import Study, dump_study, load_study_text, smoke
+from wsss.config import DataSpec, Study, dump_study, load_study_text, smoke
 from wsss.errors import ConfigError
 
 TEXT = """\
@@ -70,7 +72,6 @@ def test_it_is_stored_as_it_was_understood(masks: bool, tmp_path: Path) -> None:
     [
         ("    stages: [pseudo_masks]", "    stages: [pseudo_masks]\n    metric: pseudo_masks/select/miou", "without masks only hold-out mAP can be measured (leave it out: all trials are kept)"),
         ("    arms:", "    metric: cams/select/miou\n    arms:", "(choose from classifier/holdout/mAP)"),
-        ("root: photos", "root: photos, holdout: 0}\nseed: {", "`seed` is {}"),
         ("root: photos", "root: photos, report: {split: test}", "`report` (test) names images with masks, but there are none"),
         ("root: photos", "root: photos, test: {split: test}", "`test` (test) names images with masks"),
         ("root: photos", "root: photos, lables: x.csv", "did you mean 'labels'?"),
@@ -94,3 +95,12 @@ def test_map_is_no_metric_where_there_are_masks(tmp_path: Path) -> None:
     (tmp_path / "photos/masks").mkdir(parents=True)
     (found,) = refused(tmp_path, "    arms:", "    metric: classifier/holdout/mAP\n    arms:")
     assert "there are masks, which judge CAMs better than a classifier's mAP" in found
+
+
+def test_what_the_page_on_own_data_shows_is_accepted(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[2] / "docs/own-data.md").read_text()
+    study, lists = re.findall(r"^```yaml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    shown = load_study_text(study, source="photos.yaml", base=tmp_path)
+    assert [sweep.metric for sweep in shown.sweeps] == ["classifier/holdout/mAP", None]
+    spec = DataSpec.model_validate(yaml.safe_load(lists)["data"])
+    assert (spec.train, str(spec.select), str(spec.report)) == ("training", "tuning", "final")

@@ -216,6 +216,12 @@ def test_a_holdout_that_nobody_falls_into(photos: Path) -> None:
     assert "data.holdout: is 0.2, but by their hashes none of" in found
 
 
+def test_a_holdout_that_shows_nothing(photos: Path) -> None:
+    rows = [f"{name},{'' if is_held_out(name, 0.2) else 'cat'}" for name in NAMES]
+    (photos / "labels.csv").write_text("\n".join(["image,labels", *rows]))
+    assert "data.holdout: no class is on any of its" in problems(photos)[0]
+
+
 def test_no_id_leads_out_of_the_folder(photos: Path) -> None:
     dataset = FolderDataset(photos)
     with pytest.raises(DataError, match="there is no photo"):

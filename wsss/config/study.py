@@ -91,7 +91,7 @@ class DataSpec(Params):
         looked for, so that everyone who reads the spec later agrees on whether there are any."""
         paths = {name: getattr(self, name) for name in ("root", "labels", "masks")}
         update: dict[str, Any] = {
-            name: (base / path).resolve()
+            name: (base / path.expanduser()).resolve()
             for name, path in paths.items()
             if isinstance(path, Path) and not path.is_absolute()
         }

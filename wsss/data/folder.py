@@ -42,6 +42,7 @@ class FolderDataset(PhotoSet):
     ) -> None:
         root = root.absolute()
         self._problems: list[Problem] = []
+        self._place = root
         self._photos = self._find_photos(root)
         table = read_labels(labels.absolute() if labels else _find_labels(root))
         self.table_path = table.path
@@ -99,7 +100,7 @@ class FolderDataset(PhotoSet):
     def image_path(self, id: str) -> Path:
         if id not in self._photos:
             raise DataError(Problem(str(self.root), f"there is no photo {id!r}", self._nearest(id)))
-        return self._photos[id]
+        return self._place / self._photos[id]
 
     def mask_path(self, id: str) -> Path:
         if self.masks is None:
@@ -125,8 +126,8 @@ class FolderDataset(PhotoSet):
 
     # Opening
 
-    def _find_photos(self, root: Path) -> dict[str, Path]:
-        """Return id → photo, in alphabetical order."""
+    def _find_photos(self, root: Path) -> dict[str, str]:
+        """Return id → file name, in alphabetical order."""
         if not root.is_dir():
             raise DataError(Problem(str(root), "there is no such folder"))
         found = {place: _photos_in(place) for place in (root, root / PHOTOS)}
@@ -140,15 +141,16 @@ class FolderDataset(PhotoSet):
             if deeper is not None:
                 hint += f"; those in {deeper.parent.name}/ are not looked at"
             raise DataError(Problem(str(root), "holds no photos", hint))
-        photos: dict[str, Path] = {}
+        self._place = paths[0].parent
+        photos: dict[str, str] = {}
         for path in paths:
             if path.stem in photos:
-                message = f"has the name of {photos[path.stem].name}, but names must differ without endings"
+                message = f"has the name of {photos[path.stem]}, but names must differ without endings"
                 self._problems.append(Problem(str(path), message))
             elif not is_safe(path.stem):
                 self._problems.append(Problem(str(path), "a photo's name must have no '..' and no backslash"))
             else:
-                photos[path.stem] = path
+                photos[path.stem] = path.name
         return dict(sorted(photos.items()))
 
     def _find_masks(self) -> dict[str, None]:
@@ -217,14 +219,14 @@ class FolderDataset(PhotoSet):
         if written in self._photos:
             return written
         id = Path(written).stem
-        return id if id in self._photos and self._photos[id].name == written else None
+        return id if id in self._photos and self._photos[id] == written else None
 
     def _nearest(self, written: str) -> str:
         """Return a hint; beyond the first problems none, as looking for one takes its time."""
         if len(self._problems) > MOST_HINTS:
             return ""
-        names = [path.name for path in self._photos.values()]
-        if (next(iter(self._photos.values())).parent / written).is_file():
+        names = list(self._photos.values())
+        if (self._place / written).is_file():
             return f"it is there, but photos end in {', '.join(PHOTO_ENDINGS)}"
         hint = nearest(written, names)
         alike = hint.startswith("did you mean")

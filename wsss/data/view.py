@@ -112,6 +112,9 @@ def open_data(
     fingerprints = Fingerprints(storage / "cache" / "fingerprints.json")
     if verify:
         _verify(dataset, splits, fingerprints, workers, progress)
+        if not spec.scored and splits.holdout and not dataset.labels(splits.holdout).any():
+            message = f"no class is on any of its {len(splits.holdout)} images, so mAP can't be measured"
+            raise DataError(Problem("data.holdout", message, "say a larger share, or 0 for no hold-out"))
     return DataView(
         dataset, splits.train, splits.holdout, splits.select, splits.report, splits.test, fingerprints
     )
