@@ -99,7 +99,7 @@ def test_again_computes_nothing_and_plan_knows(finished: Path) -> None:
     assert plan["images"]["select"] == 0 < plan["images"]["holdout"]
 
 
-def test_with_masks_the_same_classifier_is_scored(finished: Path) -> None:
+def test_with_masks_it_is_scored(finished: Path) -> None:
     words = [
         "-s",
         "data.masks=truth",
