@@ -15,12 +15,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.compare_notes import PIXEL_LABELS, STEP_TITLES, initial_weights, notes, published_notes
+from wsss.cli.compare_notes import STEP_TITLES, arm_title, initial_weights, notes, published_notes
 from wsss.cli.compare_published import published_json, published_lines
 from wsss.cli.options import StorageOption, storage_path
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Cell, Comparison, Difference, Row
+    from wsss.report.comparison import Cell, Comparison, Difference
     from wsss.report.published import Published
 
 WORDS = 4
@@ -102,6 +102,8 @@ def show(
         print(json.dumps({**comparison_json(comparison), **more}, indent=1))
         return
     below = notes(comparison)
+    if comparison.unscored and published is None:
+        view = View.scores
     if published is not None:
         header, lines = published_lines(published, plain=format_ == "csv")
         below = published_notes(published, comparison)
@@ -131,7 +133,8 @@ def _print_table(comparison: Comparison, header: list[str], lines: list[list[str
         console = Console(width=160)
     whole = [list(range(len(header)))]
     for part in whole if view != View.scores else _parts(comparison, header, lines, console.width):
-        table = Table(title=TITLES[view], title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        title = "hold-out mAP in percent" if comparison.unscored else TITLES[view]
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in part:
             words = column < (WORDS if view == View.published else 1)
             kind: dict[str, Any] = {"justify": "right", "no_wrap": view != View.published, "min_width": 5}
@@ -170,8 +173,21 @@ def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], wi
     ]
 
 
+def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    names = list(dict.fromkeys(name for row in comparison.rows for name in row.holdout))
+    titles = ["mAP"] if len(names) == 1 else [f"mAP {name}" for name in names]
+    lines = [
+        [arm_title(row, comparison), str(len(row.seeds))]
+        + [_percent(row.holdout.get(name)) for name in names]
+        for row in comparison.rows
+    ]
+    return ["arm", "seeds", *titles], lines
+
+
 def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the score table, as text in percent."""
+    if comparison.unscored:
+        return _unscored_lines(comparison)
     steps = comparison.steps
     cams = _with_threshold(comparison)
     header = ["arm", "seeds"]
@@ -191,7 +207,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
             line += [_percent(floors[step]), *[""] * blanks]
         lines.append(line)
     for row in comparison.rows:
-        line = [_arm_title(row, comparison), str(len(row.seeds))]
+        line = [arm_title(row, comparison), str(len(row.seeds))]
         for step in steps:
             cell = row.cells.get(step)
             line += _cells(cell, comparison)
@@ -207,20 +223,6 @@ def _with_threshold(comparison: Comparison) -> str:
         if any(step in row.cells and row.cells[step].threshold is not None for row in comparison.rows):
             return step
     return ""
-
-
-def _arm_title(row: Row, comparison: Comparison) -> str:
-    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
-    if row.pixel_labels:
-        title = f"{title} ({PIXEL_LABELS})"
-    if row.status != "done":
-        return f"{title} ({row.status})"
-    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
-    return f"{title} ({values})" if values else title
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _cells(cell: Cell | None, comparison: Comparison) -> list[str]:
@@ -248,7 +250,7 @@ def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the per-class table: one line an arm and step."""
     header = ["arm", "step", *comparison.per_class]
     lines = [
-        [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        [arm_title(row, comparison), STEP_TITLES.get(step, step)]
         + [_percent(cell.per_class.get(name)) for name in comparison.per_class]
         for row in comparison.rows
         for step, cell in row.cells.items()
@@ -264,7 +266,7 @@ def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     names = ("miou", "precision", "recall", "boundary_f", "false_positive", "false_negative", "confused")
     header = ["arm", "step", "mIoU", *(name.replace("_", " ") for name in names[1:])]
     lines = [
-        [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        [arm_title(row, comparison), STEP_TITLES.get(step, step)]
         + [_percent(getattr(cell, name)) for name in names]
         for row in comparison.rows
         for step, cell in row.cells.items()

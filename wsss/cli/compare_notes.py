@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Network, Row
@@ -21,6 +21,8 @@ PIXEL_LABELS = "pixel labels!"
 
 def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
+    if comparison.unscored:
+        return unscored_notes(comparison)
     cells = [cell for row in comparison.rows for cell in row.cells.values()]
     lines = [*_warnings(comparison), _scored_on(comparison), _initial_weights(comparison)]
     lines.append(
@@ -44,6 +46,21 @@ def notes(comparison: Comparison) -> str:
             "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with "
             "the other columns."
         )
+    return "\n".join(line for line in lines if line)
+
+
+def unscored_notes(comparison: Comparison) -> str:
+    """Return what to know about rows without a score, and where their masks are."""
+    lines = [
+        "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
+        "finished that makes CAMs or masks.",
+        "mAP: how well a classifier tells on hold-out images which classes are there. It says nothing about "
+        "where its maps lie: look at them before you choose by it.",
+        _initial_weights(comparison),
+    ]
+    for row in comparison.rows:
+        for step, folder in row.masks.items():
+            lines.append(f"{step} of {arm_title(row, comparison)}: {folder}")
     return "\n".join(line for line in lines if line)
 
 
@@ -130,6 +147,21 @@ def published_notes(published: Published, comparison: Comparison) -> str:
         "segmentation weights, which are pixel labels.",
     ]
     return "\n".join(lines)
+
+
+def arm_title(row: Row, comparison: Comparison) -> str:
+    """Return an arm's name with its best parameters; with its study where there are several."""
+    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
+    if row.pixel_labels:
+        title = f"{title} ({PIXEL_LABELS})"
+    if row.status != "done":
+        return f"{title} ({row.status})"
+    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
+    return f"{title} ({values})" if values else title
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _titles(steps: Sequence[str]) -> str:

@@ -45,8 +45,8 @@ def check_study(
     if "data" not in raw:
         checker.add((), "`data` is missing")
     _check_splits(checker, data)
-    if data.root is not None and not data.root.is_absolute():
-        data = data.model_copy(update={"root": (base / data.root).resolve()})
+    data = data.resolved(base)
+    _check_folder(checker, data, raw.get("data"))
     start = checker.group(Base, raw["base"], ("base",), None) if raw.get("base") is not None else None
     sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
     _check_supervision(checker, data, sweeps)
@@ -79,8 +79,28 @@ def _check_splits(checker: Checker, data: DataSpec) -> None:
             checker.add(("data", name), message, hint)
 
 
+def _check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
+    """Check what only a folder of photos may say, and what one without masks may not."""
+    if data.dataset != "folder":
+        for key, value in (("labels", data.labels), ("masks", data.masks)):
+            if value is not None:
+                checker.add(("data", key), f"`{key}` belongs to `dataset: folder`, not to {data.dataset}")
+        return
+    if data.scored:
+        return
+    checker.judge = "holdout" if data.holdout else "nothing"
+    for key in ("select", "report", "test"):
+        given = raw.get(key) if isinstance(raw, Mapping) else None
+        spec = getattr(data, key)
+        if given is not None and spec is not None and spec.split != "masked":
+            message = f"`{key}` ({spec}) names images with masks, but there are none"
+            checker.add(
+                ("data", key), message, "put masks into the folder's `masks`, or say `data.masks: FOLDER`"
+            )
+
+
 def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    if "train_on_masks" in data.allow:
+    if "train_on_masks" in data.allow and data.scored:
         return
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
@@ -91,9 +111,10 @@ def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]
                     own = ("arms", arm.name) if arm.name != sweep.name else ()
                     path = ("sweeps", number, *own, "stages", place, use.stage, "supervision")
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
-                    checker.add(
-                        path, message, "if it is meant as a control, say `data.allow: [train_on_masks]`"
-                    )
+                    hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
+                    if not data.scored:
+                        message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
+                    checker.add(path, message, hint)
 
 
 def _check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
@@ -200,19 +221,26 @@ def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
 def _metric(
     checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
 ) -> str | None:
-    scored = [
-        [use.name for use in arm.stages if made_by(use.stage, use.params) in SCORED_STAGES] for arm in arms
-    ]
+    kinds = {"masks": SCORED_STAGES, "holdout": ("classifier",), "nothing": ()}[checker.judge]
+    scored = [[use.name for use in arm.stages if made_by(use.stage, use.params) in kinds] for arm in arms]
     common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
     metric = raw.get("metric")
+    score = "select/miou" if checker.judge == "masks" else "holdout/mAP"
     if metric is None or replicates:
-        return f"{common[-1]}/select/miou" if common and not replicates else None
-    choices = [f"{name}/select/miou" for name in common]
+        return f"{common[-1]}/{score}" if common and not replicates else None
+    choices = [f"{name}/{score}" for name in common]
     if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {metric!r}, which is for reporting", hint)
+    elif metric not in choices and checker.judge != "masks":
+        hint = f"choose from {', '.join(choices)}" if choices else "leave it out: all trials are kept"
+        message = f"`metric` is {metric!r}, but without masks only hold-out mAP can be measured"
+        checker.add((*path, "metric"), message, hint)
     elif metric not in choices:
-        checker.add((*path, "metric"), f"`metric` is {metric!r}", nearest(str(metric), choices))
+        hint = nearest(str(metric), choices)
+        if str(metric).endswith("/holdout/mAP"):
+            hint = f"there are masks, which judge CAMs better than a classifier's mAP; {hint}"
+        checker.add((*path, "metric"), f"`metric` is {metric!r}", hint)
     return str(metric)
 
 

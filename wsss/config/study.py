@@ -38,6 +38,9 @@ class SampleSpec(Params):
     seed: int = 0
 
 
+FOLDER_HOLDOUT = 0.2
+"""Share of a folder that is held out: it may be all there is to judge by."""
+
 Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 """What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
 
@@ -45,8 +48,12 @@ Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 class DataSpec(Params):
     """Which images a study sees, and which of them may be looked at for what."""
 
-    dataset: Literal["voc", "sample"] = "voc"
+    dataset: Literal["voc", "folder", "sample"] = "voc"
     root: Path | None = None
+    labels: Path | None = None
+    """Of a folder: its table of image-level labels; None means its own labels.csv, .tsv or .json."""
+    masks: Literal["none"] | Path | None = None
+    """Of a folder: where its masks are; None means its `masks` if there is one. `none`: don't score."""
     sample: SampleSpec | None = None
     classes: Literal["all"] | tuple[str, ...] = "all"
     train: str = "train"
@@ -60,6 +67,38 @@ class DataSpec(Params):
     """`train_on_masks`: a control may be trained on pixel masks. `select_on_report`: thresholds and
     configurations may be chosen on images that are reported. `train_on_test`: `test` images may be
     trained on. Comparisons say which of them was allowed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_a_folder_needs_them(cls, raw: Any) -> Any:
+        """A folder has no lists of its own: all of it is trained on, what has a mask is scored."""
+        if isinstance(raw, Mapping) and raw.get("dataset") == "folder":
+            halves = {"select": {"split": "masked", "half": "a"}, "report": {"split": "masked", "half": "b"}}
+            return {"train": "all", "holdout": FOLDER_HOLDOUT, **halves, **raw}
+        return raw
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are masks to score with, once paths are resolved."""
+        return self.dataset != "folder" or self.mask_folder is not None
+
+    @property
+    def mask_folder(self) -> Path | None:
+        return self.masks if isinstance(self.masks, Path) else None
+
+    def resolved(self, base: Path) -> DataSpec:
+        """Return the spec with absolute paths; those given are relative to `base`. A folder's masks are
+        looked for, so that everyone who reads the spec later agrees on whether there are any."""
+        paths = {name: getattr(self, name) for name in ("root", "labels", "masks")}
+        update: dict[str, Any] = {
+            name: (base / path.expanduser()).resolve()
+            for name, path in paths.items()
+            if isinstance(path, Path) and not path.is_absolute()
+        }
+        root = update.get("root", self.root)
+        if self.dataset == "folder" and self.masks is None and root is not None:
+            update["masks"] = root / "masks" if (root / "masks").is_dir() else "none"
+        return self.model_copy(update=update) if update else self
 
 
 class Base(Params):

@@ -30,6 +30,7 @@ Score = Mapping[str, Any]
 Scores = Mapping[str, Score]
 SAMPLES = 1000
 KINDS = ("cams", "pseudo_masks", "segmentations")
+MASKS = ("pseudo_masks", "segmentations")
 """What is scored, in the order of a chain."""
 
 
@@ -60,7 +61,8 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
-        rows.append(_row(name, group, store, loaded[number], base, control, others))
+        row = _row(name, group, store, loaded[number], base, control, others)
+        rows.append(replace(row, holdout=_holdout(group), masks=_masks(group[0], store)))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
         _corrected(rows, steps),
@@ -157,6 +159,27 @@ def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
         step = label.removesuffix(".scores")
         found[step] = {"json": content, "part": part, "counts": counts, "ids": ids}
     return found
+
+
+def _holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
+    """Return classifier → mean hold-out mAP of a configuration's seeds."""
+    ending = "/holdout/mAP"
+    names = dict.fromkeys(name for trial in group for name in trial.metrics if name.endswith(ending))
+    return {
+        name.removesuffix(ending): float(np.mean([t.metrics[name] for t in group if name in t.metrics]))
+        for name in names
+    }
+
+
+def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:
+    found = {label: store.known(key) for label, key in trial.keys.items()}
+    return {
+        label: str(artefact.folder)
+        for label, artefact in found.items()
+        if artefact is not None
+        and artefact.record["stage"] in ("pseudo_masks", "segmentations")
+        and not artefact.evicted
+    }
 
 
 def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -81,6 +81,10 @@ class Row:
     networks: Mapping[str, Network] = field(default_factory=dict)
     pixel_labels: tuple[str, ...] = ()
     trained_on: int | None = None
+    holdout: Mapping[str, float] = field(default_factory=dict)
+    """Classifier's name → mAP in [0, 1] on the hold-out, a mean over seeds."""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    """Step → folder of its pseudo masks, of the first seed."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,11 @@ class Comparison:
     baseline: str
     per_class: tuple[str, ...]
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def unscored(self) -> bool:
+        """Whether no row has a score, as when there are no masks."""
+        return not self.steps
 
     @property
     def has_controls(self) -> bool:
