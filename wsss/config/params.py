@@ -98,8 +98,8 @@ class RungParams(Params):
     every: PositiveInt = 1
 
 
-class TrainingParams(Params):
-    """How a network is trained on augmented crops by stochastic gradient descent."""
+class LearningParams(Params):
+    """How a network is trained on crops by stochastic gradient descent."""
 
     backbone: str = "resnet50"
     weights: str = "package"
@@ -117,11 +117,16 @@ class TrainingParams(Params):
     grad_clip: NonNegativeFloat = 1.0
     """Largest gradient norm; 0 switches clipping off."""
     crop: Annotated[int, Field(ge=32)] = 448
-    long_side: tuple[PositiveInt, PositiveInt] = (256, 512)
-    """Range, in pixels, of the random long side before cropping."""
     color_jitter: bool = True
     amp: bool = True
     """Mixed precision, on GPUs only."""
+
+
+class TrainingParams(LearningParams):
+    """Training on crops of photos whose long side is random."""
+
+    long_side: tuple[PositiveInt, PositiveInt] = (256, 512)
+    """Range, in pixels, of the random long side before cropping."""
 
     @model_validator(mode="after")
     def _range_is_ordered(self) -> Self:
@@ -272,6 +277,79 @@ class PseudoMasksParams(Params):
     switches: ClassVar[tuple[str, ...]] = ("walk",)
 
 
+class SegmentationLossParams(Params):
+    """How a segmentation network's answers are compared with labels, pixel by pixel."""
+
+    kind: Literal["cross_entropy", "balanced", "bootstrapped"] = "cross_entropy"
+    """`balanced`: the pixels of the background and those of all classes count one half each. `bootstrapped`:
+    the labels are trusted in part, the network's own answer for the rest."""
+    trust: Probability = 0.8
+    """`bootstrapped`: how far the labels are trusted."""
+
+
+class SegmenterParams(LearningParams):
+    """A segmentation network, DeepLabv2, that learns from one label per pixel."""
+
+    supervision: Literal["pseudo_masks", "masks"] = "pseudo_masks"
+    """`masks` trains on pixel masks: the fully supervised upper bound."""
+    backbone: str = "resnet101"
+    freeze: str = "none"
+    epochs: PositiveInt = 20
+    iterations: PositiveInt | None = None
+    """Instead of `epochs`: stop after so many updates of the weights."""
+    batch: Annotated[int, Field(ge=2)] = 10
+    accumulate: PositiveInt = 1
+    """Parts in which a batch goes through the network, for memory's sake; the update is that of the whole."""
+    lr: PositiveFloat = 2.5e-4
+    grad_clip: NonNegativeFloat = 0.0
+    crop: Annotated[int, Field(ge=32)] = 321
+    resize: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    """Factors, one of which a photo is resized by before cropping."""
+    color_jitter: bool = False
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 0.75, 0.5)
+    """Scales at which a crop goes through the network; `[1.0]` is a third of the work."""
+    loss: SegmentationLossParams = SegmentationLossParams()
+    ignore_below: Probability = 0.0
+    """Labels whose confidence is lower are ignored; needs `pseudo_masks` with `confidence: true`."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Above 0: the weights that are kept are a moving average, of which each update replaces 1 − `ema`."""
+    patience: Annotated[int, Field(ge=0)] = 0
+    """Above 0: stop after so many epochs without gain on the hold-out's *pseudo* masks, and keep the best."""
+    pretraining: Literal["unknown", "imagenet", "coco-segmentation"] = "unknown"
+    """What the initial weights of a file have learnt from, for the record; `coco-segmentation` means pixel
+    masks, which an honest comparison says."""
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if len(set(self.scales)) < len(self.scales):
+            raise ValueError(f"`scales` is {list(self.scales)}, but must be different numbers")
+        if self.accumulate > self.batch:
+            raise ValueError(f"`accumulate` is {self.accumulate}, but a batch has {self.batch} images")
+        if self.supervision == "masks" and (self.ignore_below or self.patience):
+            raise ValueError("`ignore_below` and `patience` are about pseudo masks")
+        return self
+
+
+class SegmentationCrfParams(CrfParams):
+    """A dense CRF after a segmentation network, as DeepLab's authors tuned it."""
+
+    gaussian_sigma: PositiveFloat = 1.0
+    bilateral_sigma: PositiveFloat = 67.0
+    bilateral_color_sigma: PositiveFloat = 3.0
+    bilateral_weight: NonNegativeFloat = 4.0
+
+
+class SegmentationsParams(Params):
+    """Masks of photos whose labels nobody knows, from a segmentation network."""
+
+    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    """Scales of a photo, of whose logits the largest counts; `null`: those that the network was trained at."""
+    flip: bool = False
+    """Whether the mirrored photo has a say, too."""
+    crf: SegmentationCrfParams | None = None
+    """A dense CRF afterwards, on the raw photo; `{}` is DeepLab's own."""
+
+
 class FeaturesParams(Params):
     """A classifier's pooled features of every training image."""
 
@@ -325,6 +403,8 @@ STAGE_PARAMS: dict[str, type[Params]] = {
     "affinity_labels": AffinityLabelsParams,
     "affinity": AffinityParams,
     "pseudo_masks": PseudoMasksParams,
+    "segmenter": SegmenterParams,
+    "segmentations": SegmentationsParams,
     "import": ImportParams,
 }
 """Every stage a study file may name."""

@@ -1,9 +1,18 @@
 """Networks: backbones behind one small interface, and the CAM network."""
 
-from wsss.models import efficientnet_lite, mobilenet, resnet, resnet38, timm_any
+from wsss.models import efficientnet_lite, mobilenet, resnet, resnet38, resnet_caffe, timm_any
 from wsss.models.affinity_net import AffinityNetwork, BoundaryNetwork
-from wsss.models.backbone import Backbone, Tap, backbone_class, backbone_names, create_backbone, register
+from wsss.models.backbone import (
+    Backbone,
+    Tap,
+    backbone_class,
+    backbone_names,
+    create_backbone,
+    dense_class,
+    register,
+)
 from wsss.models.cam_net import CamNetwork, CamOutput
+from wsss.models.deeplab import DeepLab, load_deeplab_pytorch
 from wsss.models.weights import weights_identity
 
 __all__ = [
@@ -12,15 +21,19 @@ __all__ = [
     "BoundaryNetwork",
     "CamNetwork",
     "CamOutput",
+    "DeepLab",
     "Tap",
     "backbone_class",
     "backbone_names",
     "create_backbone",
+    "dense_class",
     "efficientnet_lite",
+    "load_deeplab_pytorch",
     "mobilenet",
     "register",
     "resnet",
     "resnet38",
+    "resnet_caffe",
     "timm_any",
     "weights_identity",
 ]

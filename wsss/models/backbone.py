@@ -7,9 +7,10 @@ it was pretrained.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from wsss.errors import ConfigError, Problem, nearest
 
 Statistics = tuple[float, float, float]
 Change = Callable[[Tensor], Tensor]
+DENSE_STRIDE = 8
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,8 @@ class Backbone(nn.Module, ABC):
     name: ClassVar[str]
     channels: ClassVar[int]
     stride: ClassVar[int]
+    dense: ClassVar[bool] = False
+    """Whether it is built at output stride 8 where its class says so: see `dense_class`."""
     taps: ClassVar[tuple[Tap, ...]]
     mean: ClassVar[Statistics] = (0.485, 0.456, 0.406)
     std: ClassVar[Statistics] = (0.229, 0.224, 0.225)
@@ -135,9 +139,31 @@ def backbone_class(name: str) -> type[Backbone]:
     return _BACKBONES[name]
 
 
-def create_backbone(name: str, weights: str) -> Backbone:
-    """Return a backbone with pretrained weights (see `wsss.models.weights`), or random ones for `none`."""
-    backbone = backbone_class(name)()
+@functools.cache
+def dense_class(name: str) -> type[Backbone]:
+    """Return the class of a backbone at output stride 8, as segmentation wants it: later layers keep the
+    grid and look further apart instead. Raises `ConfigError` for one that can't, naming those that can."""
+    kind = backbone_class(name)
+    if kind.stride <= DENSE_STRIDE:
+        return kind
+    if not kind.dense:
+        able = [other for other in backbone_names() if can_be_dense(other)]
+        message = f"{name} can't be brought to output stride {DENSE_STRIDE}"
+        raise ConfigError(Problem("backbone", message, f"one of {', '.join(able)}"))
+    taps = tuple(replace(tap, stride=min(tap.stride, DENSE_STRIDE)) for tap in kind.taps)
+    return type(f"Dense{kind.__name__}", (kind,), {"stride": DENSE_STRIDE, "taps": taps})
+
+
+def can_be_dense(name: str) -> bool:
+    """Whether a backbone has output stride 8 or can be brought to it."""
+    kind = backbone_class(name)
+    return kind.dense or kind.stride <= DENSE_STRIDE
+
+
+def create_backbone(name: str, weights: str, *, dense: bool = False) -> Backbone:
+    """Return a backbone with pretrained weights (see `wsss.models.weights`), or random ones for `none`;
+    with `dense` at output stride 8."""
+    backbone = dense_class(name)() if dense else backbone_class(name)()
     if weights != "none":
         backbone.load_weights(weights)
     backbone.train(backbone.training)

@@ -1,4 +1,5 @@
-"""EfficientNet-Lite0 (Tan and Le, ICML 2019; Lite variant of 2020) at output stride 16 by dilation.
+"""EfficientNet-Lite0 (Tan and Le, ICML 2019; Lite variant of 2020) at output stride 16 or, dense, 8
+by dilation.
 
 Its ImageNet weights come with an installed package, which makes it the backbone that runs anywhere.
 """
@@ -22,6 +23,7 @@ class EfficientNetLite0(Backbone):
     name: ClassVar[str] = "efficientnet_lite0"
     channels: ClassVar[int] = 1280
     stride: ClassVar[int] = 16
+    dense: ClassVar[bool] = True
     taps: ClassVar[tuple[Tap, ...]] = (
         Tap("stem", 32, 2),
         Tap("blocks0", 16, 2),
@@ -42,7 +44,7 @@ class EfficientNetLite0(Backbone):
     def __init__(self) -> None:
         super().__init__()
         full: Any = timm.create_model(
-            "tf_efficientnet_lite0", output_stride=16, num_classes=0, global_pool=""
+            "tf_efficientnet_lite0", output_stride=self.stride, num_classes=0, global_pool=""
         )
         self.conv_stem, self.bn1, self.blocks = full.conv_stem, full.bn1, full.blocks
         self.conv_head, self.bn2 = full.conv_head, full.bn2

@@ -1,4 +1,4 @@
-"""MobileNetV2 (Sandler et al., CVPR 2018) at output stride 16 by dilation."""
+"""MobileNetV2 (Sandler et al., CVPR 2018) at output stride 16 or, dense, 8 by dilation."""
 
 from __future__ import annotations
 
@@ -16,11 +16,13 @@ _ENDS = (2, 4, 7, 14, 18, 19)
 
 @register
 class MobileNetV2(Backbone):
-    """The trunk `features` of torchvision's model; blocks 14 to 17 are dilated instead of strided."""
+    """The trunk `features` of torchvision's model; blocks 14 to 17 (dense: 7 to 17) are dilated instead of
+    strided."""
 
     name: ClassVar[str] = "mobilenet_v2"
     channels: ClassVar[int] = 1280
     stride: ClassVar[int] = 16
+    dense: ClassVar[bool] = True
     taps: ClassVar[tuple[Tap, ...]] = (
         Tap("blocks1", 16, 2),
         Tap("blocks3", 24, 4),
@@ -37,13 +39,14 @@ class MobileNetV2(Backbone):
         super().__init__()
         full: Any = torchvision.models.mobilenet_v2(weights=None)
         self.features = full.features
-        for number in range(14, 18):
+        dilation = 1
+        for number in range(7 if self.stride == 8 else 14, 18):
             for module in self.features[number].modules():
                 if isinstance(module, nn.Conv2d) and module.groups > 1:  # the depthwise convolution
-                    strided = number == 14
+                    strided = module.stride == (2, 2)
                     module.stride = (1, 1)
-                    if not strided:
-                        module.dilation = module.padding = (2, 2)
+                    module.dilation = module.padding = (dilation, dilation)
+                    dilation *= 2 if strided else 1
 
     def segments(self) -> list[nn.Module]:
         starts = (0, *_ENDS[:-1])

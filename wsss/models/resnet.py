@@ -1,4 +1,10 @@
-"""ResNet-50 and -101 (He et al., CVPR 2016) at output stride 16: the last stage keeps its grid."""
+"""ResNet-50 and -101 (He et al., CVPR 2016) at output stride 16: the last stage keeps its grid.
+
+Dense, at output stride 8, the last two keep it, and look 2 and 4 times as far apart. Their first blocks
+look only as far as the stage before: in these networks, whose 3×3 convolutions have the strides, that is
+what leaves every weight at the distance it was trained for. The pooling then covers odd edges too
+(`ceil_mode`), so that 321 pixels give 41 cells and 240 give 31, as DeepLab's own do.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,7 @@ from wsss.models.weights import fetch, load_tensors, stored_tensors
 class _ResNet(Backbone):
     channels: ClassVar[int] = 2048
     stride: ClassVar[int] = 16
+    dense: ClassVar[bool] = True
     taps: ClassVar[tuple[Tap, ...]] = (
         Tap("stem", 64, 4),
         Tap("layer1", 256, 4),
@@ -28,7 +35,8 @@ class _ResNet(Backbone):
 
     def __init__(self) -> None:
         super().__init__()
-        full: Any = getattr(torchvision.models, self.model)(weights=None)
+        dilated = {"replace_stride_with_dilation": [False, True, True]} if self.stride == 8 else {}
+        full: Any = getattr(torchvision.models, self.model)(weights=None, **dilated)
         self.conv1, self.bn1, self.relu, self.maxpool = full.conv1, full.bn1, full.relu, full.maxpool
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             full.layer1,
@@ -36,6 +44,9 @@ class _ResNet(Backbone):
             full.layer3,
             full.layer4,
         )
+        if self.stride == 8:
+            self.maxpool.ceil_mode = True
+            return
         first = self.layer4[0]
         first.conv2.stride = (1, 1)
         first.downsample[0].stride = (1, 1)

@@ -1,0 +1,52 @@
+"""Class probabilities of whole photos from a segmentation network, without any label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from wsss.errors import DataError, StageError
+from wsss.models.deeplab import DeepLab, fuse
+
+
+def segment(
+    network: DeepLab,
+    photo: npt.NDArray[np.uint8],
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    device: torch.device | str,
+) -> npt.NDArray[np.float32]:
+    """Return float32[C + 1, H, W], the probabilities of background and classes, which sum to 1 a pixel.
+
+    `photo` is RGB uint8[H, W, 3]; `network` is on `device` and in evaluation mode. At each scale s the
+    photo is shown at ⌊s·H⌋ × ⌊s·W⌋ pixels (bilinear); of the logits, brought to one grid, the largest
+    counts; with `flip` their mean with those of the mirrored photo. They are upsampled bilinearly
+    (`align_corners=False`) to H × W before the softmax.
+
+    Raises `DataError` for another kind of photo and `StageError` when a logit isn't finite.
+    """
+    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+        raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")
+    with torch.inference_mode():
+        pixels = torch.from_numpy(np.array(photo)).to(device).permute(2, 0, 1)[None].float() / 255
+        mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
+        std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
+        x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+        logits = _fused(network, x, scales)
+        if flip:
+            logits = (logits + _fused(network, x.flip(-1), scales).flip(-1)) / 2
+        logits = interpolate(logits, photo.shape[:2], mode="bilinear", align_corners=False)
+        if not bool(torch.isfinite(logits).all()):
+            raise StageError("a logit is not finite: the segmentation network has diverged")
+        result: npt.NDArray[np.float32] = logits[0].softmax(0).cpu().numpy()
+    return result
+
+
+def _fused(network: DeepLab, x: Tensor, scales: Sequence[float]) -> Tensor:
+    return fuse([logits.float() for logits in network.pyramid(x, scales)], scales)
