@@ -13,7 +13,7 @@ from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
-from wsss.stages import affinity_labels, cams, features, pseudo_masks, scores
+from wsss.stages import affinity_labels, cams, features, pseudo_masks, scores, segmentations
 
 STUDY = """
 name: tiny
@@ -23,6 +23,7 @@ data:
   holdout: 0.2
   select: {split: train, half: a}
   report: {split: train, half: b}
+  test: {split: val}
 sweeps:
   - name: cam
     arms:
@@ -39,6 +40,8 @@ sweeps:
           - pseudo_masks: {as: walk, walk: {log_steps: 5}}
           - affinity: {as: boundaries, kind: boundary, backbone: efficientnet_lite0, epochs: 2, batch: 4, crop: 64, long_side: [64, 96]}
           - pseudo_masks: {as: boundary_walk, walk: {log_steps: 3, background_threshold: 0.25, crf: true}}
+          - segmenter: {from: pseudo_masks, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
+          - segmentations: {flip: true, crf: {iterations: 2}}
 """
 
 
@@ -50,6 +53,7 @@ def small_chunks() -> Iterator[None]:
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(pseudo_masks, "CHUNK_PER_WORKER", 5)
+        patch.setattr(segmentations, "CHUNK_PER_WORKER", 5)
         patch.setattr(affinity_labels, "CHUNK_PER_WORKER", 5)
         yield
 

@@ -20,6 +20,7 @@ LABELS = (
     *("cams", "cams.scores", "pseudo_masks", "pseudo_masks.scores"),
     *("affinity_labels", "affinity", "walk", "walk.scores"),
     *("boundaries", "boundary_walk", "boundary_walk.scores"),
+    *("segmenter", "segmentations", "segmentations.scores"),
 )
 
 

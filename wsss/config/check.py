@@ -50,6 +50,7 @@ def check_study(
     start = checker.group(Base, raw["base"], ("base",), None) if raw.get("base") is not None else None
     sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
     _check_supervision(checker, data, sweeps)
+    _check_test(checker, data, sweeps)
     seed = checker.whole(raw, "seed", (), 0, 0)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
@@ -92,6 +93,21 @@ def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
                     checker.add(
                         path, message, "if it is meant as a control, say `data.allow: [train_on_masks]`"
+                    )
+
+
+def _check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
+    if data.test is not None:
+        return
+    for number, sweep in enumerate(sweeps):
+        for arm in sweep.arms:
+            for place, use in enumerate(arm.stages):
+                if use.stage == "segmentations":
+                    own = ("arms", arm.name) if arm.name != sweep.name else ()
+                    path = ("sweeps", number, *own, "stages", place, use.stage)
+                    message = "`segmentations` are scored on `data.test`, which is missing"
+                    checker.add(
+                        path, message, "name images that nothing was trained on: `test: {split: val}`"
                     )
 
 

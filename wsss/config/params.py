@@ -319,6 +319,11 @@ class SegmenterParams(LearningParams):
     """What the initial weights of a file have learnt from, for the record; `coco-segmentation` means pixel
     masks, which an honest comparison says."""
 
+    @property
+    def method_name(self) -> str:
+        """What a chain without a classifier is known by; nothing is decided by it."""
+        return "full_supervision" if self.supervision == "masks" else ""
+
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         if len(set(self.scales)) < len(self.scales):
@@ -343,7 +348,7 @@ class SegmentationsParams(Params):
     """Masks of photos whose labels nobody knows, from a segmentation network."""
 
     scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
-    """Scales of a photo, of whose logits the largest counts; `null`: those that the network was trained at."""
+    """Scales of a photo, of whose logits the largest counts; `null`: those of the training."""
     flip: bool = False
     """Whether the mirrored photo has a say, too."""
     crf: SegmentationCrfParams | None = None

@@ -25,11 +25,13 @@ STAGE_INPUTS: dict[str, tuple[str, ...]] = {
     "affinity_labels": ("cams",),
     "affinity": ("affinity_labels",),
     "pseudo_masks": ("cams",),
+    "segmenter": ("pseudo_masks",),
+    "segmentations": ("segmenter",),
     "import": (),
 }
 """Kinds of artefacts that a stage always reads; a test holds it equal to the stages' own `needs`."""
 
-SCORED_STAGES = ("cams", "pseudo_masks")
+SCORED_STAGES = ("cams", "pseudo_masks", "segmentations")
 
 
 def made_by(stage: str, params: Mapping[str, Any]) -> str:
@@ -51,6 +53,8 @@ def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
         return ("classifier", "subcategories")
     if stage == "pseudo_masks" and params.get("walk") is not None:
         return ("cams", "affinity")
+    if stage == "segmenter" and params.get("supervision") == "masks":
+        return ()
     return STAGE_INPUTS[stage]
 
 

@@ -101,20 +101,20 @@ class Augmentation:
         canvas[place.row : place.row + ids.shape[0], place.column : place.column + ids.shape[1]] = ids
         return canvas
 
-    def _place(self, size: tuple[int, int], random: np.random.Generator) -> _Place:
+    def _place(self, size: tuple[int, int], random: np.random.Generator) -> Place:
         low, high = self.long_side
         width, height = resized(*size, int(random.integers(low, high + 1)))
         mirrored = random.random() < 0.5
-        left, column, columns = _window(width, self.crop, random)
-        top, row, rows = _window(height, self.crop, random)
+        left, column, columns = window(width, self.crop, random)
+        top, row, rows = window(height, self.crop, random)
         across, down = size[0] / width, size[1] / height
         box = (left * across, top * down, (left + columns) * across, (top + rows) * down)
         box = (*box[:2], min(box[2], size[0]), min(box[3], size[1]))  # rounding
-        return _Place(box, columns, rows, column, row, mirrored)
+        return Place(box, columns, rows, column, row, mirrored)
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Which `box` of a photo is shown, at what size, and where on the canvas it lands."""
 
     box: tuple[float, float, float, float]
@@ -129,7 +129,7 @@ class _Place:
         return part.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if self.mirrored else part
 
 
-def _window(length: int, crop: int, random: np.random.Generator) -> tuple[int, int, int]:
+def window(length: int, crop: int, random: np.random.Generator) -> tuple[int, int, int]:
     """Return (first pixel taken, where it lands, number of pixels) along one axis."""
     if length >= crop:
         return int(random.integers(0, length - crop + 1)), 0, crop

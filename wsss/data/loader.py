@@ -23,7 +23,7 @@ __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
 
 Batch = tuple[Tensor, Tensor, tuple[str, ...]]
 """(images float32[B, 3, S, S], labels float32[B, C], ids)."""
-_Key = tuple[int, tuple[int, ...]]
+Key = tuple[int, tuple[int, ...]]
 """(epoch, positions of the batch's images)."""
 
 
@@ -65,7 +65,7 @@ class ClassificationBatches:
         self.seed = seed
         self.workers = max(0, workers)
         augmentation = Augmentation(crop, (long_side[0], long_side[1]), color_jitter, mean, std)
-        self._source = _Source(dataset, self.ids, targets[order], augmentation, seed)
+        self._source = Source(dataset, self.ids, targets[order], augmentation, seed)
         self._sampler = _Sampler()
         self._loader: DataLoader[Any] | None = None
 
@@ -80,7 +80,7 @@ class ClassificationBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. Raises `DataError` when a photo can't be decoded."""
-        keys: list[_Key] = [(epoch, positions) for positions in self.order(epoch)]
+        keys: list[Key] = [(epoch, positions) for positions in self.order(epoch)]
         if not self.workers:
             yield from map(self._source.make, keys)
             return
@@ -115,7 +115,7 @@ class ClassificationBatches:
         self._loader = None
 
 
-class _Source(TorchDataset[Any]):
+class Source(TorchDataset[Any]):
     def __init__(
         self,
         dataset: Dataset,
@@ -130,7 +130,7 @@ class _Source(TorchDataset[Any]):
         self.augmentation = augmentation
         self.seed = seed
 
-    def make(self, key: _Key) -> Batch:
+    def make(self, key: Key) -> Batch:
         epoch, positions = key
         ids = tuple(self.ids[position] for position in positions)
         size = self.augmentation.crop
@@ -139,7 +139,7 @@ class _Source(TorchDataset[Any]):
             target[:] = self.augmentation(self.dataset.image(id), random_state(self.seed, epoch, id))
         return torch.from_numpy(images), torch.from_numpy(self.labels[list(positions)]), ids
 
-    def __getitem__(self, key: _Key) -> Batch | DataError:
+    def __getitem__(self, key: Key) -> Batch | DataError:
         # A background process hands its error over as a value: torch would wrap it in a traceback.
         try:
             return self.make(key)
@@ -151,9 +151,9 @@ class _Sampler:
     """The keys of the epoch that is to come; the loader looks at it whenever an epoch begins."""
 
     def __init__(self) -> None:
-        self.keys: list[_Key] = []
+        self.keys: list[Key] = []
 
-    def __iter__(self) -> Iterator[_Key]:
+    def __iter__(self) -> Iterator[Key]:
         return iter(self.keys)
 
     def __len__(self) -> int:

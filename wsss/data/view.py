@@ -33,7 +33,7 @@ class DataView:
     report: tuple[str, ...]
     test: tuple[str, ...] = ()
     fingerprints: Fingerprints = field(default_factory=lambda: Fingerprints(None), repr=False, compare=False)
-    _keys: dict[tuple[Kind, tuple[str, ...]], str] = field(default_factory=dict, repr=False, compare=False)
+    _keys: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
     def labelled_ids(self) -> tuple[str, ...]:
@@ -57,6 +57,17 @@ class DataView:
             rows = [[id, row, found.sha256] for id, row, found in zip(ids, labels, prints, strict=True)]
             self._keys["photo", ids] = sha256_json([self.dataset.classes, rows])
         return self._keys["photo", ids]
+
+    def photo_key(self, ids: Sequence[str]) -> str:
+        """Return a SHA-256 of the classes in use and, for each image, its id and photo; labels are not read.
+
+        The order of `ids` does not matter. Raises `DataError` when a photo can't be decoded.
+        """
+        ids = tuple(sorted(ids))
+        if ("unlabelled", ids) not in self._keys:
+            rows = [[id, found.sha256] for id, found in zip(ids, self._take("photo", ids), strict=True)]
+            self._keys["unlabelled", ids] = sha256_json([self.dataset.classes, rows])
+        return self._keys["unlabelled", ids]
 
     def mask_key(self, ids: Sequence[str]) -> str:
         """Return a SHA-256 of the class mapping and, for each image, its id and mask file.

@@ -18,6 +18,7 @@ from wsss.errors import ConfigError, DataError
 from wsss.masks.seeds import background_score, with_background
 
 SMALLEST_SCORE = 1e-5
+SMALLEST_PROBABILITY = 1e-3
 
 Scores = npt.NDArray[np.float32]
 
@@ -83,6 +84,19 @@ def scores_to_mask_with_crf(
 ) -> npt.NDArray[np.uint8]:
     """Return uint8[H, W], the ids that win a dense CRF over scores float[n + 1, H, W], background first."""
     return scores_to_mask(dense_crf(rgb, scores, params), keys)
+
+
+def probabilities_to_mask_with_crf(
+    rgb: npt.NDArray[np.uint8], probabilities: npt.NDArray[Any], params: CrfParams
+) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W], the ids that win a dense CRF over probabilities float[C + 1, H, W] of every id.
+
+    Ids that reach a probability of 1e-3 nowhere can't win, and are left out to save time.
+    """
+    possible = np.flatnonzero(probabilities.max((1, 2)) >= SMALLEST_PROBABILITY)
+    winners = dense_crf(rgb, probabilities[possible], params).argmax(0)
+    mask: npt.NDArray[np.uint8] = possible[winners].astype(np.uint8)
+    return mask
 
 
 def scores_to_mask(scores: npt.NDArray[Any], keys: npt.ArrayLike) -> npt.NDArray[np.uint8]:

@@ -46,7 +46,7 @@ class _Block(nn.Module):
 
 
 def _stage(count: int, inputs: int, outputs: int, stride: int, dilation: int = 1) -> nn.Sequential:
-    blocks = OrderedDict(block1=_Block(inputs, outputs, stride, dilation))
+    blocks: OrderedDict[str, nn.Module] = OrderedDict(block1=_Block(inputs, outputs, stride, dilation))
     for number in range(2, count + 1):
         blocks[f"block{number}"] = _Block(outputs, outputs, 1, dilation)
     return nn.Sequential(blocks)

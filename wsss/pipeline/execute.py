@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,20 @@ def run_chain(
     *,
     device: str,
     threads: int,
+    workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> Iterator[TrialProgress | StageFinished]:
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
-    checkpoint. `threads` is set for torch in this process, since it changes results.
+    checkpoint. `threads` is set for torch in this process, since it changes results; `workers` is how many
+    processes train one network together, where a stage can.
     """
     torch.set_num_threads(threads)
     pending = _pending_with_whole_inputs(chain, store)
     for node in chain.nodes:
         if node.label in pending:
-            yield from _make(trial, node, chain, store, data, device, threads, checkpoint_seconds)
+            yield from _make(trial, node, chain, store, data, device, threads, workers, checkpoint_seconds)
         else:
             yield StageFinished(trial, node.label, node.key, cached=True)
 
@@ -64,15 +67,17 @@ def _make(
     data: DataView,
     device: str,
     threads: int,
+    workers: int,
     checkpoint_seconds: float,
 ) -> Iterator[TrialProgress | StageFinished]:
     inputs = {kind: _input(store, chain[label]) for kind, label in node.inputs.items()}
     about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
-    with Partial(store.root, node.key) as partial:
+    with Partial(store.root, node.key) as partial, ExitStack() as stack:
         if store.get(node.key) is not None:  # another process finished it meanwhile
             yield StageFinished(trial, node.label, node.key, cached=True)
             return
-        stage = _build(node, inputs, data, device, threads, partial.work)
+        stage = _build(node, inputs, data, device, threads, workers, partial.work)
+        stack.callback(stage.close)
         done, history, spent = _load(stage, partial, about)
         started = saved = time.monotonic()
         while done < stage.steps:
@@ -103,13 +108,19 @@ def _input(store: Store, node: Node) -> Artefact:
 
 
 def _build(
-    node: Node, inputs: dict[str, Artefact], data: DataView, device: str, threads: int, work: Path
+    node: Node,
+    inputs: dict[str, Artefact],
+    data: DataView,
+    device: str,
+    threads: int,
+    workers: int,
+    work: Path,
 ) -> Stage:
     random.seed(node.seed)
     np.random.seed(node.seed % 2**32)  # noqa: NPY002 - for libraries that draw from the global state
     torch.manual_seed(node.seed)
     folders = {kind: artefact.folder for kind, artefact in inputs.items()}
-    context = Context(node.params, folders, data, node.seed, device, threads, work)
+    context = Context(node.params, folders, data, node.seed, device, threads, work, workers)
     return STAGES[node.stage](context)
 
 

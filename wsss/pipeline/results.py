@@ -10,7 +10,7 @@ from wsss.files import read_json
 from wsss.pipeline.chain import SCORES, Chain
 from wsss.pipeline.store import Store
 
-PARTS = ("select", "report", "published")
+PARTS = ("select", "report", "test", "published")
 NUMBERS = (
     "miou",
     "miou_at_0.15",

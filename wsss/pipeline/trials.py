@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsss.config import Arm, Study, Sweep, resolve_stage
-from wsss.config.params import ClassifierParams
+from wsss.config.params import ClassifierParams, SegmenterParams
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import Scalar, TrialInfo
@@ -133,15 +133,17 @@ def _trial(
     configuration: str,
     data: DataView,
 ) -> Trial:
-    classifier = next((p.params for p in reversed(parts) if isinstance(p.params, ClassifierParams)), None)
+    # What a chain is known by: its classifier, or without one the network that learns from masks.
+    makers = [p.params for p in reversed(parts) if isinstance(p.params, ClassifierParams | SegmenterParams)]
+    maker = next((m for m in makers if isinstance(m, ClassifierParams)), makers[0] if makers else None)
     info = TrialInfo(
         id=name,
         sweep=sweep,
         arm=arm,
         seed=seed,
         params=params,
-        method=classifier.method_name if classifier else "",
-        backbone=classifier.backbone if classifier else "",
+        method=maker.method_name if maker else "",
+        backbone=maker.backbone if maker else "",
         upstream=source.info.id if source else "",
     )
     return Trial(info, parts, build_chain(parts, data, seed), configuration)

@@ -11,6 +11,9 @@ from wsss.stages.features import Features
 from wsss.stages.imported import Import
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.scores import Scores, ScoresParams
+from wsss.stages.segmentation_network import load_segmenter
+from wsss.stages.segmentations import Segmentations
+from wsss.stages.segmenter import Segmenter
 from wsss.stages.subcategories import SubcategoriesStage
 
 STAGES: dict[str, type[Stage]] = {
@@ -24,12 +27,14 @@ STAGES: dict[str, type[Stage]] = {
         Affinity,
         Import,
         PseudoMasks,
+        Segmenter,
+        Segmentations,
         Scores,
     )
 }
 """Every stage there is; to add one, add its class here and its parameters to `STAGE_PARAMS`."""
 
-SCORED = ("cams", "pseudo_masks")
+SCORED = ("cams", "pseudo_masks", "segmentations")
 """Stages whose artefacts are compared with masks, in a score artefact of its own."""
 
-__all__ = ["SCORED", "STAGES", "Context", "Scores", "ScoresParams", "Stage"]
+__all__ = ["SCORED", "STAGES", "Context", "Scores", "ScoresParams", "Stage", "load_segmenter"]

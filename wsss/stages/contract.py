@@ -32,6 +32,8 @@ class Context:
     device: str
     threads: int
     work: Path
+    workers: int = 1
+    """Processes that train one network together, where a stage can; each has a GPU of its own, if any."""
 
 
 class Stage(ABC):
@@ -82,6 +84,9 @@ class Stage(ABC):
     @abstractmethod
     def load(self, folder: Path, done: int) -> None:
         """Go on from a state that `save` wrote after `done` steps."""
+
+    def close(self) -> None:  # noqa: B027 - most stages hold nothing
+        """Let go of processes and files, whether it came to an end or not."""
 
     @abstractmethod
     def finish(self, folder: Path) -> dict[str, Any]:

@@ -1,8 +1,9 @@
-"""Stage `scores`: compares CAMs or masks with ground truth. The only stage that reads masks.
+"""Stage `scores`: compares CAMs or masks with ground truth. The only stage that reads masks to compare with.
 
-A threshold is chosen on the `select` images and applied to the `report` images; fixed thresholds
-and a label-only floor stand beside it. What publications do (choosing the threshold on the masks
-that are reported) is computed too, under its own name, and never used to choose anything.
+Masks of a segmentation network, which no label has helped, are scored on `select` and `test`; CAMs and pseudo
+masks on `select` and `report`. A threshold is chosen on the `select` images and applied to the `report`
+images; fixed thresholds and a label-only floor stand beside it. What publications do (choosing the threshold
+on the masks that are reported) is computed too, under its own name, and never used to choose anything.
 """
 
 from __future__ import annotations
@@ -41,7 +42,14 @@ PICTURES = 6
 class ScoresParams(Params):
     """What is scored: the kind of artefact."""
 
-    kind: Literal["cams", "pseudo_masks"]
+    kind: Literal["cams", "pseudo_masks", "segmentations"]
+
+
+def scored_ids(kind: str, data: DataView) -> dict[str, tuple[str, ...]]:
+    """Return the images that a kind of artefact is scored on, by part; the last part is for reporting."""
+    if kind == "segmentations":
+        return {"select": data.select, "test": data.test}
+    return {"select": data.select, "report": data.report}
 
 
 class _Part:
@@ -69,17 +77,19 @@ class Scores(Stage):
         dataset = context.data.dataset
         self.classes = dataset.classes
         self.parts = {
-            "select": _Part(context.data.select, len(self.classes)),
-            "report": _Part(context.data.report, len(self.classes)),
+            name: _Part(ids, len(self.classes)) for name, ids in scored_ids(self.kind, context.data).items()
         }
         self.chunks = [(name, chunk) for name, part in self.parts.items() for chunk in split_shards(part.ids)]
-        ids = [*context.data.select, *context.data.report]
-        self.labels = dict(zip(ids, dataset.labels(ids), strict=True))
+        self.labels: dict[str, np.ndarray] = {}
+        if self.kind != "segmentations":  # nothing there may know an image's labels, not even the floor
+            ids = [*context.data.select, *context.data.report]
+            self.labels = dict(zip(ids, dataset.labels(ids), strict=True))
         self.done = 0
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"select": data.mask_key(data.select), "report": data.mask_key(data.report)}
+        assert isinstance(params, ScoresParams)
+        return {name: data.mask_key(ids) for name, ids in scored_ids(params.kind, data).items()}
 
     @property
     def steps(self) -> int:
@@ -100,7 +110,7 @@ class Scores(Stage):
         else:
             mask = read_mask(self.source / f"{id}.png")
             part.confusions.append(confusion(truth, mask, len(self.classes)))
-        present = np.flatnonzero(self.labels[id])
+        present = np.flatnonzero(self.labels.get(id, ()))
         first = int(present[0]) + 1 if len(present) else 0
         part.floor.append(confusion(truth, centre_box(truth.shape, first), len(self.classes)))
 
@@ -174,7 +184,7 @@ class Scores(Stage):
     def _draw(self, folder: Path, threshold: int | None) -> None:
         dataset = self.context.data.dataset
         rows = []
-        for id in self.parts["report"].ids[:PICTURES]:
+        for id in list(self.parts.values())[-1].ids[:PICTURES]:
             photo = np.asarray(dataset.image(id))
             cams = None if self.cams is None else self.cams[id][0]
             rows.append((id, photo, cams, self._mask(id, threshold), dataset.mask(id)))

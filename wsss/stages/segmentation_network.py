@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from wsss.config.params import SegmenterParams
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
-from wsss.models import DeepLab, create_backbone, dense_class
+from wsss.models import DeepLab, create_backbone, dense_class, weights_identity
 from wsss.stages.network import to_channels_last
 
 WEIGHTS = "segmenter.safetensors"
@@ -23,6 +23,18 @@ def check_backbone(params: SegmenterParams) -> None:
     if params.freeze not in choices:
         message = f"{params.backbone} has no tap {params.freeze!r}"
         raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
+
+
+def describe_weights(params: SegmenterParams) -> str:
+    """Return what a network begins with, in words for every table: what that has learnt from, and where it
+    comes from. Raises `ConfigError` for weights that aren't there."""
+    identity = weights_identity(params.backbone, params.weights)
+    if params.weights == "none":
+        return "none (random)"
+    kind, _, source = identity.partition(":")
+    if kind in ("package", "download"):
+        return f"imagenet ({kind} {source})"
+    return f"{params.pretraining} (file {Path(params.weights).name}, {identity})"
 
 
 def build_segmenter(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ STATE = "training.pt"
 class Training:
     """A network with its optimiser, schedule and, on a GPU with `amp`, mixed precision.
 
-    Gradients whose norm exceeds `grad_clip` are scaled down to it; 0 leaves them alone.
+    Gradients whose norm exceeds `grad_clip` are scaled down to it; 0 leaves them alone. `more` are further
+    parts, by name, whose state is saved and loaded with the rest.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class Training:
         *,
         amp: bool,
         grad_clip: float,
+        more: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.optimiser = optimiser
@@ -37,6 +40,7 @@ class Training:
         self.device = device
         self.amp = amp and device.type == "cuda"
         self.grad_clip = grad_clip
+        self.more = dict(more or {})
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp)
 
     @property
@@ -50,8 +54,20 @@ class Training:
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of a loss, a scalar."""
+        self.clear()
+        self.backward(loss)
+        self.update()
+
+    def clear(self) -> None:
+        """Begin a step whose loss comes in parts."""
         self.optimiser.zero_grad(set_to_none=True)
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of a part of the loss, a scalar."""
         torch.autograd.backward(self.scaler.scale(loss))
+
+    def update(self) -> None:
+        """Take the step down the gradient of all parts."""
         if self.grad_clip:
             self.scaler.unscale_(self.optimiser)
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.grad_clip)
@@ -70,9 +86,10 @@ class Training:
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
 
-    def write_weights(self, path: Path) -> None:
-        """Write the network's tensors as safetensors."""
-        save_file({k: v.contiguous().cpu() for k, v in self.network.state_dict().items()}, path)
+    def write_weights(self, path: Path, network: nn.Module | None = None) -> None:
+        """Write the network's tensors, or those of another one, as safetensors."""
+        tensors = (network or self.network).state_dict()
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, path)
 
     def _parts(self) -> dict[str, Any]:
         return {
@@ -80,6 +97,7 @@ class Training:
             "optimiser": self.optimiser,
             "schedule": self.schedule,
             "scaler": self.scaler,
+            **self.more,
         }
 
 

@@ -1,0 +1,150 @@
+"""Processes of one machine that train one network together (torch's process groups, NCCL or gloo).
+
+The stage stays in the process it is in: it tells the workers what to do and waits. A worker that dies is
+noticed at once, and its siblings are ended; workers whose stage dies end themselves.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from wsss.errors import StageError, WsssError
+
+Make = Callable[[int, int], Any]
+"""Makes the object of (rank, workers), in its process; it can be sent to one."""
+PATIENCE = timedelta(minutes=30)
+"""How long a worker waits for the others: the slowest may be examining a hold-out."""
+INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
+
+
+class WorkerGroup:
+    """`workers` processes, each with the object that `make` makes of its rank."""
+
+    def __init__(self, make: Make, workers: int, *, threads: int, gpus: bool) -> None:
+        # Spawned, not forked: they inherit neither threads nor a GPU's context.
+        context = multiprocessing.get_context("spawn")
+        self._folder = tempfile.TemporaryDirectory(prefix="wsss-workers-")
+        meeting = str(Path(self._folder.name) / "meeting")
+        self._pipes: list[Connection] = []
+        self._processes: list[BaseProcess] = []
+        self._end = weakref.finalize(self, _end, self._processes, self._folder)
+        for rank in range(workers):
+            ours, theirs = context.Pipe()
+            arguments = (theirs, make, rank, workers, meeting, threads, gpus)
+            process = context.Process(target=_serve, args=arguments, name=f"worker-{rank}")
+            process.start()
+            theirs.close()
+            self._pipes.append(ours)
+            self._processes.append(process)
+        self._answers()
+
+    def call(self, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of every worker's object and return what they return, by rank.
+
+        Raises what the first of them raises (`StageError` with a traceback for what isn't ours), and
+        `StageError` when one dies.
+        """
+        for pipe in self._pipes:
+            try:
+                pipe.send((method, arguments))
+            except OSError:
+                break  # it died: `_answers` says which
+        return self._answers()
+
+    def call_first(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the first worker's object only."""
+        self._pipes[0].send((method, arguments))
+        return self._answers(self._pipes[:1])[0]
+
+    def _answers(self, pipes: Sequence[Connection] | None = None) -> list[Any]:
+        waiting = list(self._pipes if pipes is None else pipes)
+        answers: dict[int, Any] = {}
+        while waiting:
+            for ready in wait(waiting):
+                assert isinstance(ready, Connection)
+                rank = self._pipes.index(ready)
+                try:
+                    error, answers[rank] = ready.recv()
+                except (EOFError, OSError):
+                    self.close()
+                    code = self._processes[rank].exitcode
+                    raise StageError(
+                        f"worker {rank} of {len(self._processes)} died (exit code {code}), most likely for "
+                        "want of memory"
+                    ) from None
+                if error is not None:
+                    self.close()
+                    raise error
+                waiting.remove(ready)
+        return [answers[rank] for rank in sorted(answers)]
+
+    def close(self) -> None:
+        """End the processes."""
+        self._end()
+
+
+def _end(processes: Sequence[BaseProcess], folder: tempfile.TemporaryDirectory[str]) -> None:
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    folder.cleanup()
+
+
+def _serve(
+    pipe: Connection, make: Make, rank: int, workers: int, meeting: str, threads: int, gpus: bool
+) -> None:
+    """What a worker does until it is ended."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
+    _die_with_parent()
+    try:
+        torch.set_num_threads(threads)
+        for name in INTERFACES:
+            os.environ.setdefault(name, "lo")
+        if gpus:
+            torch.cuda.set_device(rank)
+        distributed.init_process_group(
+            "nccl" if gpus else "gloo",
+            init_method=f"file://{meeting}",
+            rank=rank,
+            world_size=workers,
+            timeout=PATIENCE,
+        )
+        thing = make(rank, workers)
+        pipe.send((None, None))
+        while True:
+            method, arguments = pipe.recv()
+            pipe.send((None, getattr(thing, method)(*arguments)))
+    except EOFError:
+        return
+    except WsssError as error:
+        pipe.send((error, None))
+    except Exception as error:
+        text = "".join(traceback.format_exception(error)).rstrip()
+        pipe.send((StageError(f"worker {rank} of {workers} failed:\n{text}"), None))
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
