@@ -18,7 +18,7 @@ SAFETY = 2.0
 """For what convolutions allocate for themselves: DeepLab on a CPU took 1.1 to 1.7 times what was counted."""
 
 
-class PeakMemory(TorchDispatchMode):
+class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the bytes of all tensors made inside it that are alive at once; `peak` is their maximum.
 
     Tensors that were there before, such as weights, don't count. What an operation allocates within
@@ -26,7 +26,7 @@ class PeakMemory(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.live = 0
         self.peak = 0
         self._known: set[int] = set()
@@ -70,7 +70,7 @@ def bytes_per_pixel(segment: Callable[[npt.NDArray[np.uint8]], Any]) -> float:
     photo = np.full((PROBE, PROBE, 3), 128, np.uint8)
     with PeakMemory() as memory:
         segment(photo)
-    return SAFETY * memory.peak / PROBE**2
+    return SAFETY * float(memory.peak) / PROBE**2
 
 
 def used_memory() -> int:

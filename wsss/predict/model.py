@@ -39,7 +39,9 @@ class Model:
     def deeplab(self) -> DeepLab:
         """The network itself. Raises `ConfigError` for one that is a program already."""
         if not isinstance(self.network, DeepLab):
-            raise ConfigError(Problem("--export", "needs a trained network, but --model is a program already"))
+            raise ConfigError(
+                Problem("--export", "needs a trained network, but --model is a program already")
+            )
         return self.network
 
     def to(self, device: str) -> Model:

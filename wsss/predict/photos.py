@@ -54,7 +54,9 @@ def find_photos(arguments: Sequence[Path]) -> list[Path]:
             inside = [argument]
         else:
             inside = []
-            problems.append(Problem(str(argument), "there is no such file or folder", _nearest_file(argument)))
+            problems.append(
+                Problem(str(argument), "there is no such file or folder", _nearest_file(argument))
+            )
         for path in inside:
             found.setdefault(path.resolve(), path)
     if problems:
@@ -85,16 +87,23 @@ def name_photos(paths: Sequence[Path]) -> list[Photo]:
     folders' names as tell them apart (a_cat, b_cat) when they don't. Capitals don't tell names apart, as
     some file systems ignore them.
     """
+    beside = Counter((path.resolve().parent, path.stem.casefold()) for path in paths)
+    stems = {
+        path: f"{path.stem}_{path.suffix[1:].lower()}"
+        if beside[path.resolve().parent, path.stem.casefold()] > 1
+        else path.stem
+        for path in paths
+    }
     levels = dict.fromkeys(paths, 0)
-    longest = max((len(path.resolve().parts) for path in paths), default=0)
-    for _ in range(longest + 1):
-        names = {path: _name(path, level) for path, level in levels.items()}
+    deepest = max((len(path.resolve().parts) for path in paths), default=0)
+    for _ in range(deepest + 1):
+        names = {path: "_".join([*_folders(path, levels[path]), stems[path]]) for path in paths}
         count = Counter(_taken(names.values()))
         clashing = [path for path in paths if any(count[name] > 1 for name in _taken([names[path]]))]
-        if not clashing:
-            break
         for path in clashing:
             levels[path] += 1
+        if not clashing:
+            break
     # Folders and names may be joined to the same text (a/b_c and a_b/c): numbers tell the rest apart.
     taken: set[str] = set()
     photos = []
@@ -113,12 +122,9 @@ def _taken(names: Iterable[str]) -> list[str]:
     return [stem for name in names for stem in (name.casefold(), f"{name}_overlay".casefold())]
 
 
-def _name(path: Path, level: int) -> str:
-    if level == 0:
-        return path.stem
-    stem = f"{path.stem}_{path.suffix[1:].lower()}" if path.suffix else path.stem
+def _folders(path: Path, count: int) -> tuple[str, ...]:
     folders = path.resolve().parent.parts[1:]
-    return "_".join([*folders[len(folders) - min(level - 1, len(folders)) :], stem])
+    return folders[max(0, len(folders) - count) :]
 
 
 def photo_size(path: Path) -> tuple[int, int]:

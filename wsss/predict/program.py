@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers import Conv2dSame
+from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim
 from torch.nn.functional import conv2d, pad
@@ -58,7 +58,8 @@ class _SameConv(nn.Conv2d):
         for axis in (1, 0):
             length, stride = x.shape[2 + axis], self.stride[axis]
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-            missing = torch.sym_max(((length + stride - 1) // stride - 1) * stride + reach - length, 0)
+            padded = ((length + stride - 1) // stride - 1) * stride + reach
+            missing = torch.sym_max(padded - length, 0)  # type: ignore[no-untyped-call]
             pads += [missing // 2, missing - missing // 2]
         return conv2d(pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
@@ -69,7 +70,7 @@ class _Logits(nn.Module):
         self.network = copy.deepcopy(network)
         for module in self.network.modules():
             if isinstance(module, Conv2dSame):
-                module.__class__ = _SameConv
+                module.__class__ = _SameConv  # type: ignore[assignment]
 
     def forward(self, x: Tensor) -> Tensor:
         # Whatever layout photos come in, the program sees one.
@@ -132,7 +133,7 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
 
 
 def _compare(network: DeepLab, program: ExportedNetwork, generator: torch.Generator) -> Exported:
-    differences = {}
+    differences: dict[tuple[int, ...], float] = {}
     with torch.inference_mode():
         for shape in CHECKED:
             x = torch.randn(shape, generator=generator)
@@ -152,7 +153,7 @@ def read_program(path: Path) -> ExportedNetwork:
     try:
         about = json.loads(content)
         with path.open("rb") as file:
-            program = torch.export.load(file)  # type: ignore[arg-type]
+            program = torch.export.load(file)
         return ExportedNetwork(program.module(), about)
     except Exception as error:  # torch raises what it likes for a file of another version
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -165,7 +165,9 @@ def _tracking_uris(storage: Path) -> list[str]:
             continue  # of another version, perhaps
         configured.append(study.tracking.uri)
     uris = dict.fromkeys(tracking_uri(uri, storage) for uri in configured)
-    return [uri for uri in uris if not uri.startswith("sqlite:///") or Path(uri[len("sqlite:///") :]).is_file()]
+    return [
+        uri for uri in uris if not uri.startswith("sqlite:///") or Path(uri[len("sqlite:///") :]).is_file()
+    ]
 
 
 def _nearest(reference: str, store: Store | None, trials: Sequence[tuple[str, TrialRecord]]) -> str:

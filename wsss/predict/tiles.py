@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from wsss.errors import PreflightError, Problem
+from wsss.errors import ConfigError, Problem
 
 GIB = 2**30
 OVERLAP = 256
@@ -53,7 +53,7 @@ def plan_tiles(height: int, width: int, labels: int, per_pixel: float, budget: f
     """Return the tiling with the least work that takes at most `budget` bytes.
 
     `per_pixel` are the bytes that segmenting takes for each pixel of a tile. A whole row of tiles is kept,
-    as float32, until it is finished. Raises `PreflightError` when even the smallest tiles take too much.
+    as float32, until it is finished. Raises `ConfigError` when even the smallest tiles take too much.
     """
     tilings = [Tiling(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
     needs = [tiling_memory(tiling, labels, per_pixel) for tiling in tilings]
@@ -63,7 +63,7 @@ def plan_tiles(height: int, width: int, labels: int, per_pixel: float, budget: f
             f"a photo of {width} × {height} pixels takes {min(needs) / GIB:.2f} GiB even in the smallest "
             f"tiles, but {max(0.0, budget) / GIB:.2f} are left for it"
         )
-        raise PreflightError(Problem("--memory", message, "allow more, or use smaller --scales"))
+        raise ConfigError(Problem("--memory", message, "allow more, or use smaller --scales"))
     return min(fitting, key=lambda tiling: tiling.pixels)
 
 

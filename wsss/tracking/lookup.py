@@ -9,9 +9,9 @@ from wsss.errors import Problem, TrackingError
 
 
 def find_run(uri: str, run: str) -> tuple[str, str] | None:
-    """Return (study, trial id) of a run that a tracker wrote, the id empty for a sweep's; None if there is none.
+    """Return (study, trial id) of a run that a tracker wrote, None if there is no such run.
 
-    Raises `TrackingError` when the server doesn't answer.
+    The trial id is empty for the run of a sweep. Raises `TrackingError` when the server doesn't answer.
     """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
