@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_tiles_of_a_convolutional_network_equal_one_pass(scales: tuple[float, ..
     assert [top for top, _ in strips] == [start for start, _ in tiling.rows]
     tiled = np.concatenate([scores for _, scores in strips], axis=1)
     assert tiled.shape == whole.shape
-    assert np.abs(tiled - whole).max() < 1e-5  # also at the photo's own borders, which tiles share
+    assert np.abs(tiled - whole).max() < 1e-4  # also at the photo's own borders, which tiles share
     assert whole.std() > 0.05
 
 
@@ -81,12 +82,11 @@ def test_a_tile_that_sees_less_than_the_photo_is_faded_out() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 9000), st.integers(1, 9000), st.integers(2, 90), st.floats(0.2, 4))
 def test_every_plan_covers_the_photo_and_fits(height: int, width: int, labels: int, gib: float) -> None:
-    try:
-        tiling = plan_tiles(height, width, labels, 1000, gib * GIB)
-    except ConfigError as error:
-        assert "--memory" in str(error)
-        assert gib * GIB < 768 * 768 * 1000 + 4 * labels * 1024 * width
-        return
+    if gib * GIB < 768 * 768 * 1000 + 4 * labels * 1024 * width:
+        with contextlib.suppress(ConfigError):
+            plan_tiles(height, width, labels, 1000, gib * GIB)
+        return  # so little that it may be refused
+    tiling = plan_tiles(height, width, labels, 1000, gib * GIB)
     assert tiling_memory(tiling, labels, 1000) <= gib * GIB
     for spans, length in ((tiling.rows, height), (tiling.columns, width)):
         total = np.zeros(length)
@@ -162,3 +162,8 @@ def test_a_photo_of_24_megapixels_stays_within_the_memory(tmp_path: Path) -> Non
     assert unbounded > allowed * GIB
     with Image.open(tmp_path / "out" / "large.png") as mask:
         assert mask.size == (6000, 4000)
+
+
+def test_memory_for_not_even_the_smallest_tiles_is_refused() -> None:
+    with pytest.raises(ConfigError, match="4000 × 3000 pixels takes .* in the smallest tiles, but 0.10"):
+        plan_tiles(3000, 4000, 21, 1000, 0.1 * GIB)

@@ -147,6 +147,8 @@ class Predictor:
             else:
                 small = pooled(scores, k)
                 kept[:, top // k : top // k + small.shape[1]] = small
+                del small
+            del scores  # or the strip would live on while the next one is made
         if kept is None:
             return mask
         possible = np.flatnonzero(kept.max((1, 2)) >= SMALLEST_PROBABILITY)
