@@ -19,7 +19,7 @@ FLOORS = [
     {"pipeline"},
     {"tracking"},
     {"tuning"},
-    {"report"},
+    {"report", "predict"},
     {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,24 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
-from wsss.models.deeplab import DeepLab, fuse
+from wsss.models.deeplab import fuse
+
+
+class PyramidNetwork(Protocol):
+    """What is asked of a network: logits at several scales, and how to normalise its input."""
+
+    @property
+    def mean(self) -> tuple[float, float, float]: ...
+
+    @property
+    def std(self) -> tuple[float, float, float]: ...
+
+    def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
+        """Return, for each scale, the logits float32[B, C + 1, h, w] of float32[B, 3, H, W]."""
 
 
 def segment(
-    network: DeepLab,
+    network: PyramidNetwork,
     photo: npt.NDArray[np.uint8],
     *,
     scales: Sequence[float],
@@ -31,22 +45,36 @@ def segment(
 
     Raises `DataError` for another kind of photo and `StageError` when a logit isn't finite.
     """
-    if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-        raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")
+    return segment_batch(network, [photo], scales=scales, flip=flip, device=device)[0]
+
+
+def segment_batch(
+    network: PyramidNetwork,
+    photos: Sequence[npt.NDArray[np.uint8]],
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    device: torch.device | str,
+) -> list[npt.NDArray[np.float32]]:
+    """Return what `segment` returns, for each of several photos of one size, in one pass."""
+    for photo in photos:
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")
+    if len({photo.shape for photo in photos}) != 1:
+        raise DataError(f"photos are of {sorted({photo.shape for photo in photos})}, but must be of one size")
     with torch.inference_mode():
-        pixels = torch.from_numpy(np.array(photo)).to(device).permute(2, 0, 1)[None].float() / 255
+        pixels = torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).float() / 255
         mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
         std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
         x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
         logits = _fused(network, x, scales)
         if flip:
             logits = (logits + _fused(network, x.flip(-1), scales).flip(-1)) / 2
-        logits = interpolate(logits, photo.shape[:2], mode="bilinear", align_corners=False)
+        logits = interpolate(logits, photos[0].shape[:2], mode="bilinear", align_corners=False)
         if not bool(torch.isfinite(logits).all()):
             raise StageError("a logit is not finite: the segmentation network has diverged")
-        result: npt.NDArray[np.float32] = logits[0].softmax(0).cpu().numpy()
-    return result
+        return list(logits.softmax(1).cpu().numpy())
 
 
-def _fused(network: DeepLab, x: Tensor, scales: Sequence[float]) -> Tensor:
+def _fused(network: PyramidNetwork, x: Tensor, scales: Sequence[float]) -> Tensor:
     return fuse([logits.float() for logits in network.pyramid(x, scales)], scales)

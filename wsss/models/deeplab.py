@@ -76,7 +76,7 @@ class DeepLab(nn.Module):
 
     def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
         """Return the logits at every scale, each on a grid of its own."""
-        return [self.logits(_scaled(x, scale)) for scale in scales]
+        return [self.logits(scaled(x, scale)) for scale in scales]
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the logits that a training compares with labels: one of each scale and, when there are
@@ -97,7 +97,8 @@ def fuse(pyramid: Sequence[Tensor], scales: Sequence[float]) -> Tensor:
     return result
 
 
-def _scaled(x: Tensor, scale: float) -> Tensor:
+def scaled(x: Tensor, scale: float) -> Tensor:
+    """Return images [B, K, H, W] at ⌊s·H⌋ × ⌊s·W⌋ pixels, bilinear."""
     if scale == 1:
         return x
     size = [max(1, int(length * scale)) for length in x.shape[2:]]

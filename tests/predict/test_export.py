@@ -1,0 +1,133 @@
+"""Programs equal the network they were made from, and files that could run code are not read."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from command_line import in_process
+from trained import CLASSES, draw_photo
+
+from wsss.errors import ConfigError, StageError
+from wsss.masks.images import read_mask
+from wsss.pipeline.store import Artefact
+from wsss.predict import program
+from wsss.predict.program import export_network, read_program
+from wsss.stages.segmentation_network import load_segmenter
+
+
+@pytest.fixture(scope="module")
+def exported(segmenter: Artefact, storage: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exported") / "animals.pt2"
+    run = in_process("predict", "--model", segmenter.key, "--export", path, "--storage", storage)
+    assert run.returncode == 0, run.stderr
+    assert "differ by" in run.stdout and "at 192×128" in run.stdout and "at 150×231" in run.stdout
+    return path
+
+
+def test_a_program_needs_nothing_of_us_and_says_what_it_is(exported: Path, segmenter: Artefact) -> None:
+    extra = {"wsss.json": ""}
+    module = torch.export.load(exported, extra_files=extra).module()
+    about = json.loads(extra["wsss.json"])
+    assert about["labels"] == ["background", *CLASSES]
+    assert about["model"] == segmenter.key
+    network = load_segmenter(segmenter.folder)
+    assert (tuple(about["mean"]), tuple(about["std"])) == (network.mean, network.std)
+    for shape in ((1, 3, 97, 64), (2, 3, 40, 205), (1, 3, 16, 16)):
+        x = torch.randn(shape)
+        with torch.inference_mode():
+            assert (module(x) - network.logits(x)).abs().max() < 1e-4
+    names = zipfile.ZipFile(exported).namelist()
+    assert not any(zipfile.ZipFile(exported).read(name) for name in names if name.endswith(".pt"))
+
+
+def test_a_program_predicts_like_its_artefact(
+    exported: Path, segmenter: Artefact, storage: Path, tmp_path: Path
+) -> None:
+    draw_photo(tmp_path / "a.png", 101, 67)
+    for reference, out in ((exported, "program"), (segmenter.key, "artefact")):
+        run = in_process(
+            "predict",
+            tmp_path / "a.png",
+            "--model",
+            reference,
+            "-o",
+            tmp_path / out,
+            "--flip",
+            "--storage",
+            storage,
+        )
+        assert run.returncode == 0, run.stderr
+    masks = [read_mask(tmp_path / out / "a.png") for out in ("program", "artefact")]
+    assert np.mean(masks[0] != masks[1]) < 1e-3
+    assert len(np.unique(masks[1])) > 1
+
+
+def test_export_refuses_what_differs_other_endings_and_files_that_exist(
+    segmenter: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path
+) -> None:
+    network = load_segmenter(segmenter.folder)
+    with pytest.raises(ConfigError, match=r"ends in \.pt2"):
+        export_network(network, tmp_path / "a.onnx", id="x")
+    with pytest.raises(ConfigError, match="exists already"):
+        export_network(network, exported, id="x")
+    with torch.no_grad():
+        network.aspp.c0.bias += 1e-3
+    monkeypatch.setattr(program.torch.export, "export", lambda *a, **k: torch.export.load(exported))
+    with pytest.raises(StageError, match=r"was not written: its logits differ by 1\.0e-03"):
+        export_network(network, tmp_path / "a.pt2", id="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def rewritten(source: Path, target: Path, name: str, change: Callable[[bytes], bytes]) -> Path:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        members = {member: old.read(member) for member in old.namelist()}
+        root = next(iter(members)).partition("/")[0]
+        members[f"{root}/{name}"] = change(members.get(f"{root}/{name}", b""))
+        for member, content in members.items():
+            new.writestr(member, content)
+    return target
+
+
+def pickled(content: bytes) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(((torch.zeros(1),), {}), buffer)
+    return buffer.getvalue()
+
+
+MODEL = "models/model.json"
+ATTACKS = {
+    "pickle": ("data/sample_inputs/model.pt", pickled),
+    "pickled weights": ("data/weights/model_weights_config.json", lambda c: c.replace(b'"use_pickle": false', b'"use_pickle": true', 1)),
+    "constants": ("data/constants/model.pt", pickled),
+    "operator": (MODEL, lambda c: c.replace(b"torch.ops.aten.relu6.default", b"torch.os.system").replace(b"torch.ops.aten.hardtanh.default", b"torch.os.system").replace(b"torch.ops.aten.conv2d.default", b"torch.os.system", 1)),
+    "expression": (MODEL, lambda c: c.replace(b'"expr_str": "', b'"expr_str": "eval(chr(49)) + ', 1)),
+    "attribute": (MODEL, lambda c: c.replace(b'"expr_str": "', b'"expr_str": "s0.__class__ + ', 1)),
+    "guard": (MODEL, lambda c: c.replace(b'"guards_code": [', b'"guards_code": ["print(1) == 1", ', 1)),
+    "library": ("data/aotinductor/model/x.so", lambda c: b"\x7fELF"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_a_file_that_could_run_code_is_not_read(attack: str, exported: Path, tmp_path: Path) -> None:
+    name, change = ATTACKS[attack]
+    unchanged = rewritten(exported, tmp_path / "same.pt2", name, lambda content: content)
+    path = rewritten(exported, tmp_path / "bad.pt2", name, change)
+    assert path.read_bytes() != unchanged.read_bytes()
+    with pytest.raises(ConfigError, match="is not read, since it could run code"):
+        read_program(path)
+
+
+def test_files_that_are_no_programs_of_ours(tmp_path: Path) -> None:
+    (tmp_path / "text.pt2").write_text("x")
+    with pytest.raises(ConfigError, match=r"is no \.pt2 file"):
+        read_program(tmp_path / "text.pt2")
+    torch.save({}, tmp_path / "weights.pt2")
+    with pytest.raises(ConfigError, match=r"holds no wsss\.json"):
+        read_program(tmp_path / "weights.pt2")

@@ -1,0 +1,130 @@
+"""What --model REF stands for, and what is said when it stands for nothing or for too much."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from mlflow.tracking import MlflowClient
+from safetensors.torch import save_file
+from trained import CLASSES, commit_segmenter
+
+from wsss.errors import ConfigError
+from wsss.models import DeepLab
+from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.store import Store
+from wsss.predict.reference import find_segmenter, load_model
+
+FIRST, SECOND, OTHER = "ab12cd" + "0" * 58, "ab12cd" + "1" * 58, "ffeedd" + "2" * 58
+
+
+@pytest.fixture(scope="module")
+def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two segmenters and a classifier; studies `one` (trials of one and of both) and `two` (a like-named one)."""
+    folder = tmp_path_factory.mktemp("trials") / "runs"
+    commit_segmenter(folder, key=FIRST)
+    commit_segmenter(folder, key=SECOND, seed=1)
+    commit_segmenter(folder, key=OTHER, stage="classifier")
+    record = {
+        "sweep": "segment", "arm": "a", "seed": 0, "params": {}, "configuration": "c", "upstream": "",
+        "method": "cam", "backbone": "efficientnet_lite0",
+    }  # fmt: skip
+    one, two = Ledger(folder / "studies" / "one"), Ledger(folder / "studies" / "two")
+    keys = {"classifier": OTHER, "segmenter": FIRST}
+    one.append("trial", id="segment-a-000", keys=keys, **record)
+    one.append(
+        "trial",
+        id="segment-a-001",
+        keys={**keys, "segmenter2": SECOND, "segmenter2.scores": "0" * 64},
+        **record,
+    )
+    one.append("trial", id="cam-a-000", keys={"classifier": OTHER}, **record)
+    two.append("trial", id="segment-a-001", keys=keys, **record)
+    return folder
+
+
+def test_keys_and_trials_lead_to_their_segmenter(trials: Path) -> None:
+    assert find_segmenter(FIRST, trials).key == FIRST
+    assert find_segmenter("ab12cd1", trials).key == SECOND
+    assert find_segmenter("segment-a-000", trials).key == FIRST
+    assert find_segmenter("one/segment-a-001", trials).key == SECOND, "the last of several"
+    assert find_segmenter("two/segment-a-001", trials).key == FIRST
+    assert load_model(str(Store(trials / "store").folder(SECOND)), trials).id == SECOND
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("ab12cd", ["ambiguous", "ab12cd0", "ab12cd1"]),
+        ("ab12c", ["nothing in", "did you mean 'ab12cd"]),
+        ("ffeedd", ["is a classifier artefact", "segmenter"]),
+        ("segment-a-001", ["several studies", "one/segment-a-001", "two/segment-a-001"]),
+        ("segment-a-00", ["nothing in", "did you mean 'segment-a-00"]),
+        ("cam-a-000", ["has trained no segmenter", "classifier"]),
+        ("../x", ["nothing in"]),
+        ("model.onnx", ["there is no file model.onnx"]),
+        ("nowhere/model.safetensors", ["there is no file"]),
+    ],
+)
+def test_what_leads_nowhere_is_said(reference: str, words: list[str], trials: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_model(reference, trials)
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+def test_files_that_are_gone_or_damaged(trials: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(trials, tmp_path / "runs")
+    Store(copy / "store").evict(FIRST)
+    with pytest.raises(ConfigError, match=r"deleted to save space.*run one again"):
+        load_model("segment-a-000", copy)
+    weights = Store(copy / "store").folder(SECOND) / "segmenter.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ConfigError, match="damaged"):
+        load_model("one/segment-a-001", copy)
+    with pytest.raises(ConfigError, match="no storage at"):
+        load_model("segment-a-000", tmp_path / "nowhere")
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_file_is_its_network(trials: Path, tmp_path: Path) -> None:
+    folder = Store(trials / "store").folder(FIRST)
+    for ending in ("safetensors", "json"):
+        shutil.copy(folder / f"segmenter.{ending}", tmp_path / f"mine.{ending}")
+    model = load_model(str(tmp_path / "mine.safetensors"), trials)
+    reference = load_model(FIRST, trials)
+    assert model.classes == CLASSES and model.scales == (1.0, 0.5) and len(model.id) == 64
+    x = torch.rand(1, 3, 40, 48)
+    assert isinstance(model.network, DeepLab) and isinstance(reference.network, DeepLab)
+    assert torch.equal(model.network.logits(x), reference.network.logits(x))
+    save_file({"a": torch.zeros(1)}, tmp_path / "mine.safetensors")
+    with pytest.raises(ConfigError, match=r"doesn't hold the weights of efficientnet_lite0 with 3 classes"):
+        load_model(str(tmp_path / "mine.safetensors"), trials)
+    (tmp_path / "mine.json").write_text('{"classes": ["a"], "params": {"backbone": 3}}')
+    with pytest.raises(ConfigError, match="describes no segmentation network"):
+        load_model(str(tmp_path / "mine.safetensors"), trials)
+    (tmp_path / "mine.json").unlink()
+    with pytest.raises(ConfigError, match=r"mine\.json: is missing"):
+        load_model(str(tmp_path / "mine.safetensors"), trials)
+
+
+def test_a_run_of_mlflow_leads_to_its_trial(
+    trials: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    copy = shutil.copytree(trials, tmp_path / "runs")
+    client = MlflowClient(f"sqlite:///{copy}/mlflow.db")
+    experiment = client.create_experiment("one", (tmp_path / "artifacts").as_uri())
+    trial = client.create_run(experiment, tags={"wsss.trial": "segment-a-001", "wsss.sweep": "segment"})
+    sweep = client.create_run(experiment, tags={"wsss.sweep": "segment"})
+    gone = client.create_run(experiment, tags={"wsss.trial": "segment-a-009", "wsss.sweep": "segment"})
+    assert find_segmenter(trial.info.run_id, copy).key == SECOND
+    with pytest.raises(ConfigError, match="a whole sweep of one"):
+        find_segmenter(sweep.info.run_id, copy)
+    with pytest.raises(ConfigError, match=r"trial 'segment-a-009' of one, which .* doesn't hold"):
+        find_segmenter(gone.info.run_id, copy)
+    with pytest.raises(ConfigError, match="nothing in"):
+        find_segmenter("0123456789abcdef" * 2, copy)

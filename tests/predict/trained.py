@@ -1,0 +1,57 @@
+"""A segmentation network that was never trained but has something to say, as an artefact of a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from wsss.config.params import SegmenterParams
+from wsss.files import sha256_json, write_json
+from wsss.models import DeepLab
+from wsss.pipeline.store import Artefact, Store
+from wsss.stages.segmentation_network import ABOUT, WEIGHTS, build_segmenter
+
+CLASSES = ("cat", "dog", "horse")
+
+
+def make_network(seed: int = 0) -> tuple[DeepLab, SegmenterParams]:
+    params = SegmenterParams(backbone="efficientnet_lite0", weights="none", scales=(1.0, 0.5))
+    torch.manual_seed(seed)
+    network = build_segmenter(params, CLASSES).eval()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for module in network.aspp.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight.copy_(torch.randn(module.weight.shape, generator=generator))
+        features = network.logits(torch.randn(1, 3, 64, 64, generator=generator))
+        for module in network.aspp.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.weight /= features.std()
+    return network, params
+
+
+def commit_segmenter(
+    storage: Path, *, seed: int = 0, key: str | None = None, stage: str = "segmenter"
+) -> Artefact:
+    network, params = make_network(seed)
+    store = Store(storage / "store")
+    folder = store.root / "making"
+    folder.mkdir()
+    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    write_json(folder / ABOUT, {"params": params.model_dump(mode="json"), "classes": list(CLASSES)})
+    key = key or sha256_json({"seed": seed, "stage": stage})
+    return store.commit(key, folder, {"stage": stage, "seconds": 1.0, "inputs": {}})
+
+
+def draw_photo(path: Path, width: int = 96, height: int = 64, seed: int = 0) -> np.ndarray:
+    """Write smooth noise as a PNG, or what the ending says; return its pixels."""
+    rng = np.random.default_rng(seed)
+    small = Image.fromarray(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8))
+    picture = small.resize((width, height), Image.Resampling.BICUBIC)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+    return np.array(picture)

@@ -1,0 +1,173 @@
+"""`predict IMAGE… --model REF`: a trained segmentation network on new photos."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from wsss.cli.options import JsonOption, StorageOption, storage_path
+from wsss.errors import ConfigError, PreflightError, Problem
+
+if TYPE_CHECKING:
+    from wsss.predict.model import Model
+    from wsss.predict.run import Summary
+
+
+class OverlayFormat(StrEnum):
+    """How overlays are stored."""
+
+    jpg = "jpg"
+    png = "png"
+
+
+def predict(
+    images: Annotated[list[Path] | None, typer.Argument(help="Photos, or folders of them.")] = None,
+    model: Annotated[
+        str,
+        typer.Option("--model", help="A trial, an artefact key (6 characters do), an MLflow run or a file."),
+    ] = "",
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
+    export: Annotated[
+        Path | None, typer.Option("--export", help="Write the network as a program (.pt2) of its own.")
+    ] = None,
+    scales: Annotated[
+        str | None, typer.Option("--scales", help="As in 0.5,1,1.5 (default: those of the training).")
+    ] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Let the mirrored photo have a say.")] = False,
+    crf: Annotated[bool, typer.Option("--crf", help="Refine masks with a dense CRF on the photo.")] = False,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:1.")] = "auto",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Most photos of one size at once.")] = 8,
+    memory: Annotated[float, typer.Option("--memory", min=0.1, help="GiB that may be used.")] = 4.0,
+    overlays: Annotated[
+        OverlayFormat, typer.Option("--overlay", help="Format of overlays.")
+    ] = OverlayFormat.jpg,
+    force: Annotated[bool, typer.Option("--force", help="Replace results that are there.")] = False,
+    storage: StorageOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Segment new photos, whose labels nobody knows: masks, overlays and areas.json.
+
+    python launch.py predict holiday/*.jpg --model segment-baseline-000 -o masks
+
+    python launch.py predict --model 3fa94c --export animals.pt2
+    """
+    _check(images, model, output, export, device)
+    from wsss.predict.photos import find_photos
+    from wsss.predict.reference import load_model
+
+    paths = find_photos(images or [])
+    chosen = _scales(scales)
+    loaded = load_model(model, storage_path(storage))
+    exported = None if export is None else _export(loaded, export, force, quiet=as_json)
+    if not paths or output is None:
+        if as_json:
+            print(json.dumps({"export": exported}, indent=1))
+        return
+    settings = {"flip": flip, "crf": crf, "batch": batch, "memory": memory, "device": _device(device)}
+    summary = _predict(loaded, paths, output, overlays, chosen, settings, force=force, quiet=as_json)
+    if as_json:
+        print(json.dumps(summary.areas, indent=1, sort_keys=True))
+    else:
+        again = f", {summary.kept} were there already" if summary.kept else ""
+        print(f"Segmented {summary.done} photos{again}; results are in {output}")
+    if summary.failed:
+        print(f"error: {len(summary.failed)} photos could not be done:", file=sys.stderr)
+        for problem in summary.failed:
+            print(f"  {problem}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _check(
+    images: list[Path] | None, model: str, output: Path | None, export: Path | None, device: str
+) -> None:
+    problems = []
+    if not model:
+        problems.append(Problem("--model", "is missing", "a trial, an artefact key, an MLflow run or a file"))
+    if not images and export is None:
+        problems.append(Problem("IMAGE", "there is nothing to do", "name photos, or --export FILE"))
+    if images and output is None:
+        problems.append(Problem("-o", "is missing", "the folder for masks, overlays and areas.json"))
+    if output is not None and output.exists() and not output.is_dir():
+        problems.append(Problem("-o", f"{output} is a file, but must be a folder"))
+    if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
+        problems.append(Problem("--device", f"is {device!r}, but must be auto, cpu, cuda or cuda:NUMBER"))
+    if problems:
+        raise ConfigError(problems)
+
+
+def _scales(text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        scales = tuple(float(word) for word in text.split(","))
+    except ValueError:
+        scales = ()
+    if not scales or not all(0.1 <= scale <= 4 for scale in scales):
+        raise ConfigError(
+            Problem("--scales", f"is {text!r}, but must be numbers in [0.1, 4], as in 0.5,1,1.5")
+        )
+    return scales
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    number = name.partition(":")[2] or "0"
+    if name.startswith("cuda") and not (number.isdigit() and int(number) < torch.cuda.device_count()):
+        message = f"is {name!r}, but this machine has {torch.cuda.device_count()} GPUs that torch can use"
+        raise PreflightError(Problem("--device", message))
+    return name
+
+
+def _export(model: Model, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
+    from wsss.predict.program import TOLERANCE, export_network
+
+    found = export_network(model.deeplab, path, id=model.id, force=force)
+    sizes = {f"{shape[3]}×{shape[2]}": value for shape, value in found.differences.items()}
+    if not quiet:
+        text = ", ".join(f"{value:.1e} at {size}" for size, value in sizes.items())
+        print(f"Exported to {path}; its logits differ by {text} (allowed: {TOLERANCE:.0e})")
+    return {"file": str(path), "largest_difference": found.largest, "differences": sizes}
+
+
+def _predict(
+    model: Model,
+    paths: list[Path],
+    folder: Path,
+    overlays: OverlayFormat,
+    scales: tuple[float, ...] | None,
+    settings: dict[str, object],
+    *,
+    force: bool,
+    quiet: bool,
+) -> Summary:
+    from wsss.predict.photos import name_photos
+    from wsss.predict.predictor import Predictor, Settings
+    from wsss.predict.run import Output, predict
+
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    workers = min(os.cpu_count() or 1, int(str(settings["batch"])))
+    predictor = Predictor(model, Settings(scales or model.scales, workers=workers, **settings))  # type: ignore[arg-type]
+    columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    try:
+        with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:
+            task = bar.add_task("segment", total=len(paths))
+
+            def report(done: int, total: int) -> None:
+                bar.update(task, completed=done, total=total)
+
+            output = Output(folder, overlays.value)
+            return predict(predictor, name_photos(paths), output, force=force, progress=report)
+    finally:
+        predictor.close()

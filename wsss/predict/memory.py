@@ -1,0 +1,78 @@
+"""How much memory a computation takes at its peak, counted on a small input."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import psutil
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+PROBE = 256
+SAFETY = 2.0
+"""For what convolutions allocate for themselves: DeepLab on a CPU took 1.1 to 1.7 times what was counted."""
+
+
+class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts the bytes of all tensors made inside it that are alive at once; `peak` is their maximum.
+
+    Tensors that were there before, such as weights, don't count. What an operation allocates within
+    itself isn't seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.live = 0
+        self.peak = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in tree_leaves((args, kwargs)):
+            if isinstance(tensor, torch.Tensor):
+                self._pass_over(tensor)
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                self._count(tensor)
+        return result
+
+    def _pass_over(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in self._known:
+            self._known.add(storage._cdata)
+            weakref.finalize(storage, self._known.discard, storage._cdata)
+
+    def _count(self, tensor: torch.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        if storage._cdata in self._known:
+            return
+        size = storage.nbytes()
+        self._known.add(storage._cdata)
+        self.live += size
+        self.peak = max(self.peak, self.live)
+        weakref.finalize(storage, self._forget, storage._cdata, size)
+
+    def _forget(self, storage: int, size: int) -> None:
+        self._known.discard(storage)
+        self.live -= size
+
+
+def bytes_per_pixel(segment: Callable[[npt.NDArray[np.uint8]], Any]) -> float:
+    """Return about how many bytes `segment` takes for each pixel of a photo, with a margin.
+
+    It is tried on a small grey photo. All it allocates grows with the photo's area.
+    """
+    photo = np.full((PROBE, PROBE, 3), 128, np.uint8)
+    with PeakMemory() as memory:
+        segment(photo)
+    return SAFETY * float(memory.peak) / PROBE**2
+
+
+def used_memory() -> int:
+    """Return the bytes of main memory that this process holds now."""
+    return int(psutil.Process().memory_info().rss)
