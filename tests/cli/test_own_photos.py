@@ -59,7 +59,7 @@ def finished(folder: Path) -> Path:
 
 def test_every_stage_runs_and_the_masks_are_named(finished: Path) -> None:
     table = json.loads(in_process("compare", "--storage", finished / "runs", "--format", "json").stdout)
-    assert table["steps"] == [] and table["floor"] is None
+    assert table["steps"] == [] and table["protocols"] == {}
     assert [row["arm"] for row in table["rows"]] == ["baseline", "fmix"]
     for row in table["rows"]:
         assert 0 < row["holdout"]["classifier"] <= 1
