@@ -165,5 +165,5 @@ def test_a_photo_of_24_megapixels_stays_within_the_memory(tmp_path: Path) -> Non
 
 
 def test_memory_for_not_even_the_smallest_tiles_is_refused() -> None:
-    with pytest.raises(ConfigError, match="4000 × 3000 pixels takes .* in the smallest tiles, but 0.10"):
+    with pytest.raises(ConfigError, match=r"4000 × 3000 pixels takes .* in the smallest tiles, but 0\.10"):
         plan_tiles(3000, 4000, 21, 1000, 0.1 * GIB)

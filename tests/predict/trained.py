@@ -19,7 +19,7 @@ CLASSES = ("cat", "dog", "horse")
 
 
 def make_network(seed: int = 0) -> tuple[DeepLab, SegmenterParams]:
-    params = SegmenterParams(backbone="efficientnet_lite0", weights="none", scales=(1.0, 0.5))
+    params = SegmenterParams(backbone="mobilenet_v2", weights="none", scales=(1.0, 0.5))
     torch.manual_seed(seed)
     network = build_segmenter(params, CLASSES).eval()
     generator = torch.Generator().manual_seed(seed)

@@ -58,8 +58,8 @@ class _SameConv(nn.Conv2d):
         for axis in (1, 0):
             length, stride = x.shape[2 + axis], self.stride[axis]
             reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-            padded = ((length + stride - 1) // stride - 1) * stride + reach
-            missing = torch.sym_max(padded - length, 0)  # type: ignore[no-untyped-call]
+            # As (⌈length / stride⌉ − 1) · stride + reach − length; kernels reach as far as they stride.
+            missing = reach - stride + (-length) % stride
             pads += [missing // 2, missing - missing // 2]
         return conv2d(pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
 
