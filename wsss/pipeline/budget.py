@@ -42,7 +42,7 @@ class Spent:
 def describe(name: str, spent: Spent, budget: Budget) -> str:
     """Return "2.1 of 2 GPU hours"."""
     used = getattr(spent, name)
-    return f"{used if isinstance(used, int) else f'{used:.3g}'} of {getattr(budget, name):g} {NAMES[name]}"
+    return f"{used if isinstance(used, int) else f'{used:.3g}'} of {getattr(budget, name):.4g} {NAMES[name]}"
 
 
 class Meter:

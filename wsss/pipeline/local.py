@@ -50,7 +50,10 @@ class LocalExecutor:
             try:
                 for event in events:
                     listener.event(event)
-                    complete = isinstance(event, StageFinished) and event.stage == last
+                    if isinstance(event, StageFinished):
+                        complete = event.stage == last
+                    else:
+                        complete = event.step == event.steps  # but for writing it down
                     if not complete and listener.stopping():
                         events.close()  # leaves a checkpoint
                         return
