@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from wsss.cli import compare, data, doctor, plan, run, storage
+from wsss.cli import cluster, compare, data, doctor, plan, run, storage
 
 app = typer.Typer(
     name="wsss",
@@ -20,4 +20,5 @@ app.command("resume")(run.resume)
 app.command("compare")(compare.compare)
 app.add_typer(data.app, name="data")
 app.add_typer(storage.app, name="storage")
+app.add_typer(cluster.app, name="cluster")
 app.command("doctor")(doctor.doctor)

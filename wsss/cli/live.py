@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -13,6 +15,7 @@ from rich.text import Text
 from wsss.pipeline.events import (
     Event,
     Observer,
+    PreflightDone,
     StageFinished,
     StudyFinished,
     StudyStarted,
@@ -23,6 +26,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.pipeline.readiness import Check
 
 RECENT = 8
 BAR = 12
@@ -50,6 +54,20 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+STATES = {"ok": "green", "note": "yellow", "bad": "bold red"}
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """Return one row for everything that was looked at, the way out below what is bad."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="before anything starts", title_justify="left")
+    for name in ("", "what", "found"):
+        table.add_column(name)
+    for check in checks:
+        found = f"{check.found}\n{check.hint}" if check.state == "bad" and check.hint else check.found
+        table.add_row(Text(check.state, style=STATES[check.state]), Text(check.what), Text(found))
+    return table
+
+
 class Lines:
     """A line an event, with the time since the start."""
 
@@ -64,6 +82,9 @@ class Lines:
     def on_event(self, event: Event) -> None:
         if isinstance(event, StudyStarted):
             self._say(f"study {event.name}")
+        elif isinstance(event, PreflightDone):
+            for check in event.checks:
+                self._say(f"{check.state:<4}  {check.what}: {check.found}")
         elif isinstance(event, SweepStarted):
             chosen = f", best by {event.metric}" if event.metric else ""
             self._say(f"sweep {event.sweep}: {len(event.trials)} trials{chosen}")
@@ -111,6 +132,8 @@ class LiveTable:
         now = time.monotonic()
         if isinstance(event, StudyStarted):
             self._title = event.name
+        elif isinstance(event, PreflightDone):
+            self._live.console.print(checks_table(event.checks))  # stays above the table that is redrawn
         elif isinstance(event, SweepStarted):
             self._metric = event.metric
             self._title = f"{self._title.split(' · ')[0]} · {event.sweep}"

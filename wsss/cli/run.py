@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import sys
 import warnings
@@ -26,8 +25,6 @@ from wsss.cli.options import (
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.pipeline.study import Outcome
-
-MINIMUM_FREE = 1024**3
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run in this process, trial after trial, without Ray.")
@@ -59,19 +56,26 @@ def run(
 
 def resume(
     study: StudyArgument,
+    set_: SetOption = None,
     local: LocalOption = False,
     address: AddressOption = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go on with a study after a crash, a reboot, Ctrl-C or a lost node.
+    """Go on with a study after a crash, a reboot, Ctrl-C, a lost node or a budget that was used up.
 
     python launch.py resume quickstart
+
+    python launch.py resume quickstart -s budget.hours=8
     """
-    from wsss.pipeline.study import find_study
+    from wsss.config import load_study
+    from wsss.pipeline.study import find_study, studies_folder
 
     found = find(study, None, storage, None, False)
     stored = find_study(found.name, storage_path(storage) if storage else found.storage)
+    if set_:
+        path = studies_folder(storage_path(storage) if storage else found.storage) / found.name / "study.yaml"
+        stored = load_study(path, set_)
     execute(stored, local=local, address=address, as_json=as_json)
 
 
@@ -86,6 +90,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     data = open_study_data(study, quiet=as_json)
 
     from wsss.cli.live import live_view
+    from wsss.cli.preflight import ready_checks
     from wsss.pipeline.local import LocalExecutor
     from wsss.pipeline.store import Store
     from wsss.pipeline.study import Executor, StudyRun, studies_folder
@@ -101,10 +106,12 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     else:
         from wsss.tuning.executor import RayExecutor
 
-        executor = distributed = RayExecutor(study, address)
+        executor = distributed = RayExecutor(study, address, data)
         close = distributed.close
     try:
-        outcome = StudyRun(study, data, executor, [view, tracker]).run()
+        outcome = StudyRun(
+            study, data, executor, [view, tracker], ready=lambda: ready_checks(study, data, uri)
+        ).run()
     finally:
         view.close()
         tracker.close()
@@ -128,6 +135,7 @@ def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
             "computed": outcome.computed,
             "reused": outcome.reused,
             "interrupted": outcome.interrupted,
+            "budget": outcome.budget,
             "comparison": comparison_json(comparison),
         }
         print(json.dumps(result, indent=1))
@@ -141,7 +149,11 @@ def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
 
 
 def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
-    if outcome.interrupted:
+    if outcome.budget:
+        key = outcome.budget_key
+        print(f"Stopped: the budget is used up, {outcome.budget}. Nothing finished is lost.")
+        print(f"`resume {study.name} -s budget.{key}=MORE` goes on; `budget.{key}=null` lifts the limit.")
+    elif outcome.interrupted:
         print(f"Interrupted. Nothing finished is lost: `resume {study.name}` goes on.")
     elif outcome.computed:
         print(f"Computed {outcome.computed} artefacts, found {outcome.reused} in the storage.")
@@ -155,6 +167,7 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
 
 def _check_disk(study: Study) -> None:
     from wsss.errors import PreflightError, Problem
+    from wsss.pipeline.readiness import refuse_bad, storage_checks
 
     try:
         study.storage.mkdir(parents=True, exist_ok=True)
@@ -163,12 +176,7 @@ def _check_disk(study: Study) -> None:
         raise PreflightError(
             Problem(str(study.storage), f"can't be written: {error.strerror}", hint)
         ) from error
-    free = shutil.disk_usage(study.storage).free
-    if free < MINIMUM_FREE:
-        message = f"{free / 1024**2:.0f} MiB are free, but a study needs at least 1 GiB"
-        raise PreflightError(
-            Problem(str(study.storage), message, "give --storage FOLDER, or `storage prune`")
-        )
+    refuse_bad(storage_checks(study.storage, None))
 
 
 def _as_interrupt(number: int, frame: object) -> None:

@@ -8,6 +8,7 @@ from wsss.config.smoke import smoke
 from wsss.config.study import (
     Arm,
     Base,
+    Budget,
     DataSpec,
     Resources,
     SampleSpec,
@@ -24,6 +25,7 @@ __all__ = [
     "STAGE_INPUTS",
     "Arm",
     "Base",
+    "Budget",
     "DataSpec",
     "Distribution",
     "Resources",

@@ -17,11 +17,11 @@ from wsss.config.resolve import (
     variables_in,
 )
 from wsss.config.search import Distribution, parse_distribution
-from wsss.config.study import Arm, Base, DataSpec, Resources, StageUse, Study, Sweep, Tracking
+from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.yaml_text import Document, Path_
 from wsss.errors import ConfigError, nearest
 
-STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking")
+STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking", "budget")
 SWEEP_KEYS = (
     *("name", "arms", "stages", "search", "samples", "metric"),
     *("searcher", "resources", "keep", "seeds", "replicate"),
@@ -53,6 +53,7 @@ def check_study(
     seed = checker.whole(raw, "seed", (), 0, 0)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
+    budget = checker.group(Budget, raw.get("budget") or {}, ("budget",), Budget())
     own_name = checker.name(raw.get("name", name), ("name",), "the study")
     stored = raw.get("storage")
     if stored is not None and not isinstance(stored, str):
@@ -61,7 +62,7 @@ def check_study(
     if checker.problems:
         raise ConfigError(checker.problems)
     place = Path(stored).expanduser().resolve() if stored else storage
-    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start)
+    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
 
 
 def _check_splits(checker: Checker, data: DataSpec) -> None:

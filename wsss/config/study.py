@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from wsss.config.params import Params, PositiveInt
+from wsss.config.params import Params, PositiveFloat, PositiveInt
 from wsss.config.search import Distribution, Scalar
 
 
@@ -76,7 +76,42 @@ class Resources(Params):
     """What one trial holds while it runs."""
 
     cpu: PositiveInt = 1
-    gpu: Annotated[float, Field(ge=0)] = 0
+    gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
+
+    @field_validator("gpu")
+    @classmethod
+    def _whole_or_one_nth(cls, value: float) -> float:
+        if value == int(value):
+            return value
+        parts = 1 / value
+        # 0.33 and 0.333 both stand for a third; 0.34 would leave no room for the third trial.
+        if value < 1 and 0 <= parts - round(parts) < 0.05:
+            return value
+        near = [round(value)] if value > 1 else [1 / int(parts), 1 / (int(parts) + 1)]
+        nearest_share = min(near, key=lambda share: abs(share - value))
+        raise ValueError(
+            f"`gpu` is {value:g}, but must be a whole number or one n-th (0.5, 0.333, 0.25, …); "
+            f"the nearest is {int(nearest_share * 1000 + 1e-6) / 1000:g}"
+        )
+
+    @property
+    def gpu_share(self) -> float:
+        """The part of one GPU's memory that a trial may take, in (0, 1]; 1 without a fraction."""
+        return self.gpu if 0 < self.gpu < 1 else 1.0
+
+
+class Budget(Params):
+    """What a study may use up, counted over all its runs; None is no limit."""
+
+    hours: PositiveFloat | None = None
+    """While it runs, on the clock."""
+    gpu_hours: PositiveFloat | None = None
+    """Trials' time by the GPUs they hold."""
+    trials: PositiveInt | None = None
+    """Trials that were computed, failed ones too; what was found in the storage is free."""
+    disk_gb: PositiveFloat | None = None
+    """10^9 bytes of artefacts that the study made and that are still there."""
 
 
 class Tracking(Params):
@@ -166,6 +201,7 @@ class Study:
     retain: Literal["kept", "all"] = "kept"
     tracking: Tracking = Tracking()
     base: Base | None = None
+    budget: Budget = Budget()
 
     def to_raw(self) -> dict[str, Any]:
         """Return the study as a study file has it, paths absolute, defaults spelt out."""
@@ -178,12 +214,14 @@ class Study:
             "storage": str(self.storage),
             "retain": self.retain,
             "tracking": self.tracking.model_dump(mode="json"),
+            **({"budget": self.budget.model_dump(exclude_none=True)} if self.budget != Budget() else {}),
         }
 
 
 __all__ = [
     "Arm",
     "Base",
+    "Budget",
     "DataSpec",
     "Resources",
     "SampleSpec",

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from wsss.pipeline.readiness import Check
+
 Scalar = bool | int | float | str
 TrialStatus = Literal["done", "failed"]
 
@@ -47,6 +49,13 @@ class SweepStarted:
     sweep: str
     metric: str
     trials: tuple[TrialInfo, ...]
+
+
+@dataclass(frozen=True)
+class PreflightDone:
+    """What was looked at before the first trial starts; with a bad finding among it, none will."""
+
+    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,7 @@ class StudyFinished:
 Event = (
     StudyStarted
     | SweepStarted
+    | PreflightDone
     | TrialStarted
     | TrialProgress
     | StageFinished

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chain import Chain, Node
+from wsss.pipeline.effort import backbone_of, work_facts
 from wsss.pipeline.events import StageFinished, TrialProgress
 from wsss.pipeline.partial import Partial
 from wsss.pipeline.store import Artefact, Store
@@ -32,7 +33,7 @@ def run_chain(
     device: str,
     threads: int,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Iterator[TrialProgress | StageFinished]:
+) -> Generator[TrialProgress | StageFinished, None, None]:
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
@@ -85,11 +86,18 @@ def _make(
                 state = {**about, "history": history, "seconds": spent + now - started}
                 partial.save(done, stage.save, state)
                 saved = time.monotonic()
-            yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+            try:
+                yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+            except GeneratorExit:  # stopped between two steps: whoever goes on goes on from here
+                if saved < now:
+                    state = {**about, "history": history, "seconds": spent + now - started}
+                    partial.save(done, stage.save, state)
+                raise
         folder = partial.staging()
         summary = stage.finish(folder)
         seconds = spent + time.monotonic() - started
         record = _record(node, inputs, history, summary, seconds, device, threads)
+        record["work"] = work_facts(node.stage, data, backbone_of(node, chain))
         store.commit(node.key, folder, record)
         partial.remove()
     yield StageFinished(trial, node.label, node.key, cached=False, seconds=seconds)

@@ -10,8 +10,10 @@ import torch
 
 from wsss.config import Resources
 from wsss.data.view import DataView
-from wsss.errors import PreflightError, Problem, WsssError
+from wsss.errors import WsssError
+from wsss.pipeline.events import StageFinished
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.readiness import Check
 from wsss.pipeline.store import Store
 from wsss.pipeline.study import Job, Listener
 
@@ -30,37 +32,49 @@ class LocalExecutor:
         self.store = store
         self.data = data
 
-    def preflight(self, resources: Sequence[Resources]) -> None:
-        """Compare what every sweep asks for with this machine. Raises `PreflightError`."""
-        problems = [problem for one in resources for problem in machine_problems(one)]
-        if problems:
-            raise PreflightError(dict.fromkeys(problems), title="this machine can't run the study")
+    def preflight(self, resources: Sequence[Resources]) -> list[Check]:
+        """Compare what every sweep asks for with this machine."""
+        return list(dict.fromkeys(check for one in resources for check in machine_checks(one)))
 
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain; a job that fails does not stop the others."""
+        """Make every chain, or as many as there are until the listener stops it; a job that fails does
+        not stop the others."""
         device = "cuda" if resources.gpu else "cpu"
         for job in jobs:
+            if listener.stopping():
+                return
             listener.started(job.id)
             error = ""
+            last = job.chain.nodes[-1].label
+            events = run_chain(job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu)
             try:
-                for event in run_chain(
-                    job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu
-                ):
+                for event in events:
                     listener.event(event)
+                    if isinstance(event, StageFinished):
+                        complete = event.stage == last
+                    else:
+                        complete = event.step == event.steps  # but for writing it down
+                    if not complete and listener.stopping():
+                        events.close()  # leaves a checkpoint
+                        return
             except Exception as reason:  # one trial's bad luck is not the study's
                 error = error_text(reason)
             listener.ended(job.id, error)
 
 
-def machine_problems(resources: Resources) -> list[Problem]:
-    """Return why a trial could never run on this machine."""
-    problems = []
-    gpus = torch.cuda.device_count()
-    if resources.gpu > gpus:
-        message = f"a trial asks for {resources.gpu:g} GPU, but this machine has {gpus}"
-        problems.append(Problem("resources.gpu", message, "`-s sweeps.NAME.resources.gpu=0` uses the CPU"))
+def machine_checks(resources: Resources) -> list[Check]:
+    """Compare what a trial asks for with this machine."""
+    wants = f"a trial asks for {resources.cpu} CPUs"
     cpus = os.cpu_count() or 1
     if resources.cpu > cpus:
-        message = f"a trial asks for {resources.cpu} CPUs, but this machine has {cpus}"
-        problems.append(Problem("resources.cpu", message, f"give at most {cpus}"))
-    return problems
+        found = [Check("CPUs", "bad", f"{wants}, but this machine has {cpus}", f"give at most {cpus}")]
+    else:
+        found = [Check("CPUs", "ok", f"{wants}, this machine has {cpus}")]
+    gpus = torch.cuda.device_count()
+    wants = f"a trial asks for {resources.gpu:g} GPU"
+    if resources.gpu > gpus:
+        hint = "`-s sweeps.*.resources.gpu=0` uses the CPU"
+        found.append(Check("GPUs", "bad", f"{wants}, but this machine has {gpus}", hint))
+    elif resources.gpu:
+        found.append(Check("GPUs", "ok", f"{wants}, this machine has {gpus}"))
+    return found

@@ -7,23 +7,26 @@ study goes on from any of them, however it was stopped.
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from wsss.config import Resources, Study, Sweep, dump_study, load_study_text
+from wsss.config import Budget, Resources, Study, Sweep, dump_study, load_study_text
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import write_atomic
 from wsss.pipeline.base import base_trials
+from wsss.pipeline.budget import Meter, describe
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import (
     Event,
     Observer,
+    PreflightDone,
     StageFinished,
     StudyFinished,
     StudyStarted,
@@ -33,6 +36,7 @@ from wsss.pipeline.events import (
     TrialStarted,
 )
 from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.readiness import Check, refuse_bad
 from wsss.pipeline.results import Result, chain_result
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.selection import kept_trials
@@ -58,12 +62,16 @@ class Listener(Protocol):
     def ended(self, job: str, error: str) -> None:
         """`error` is empty when the chain is complete."""
 
+    def stopping(self) -> bool:
+        """Whether to let no other job start and to stop the running ones between two steps."""
+
 
 class Executor(Protocol):
-    """Something that makes chains. `run` returns when every job has ended, however it ended."""
+    """Something that makes chains. `run` returns when every job has ended, however it ended, or was
+    stopped because the listener said so."""
 
-    def preflight(self, resources: Sequence[Resources]) -> None:
-        """Refuse what could never be run, before anything is. Raises `PreflightError`."""
+    def preflight(self, resources: Sequence[Resources]) -> Sequence[Check]:
+        """Look whether what sweeps ask for could ever be run, before anything is."""
 
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None: ...
 
@@ -77,6 +85,9 @@ class Outcome:
     computed: int = 0
     reused: int = 0
     interrupted: bool = False
+    budget: str = ""
+    """The limit that ended the run, and what is used of it; empty when none did."""
+    budget_key: str = ""
 
 
 def studies_folder(storage: Path) -> Path:
@@ -102,11 +113,26 @@ def upstream_of(study: Study, data: DataView) -> list[Trial]:
     return base_trials(study.base, base, studies_folder(study.storage) / base.name, data)
 
 
+class _BudgetReached(Exception):
+    """A limit of the budget, named by the argument, is reached, and there is more to do."""
+
+
 class StudyRun:
-    """One run of a study on a storage. Raises `ConfigError` if the name holds another study."""
+    """One run of a study on a storage. Raises `ConfigError` if the name holds another study.
+
+    `ready` looks at what isn't the executor's (storage, tracking) before the first trial starts;
+    `clock` gives seconds.
+    """
 
     def __init__(
-        self, study: Study, data: DataView, executor: Executor, observers: Sequence[Observer] = ()
+        self,
+        study: Study,
+        data: DataView,
+        executor: Executor,
+        observers: Sequence[Observer] = (),
+        *,
+        ready: Callable[[], Sequence[Check]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
         self.data = data
@@ -121,9 +147,12 @@ class StudyRun:
         write_atomic(self.folder / "study.yaml", dump_study(study))
         self.ledger = Ledger(self.folder)
         self._known = self.ledger.trials()
+        self._ready = ready
+        self.meter = Meter(study.budget, self.ledger, self.store, clock)
 
     def run(self) -> Outcome:
-        """Run all sweeps. An interrupt ends the run cleanly: everything finished is kept."""
+        """Run all sweeps. An interrupt, or a budget that is used up, ends the run cleanly: everything
+        finished is kept. Raises `PreflightError` when what is left to do could not be done."""
         kept = upstream_of(self.study, self.data)
         self._tell(StudyStarted(self.study.name, str(self.folder), dump_study(self.study)))
         kept_of: dict[str, list[Trial]] = {}
@@ -132,10 +161,16 @@ class StudyRun:
                 upstream = kept_of[sweep.replicate] if sweep.replicate else kept
                 trials = sweep_trials(self.study, sweep, upstream, self.data)
                 kept = kept_of[sweep.name] = self._run_sweep(sweep, trials)
-                if self.study.retain == "kept":
-                    evict_unkept(self.study.storage, self.store)
+                if self.study.retain == "kept" and evict_unkept(self.study.storage, self.store):
+                    self.meter.deleted_some()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
+        except _BudgetReached as reached:
+            self.outcome.interrupted = True
+            self.outcome.budget_key = str(reached)
+            self.outcome.budget = describe(str(reached), self.meter.spent(), self.study.budget)
+        finally:
+            self.meter.note()
         self._tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
         return self.outcome
 
@@ -152,11 +187,8 @@ class StudyRun:
                 waiting.append(trial)
             else:
                 self._finish_cached(trial)
-        if waiting and not self._checked:
-            self.executor.preflight([sweep.resources for sweep in self.study.sweeps])
-            self._checked = True
-        by_id = {trial.info.id: trial for trial in waiting}
-        self._execute([Job(trial.info.id, trial.chain) for trial in waiting], sweep.resources, by_id)
+        if waiting:
+            self._make(waiting, sweep.resources)
         kept = kept_trials(sweep, trials, {name: result.metrics for name, result in self._results.items()})
         ids = tuple(trial.info.id for trial in kept)
         self.ledger.append(
@@ -165,13 +197,47 @@ class StudyRun:
         self._tell(SweepFinished(sweep.name, ids))
         return kept
 
+    def _make(self, waiting: list[Trial], resources: Resources) -> None:
+        """Run trials, as many as the budget allows. Raises `_BudgetReached` when some are left."""
+        now = self._affordable(waiting)
+        if now and not self._checked:
+            checks = (*self._ready(), *self.executor.preflight([s.resources for s in self.study.sweeps]))
+            self._tell(PreflightDone(checks))
+            refuse_bad(checks)
+            self._checked = True
+        by_id = {trial.info.id: trial for trial in now}
+        self._execute([Job(trial.info.id, trial.chain) for trial in now], resources, by_id)
+        reached = self.meter.reached()
+        for trial in self._left(now) if reached else ():
+            if not trial.chain.pending(self.store):  # stopped after its last step
+                self._end(trial, "", cached=False, seconds=0.0)
+        if len(now) < len(waiting) or (reached and self._left(now)):
+            raise _BudgetReached(reached or "trials")
+
+    def _affordable(self, waiting: list[Trial]) -> list[Trial]:
+        if self.meter.reached():
+            return []
+        room = self.meter.room()
+        if room is None:
+            return waiting
+        fresh = [trial.info.id for trial in waiting if not self.meter.counted(trial.info.id)]
+        return [trial for trial in waiting if trial.info.id not in fresh[room:]]
+
+    def _left(self, trials: list[Trial]) -> list[Trial]:
+        ended = {*self._results, *self.outcome.failed}
+        return [trial for trial in trials if trial.info.id not in ended]
+
     def _execute(self, jobs: list[Job], resources: Resources, trials: dict[str, Trial]) -> None:
         """Run jobs; what several of them lack is made first, once."""
         if not jobs:
             return
         shared = _shared_jobs(jobs, self.store)
         self._execute(shared, resources, {})
-        self.executor.run(jobs, resources, _Driver(self, trials))
+        if not self.meter.reached():
+            try:
+                self.executor.run(jobs, resources, _Driver(self, trials, resources.gpu))
+            finally:
+                self.meter.stopped()
 
     def _finish_cached(self, trial: Trial) -> None:
         self._tell(TrialStarted(trial.info))
@@ -209,6 +275,7 @@ class StudyRun:
                 self.outcome.reused += 1
             else:
                 self.outcome.computed += 1
+                self.meter.made(event.key)
         for observer in self.observers:
             observer.on_event(event)
 
@@ -216,20 +283,26 @@ class StudyRun:
 class _Driver:
     """The listener that an executor talks to: turns ended jobs into results, records and events."""
 
-    def __init__(self, run: StudyRun, trials: dict[str, Trial]) -> None:
+    def __init__(self, run: StudyRun, trials: dict[str, Trial], gpus: float) -> None:
         self._run = run
         self._trials = trials
+        self._gpus = gpus
         self._began: dict[str, float] = {}
 
     def started(self, job: str) -> None:
         self._began.setdefault(job, time.monotonic())
+        self._run.meter.started(job, self._gpus)
         if job in self._trials:
             self._run._tell(TrialStarted(self._trials[job].info))
 
     def event(self, event: Event) -> None:
         self._run._tell(event)
 
+    def stopping(self) -> bool:
+        return bool(self._run.meter.reached())
+
     def ended(self, job: str, error: str) -> None:
+        self._run.meter.ended(job, trial=job in self._trials)
         if job in self._trials:
             seconds = round(time.monotonic() - self._began.get(job, time.monotonic()), 3)
             self._run._end(self._trials[job], error, cached=False, seconds=seconds)
@@ -260,8 +333,9 @@ def check_same_content(study: Study) -> None:
         return
     # Read and written anew, so that a key which has come to exist since is there with its default.
     stored = load_study_text(path.read_text(), source=str(path), base=path.parent)
-    old = dump_study(stored).splitlines()
-    new = dump_study(study).splitlines()
+    # How much it may use up changes nothing of what it finds.
+    old = dump_study(dataclasses.replace(stored, budget=Budget())).splitlines()
+    new = dump_study(dataclasses.replace(study, budget=Budget())).splitlines()
     changed = [
         line
         for line in difflib.unified_diff(old, new, lineterm="", n=0)

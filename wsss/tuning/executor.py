@@ -7,13 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.tuning.cluster import check_cluster, connect, ray_folder  # sets Ray's environment first
+from wsss.tuning.cluster import connect, ray_folder  # sets Ray's environment first
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
 
 from wsss.config import Resources, Study
+from wsss.data.view import DataView
+from wsss.pipeline.readiness import Check
 from wsss.pipeline.study import Job, Listener
+from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
 
 RETRIES = 3
@@ -23,18 +26,19 @@ RETRIES = 3
 class RayExecutor:
     """Makes chains in parallel on a Ray cluster; joins or starts it when there is something to make."""
 
-    def __init__(self, study: Study, address: str | None = None) -> None:
+    def __init__(self, study: Study, address: str | None = None, data: DataView | None = None) -> None:
         self.study = study
         self.address = address
+        self.data = data
         self._runs = 0
 
-    def preflight(self, resources: Sequence[Resources]) -> None:
-        """Join or start Ray; refuse a trial that no node could hold. Raises `PreflightError`."""
+    def preflight(self, resources: Sequence[Resources]) -> list[Check]:
+        """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
-        check_cluster(resources)
+        return cluster_checks(resources, self.study.storage, self.data)
 
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, as many at a time as the cluster holds."""
+        """Make every chain, as many at a time as the cluster holds, until the listener stops it."""
         self._runs += 1
         folder = ray_folder(self.study.storage, self.study.name)
         name = f"run-{self._runs}"
@@ -51,6 +55,7 @@ class RayExecutor:
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=str(folder),
+                stop=_Stopper(listener),
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -59,6 +64,8 @@ class RayExecutor:
         )
         tuner.fit()
         callback.raise_own_error()
+        if listener.stopping():
+            return
         for job in jobs:
             if job.id not in callback.ended:
                 listener.ended(job.id, "Ray ended the trial without a result")
@@ -71,12 +78,30 @@ class RayExecutor:
             "data": self.study.data.model_dump(mode="json"),
             "device": "cuda" if resources.gpu else "cpu",
             "threads": resources.cpu,
+            "gpu": resources.gpu,
         }
 
     def close(self) -> None:
         """Leave the cluster, or stop the one that was started."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+class _Stopper(tune.Stopper):
+    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As for the callback: nothing of ours goes along."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._listener.stopping()
 
 
 class _Callback(tune.Callback):

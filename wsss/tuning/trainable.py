@@ -16,6 +16,7 @@ from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
+from wsss.tuning.gpu import prepare_gpu
 
 EVENT = "event"
 ERROR = "error"
@@ -36,6 +37,8 @@ class ChainTrainable(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> None:
         job = config["job"]
+        if job["device"] != "cpu":
+            prepare_gpu(job["gpu"])
         self._events: Iterator[TrialProgress | StageFinished] = run_chain(
             job["id"],
             Chain.from_json(job["chain"]),
