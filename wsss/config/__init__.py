@@ -17,6 +17,7 @@ from wsss.config.study import (
     Sweep,
     Tracking,
 )
+from wsss.config.tuning import Fifo, OptunaSearch, Scheduler, Searcher, StopRule
 
 __all__ = [
     "METHODS",
@@ -26,11 +27,16 @@ __all__ = [
     "Base",
     "DataSpec",
     "Distribution",
+    "Fifo",
+    "OptunaSearch",
     "Resources",
     "SampleSpec",
     "Scalar",
+    "Scheduler",
+    "Searcher",
     "SplitSpec",
     "StageUse",
+    "StopRule",
     "Study",
     "Sweep",
     "Tracking",
