@@ -38,7 +38,11 @@ def _kind(
     value, at = raw[key], (*path, key)
     content = {"kind": value} if isinstance(value, str) else value
     if not isinstance(content, Mapping) or "kind" not in content:
-        checker.add(at, f"`{key}` is {value!r}, but must be a name or `{{kind: name, …}}`", "choose from " + ", ".join(kinds))
+        checker.add(
+            at,
+            f"`{key}` is {value!r}, but must be a name or `{{kind: name, …}}`",
+            "choose from " + ", ".join(kinds),
+        )
         return default
     kind = content["kind"]
     if kind not in kinds:
@@ -97,7 +101,9 @@ def _check_judged(
     except (ConfigError, KeyError):
         return  # reported where it was read
     if not isinstance(scheduler, Fifo) and scheduler.grace > params.epochs:
-        message = f"`grace` is {scheduler.grace}, but the classifier of arm `{arm.name}` has {params.epochs} epochs"
+        message = (
+            f"`grace` is {scheduler.grace}, but the classifier of arm `{arm.name}` has {params.epochs} epochs"
+        )
         checker.add((*at, "epochs"), message, "nothing would ever be judged")
     rung = use.params.get("rung")
     images = rung.get("images", RungParams().images) if isinstance(rung, Mapping) else RungParams().images
@@ -107,9 +113,7 @@ def _check_judged(
         checker.add((*at, "rung", "images"), message, "give some images, or use `scheduler: fifo`")
 
 
-def stop_rules(
-    checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_
-) -> tuple[StopRule, ...]:
+def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> tuple[StopRule, ...]:
     """Return the rules of a `stop_below`: a number or a median for the first scored stage, or for each named.
 
     A rule needs an arm with something left to do after the stage that it looks at.

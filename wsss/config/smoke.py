@@ -52,9 +52,7 @@ def _arm(arm: Arm) -> Arm:
     used = {name for use in stages for name in variables_in(use.params)}
     search = {name: values for name, values in arm.search.items() if name in used}
     samples = 1 if search else None
-    return dataclasses.replace(
-        arm, samples=samples, keep=None, stages=stages, search=search, stop_below=None
-    )
+    return dataclasses.replace(arm, samples=samples, keep=None, stages=stages, search=search, stop_below=None)
 
 
 def _stage(use: StageUse) -> StageUse:

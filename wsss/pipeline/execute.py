@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +34,12 @@ def run_chain(
     device: str,
     threads: int,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Iterator[TrialProgress | StageFinished]:
+) -> Generator[TrialProgress | StageFinished]:
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
-    checkpoint. Closing the iterator writes one. `threads` is set for torch in this process, since it changes results.
+    checkpoint. Closing the iterator writes one. `threads` is set for torch in this process, since it
+    changes results.
     """
     torch.set_num_threads(threads)
     pending = _pending_with_whole_inputs(chain, store)

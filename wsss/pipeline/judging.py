@@ -63,17 +63,20 @@ class Verdicts:
 
     def remember(self, trial: Trial, known: TrialRecord | None) -> None:
         """Take in a trial that ended earlier: as the ledger has it, or as the store has its artefacts."""
-        for metric, value in known.metrics.items() if known else ():
-            self._scores.setdefault((trial.info.arm, metric), {})[trial.info.id] = value
-        node = self._classifier(trial)
-        if node is None:
+        for node in trial.chain.nodes:
+            value = self._score(node)
+            if value is not None:
+                metric = f"{next(iter(node.inputs.values()))}/select/miou"
+                self._scores.setdefault((trial.info.arm, metric), {})[trial.info.id] = value
+        judged = self._classifier(trial)
+        if judged is None:
             return
-        artefact = self._store.known(node.key)
+        artefact = self._store.known(judged.key)
         history = artefact.record["history"] if artefact else ()
         rungs = {n: m[RUNG_SCORE] for n, m in enumerate(history, start=1) if RUNG_SCORE in m}
         for epoch, score in sorted({**rungs, **dict(known.rungs if known else ())}.items()):
             self._rungs.setdefault(trial.info.id, {})[epoch] = score
-            self._judge(trial, node).record(trial.info.id, epoch, score)
+            self._judge(trial, judged).record(trial.info.id, epoch, score)
 
     def on_event(self, trial: Trial, event: Event) -> str:
         """Return why a trial is to stop after what it just did; empty when it goes on."""
@@ -98,7 +101,9 @@ class Verdicts:
             return ""
         if not judge.stops(trial.info.id, event.step, score):
             return ""
-        return f"{self._sweep.scheduler.kind}: rung score {score:.3f} after epoch {event.step} of {event.steps}"
+        return (
+            f"{self._sweep.scheduler.kind}: rung score {score:.3f} after epoch {event.step} of {event.steps}"
+        )
 
     def _after_stage(self, trial: Trial, event: StageFinished) -> str:
         node = trial.chain[event.stage]
@@ -113,13 +118,12 @@ class Verdicts:
         return ""
 
     def _too_low(self, trial: Trial, rule: StopRule, node: Node) -> str:
-        scores: Mapping[str, Any] = read_json(self._store.folder(node.key) / "scores.json") or {}
-        value = scores.get("select", {}).get("miou")
+        value = self._score(node)
         if value is None:
             return ""
         known = self._scores.setdefault((trial.info.arm, rule.metric), {})
         others = [score for id, score in known.items() if id != trial.info.id]
-        known[trial.info.id] = float(value)
+        known[trial.info.id] = value
         if rule.below is not None:
             low = value < rule.below
             return f"{rule.metric} {value:.3f} is below {rule.below:g}" if low else ""
@@ -129,6 +133,14 @@ class Verdicts:
         if value >= median:
             return ""
         return f"{rule.metric} {value:.3f} is below {median:.3f}, the median of {len(others)} trials"
+
+    def _score(self, node: Node) -> float | None:
+        """Return the mIoU on `select` images that a score artefact holds, in [0, 1], if it exists."""
+        if not node.is_score:
+            return None
+        scores: Mapping[str, Any] = read_json(self._store.folder(node.key) / "scores.json") or {}
+        value = scores.get("select", {}).get("miou")
+        return None if value is None else float(value)
 
     def _classifier(self, trial: Trial) -> Node | None:
         """Return the last classifier of a trial's chain, if a scheduler judges it."""

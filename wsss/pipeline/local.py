@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 import torch
 
@@ -12,8 +13,9 @@ from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import PreflightError, Problem, WsssError
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import Job, Listener
+from wsss.pipeline.study import Listener
 
 
 def error_text(error: BaseException) -> str:
@@ -36,17 +38,18 @@ class LocalExecutor:
         if problems:
             raise PreflightError(dict.fromkeys(problems), title="this machine can't run the study")
 
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain; a job that fails does not stop the others."""
         device = "cuda" if resources.gpu else "cpu"
         for job in jobs:
             listener.started(job.id)
             error = ""
+            events = run_chain(job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu)
             try:
-                for event in run_chain(
-                    job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu
-                ):
-                    listener.event(event)
+                with closing(events):
+                    for event in events:
+                        if not listener.event(event):
+                            break
             except Exception as reason:  # one trial's bad luck is not the study's
                 error = error_text(reason)
             listener.ended(job.id, error)

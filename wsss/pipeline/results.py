@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +56,16 @@ def chain_result(chain: Chain, store: Store) -> Result:
             if not artefact.evicted:
                 result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result
+
+
+def unreported(result: Result) -> Result:
+    """Return what may be shown of a trial that was stopped: nothing from images that are reported."""
+    metrics = {
+        name: value
+        for name, value in result.metrics.items()
+        if not re.search(r"/(report|published|test)/", name)
+    }
+    return Result(metrics)
 
 
 def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:

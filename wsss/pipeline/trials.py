@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from wsss.config import Arm, Study, Sweep, resolve_stage
+from wsss.config import Arm, OptunaSearch, Study, Sweep, resolve_stage
 from wsss.config.params import ClassifierParams
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import Scalar, TrialInfo
-from wsss.pipeline.sampling import sample_arm
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.sampling import Values, sample_arm
 
 
 @dataclass(frozen=True)
@@ -48,47 +50,117 @@ class Trial:
         }
 
 
-def sweep_trials(study: Study, sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:
+@dataclass(frozen=True)
+class Branch:
+    """An arm of a sweep after one upstream configuration: what is searched by itself.
+
+    `sources` are that configuration's trials, one a seed; empty: from the beginning. `label` is the
+    arm's name through all sweeps; names of trials and configurations begin with `stem`.
+    """
+
+    study: Study
+    sweep: Sweep
+    arm: Arm
+    sources: tuple[Trial, ...]
+    data: DataView
+
+    @property
+    def label(self) -> str:
+        return _arm_label(self.sweep, self.arm, self.sources[0] if self.sources else None)
+
+    @property
+    def stem(self) -> str:
+        return f"{self.sweep.name}-{self.label}"
+
+    def configuration(self, number: int) -> str:
+        """Return the name of a configuration."""
+        if not self.sources:
+            return f"{self.stem}-{number:03d}"
+        first = self.sources[0]
+        return f"{self.stem}-{_after_arm(first, first.configuration)}-{number:03d}"
+
+    def drawn(self) -> list[Values]:
+        """Return the configurations that are known up front: all of a grid or of random draws."""
+        return sample_arm(
+            self.arm.search,
+            searcher=self.sweep.searcher.kind,
+            samples=self.arm.samples,
+            seed=self.study.seed,
+            name=f"{self.sweep.name}/{self.arm.name}",
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether configurations are asked for one by one, each following from the scores so far."""
+        return isinstance(self.sweep.searcher, OptunaSearch) and bool(self.arm.search)
+
+    def asked(self, records: Mapping[str, TrialRecord]) -> list[Values]:
+        """Return the configurations that a ledger has of it, oldest first."""
+        values: dict[str, Values] = {
+            record.configuration: {name: record.params[name] for name in self.arm.search}
+            for record in records.values()
+            if record.sweep == self.sweep.name and set(self.arm.search) <= set(record.params)
+        }
+        found: list[Values] = []
+        while self.configuration(len(found)) in values:
+            found.append(values[self.configuration(len(found))])
+        return found
+
+    def trials(self, number: int, values: Values) -> list[Trial]:
+        """Return a configuration's trials, one a seed."""
+        own = tuple(
+            Part(use.stage, use.name, resolve_stage(use, values), use.source or "") for use in self.arm.stages
+        )
+        configuration = self.configuration(number)
+        runs: list[tuple[str, int, Trial | None]] = [
+            (f"{self.stem}-{_after_arm(source, source.info.id)}-{number:03d}", source.info.seed, source)
+            for source in self.sources
+        ]
+        if not self.sources:
+            seeds = self.sweep.seeds or (self.study.seed,)
+            names = {s: configuration if len(seeds) == 1 else f"{configuration}-s{s}" for s in seeds}
+            runs = [(name, seed, None) for seed, name in names.items()]
+        found = []
+        for name, seed, source in runs:
+            parts = (*source.parts, *own) if source else own
+            params = {**(source.info.params if source else {}), **values}
+            found.append(
+                _trial(
+                    name, self.sweep.name, self.label, seed, parts, params, source, configuration, self.data
+                )
+            )
+        return found
+
+
+def branches(study: Study, sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Branch]:
+    """Return every arm of a sweep after every configuration that it starts from, in a fixed order."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in upstream:
+        groups.setdefault(trial.configuration, []).append(trial)
+    sources = [tuple(group) for group in groups.values()] or [()]
+    return [Branch(study, sweep, arm, group, data) for arm in sweep.arms for group in sources]
+
+
+def sweep_trials(
+    study: Study,
+    sweep: Sweep,
+    upstream: Sequence[Trial],
+    data: DataView,
+    records: Mapping[str, TrialRecord] = MappingProxyType({}),
+) -> list[Trial]:
     """Return a sweep's trials in a fixed order.
 
     `upstream` are the kept trials of the sweep before it, or of the one it replicates; empty for
-    the first sweep. Every arm is tried once per upstream trial.
+    the first sweep. Every arm is tried once per upstream trial. Of a search that learns from scores
+    these are the trials that the ledger's `records` have.
     """
     if sweep.replicate:
         return _replicas(sweep, upstream, data)
     trials = []
-    for arm in sweep.arms:
-        for source in upstream or (None,):
-            trials.extend(_arm_trials(study, sweep, arm, source, data))
-    return trials
-
-
-def _arm_trials(study: Study, sweep: Sweep, arm: Arm, source: Trial | None, data: DataView) -> list[Trial]:
-    configurations = sample_arm(
-        arm.search,
-        searcher=sweep.searcher,
-        samples=arm.samples,
-        seed=study.seed,
-        name=f"{sweep.name}/{arm.name}",
-    )
-    label = _arm_label(sweep, arm, source)
-    stem = f"{sweep.name}-{label}"
-    trials = []
-    for number, values in enumerate(configurations):
-        own = tuple(
-            Part(use.stage, use.name, resolve_stage(use, values), use.source or "") for use in arm.stages
-        )
-        parts = (*source.parts, *own) if source else own
-        params = {**(source.info.params if source else {}), **values}
-        if source is None:
-            configuration = f"{stem}-{number:03d}"
-            seeds = sweep.seeds or (study.seed,)
-            runs = {seed: configuration if len(seeds) == 1 else f"{configuration}-s{seed}" for seed in seeds}
-        else:
-            configuration = f"{stem}-{_after_arm(source, source.configuration)}-{number:03d}"
-            runs = {source.info.seed: f"{stem}-{_after_arm(source, source.info.id)}-{number:03d}"}
-        for seed, name in runs.items():
-            trials.append(_trial(name, sweep.name, label, seed, parts, params, source, configuration, data))
+    for branch in branches(study, sweep, upstream, data):
+        known = branch.asked(records) if branch.learns else branch.drawn()
+        for number, values in enumerate(known):
+            trials.extend(branch.trials(number, values))
     return trials
 
 

@@ -6,8 +6,14 @@
 
 from __future__ import annotations
 
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from wsss.config import Scheduler
 from wsss.config.tuning import Asha, Hyperband, Median
@@ -30,11 +36,9 @@ def make_scheduler(scheduler: Scheduler, epochs: int) -> TrialScheduler:
     rule of its own."""
     common: dict[str, Any] = {"time_attr": TIME, "metric": METRIC, "mode": "max"}
     if isinstance(scheduler, Median):
+        common["min_time_slice"] = math.inf  # never pause: it would only wait for others
         return MedianStoppingRule(
-            **common,
-            grace_period=scheduler.grace,
-            min_samples_required=scheduler.min_trials,
-            min_time_slice=10**9,  # never pause: it would only wait for others
+            **common, grace_period=scheduler.grace, min_samples_required=scheduler.min_trials
         )
     if isinstance(scheduler, Asha | Hyperband):
         common |= {
@@ -54,6 +58,16 @@ def make_judge(scheduler: Scheduler, epochs: int) -> Judge:
     return RayJudge(make_scheduler(scheduler, epochs))
 
 
+@contextmanager
+def _numpy_seeded(name: str) -> Iterator[None]:
+    state = np.random.get_state()  # noqa: NPY002 - Ray draws from the global state
+    np.random.seed(zlib.crc32(name.encode()))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
 @dataclass(frozen=True)
 class _Subject:
     """All that a scheduler looks at of a trial besides its results."""
@@ -66,22 +80,21 @@ class RayJudge:
 
     def __init__(self, scheduler: TrialScheduler) -> None:
         self._scheduler: Any = scheduler
+        # The median rule keeps a result that is told so, and says nothing; the others forget the trial.
+        quiet = isinstance(scheduler, MedianStoppingRule)
+        self._record: Any = self._scheduler.on_trial_complete if quiet else self._scheduler.on_trial_result
         self._subjects: dict[str, _Subject] = {}
 
     def _subject(self, trial: str) -> _Subject:
         if trial not in self._subjects:
             self._subjects[trial] = _Subject(trial)
-            self._scheduler.on_trial_add(None, self._subjects[trial])
+            with _numpy_seeded(trial):  # a bracket is drawn: the same one for the same trial, always
+                self._scheduler.on_trial_add(None, self._subjects[trial])
         return self._subjects[trial]
 
     def record(self, trial: str, epoch: int, score: float) -> None:
         """Learn how a trial fared that can no longer be stopped."""
-        subject = self._subject(trial)
-        result = {TIME: epoch, METRIC: score}
-        if isinstance(self._scheduler, MedianStoppingRule):
-            self._scheduler.on_trial_complete(None, subject, result)  # keeps it, and says nothing
-        else:
-            self._scheduler.on_trial_result(None, subject, result)
+        self._record(None, self._subject(trial), {TIME: epoch, METRIC: score})
 
     def stops(self, trial: str, epoch: int, score: float) -> bool:
         """Learn how a trial fared, and say whether it should end here."""
