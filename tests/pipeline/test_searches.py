@@ -148,14 +148,17 @@ def test_interrupted_at_any_moment_it_ends_as_if_it_had_not_been(
 
 
 def test_stopped_after_every_single_event(data: Any, tmp_path: Path) -> None:
-    sweep = SWEEP.replace("samples: 8", "samples: 5")
+    sweep = SWEEP.replace("samples: 8", "samples: 3").replace("startup: 3", "startup: 1").replace("epochs: 2", "epochs: 1")
     calm = toy.study(tmp_path / "calm", sweep)
     toy.run(calm, data)
-    for stop in range(60):
+    expected, stop, interrupted = toy.table(calm), 0, True
+    while interrupted:
         study = toy.study(tmp_path / str(stop), sweep)
-        toy.run(study, data, stop_after=stop)
+        interrupted = toy.run(study, data, stop_after=stop)[0].interrupted
         toy.run(study, data)
-        assert toy.table(study) == toy.table(calm), stop
+        assert toy.table(study) == expected, stop
+        stop += 1
+    assert stop > 30, "that many moments there were"
 
 
 def test_seeds_run_the_same_configuration_and_tell_their_mean(data: Any, tmp_path: Path) -> None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from wsss.config import Study, Sweep
 from wsss.data.view import DataView
+from wsss.pipeline.ledger import Ledger, TrialRecord
 from wsss.pipeline.results import chain_result
 from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import upstream_of
+from wsss.pipeline.study import studies_folder, upstream_of
 from wsss.pipeline.trials import Trial, sweep_trials
 
 
@@ -20,22 +22,32 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     """Return one row per sweep, arm and stage: artefacts to make, found, and measured seconds.
 
     Which trials a later sweep starts from is known once the earlier one has ended; until then the
-    first ones stand in for those that will be kept, so counts are right and keys are a guess.
+    first ones stand in for those that will be kept, and random configurations for those that a search
+    will ask for, so counts are right and keys are a guess. Trials that were stopped have nothing left
+    to make; which others will be stopped nobody knows.
     `each` is the mean of earlier artefacts of the same stage and parameters shape, or None.
     """
     speeds = _measured(store)
+    folder = studies_folder(study.storage) / study.name
+    records = Ledger(folder).trials() if folder.is_dir() else {}
     kept_of: dict[str, list[Trial]] = {}
     kept = upstream_of(study, data)
     counted: set[str] = set()
     rows = []
     for sweep in study.sweeps:
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
-        trials = sweep_trials(study, sweep, upstream, data)
+        trials = sweep_trials(study, sweep, upstream, data, records, guess=True)
+        trials = [trial for trial in trials if not _was_stopped(trial, records)]
         for arm in dict.fromkeys(trial.info.arm for trial in trials):
             mine = [trial for trial in trials if trial.info.arm == arm]
             rows.extend(_arm_rows(sweep.name, arm, mine, store, speeds, counted))
         kept = kept_of[sweep.name] = _kept(sweep, trials, store)
     return rows
+
+
+def _was_stopped(trial: Trial, records: Mapping[str, TrialRecord]) -> bool:
+    known = records.get(trial.info.id)
+    return known is not None and known.status == "stopped" and known.keys == trial.keys
 
 
 def _kept(sweep: Sweep, trials: list[Trial], store: Store) -> list[Trial]:

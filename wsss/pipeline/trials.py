@@ -147,18 +147,23 @@ def sweep_trials(
     upstream: Sequence[Trial],
     data: DataView,
     records: Mapping[str, TrialRecord] = MappingProxyType({}),
+    *,
+    guess: bool = False,
 ) -> list[Trial]:
     """Return a sweep's trials in a fixed order.
 
     `upstream` are the kept trials of the sweep before it, or of the one it replicates; empty for
     the first sweep. Every arm is tried once per upstream trial. Of a search that learns from scores
-    these are the trials that the ledger's `records` have.
+    these are the trials that the ledger's `records` have; `guess` adds random ones in place of those
+    still to be asked for.
     """
     if sweep.replicate:
         return _replicas(sweep, upstream, data)
     trials = []
     for branch in branches(study, sweep, upstream, data):
         known = branch.asked(records) if branch.learns else branch.drawn()
+        if guess:
+            known += branch.drawn()[len(known) :]
         for number, values in enumerate(known):
             trials.extend(branch.trials(number, values))
     return trials
