@@ -148,7 +148,11 @@ def test_interrupted_at_any_moment_it_ends_as_if_it_had_not_been(
 
 
 def test_stopped_after_every_single_event(data: Any, tmp_path: Path) -> None:
-    sweep = SWEEP.replace("samples: 8", "samples: 3").replace("startup: 3", "startup: 1").replace("epochs: 2", "epochs: 1")
+    sweep = (
+        SWEEP.replace("samples: 8", "samples: 3")
+        .replace("startup: 3", "startup: 1")
+        .replace("epochs: 2", "epochs: 1")
+    )
     calm = toy.study(tmp_path / "calm", sweep)
     toy.run(calm, data)
     expected, stop, interrupted = toy.table(calm), 0, True

@@ -65,7 +65,9 @@ def test_asha_stops_the_worse_ones_at_its_rungs(data: Any, tmp_path: Path) -> No
 def test_what_it_lets_finish_has_the_numbers_of_fifo(data: Any, tmp_path: Path) -> None:
     values = "0.01, 0.1, 0.02, 1.0, 0.005, 0.3"
     asha = toy.study(tmp_path / "asha", ASHA % values)
-    fifo = toy.study(tmp_path / "fifo", (ASHA % values).replace("scheduler: {kind: asha, grace: 2, reduction: 2}, ", ""))
+    fifo = toy.study(
+        tmp_path / "fifo", (ASHA % values).replace("scheduler: {kind: asha, grace: 2, reduction: 2}, ", "")
+    )
     toy.run(asha, data)
     toy.run(fifo, data)
     full = by_lr(fifo)
@@ -85,7 +87,11 @@ def test_stopped_ones_are_not_run_again_and_can_go_on_in_another_study(data: Any
     assert not executor.jobs and not toy.EPOCHS_MADE
     assert toy.table(study) == before
     assert outcome.stopped == [by_lr(study)[0.1].id]
-    alone = toy.study(tmp_path, "name: cam, search: {lr: {choice: [0.1]}}, stages: [classifier: {epochs: 8, lr: $lr}, cams]", name="alone")
+    alone = toy.study(
+        tmp_path,
+        "name: cam, search: {lr: {choice: [0.1]}}, stages: [classifier: {epochs: 8, lr: $lr}, cams]",
+        name="alone",
+    )
     toy.run(alone, data)
     assert [epoch for _, epoch in toy.EPOCHS_MADE] == [3, 4, 5, 6, 7, 8], "it went on after epoch 2"
 
@@ -100,7 +106,11 @@ def test_a_retained_storage_forgets_half_made_work_that_was_stopped(data: Any, t
 
 
 def test_a_cached_classifier_is_judged_by_its_history(data: Any, tmp_path: Path) -> None:
-    first = toy.study(tmp_path, "name: cam, search: {lr: {choice: [0.01, 0.02]}}, stages: [classifier: {epochs: 8, lr: $lr}]", name="first")
+    first = toy.study(
+        tmp_path,
+        "name: cam, search: {lr: {choice: [0.01, 0.02]}}, stages: [classifier: {epochs: 8, lr: $lr}]",
+        name="first",
+    )
     toy.run(first, data)
     toy.EPOCHS_MADE.clear()
     study = toy.study(tmp_path, ASHA % "0.01, 0.02, 0.1")
@@ -159,7 +169,13 @@ def test_a_chain_ends_after_a_score_below_the_median(data: Any, tmp_path: Path) 
     study = toy.study(tmp_path, BELOW % ("{median: 2}", "0.1, 0.05, 1.0, 0.02, 0.3"))
     toy.run(study, data)
     found = by_lr(study)
-    assert [found[lr].status for lr in (0.1, 0.05, 1.0, 0.02, 0.3)] == ["done", "done", "stopped", "done", "stopped"]
+    assert [found[lr].status for lr in (0.1, 0.05, 1.0, 0.02, 0.3)] == [
+        "done",
+        "done",
+        "stopped",
+        "done",
+        "stopped",
+    ]
     q = toy.quality
     middle = sorted([q(0.1), q(0.05), q(1.0), q(0.02)])[1:3]
     assert found[0.3].reason == (

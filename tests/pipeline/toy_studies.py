@@ -144,7 +144,9 @@ class Executor:
             self._tick()
             self.jobs.append(job.id)
             listener.started(job.id)
-            with closing(run_chain(job.id, job.chain, self.store, self.data, device="cpu", threads=1)) as events:
+            with closing(
+                run_chain(job.id, job.chain, self.store, self.data, device="cpu", threads=1)
+            ) as events:
                 for event in events:
                     self._tick()
                     goes_on = listener.event(event)
@@ -156,7 +158,9 @@ class Executor:
             self._tick()
 
 
-def run(study: Study, data: Any, *, stop_after: int = -1, observers: Sequence[Any] = ()) -> tuple[Any, Executor]:
+def run(
+    study: Study, data: Any, *, stop_after: int = -1, observers: Sequence[Any] = ()
+) -> tuple[Any, Executor]:
     """Run a study with Ray's judges and no cluster; return how it ended and the executor."""
     from wsss.tuning.schedulers import make_judge
 

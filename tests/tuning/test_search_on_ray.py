@@ -66,7 +66,9 @@ def by_lr(study: Any) -> dict[float, Any]:
 def test_asha_stops_the_bad_and_those_that_finish_have_the_numbers_of_a_local_fifo(
     data: Any, tmp_path: Path
 ) -> None:
-    study = toy.study(tmp_path / "ray", f"name: cam, scheduler: {{kind: asha, reduction: 3}}, {VALUES}, {STAGES}")
+    study = toy.study(
+        tmp_path / "ray", f"name: cam, scheduler: {{kind: asha, reduction: 3}}, {VALUES}, {STAGES}"
+    )
     outcome = run(study, data)
     found = by_lr(study)
     assert found[1.0].status == "stopped" and found[0.3].status == "stopped"
@@ -87,7 +89,9 @@ def test_asha_stops_the_bad_and_those_that_finish_have_the_numbers_of_a_local_fi
 def test_a_score_that_is_too_low_ends_the_chain(data: Any, tmp_path: Path) -> None:
     study = toy.study(tmp_path, f"name: cam, stop_below: {{cams/select/miou: 0.6}}, {VALUES}, {STAGES}")
     run(study, data)
-    local = toy.study(tmp_path / "local", f"name: cam, stop_below: {{cams/select/miou: 0.6}}, {VALUES}, {STAGES}")
+    local = toy.study(
+        tmp_path / "local", f"name: cam, stop_below: {{cams/select/miou: 0.6}}, {VALUES}, {STAGES}"
+    )
     toy.run(local, data)
     assert toy.table(study) == toy.table(local)
     assert by_lr(study)[0.1].reason == "cams/select/miou 0.500 is below 0.6"
@@ -107,7 +111,10 @@ def test_optuna_is_asked_by_ray_and_told_by_the_driver(data: Any, tmp_path: Path
 
 
 def test_an_error_of_the_drivers_own_ends_the_run_and_is_told(data: Any, tmp_path: Path) -> None:
-    study = toy.study(tmp_path, f"name: cam, searcher: optuna, samples: 3, search: {{lr: {{loguniform: [0.0001, 1.0]}}}}, {STAGES}")
+    study = toy.study(
+        tmp_path,
+        f"name: cam, searcher: optuna, samples: 3, search: {{lr: {{loguniform: [0.0001, 1.0]}}}}, {STAGES}",
+    )
 
     class Broken:
         def on_event(self, event: Any) -> None:

@@ -7,10 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsss.config.checker import Checker
-from wsss.config.params import Params, RungParams
+from wsss.config.params import Params
 from wsss.config.resolve import SCORED_STAGES, made_by, resolve_stage, variables_in
 from wsss.config.study import Arm, StageUse
-from wsss.config.tuning import SCHEDULERS, SEARCHERS, Fifo, OptunaSearch, Scheduler, Searcher, StopRule
+from wsss.config.tuning import (
+    SCHEDULERS,
+    SEARCHERS,
+    Asha,
+    Fifo,
+    Hyperband,
+    Median,
+    OptunaSearch,
+    Scheduler,
+    Searcher,
+    StopRule,
+)
 from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, nearest
 
@@ -68,15 +79,26 @@ def check_searcher(
 
 
 def check_scheduler(
-    checker: Checker, scheduler: Scheduler, arms: Sequence[Arm], path: Path_, *, named: bool
+    checker: Checker,
+    scheduler: Scheduler,
+    arms: Sequence[Arm],
+    path: Path_,
+    *,
+    named: bool,
+    seeds: Sequence[int],
 ) -> None:
-    """Refuse a scheduler that could never judge, or that would compare epochs which mean different things.
+    """Refuse a scheduler that could never judge, or that would compare what can't be compared.
 
-    `named`: the sweep has `arms`, so that a stage's path leads through one.
+    An arm without `search` has one trial, which nothing is compared with. `named`: the sweep has `arms`,
+    so that a stage's path leads through one.
     """
     if isinstance(scheduler, Fifo):
         return
-    for arm in arms:
+    if seeds:
+        message = f"`{scheduler.kind}` would judge the seeds of a configuration against each other"
+        checker.add((*path, "seeds"), message, "search on one seed, then `replicate` what was kept")
+    searching = [arm for arm in arms if arm.search] or list(arms)
+    for arm in searching:
         own = (*path, "arms", arm.name) if named else path
         uses = [(number, use) for number, use in enumerate(arm.stages) if use.stage == "classifier"]
         if not uses:
@@ -88,29 +110,37 @@ def check_scheduler(
 
 
 def _check_judged(
-    checker: Checker, scheduler: Scheduler, arm: Arm, use: StageUse, at: Path_, own: Path_
+    checker: Checker,
+    scheduler: Asha | Hyperband | Median,
+    arm: Arm,
+    use: StageUse,
+    at: Path_,
+    own: Path_,
 ) -> None:
     searched = list(variables_in(use.params.get("epochs")))
     if searched:
         message = f"`{scheduler.kind}` can't judge trials of different lengths, but `epochs` is searched"
         checker.add((*own, "search", searched[0]), message, "fix `epochs`, or use `scheduler: fifo`")
         return
+    rung = use.params.get("rung")
+    images = list(variables_in(rung.get("images"))) if isinstance(rung, Mapping) else []
     first = {name: values.values[0] for name, values in arm.search.items()}
+    tried = [first, *({**first, name: value} for name in images for value in _values(arm, name))]
     try:
-        params: Any = resolve_stage(use, first)
+        resolved: list[Any] = [resolve_stage(use, values) for values in tried]
     except (ConfigError, KeyError):
         return  # reported where it was read
-    if not isinstance(scheduler, Fifo) and scheduler.grace > params.epochs:
-        message = (
-            f"`grace` is {scheduler.grace}, but the classifier of arm `{arm.name}` has {params.epochs} epochs"
-        )
+    epochs = resolved[0].epochs
+    if scheduler.grace > epochs:
+        message = f"`grace` is {scheduler.grace}, but the classifier of arm `{arm.name}` has {epochs} epochs"
         checker.add((*at, "epochs"), message, "nothing would ever be judged")
-    rung = use.params.get("rung")
-    images = rung.get("images", RungParams().images) if isinstance(rung, Mapping) else RungParams().images
-    tried = [value for name in variables_in(images) for value in arm.search[name].values]
-    if images == 0 or 0 in tried:
-        message = f"`{scheduler.kind}` judges by rung scores, but `rung.images` is 0"
+    if any(params.rung.images == 0 for params in resolved):
+        message = f"`{scheduler.kind}` judges by rung scores, but arm `{arm.name}` has `rung.images` 0"
         checker.add((*at, "rung", "images"), message, "give some images, or use `scheduler: fifo`")
+
+
+def _values(arm: Arm, name: str) -> tuple[Any, ...]:
+    return tuple(arm.search[name].values) if name in arm.search else ()
 
 
 def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> tuple[StopRule, ...]:
