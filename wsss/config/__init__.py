@@ -17,7 +17,7 @@ from wsss.config.study import (
     Sweep,
     Tracking,
 )
-from wsss.config.tuning import Fifo, OptunaSearch, Scheduler, Searcher, StopRule
+from wsss.config.tuning import Fifo, OptunaSearch, Pbt, Scheduler, Searcher, StopRule
 
 __all__ = [
     "METHODS",
@@ -29,6 +29,7 @@ __all__ = [
     "Distribution",
     "Fifo",
     "OptunaSearch",
+    "Pbt",
     "Resources",
     "SampleSpec",
     "Scalar",

@@ -168,7 +168,16 @@ def _sweep(
         where = "one with `replicate`" if based else "the first sweep or one with `replicate`"
         checker.add((*path, "seeds"), f"`seeds` belongs into {where}")
     check_searcher(checker, searcher, arms, metric, path)
-    check_scheduler(checker, scheduler, arms, path, named="arms" in raw, seeds=seeds)
+    check_scheduler(
+        checker,
+        scheduler,
+        arms,
+        path,
+        named="arms" in raw,
+        seeds=seeds,
+        first=not earlier and not based,
+        searcher=searcher,
+    )
     rules = stop_rules(checker, raw.get("stop_below"), arms, (*path, "stop_below"))
     return Sweep(
         name, arms, metric, searcher, resources, keep, seeds, replicate, scheduler=scheduler, stop_below=rules

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from wsss.config.checker import Checker
@@ -18,6 +18,7 @@ from wsss.config.tuning import (
     Hyperband,
     Median,
     OptunaSearch,
+    Pbt,
     Scheduler,
     Searcher,
     StopRule,
@@ -26,6 +27,8 @@ from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, nearest
 
 DEFAULT_MIN_TRIALS = 3
+MUTABLE = ("lr", "weight_decay", "entropy.weight", "concentration.weight", "distillation.weight")
+"""Parameters of a classifier that may change between two of its epochs."""
 
 
 def searcher_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Searcher:
@@ -86,6 +89,8 @@ def check_scheduler(
     *,
     named: bool,
     seeds: Sequence[int],
+    first: bool,
+    searcher: Searcher,
 ) -> None:
     """Refuse a scheduler that could never judge, or that would compare what can't be compared.
 
@@ -97,6 +102,12 @@ def check_scheduler(
     if seeds:
         message = f"`{scheduler.kind}` would judge the seeds of a configuration against each other"
         checker.add((*path, "seeds"), message, "search on one seed, then `replicate` what was kept")
+    if isinstance(scheduler, Pbt):
+        if not first:
+            checker.add((*path, "scheduler"), "`pbt` belongs into the first sweep of a study without `base`")
+        if isinstance(searcher, OptunaSearch):
+            message = "`pbt` begins with the whole population, but optuna asks for one trial at a time"
+            checker.add((*path, "searcher"), message, "use `searcher: random`")
     searching = [arm for arm in arms if arm.search] or list(arms)
     for arm in searching:
         own = (*path, "arms", arm.name) if named else path
@@ -111,7 +122,7 @@ def check_scheduler(
 
 def _check_judged(
     checker: Checker,
-    scheduler: Asha | Hyperband | Median,
+    scheduler: Asha | Hyperband | Median | Pbt,
     arm: Arm,
     use: StageUse,
     at: Path_,
@@ -131,12 +142,48 @@ def _check_judged(
     except (ConfigError, KeyError):
         return  # reported where it was read
     epochs = resolved[0].epochs
-    if scheduler.grace > epochs:
-        message = f"`grace` is {scheduler.grace}, but the classifier of arm `{arm.name}` has {epochs} epochs"
+    key = "interval" if isinstance(scheduler, Pbt) else "grace"
+    if getattr(scheduler, key) > epochs:
+        has = f"the classifier of arm `{arm.name}` has {epochs} epochs"
+        message = f"`{key}` is {getattr(scheduler, key)}, but {has}"
         checker.add((*at, "epochs"), message, "nothing would ever be judged")
+    if isinstance(scheduler, Pbt):
+        _check_mutations(checker, scheduler, arm, use, at)
     if any(params.rung.images == 0 for params in resolved):
         message = f"`{scheduler.kind}` judges by rung scores, but arm `{arm.name}` has `rung.images` 0"
         checker.add((*at, "rung", "images"), message, "give some images, or use `scheduler: fifo`")
+
+
+def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, at: Path_) -> None:
+    """What changes while a classifier trains may be no part of its network or its data."""
+    where = (*at[:2], "scheduler", "mutate")
+    for name in scheduler.mutate:
+        if name not in arm.search:
+            hint = nearest(name, tuple(arm.search)) if arm.search else "it has no `search`"
+            checker.add(
+                (*where, name), f"`mutate` names {name!r}, which arm `{arm.name}` doesn't search", hint
+            )
+            continue
+        places = [path for path, value in _leaves(use.params) if value == f"${name}"]
+        elsewhere = [
+            other.name for other in arm.stages if other is not use and name in variables_in(other.params)
+        ]
+        fixed = [path for path in places if path not in MUTABLE]
+        if fixed or elsewhere:
+            used = f"`{fixed[0]}`" if fixed else f"stage `{elsewhere[0]}`"
+            message = f"`mutate` names {name!r}, but {used} can't change while a classifier trains"
+            checker.add((*where, name), message, f"only {', '.join(MUTABLE)} of the last classifier can")
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _leaves(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _leaves(child, path)
+    else:
+        yield path, value
 
 
 def _values(arm: Arm, name: str) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from wsss.config.resolve import variables_in
 from wsss.config.study import Arm, SampleSpec, StageUse, Study, Sweep
-from wsss.config.tuning import Fifo
+from wsss.config.tuning import Fifo, Pbt
 
 IMAGES = 16
 BACKBONE = "efficientnet_lite0"
@@ -36,7 +36,8 @@ def smoke(study: Study) -> Study:
 def _sweep(sweep: Sweep) -> Sweep:
     scheduler = sweep.scheduler
     if not isinstance(scheduler, Fifo):
-        scheduler = scheduler.model_copy(update={"grace": 1})
+        key = "interval" if isinstance(scheduler, Pbt) else "grace"
+        scheduler = scheduler.model_copy(update={key: 1})
     return dataclasses.replace(
         sweep,
         arms=tuple(_arm(arm) for arm in sweep.arms),

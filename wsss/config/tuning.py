@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from wsss.config.params import Params, PositiveInt
+from wsss.config.search import Distribution, parse_distribution
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -70,10 +71,52 @@ class Median(Params):
     min_trials: PositiveInt = 3
 
 
+class Pbt(Params):
+    """Population-based training (Jaderberg et al. 2017): an arm's trials train `interval` epochs at a time;
+    then the worst go on from the state of one of the best, with parameters changed a little."""
+
+    kind: Literal["pbt"] = "pbt"
+    interval: PositiveInt
+    mutate: dict[str, dict[str, list[float]]]
+    """Search variables that may change, and what a new value is drawn from or kept within."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of trials that is replaced, and share that they are replaced from; at least one."""
+    resample: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability that a value is drawn anew instead of multiplied or divided by `perturb`."""
+    perturb: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.2
+
+    def distribution(self, name: str) -> Distribution:
+        """Return what a variable is drawn from."""
+        found, _, _ = parse_distribution(self.mutate[name])
+        assert found is not None, "it was checked"
+        return found
+
+    @field_validator("mutate")
+    @classmethod
+    def _drawn_from_ranges(
+        cls, value: dict[str, dict[str, list[float]]]
+    ) -> dict[str, dict[str, list[float]]]:
+        if not value:
+            raise ValueError("`mutate` must name at least one search variable")
+        for name, raw in value.items():
+            found, message, hint = parse_distribution(raw)
+            if found is None:
+                raise ValueError(f"`mutate.{name}` {message}{f' ({hint})' if hint else ''}")
+            if found.kind not in ("uniform", "loguniform"):
+                raise ValueError(f"`mutate.{name}` must be {{uniform: [low, high]}} or {{loguniform: …}}")
+        return value
+
+
 Searcher = RandomSearch | GridSearch | OptunaSearch
-Scheduler = Fifo | Asha | Hyperband | Median
+Scheduler = Fifo | Asha | Hyperband | Median | Pbt
 SEARCHERS: dict[str, type[Params]] = {"random": RandomSearch, "grid": GridSearch, "optuna": OptunaSearch}
-SCHEDULERS: dict[str, type[Params]] = {"fifo": Fifo, "asha": Asha, "hyperband": Hyperband, "median": Median}
+SCHEDULERS: dict[str, type[Params]] = {
+    "fifo": Fifo,
+    "asha": Asha,
+    "hyperband": Hyperband,
+    "median": Median,
+    "pbt": Pbt,
+}
 
 
 @dataclass(frozen=True)
@@ -92,4 +135,6 @@ class StopRule:
 def raw_kind(params: Params) -> Any:
     """Return a searcher or scheduler as a study file has it: its name alone where all is as by default."""
     kind = params.model_dump()["kind"]
-    return kind if params == type(params)() else params.model_dump(mode="json")
+    content = params.model_dump(mode="json")
+    needed = any(field.is_required() for field in type(params).model_fields.values())
+    return kind if not needed and params == type(params)() else content

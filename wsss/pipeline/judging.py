@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wsss.config import Arm, Fifo, Scheduler, StopRule, Sweep
+from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Sweep
 from wsss.files import read_json
 from wsss.pipeline.chain import Node
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
@@ -55,7 +55,7 @@ class Verdicts:
     @property
     def judged(self) -> bool:
         """Whether a scheduler looks at epochs."""
-        return not isinstance(self._sweep.scheduler, Fifo) and not self._sweep.replicate
+        return not isinstance(self._sweep.scheduler, Fifo | Pbt) and not self._sweep.replicate
 
     def rungs(self, trial: str) -> list[tuple[int, float]]:
         """Return (epoch, rung score) of a trial's judged classifier, oldest first."""

@@ -38,6 +38,8 @@ class TrialRecord:
     """Why it was stopped."""
     rungs: list[tuple[int, float]] = field(default_factory=list)
     """(epoch, rung score) of the classifier that a scheduler judged."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Population-based training: {"epoch", "params", "parent"} of every part of its classifier."""
 
 
 class Ledger:

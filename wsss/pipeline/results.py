@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsss.config.params import ClassifierParams
 from wsss.files import read_json
 from wsss.pipeline.chain import SCORES, Chain
 from wsss.pipeline.store import Store
@@ -50,7 +51,7 @@ def chain_result(chain: Chain, store: Store) -> Result:
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
-        elif node.stage == "classifier":
+        elif isinstance(node.params, ClassifierParams) and node.params.end == node.params.epochs:
             last = artefact.record["history"][-1]
             result.metrics.update({f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)})
             if not artefact.evicted:

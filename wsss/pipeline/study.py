@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from wsss.config import Fifo, Resources, Study, Sweep, dump_study, load_study_text
+from wsss.config import Fifo, Pbt, Resources, Study, Sweep, dump_study, load_study_text
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import write_atomic
@@ -36,12 +36,13 @@ from wsss.pipeline.events import (
 )
 from wsss.pipeline.judging import JudgeFactory, Verdicts
 from wsss.pipeline.ledger import Ledger, TrialRecord
+from wsss.pipeline.population import next_generation, span_labels
 from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.searches import Job, Searches, shared_jobs
 from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.store import Store
-from wsss.pipeline.trials import Trial, branches, sweep_trials
+from wsss.pipeline.trials import Branch, Trial, branches, population, sweep_trials
 
 
 class Listener(Protocol):
@@ -152,6 +153,8 @@ class StudyRun:
         searches = Searches(branches(self.study, sweep, upstream, self.data), self._known)
         total = len(trials) + searches.left
         self._tell(SweepStarted(sweep.name, sweep.metric or "", tuple(t.info for t in trials), total))
+        if isinstance(sweep.scheduler, Pbt):
+            trials = self._evolve(sweep, branches(self.study, sweep, upstream, self.data))
         verdicts = Verdicts(sweep, self.store, self.judges)
         driver = _Driver(self, verdicts, searches)
         waiting = [trial for trial in trials if self._begin(trial, driver)]
@@ -173,12 +176,49 @@ class StudyRun:
         self._tell(SweepFinished(sweep.name, ids))
         return kept
 
-    def _begin(self, trial: Trial, driver: _Driver) -> bool:
-        """Write a trial to the ledger before anything of it runs; return whether there is work left."""
+    def _evolve(self, sweep: Sweep, arms: Sequence[Branch]) -> list[Trial]:
+        """Train every arm's population, one part of all its classifiers after the other.
+
+        What a part goes on from follows from the rung scores of the parts before it, all of which are
+        in the store: nothing else has to be remembered. A member that failed is among the worst.
+        """
+        told: set[str] = set()
+        found = {arm.label: population(arm, {}) for arm in arms}
+        rounds = max(len(span_labels(trial.chain)) for members in found.values() for trial in members)
+        for generation in range(rounds):
+            if generation:
+                for arm in arms:
+                    found[arm.label] = next_generation(arm, found[arm.label], generation, self.store)
+            jobs = []
+            for trial in (trial for members in found.values() for trial in members):
+                spans = span_labels(trial.chain)
+                if generation >= len(spans):
+                    continue
+                chain = trial.chain.upto(spans[generation])
+                if not chain.pending(self.store):
+                    continue
+                jobs.append(Job(trial.info.id, chain))
+                self._write(trial)
+                if trial.info.id not in told:
+                    told.add(trial.info.id)
+                    self._tell(TrialStarted(trial.info))
+            if jobs and not self._checked:
+                self.executor.preflight([sweep.resources for sweep in self.study.sweeps])
+                self._checked = True
+            self._execute(jobs, sweep.resources, _Driver(self))
+        return [trial for members in found.values() for trial in members]
+
+    def _write(self, trial: Trial) -> TrialRecord:
+        """Write a trial to the ledger, unless it is there as it is now."""
         known = self._known.get(trial.info.id)
         if known is None or (known.keys, known.configuration) != (trial.keys, trial.configuration):
             self.ledger.append("trial", **trial.record())
-            self._known[trial.info.id] = known = TrialRecord(**trial.record())
+            known = self._known[trial.info.id] = TrialRecord(**trial.record())
+        return known
+
+    def _begin(self, trial: Trial, driver: _Driver) -> bool:
+        """Write a trial to the ledger before anything of it runs; return whether there is work left."""
+        known = self._write(trial)
         self.outcome.trials += 1
         driver.trials[trial.info.id] = trial
         if known.status == "stopped":

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from wsss.config import Arm, OptunaSearch, Study, Sweep, resolve_stage
+from wsss.config import Arm, OptunaSearch, Pbt, Study, Sweep, resolve_stage
 from wsss.config.params import ClassifierParams
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
@@ -28,6 +28,8 @@ class Trial:
     parts: tuple[Part, ...]
     chain: Chain
     configuration: str
+    history: tuple[dict[str, Any], ...] = ()
+    """Of a classifier whose parameters change on the way: what `TrialRecord.history` has."""
 
     @property
     def keys(self) -> dict[str, str]:
@@ -47,6 +49,7 @@ class Trial:
             "method": info.method,
             "backbone": info.backbone,
             "keys": self.keys,
+            **({"history": list(self.history)} if self.history else {}),
         }
 
 
@@ -161,12 +164,57 @@ def sweep_trials(
         return _replicas(sweep, upstream, data)
     trials = []
     for branch in branches(study, sweep, upstream, data):
+        if isinstance(sweep.scheduler, Pbt):
+            trials.extend(population(branch, records))
+            continue
         known = branch.asked(records) if branch.learns else branch.drawn()
         if guess:
             known += branch.drawn()[len(known) :]
         for number, values in enumerate(known):
             trials.extend(branch.trials(number, values))
     return trials
+
+
+def population(branch: Branch, records: Mapping[str, TrialRecord]) -> list[Trial]:
+    """Return an arm's trials in population-based training, as they have come to be by the records."""
+    trials = []
+    for number, values in enumerate(branch.drawn()):
+        known = records.get(branch.configuration(number))
+        trials.append(member(branch, number, values, known.history if known else ()))
+    return trials
+
+
+def member(branch: Branch, number: int, values: Values, history: Sequence[Mapping[str, Any]] = ()) -> Trial:
+    """Return a trial whose classifier is made in parts, of `interval` epochs each.
+
+    `history` holds the parts that are decided, from the first; the parameters of its last hold until the
+    end. Without one the classifier begins with `values` as its own parent.
+    """
+    scheduler, sweep = branch.sweep.scheduler, branch.sweep
+    assert isinstance(scheduler, Pbt)
+    uses = branch.arm.stages
+    place = max((n for n, use in enumerate(uses) if use.stage == "classifier"), default=-1)
+    configuration = branch.configuration(number)
+    lines = [dict(line) for line in history] or [{"epoch": 0, "params": values, "parent": configuration}]
+    last = {**values, **lines[-1]["params"]}
+    parts: list[Part] = []
+    for here, use in enumerate(uses):
+        if here != place:
+            parts.append(Part(use.stage, use.name, resolve_stage(use, last), use.source or ""))
+            continue
+        epochs = int(getattr(resolve_stage(use, values), "epochs"))  # noqa: B009 - of a classifier
+        for number_of, begin in enumerate(range(0, epochs, scheduler.interval)):
+            line = lines[min(number_of, len(lines) - 1)]
+            end = min(begin + scheduler.interval, epochs)
+            params = resolve_stage(use, {**values, **line["params"]})
+            if (begin, end) != (0, epochs):
+                params = params.model_copy(update={"span": (begin, end)})
+            parts.append(Part(use.stage, use.name if end == epochs else f"{use.name}.{end}", params))
+    seed = branch.study.seed
+    made = _trial(
+        configuration, sweep.name, branch.label, seed, tuple(parts), last, None, configuration, branch.data
+    )
+    return replace(made, history=tuple(lines))
 
 
 def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:
