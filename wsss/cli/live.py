@@ -30,6 +30,7 @@ from wsss.pipeline.readiness import Check
 
 RECENT = 8
 BAR = 12
+ENDED = ("done", "found", "failed", "stopped")
 
 
 def live_view(*, json: bool = False) -> Observer:
@@ -87,7 +88,7 @@ class Lines:
                 self._say(f"{check.state:<4}  {check.what}: {check.found}")
         elif isinstance(event, SweepStarted):
             chosen = f", best by {event.metric}" if event.metric else ""
-            self._say(f"sweep {event.sweep}: {len(event.trials)} trials{chosen}")
+            self._say(f"sweep {event.sweep}: {max(event.total, len(event.trials))} trials{chosen}")
         elif isinstance(event, TrialProgress):
             metrics = describe_metrics(dict(event.metrics))
             self._say(f"{event.trial}  {event.stage}  {event.step}/{event.steps}  {metrics}")
@@ -95,8 +96,9 @@ class Lines:
             how = "found in the storage" if event.cached else f"made in {duration(event.seconds)}"
             self._say(f"{event.trial}  {event.stage}  {how}")
         elif isinstance(event, TrialFinished):
-            result = f"FAILED: {event.error}" if event.status == "failed" else "done"
-            self._say(f"{event.trial.id}  {result}")
+            result = f"FAILED: {event.error}" if event.status == "failed" else event.status
+            because = f": {event.reason}" if event.reason else ""
+            self._say(f"{event.trial.id}  {result}{because}")
         elif isinstance(event, SweepFinished):
             self._say(f"sweep {event.sweep}: kept {', '.join(event.kept) or 'nothing'}")
 
@@ -115,6 +117,7 @@ class _TrialRow:
     ended: float = 0.0
     score: float | None = None
     state: str = "waiting"
+    reason: str = ""
 
 
 class LiveTable:
@@ -124,6 +127,7 @@ class LiveTable:
         self._rows: dict[str, _TrialRow] = {}
         self._title = ""
         self._metric = ""
+        self._total = 0
         self._start = time.monotonic()
         self._live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
         self._live.start()
@@ -138,6 +142,7 @@ class LiveTable:
             self._metric = event.metric
             self._title = f"{self._title.split(' · ')[0]} · {event.sweep}"
             self._rows = {trial.id: _TrialRow(trial) for trial in event.trials}
+            self._total = event.total
         elif isinstance(event, TrialStarted):
             row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
             row.state, row.began = "running", now
@@ -154,7 +159,8 @@ class LiveTable:
                 del self._rows[event.trial]
         elif isinstance(event, TrialFinished):
             row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
-            row.state = "failed" if event.status == "failed" else "found" if event.cached else "done"
+            row.state = "found" if event.status == "done" and event.cached else event.status
+            row.reason = event.reason
             row.score, row.ended = event.metrics.get(self._metric), now
         elif isinstance(event, StudyFinished):
             self._live.update(Text(""))
@@ -172,12 +178,13 @@ class LiveTable:
         table.add_column(self._metric or "metrics", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
         running = [item for item in self._rows.items() if item[1].state == "running"]
-        ended = [item for item in self._rows.items() if item[1].state in ("done", "found", "failed")]
+        ended = [item for item in self._rows.items() if item[1].state in ENDED]
         ended.sort(key=lambda item: item[1].ended)
         for name, row in ended[-RECENT:]:
             style = "red" if row.state == "failed" else "dim"
             score = "" if row.score is None else f"{100 * row.score:.1f}"
-            table.add_row(name, row.info.arm if row.info else "", row.state, "", score, "", style=style)
+            arm = row.info.arm if row.info else ""
+            table.add_row(name, arm, row.state, "", row.reason or score, "", style=style)
         for name, row in running:
             table.add_row(
                 name,
@@ -198,16 +205,24 @@ class LiveTable:
 
     def _caption(self) -> str:
         states = [row.state for row in self._rows.values() if row.info is not None]
-        done = sum(state in ("done", "found", "failed") for state in states)
-        parts = [f"{done} of {len(states)} trials", f"{duration(time.monotonic() - self._start)} spent"]
-        scores = [(row.score, name) for name, row in self._rows.items() if row.score is not None]
+        done = sum(state in ENDED for state in states)
+        total = max(self._total, len(states))
+        parts = [f"{done} of {total} trials", f"{duration(time.monotonic() - self._start)} spent"]
+        stopped = states.count("stopped")
+        if stopped:
+            parts.insert(1, f"{stopped} stopped")
+        scores = [
+            (row.score, name)
+            for name, row in self._rows.items()
+            if row.score is not None and row.state != "stopped"
+        ]
         if scores:
             best, name = max(scores)
             parts.append(f"best {100 * best:.1f} ({name})")
         lengths = [row.ended - row.began for row in self._rows.values() if row.state == "done"]
         running = sum(state == "running" for state in states)
         if lengths and running:
-            left = sum(lengths) / len(lengths) * (len(states) - done - running / 2) / running
+            left = sum(lengths) / len(lengths) * (total - done - running / 2) / running
             parts.append(f"about {duration(left)} left")
         return " · ".join(parts)
 

@@ -23,7 +23,8 @@ from wsss.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from wsss.config import Study
+    from wsss.config import Scheduler, Study
+    from wsss.pipeline.judging import Judge
     from wsss.pipeline.study import Outcome
 
 LocalOption = Annotated[
@@ -110,7 +111,12 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
         close = distributed.close
     try:
         outcome = StudyRun(
-            study, data, executor, [view, tracker], ready=lambda: ready_checks(study, data, uri)
+            study,
+            data,
+            executor,
+            [view, tracker],
+            _judge,
+            ready=lambda: ready_checks(study, data, uri),
         ).run()
     finally:
         view.close()
@@ -132,6 +138,7 @@ def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
             "tracking": uri,
             "trials": outcome.trials,
             "failed": outcome.failed,
+            "stopped": outcome.stopped,
             "computed": outcome.computed,
             "reused": outcome.reused,
             "interrupted": outcome.interrupted,
@@ -159,6 +166,8 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
         print(f"Computed {outcome.computed} artefacts, found {outcome.reused} in the storage.")
     else:
         print(f"Nothing was computed: all {outcome.reused} artefacts were in the storage.")
+    if outcome.stopped:
+        print(f"Stopped early: {', '.join(outcome.stopped)}.")
     if outcome.failed:
         print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
     print(f"Storage {study.storage}")
@@ -177,6 +186,13 @@ def _check_disk(study: Study) -> None:
             Problem(str(study.storage), f"can't be written: {error.strerror}", hint)
         ) from error
     refuse_bad(storage_checks(study.storage, None))
+
+
+def _judge(scheduler: Scheduler, epochs: int) -> Judge:
+    """Return who judges an arm's trials. Ray is imported for its rules when there is something to judge."""
+    from wsss.tuning.schedulers import make_judge
+
+    return make_judge(scheduler, epochs)
 
 
 def _as_interrupt(number: int, frame: object) -> None:

@@ -18,6 +18,7 @@ from wsss.config.study import (
     Sweep,
     Tracking,
 )
+from wsss.config.tuning import Fifo, OptunaSearch, Pbt, Scheduler, Searcher, StopRule
 
 __all__ = [
     "METHODS",
@@ -28,11 +29,17 @@ __all__ = [
     "Budget",
     "DataSpec",
     "Distribution",
+    "Fifo",
+    "OptunaSearch",
+    "Pbt",
     "Resources",
     "SampleSpec",
     "Scalar",
+    "Scheduler",
+    "Searcher",
     "SplitSpec",
     "StageUse",
+    "StopRule",
     "Study",
     "Sweep",
     "Tracking",

@@ -9,6 +9,9 @@ from typing import Any
 from wsss.config.yaml_text import Document, Path_, parse_value
 from wsss.errors import ConfigError, Problem, nearest
 
+GROUPS = ("resources", "searcher", "scheduler", "stop_below")
+"""Keys of a sweep or an arm that hold keys."""
+
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> tuple[Document, dict[Path_, str]]:
     """Return the document with the overrides applied, and the path → text of each.
@@ -83,7 +86,7 @@ def _set_in_sweep(sweep: Any, path: Path_, words: list[str], value: Any, where: 
             _set_in_arm(arms[name], (*path, "arms", name), words[1:], value, where, every=words[0] == "*")
             for name in chosen
         ]
-    if len(words) > 1 and words[0] not in ("resources",):
+    if len(words) > 1 and words[0] not in GROUPS:
         raise ConfigError(Problem(where, f"no arm is named {words[0]!r}", nearest(words[0], list(arms))))
     return [_assign(sweep, path, words, value, where)]
 
@@ -103,7 +106,7 @@ def _set_in_arm(
     for label, number, stage in labels:
         if label == words[0] and len(words) > 1:
             return _assign(stages[number][stage], (*path, "stages", number, stage), words[1:], value, where)  # type: ignore[index]
-    if len(words) > 1 and words[0] not in ("search", "resources"):
+    if len(words) > 1 and words[0] not in ("search", *GROUPS):
         known = [label for label, _, _ in labels]
         raise ConfigError(Problem(where, f"no stage is named {words[0]!r} there", nearest(words[0], known)))
     return _assign(arm, path, words, value, where)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from wsss.config.params import Params, PositiveFloat, PositiveInt
 from wsss.config.search import Distribution, Scalar
+from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
 
 
 class SplitSpec(Params):
@@ -147,6 +148,8 @@ class Arm:
     keep: int | None = None
     control: str | None = None
     """Name of the arm that this one has to beat to have earned its number."""
+    stop_below: tuple[StopRule, ...] | None = None
+    """None means the sweep's."""
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
@@ -155,7 +158,13 @@ class Arm:
         raw["stages"] = [use.to_raw() for use in self.stages]
         own = {"samples": self.samples, "keep": self.keep, "control": self.control}
         raw.update({key: value for key, value in own.items() if value is not None})
+        if self.stop_below is not None:
+            raw["stop_below"] = _raw_rules(self.stop_below)
         return raw
+
+
+def _raw_rules(rules: tuple[StopRule, ...]) -> dict[str, Any]:
+    return {metric: value for rule in rules for metric, value in rule.to_raw().items()}
 
 
 @dataclass(frozen=True)
@@ -165,11 +174,13 @@ class Sweep:
     name: str
     arms: tuple[Arm, ...] = ()
     metric: str | None = None
-    searcher: Literal["random", "grid"] = "random"
+    searcher: Searcher = RandomSearch()
     resources: Resources = Resources()
     keep: int = 1
     seeds: tuple[int, ...] = ()
     replicate: str | None = None
+    scheduler: Scheduler = Fifo()
+    stop_below: tuple[StopRule, ...] = ()
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {"name": self.name}
@@ -182,7 +193,11 @@ class Sweep:
         if self.metric:
             raw["metric"] = self.metric
         if not self.replicate:
-            raw.update(searcher=self.searcher, keep=self.keep)
+            raw.update(searcher=raw_kind(self.searcher), keep=self.keep)
+            if self.scheduler.kind != "fifo":
+                raw["scheduler"] = raw_kind(self.scheduler)
+            if self.stop_below:
+                raw["stop_below"] = _raw_rules(self.stop_below)
         if self.seeds:
             raw["seeds"] = list(self.seeds)
         raw["resources"] = self.resources.model_dump(mode="json")
@@ -228,6 +243,7 @@ __all__ = [
     "Scalar",
     "SplitSpec",
     "StageUse",
+    "StopRule",
     "Study",
     "Sweep",
     "Tracking",

@@ -29,7 +29,7 @@ def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[
     kept_of: dict[str, list[Trial]] = {}
     for sweep in base.sweeps[: names.index(wanted) + 1]:
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
-        trials = sweep_trials(base, sweep, upstream, data)
+        trials = sweep_trials(base, sweep, upstream, data, records)
         kept = kept_of[sweep.name] = [
             trial for trial in trials if trial.info.id in records and records[trial.info.id].kept
         ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from wsss.stages import STAGES
 from wsss.stages.contract import Context, Stage
 
 CHECKPOINT_SECONDS = 10.0
+RUNG_SCORE = "rung_score"
+"""The metric of a step that schedulers judge a trial by."""
 
 
 def run_chain(
@@ -37,7 +39,8 @@ def run_chain(
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
-    checkpoint. `threads` is set for torch in this process, since it changes results.
+    checkpoint. Closing the iterator writes one. `threads` is set for torch in this process, since it
+    changes results.
     """
     torch.set_num_threads(threads)
     pending = _pending_with_whole_inputs(chain, store)
@@ -45,7 +48,23 @@ def run_chain(
         if node.label in pending:
             yield from _make(trial, node, chain, store, data, device, threads, checkpoint_seconds)
         else:
-            yield StageFinished(trial, node.label, node.key, cached=True)
+            yield from _found(trial, node, store)
+
+
+def _found(trial: str, node: Node, store: Store) -> Iterator[TrialProgress | StageFinished]:
+    """Tell of a finished artefact; what a scheduler would have seen of its making is told again."""
+    artefact = store.known(node.key)
+    history = list(artefact.record.get("history", ())) if artefact else []
+    yield from _replayed(trial, node, history, len(history))
+    yield StageFinished(trial, node.label, node.key, cached=True)
+
+
+def _replayed(
+    trial: str, node: Node, history: Sequence[dict[str, float]], steps: int
+) -> Iterator[TrialProgress]:
+    for step, metrics in enumerate(history, start=1):
+        if RUNG_SCORE in metrics:
+            yield TrialProgress(trial, node.label, step, steps, metrics, replayed=True)
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
@@ -71,10 +90,12 @@ def _make(
     about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
     with Partial(store.root, node.key) as partial:
         if store.get(node.key) is not None:  # another process finished it meanwhile
-            yield StageFinished(trial, node.label, node.key, cached=True)
+            yield from _found(trial, node, store)
             return
         stage = _build(node, inputs, data, device, threads, partial.work)
         done, history, spent = _load(stage, partial, about)
+        on_disk = done
+        yield from _replayed(trial, node, history, stage.steps)
         started = saved = time.monotonic()
         while done < stage.steps:
             metrics = stage.step()
@@ -85,12 +106,12 @@ def _make(
             if now - saved >= checkpoint_seconds:
                 state = {**about, "history": history, "seconds": spent + now - started}
                 partial.save(done, stage.save, state)
-                saved = time.monotonic()
+                saved, on_disk = time.monotonic(), done
             try:
                 yield TrialProgress(trial, node.label, done, stage.steps, metrics)
-            except GeneratorExit:  # stopped between two steps: whoever goes on goes on from here
-                if saved < now:
-                    state = {**about, "history": history, "seconds": spent + now - started}
+            except GeneratorExit:  # stopped between two steps: whoever goes on does none of them again
+                if done > on_disk:
+                    state = {**about, "history": history, "seconds": spent + time.monotonic() - started}
                     partial.save(done, stage.save, state)
                 raise
         folder = partial.staging()

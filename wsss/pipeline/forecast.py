@@ -19,10 +19,11 @@ from wsss.pipeline.effort import (
     measured,
     work_facts,
 )
+from wsss.pipeline.ledger import Ledger, TrialRecord
 from wsss.pipeline.results import chain_result
 from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import upstream_of
+from wsss.pipeline.study import studies_folder, upstream_of
 from wsss.pipeline.trials import Trial, sweep_trials
 
 
@@ -30,11 +31,15 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     """Return one row per sweep, arm and stage: artefacts to make, found, and estimates of the rest.
 
     Which trials a later sweep starts from is known once the earlier one has ended; until then the
-    first ones stand in for those that will be kept, so counts are right and keys are a guess.
-    `each` (seconds) and `each_bytes` are means of what earlier artefacts like it came to on this
-    storage, or None; `seconds`, `gpu_hours` and `bytes` are for all that are to be made.
+    first ones stand in for those that will be kept, and random configurations for those that a search
+    will ask for, so counts are right and keys are a guess. Trials that were stopped have nothing left
+    to make; which others will be stopped nobody knows. `each` (seconds) and `each_bytes` are means of
+    what earlier artefacts like it came to on this storage, or None; `seconds`, `gpu_hours` and `bytes`
+    are for all that are to be made.
     """
     known = [found for artefact in store if (found := measured(artefact.record)) is not None]
+    folder = studies_folder(study.storage) / study.name
+    records = Ledger(folder).trials() if folder.is_dir() else {}
     kept_of: dict[str, list[Trial]] = {}
     kept = upstream_of(study, data)
     counted: set[str] = set()
@@ -42,7 +47,8 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     rows = []
     for sweep in study.sweeps:
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
-        trials = sweep_trials(study, sweep, upstream, data)
+        trials = sweep_trials(study, sweep, upstream, data, records, guess=True)
+        trials = [trial for trial in trials if not _was_stopped(trial, records)]
         for arm in dict.fromkeys(trial.info.arm for trial in trials):
             lines: dict[str, _Line] = {}
             mine = [trial for trial in trials if trial.info.arm == arm]
@@ -175,6 +181,11 @@ def budget_rows(budget: Budget, spent: Spent, total: Total) -> list[dict[str, An
             enough = None
         rows.append({"budget": name, "used": used, "left": more, "limit": limit, "enough": enough})
     return rows
+
+
+def _was_stopped(trial: Trial, records: Mapping[str, TrialRecord]) -> bool:
+    known = records.get(trial.info.id)
+    return known is not None and known.status == "stopped" and known.keys == trial.keys
 
 
 def _kept(sweep: Sweep, trials: list[Trial], store: Store) -> list[Trial]:

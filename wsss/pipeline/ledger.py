@@ -34,6 +34,12 @@ class TrialRecord:
     error: str = ""
     seconds: float = 0.0
     kept: bool = False
+    reason: str = ""
+    """Why it was stopped."""
+    rungs: list[tuple[int, float]] = field(default_factory=list)
+    """(epoch, rung score) of the classifier that a scheduler judged."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Population-based training: {"epoch", "params", "parent"} of every part of its classifier."""
 
 
 class Ledger:
@@ -85,6 +91,8 @@ class Ledger:
                 trial.metrics = dict(entry["metrics"])
                 trial.error = entry["error"]
                 trial.seconds += entry["seconds"]
+                trial.reason = entry.get("reason", "")
+                trial.rungs = [(int(epoch), float(score)) for epoch, score in entry.get("rungs", ())]
             elif entry["type"] == "kept":
                 for trial in trials.values():
                     if trial.sweep == entry["sweep"]:

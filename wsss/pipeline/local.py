@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 import torch
 
 from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import WsssError
-from wsss.pipeline.events import StageFinished
+from wsss.pipeline.events import StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.readiness import Check
+from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import Job, Listener
+from wsss.pipeline.study import Listener
 
 
 def error_text(error: BaseException) -> str:
@@ -36,7 +38,7 @@ class LocalExecutor:
         """Compare what every sweep asks for with this machine."""
         return list(dict.fromkeys(check for one in resources for check in machine_checks(one)))
 
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
+    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, or as many as there are until the listener stops it; a job that fails does
         not stop the others."""
         device = "cuda" if resources.gpu else "cpu"
@@ -48,18 +50,22 @@ class LocalExecutor:
             last = job.chain.nodes[-1].label
             events = run_chain(job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu)
             try:
-                for event in events:
-                    listener.event(event)
-                    if isinstance(event, StageFinished):
-                        complete = event.stage == last
-                    else:
-                        complete = event.step == event.steps  # but for writing it down
-                    if not complete and listener.stopping():
-                        events.close()  # leaves a checkpoint
-                        return
+                with closing(events):  # leaves a checkpoint
+                    for event in events:
+                        if not listener.event(event):
+                            break
+                        if not _is_last(event, last) and listener.stopping():
+                            return
             except Exception as reason:  # one trial's bad luck is not the study's
                 error = error_text(reason)
             listener.ended(job.id, error)
+
+
+def _is_last(event: TrialProgress | StageFinished, label: str) -> bool:
+    """Tell whether a chain is complete after an event, but for writing its last artefact down."""
+    if isinstance(event, StageFinished):
+        return event.stage == label
+    return event.stage == label and event.step == event.steps
 
 
 def machine_checks(resources: Resources) -> list[Check]:

@@ -38,8 +38,25 @@ def evictable(storage: Path, store: Store) -> list[str]:
 
 
 def evict_unkept(storage: Path, store: Store) -> int:
-    """Delete the files of artefacts that no study kept; return the bytes freed."""
-    return sum(store.evict(key) for key in evictable(storage, store))
+    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped;
+    return the bytes freed."""
+    freed = sum(store.evict(key) for key in evictable(storage, store))
+    wanted = wanted_keys(storage)
+    for key in sorted(_stopped_keys(storage) - wanted):
+        folder = store.root / "partial" / key
+        if folder.is_dir() and not is_in_use(folder):
+            freed += _remove(folder, dry_run=False)
+    return freed
+
+
+def _stopped_keys(storage: Path) -> set[str]:
+    return {
+        key
+        for folder in sorted((storage / "studies").glob("*"))
+        for trial in Ledger(folder).trials().values()
+        if trial.status == "stopped"
+        for key in trial.keys.values()
+    }
 
 
 def prune(storage: Path, *, dry_run: bool) -> dict[str, int]:

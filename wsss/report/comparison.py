@@ -52,8 +52,8 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration of an arm. `status` is "done", "failed" or "started"; `control` is the arm that it
-    has to beat, empty without one."""
+    """One configuration of an arm. `status` is "done", "failed", "stopped" or "started"; `control` is the arm
+    that it has to beat, empty without one."""
 
     study: str
     arm: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,12 @@ from ray import tune  # isort: skip
 from wsss.config import Resources, Study
 from wsss.data.view import DataView
 from wsss.pipeline.readiness import Check
-from wsss.pipeline.study import Job, Listener
+from wsss.pipeline.searches import Job
+from wsss.pipeline.study import Listener
+from wsss.tuning.asking import JobSearcher
+from wsss.tuning.listening import ListeningScheduler
 from wsss.tuning.preflight import cluster_checks
-from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
+from wsss.tuning.trainable import ERROR, ChainTrainable
 
 RETRIES = 3
 """How often a trial is started again after its process or its node died."""
@@ -37,18 +40,33 @@ class RayExecutor:
         connect(self.address)
         return cluster_checks(resources, self.study.storage, self.data)
 
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, as many at a time as the cluster holds, until the listener stops it."""
+    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
+        """Make every chain, as many at a time as the cluster holds, until the listener stops it.
+
+        A list of jobs is handed to Ray at once; any other iterable is asked for the next one when there
+        is room for it.
+        """
         self._runs += 1
         folder = ray_folder(self.study.storage, self.study.name)
         name = f"run-{self._runs}"
         shutil.rmtree(folder / name, ignore_errors=True)
         callback = _Callback(listener)
+        handed: list[str] = []
+        space: dict[str, Any] = {}
+        searcher: JobSearcher | None = None
+        if isinstance(jobs, list):
+            handed = [job.id for job in jobs]
+            space = {"job": tune.grid_search([self._job(job, resources) for job in jobs])}
+        else:
+            searcher = JobSearcher(self._described(jobs, resources, handed), callback.keep)
         tuner = tune.Tuner(
             tune.with_resources(ChainTrainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            param_space={"job": tune.grid_search([self._job(job, resources) for job in jobs])},
+            param_space=space,
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
+                scheduler=ListeningScheduler(listener, callback.keep),
+                search_alg=searcher,
+                num_samples=1 if searcher is None else -1,
                 trial_dirname_creator=lambda trial: trial.config["job"]["id"],
                 trial_name_creator=lambda trial: trial.config["job"]["id"],
             ),
@@ -66,9 +84,16 @@ class RayExecutor:
         callback.raise_own_error()
         if listener.stopping():
             return
+        for id in handed:
+            if id not in callback.ended:
+                listener.ended(id, "Ray ended the trial without a result")
+
+    def _described(
+        self, jobs: Iterable[Job], resources: Resources, handed: list[str]
+    ) -> Iterator[dict[str, Any]]:
         for job in jobs:
-            if job.id not in callback.ended:
-                listener.ended(job.id, "Ray ended the trial without a result")
+            handed.append(job.id)
+            yield self._job(job, resources)
 
     def _job(self, job: Job, resources: Resources) -> dict[str, Any]:
         return {
@@ -132,9 +157,8 @@ class _Callback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = trial.config["job"]["id"]
-        if EVENT in result:
-            self._guard(self._listener.event, event_from_json(result[EVENT]))
-        elif result.get("done") and job not in self.ended:
+        # What a result tells of, the scheduler has heard: it is asked before the callbacks are.
+        if result.get("done") and job not in self.ended:
             self.ended.add(job)
             self._guard(self._listener.ended, job, str(result.get(ERROR, "")))
 
@@ -149,5 +173,9 @@ class _Callback(tune.Callback):
     def _guard(self, call: Any, *arguments: Any) -> None:
         try:
             call(*arguments)
-        except Exception as error:  # re-raised by raise_own_error
-            self._error = self._error or error
+        except Exception as error:
+            self.keep(error)
+
+    def keep(self, error: Exception) -> None:
+        """Keep an error of the driver's own until the run has ended; the first one counts."""
+        self._error = self._error or error

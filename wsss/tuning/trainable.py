@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,8 @@ class ChainTrainable(tune.Trainable):
             return {"done": True}
         except WsssError as error:
             return {"done": True, ERROR: str(error)}
-        return {EVENT: {"type": type(event).__name__, **dataclasses.asdict(event)}}
+        # As text: Ray would take a mapping apart at every "/" of its keys.
+        return {EVENT: json.dumps({"type": type(event).__name__, **dataclasses.asdict(event)})}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write nothing: half-made artefacts keep their own checkpoints, where any process finds them."""
@@ -85,8 +87,8 @@ class ChainTrainable(tune.Trainable):
             close()  # releases the lock on a half-made artefact
 
 
-def event_from_json(value: dict[str, Any]) -> TrialProgress | StageFinished:
+def event_from_json(text: str) -> TrialProgress | StageFinished:
     """Return the event that `ChainTrainable.step` sent."""
-    fields = dict(value)
+    fields = json.loads(text)
     kind = _EVENTS[fields.pop("type")]
     return kind(**fields)
