@@ -35,11 +35,11 @@ def plan(
     python launch.py plan tune_configs/quickstart.yaml
     """
     from wsss.pipeline.forecast import forecast
-    from wsss.pipeline.store import Store
+    from wsss.pipeline.storage import open_storage
 
     found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
-    rows = forecast(found, data, Store(found.storage / "store"))
+    rows = forecast(found, data, open_storage(found.storage).store)
     if as_json:
         sizes = {part: len(getattr(data, part)) for part in ("train", "holdout", "select", "report", "test")}
         print(json.dumps({"study": found.name, "images": sizes, "sweeps": rows}, indent=1))

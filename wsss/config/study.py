@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from wsss.config.location import Location
 from wsss.config.params import Params, PositiveInt
 from wsss.config.search import Distribution, Scalar
 
@@ -80,7 +81,7 @@ class Resources(Params):
 
 
 class Tracking(Params):
-    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage."""
+    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
 
     uri: str | None = None
 
@@ -156,12 +157,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Study:
-    """One study file. `storage` is absolute."""
+    """One study file. `storage` is an absolute folder or a URI."""
 
     name: str
     data: DataSpec
     sweeps: tuple[Sweep, ...]
-    storage: Path
+    storage: Location
     seed: int = 0
     retain: Literal["kept", "all"] = "kept"
     tracking: Tracking = Tracking()

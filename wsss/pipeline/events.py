@@ -66,6 +66,19 @@ class TrialProgress:
 
 
 @dataclass(frozen=True)
+class StageWaiting:
+    """Another run makes the artefact that this trial needs next; told again and again while it does.
+
+    `holder` names that run ("host, process 12").
+    """
+
+    trial: str
+    stage: str
+    key: str
+    holder: str
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
 
@@ -108,11 +121,14 @@ class StudyFinished:
     interrupted: bool = False
 
 
+ChainEvent = TrialProgress | StageWaiting | StageFinished
+"""What making a chain tells."""
 Event = (
     StudyStarted
     | SweepStarted
     | TrialStarted
     | TrialProgress
+    | StageWaiting
     | StageFinished
     | TrialFinished
     | SweepFinished

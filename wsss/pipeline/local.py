@@ -10,7 +10,7 @@ import torch
 
 from wsss.config import Resources
 from wsss.data.view import DataView
-from wsss.errors import PreflightError, Problem, WsssError
+from wsss.errors import PreflightError, Problem, StorageError, WsssError
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.pipeline.study import Job, Listener
@@ -47,6 +47,8 @@ class LocalExecutor:
                     job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu
                 ):
                     listener.event(event)
+            except StorageError:  # every other trial would meet it too
+                raise
             except Exception as reason:  # one trial's bad luck is not the study's
                 error = error_text(reason)
             listener.ended(job.id, error)

@@ -12,13 +12,12 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from wsss.config import Resources, Study, Sweep, dump_study, load_study_text
+from wsss.config.location import Location
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.files import write_atomic
 from wsss.pipeline.base import base_trials
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import (
@@ -32,10 +31,10 @@ from wsss.pipeline.events import (
     TrialFinished,
     TrialStarted,
 )
-from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.results import Result, chain_result
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.selection import kept_trials
+from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Trial, sweep_trials
 
@@ -79,19 +78,23 @@ class Outcome:
     interrupted: bool = False
 
 
-def studies_folder(storage: Path) -> Path:
-    return storage / "studies"
-
-
-def find_study(name: str, storage: Path) -> Study:
+def find_study(name: str, location: Location) -> Study:
     """Return the study of that name as it was stored. Raises `ConfigError` with the nearest name."""
-    folder = studies_folder(storage)
-    path = folder / name / "study.yaml"
-    if not re.fullmatch(r"[\w.-]+", name) or not path.is_file():
-        known = sorted(p.parent.name for p in folder.glob("*/study.yaml"))
+    storage = open_storage(location)
+    stored = _stored(name, storage) if re.fullmatch(r"[\w.-]+", name) else None
+    if stored is None:
+        known = storage.study_names()
         hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(folder), f"no study is named {name!r}", hint))
-    return load_study_text(path.read_text(), source=str(path), base=path.parent)
+        raise ConfigError(Problem(str(location), f"no study is named {name!r}", hint))
+    return stored
+
+
+def _stored(name: str, storage: Storage) -> Study | None:
+    text = storage.study_text(name)
+    if text is None:
+        return None
+    source = f"{storage.study_address(name)}/study.yaml"
+    return load_study_text(text, source=source, base=storage.study_folder(name))
 
 
 def upstream_of(study: Study, data: DataView) -> list[Trial]:
@@ -99,7 +102,7 @@ def upstream_of(study: Study, data: DataView) -> list[Trial]:
     if study.base is None:
         return []
     base = find_study(study.base.study, study.storage)
-    return base_trials(study.base, base, studies_folder(study.storage) / base.name, data)
+    return base_trials(study.base, base, open_storage(study.storage).ledger(base.name).trials(), data)
 
 
 class StudyRun:
@@ -112,20 +115,21 @@ class StudyRun:
         self.data = data
         self.executor = executor
         self.observers = observers
-        self.folder = studies_folder(study.storage) / study.name
-        self.store = Store(study.storage / "store")
+        self.storage = open_storage(study.storage)
+        self.store = self.storage.store
         self.outcome = Outcome()
         self._results: dict[str, Result] = {}
         self._checked = False
         check_same_content(study)
-        write_atomic(self.folder / "study.yaml", dump_study(study))
-        self.ledger = Ledger(self.folder)
+        self.storage.write_study(study.name, dump_study(study))
+        self.ledger = self.storage.ledger(study.name)
         self._known = self.ledger.trials()
 
     def run(self) -> Outcome:
         """Run all sweeps. An interrupt ends the run cleanly: everything finished is kept."""
         kept = upstream_of(self.study, self.data)
-        self._tell(StudyStarted(self.study.name, str(self.folder), dump_study(self.study)))
+        address = self.storage.study_address(self.study.name)
+        self._tell(StudyStarted(self.study.name, address, dump_study(self.study)))
         kept_of: dict[str, list[Trial]] = {}
         try:
             for sweep in self.study.sweeps:
@@ -133,7 +137,7 @@ class StudyRun:
                 trials = sweep_trials(self.study, sweep, upstream, self.data)
                 kept = kept_of[sweep.name] = self._run_sweep(sweep, trials)
                 if self.study.retain == "kept":
-                    evict_unkept(self.study.storage, self.store)
+                    evict_unkept(self.storage)
         except KeyboardInterrupt:
             self.outcome.interrupted = True
         self._tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
@@ -255,11 +259,10 @@ def _shared_jobs(jobs: Sequence[Job], store: Store) -> list[Job]:
 
 def check_same_content(study: Study) -> None:
     """Refuse to go on under a name that already holds another study, showing the difference."""
-    path = studies_folder(study.storage) / study.name / "study.yaml"
-    if not path.is_file():
-        return
     # Read and written anew, so that a key which has come to exist since is there with its default.
-    stored = load_study_text(path.read_text(), source=str(path), base=path.parent)
+    stored = _stored(study.name, open_storage(study.storage))
+    if stored is None:
+        return
     old = dump_study(stored).splitlines()
     new = dump_study(study).splitlines()
     changed = [

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.tuning.cluster import check_cluster, connect, ray_folder  # sets Ray's environment first
+from wsss.tuning.cluster import (
+    check_cluster,
+    clear_ray_folder,
+    connect,
+    ray_folder,
+)  # sets Ray's environment first
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
 
 from wsss.config import Resources, Study
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.study import Job, Listener
 from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
 
@@ -36,9 +41,9 @@ class RayExecutor:
     def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster holds."""
         self._runs += 1
-        folder = ray_folder(self.study.storage, self.study.name)
+        storage = open_storage(self.study.storage)
         name = f"run-{self._runs}"
-        shutil.rmtree(folder / name, ignore_errors=True)
+        clear_ray_folder(storage, self.study.name, name)
         callback = _Callback(listener)
         tuner = tune.Tuner(
             tune.with_resources(ChainTrainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
@@ -50,7 +55,7 @@ class RayExecutor:
             ),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(folder),
+                storage_path=ray_folder(storage, self.study.name),
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
