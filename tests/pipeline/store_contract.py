@@ -92,9 +92,7 @@ class StoreContract(ABC):
         assert len(seen) == 1
 
     @pytest.mark.parametrize("content", [None, b"cont", b"CONTENT"])
-    def test_a_damaged_artefact_is_set_aside_and_made_again(
-        self, open: Open, content: bytes | None
-    ) -> None:
+    def test_a_damaged_artefact_is_set_aside_and_made_again(self, open: Open, content: bytes | None) -> None:
         make(open())
         self.damage(open(), KEY, content)
         store = open()

@@ -118,7 +118,9 @@ def work(root: Path, log: Path, hold: bool) -> None:
             told = {"event": type(event).__name__, **event.__dict__}
             file.write(json.dumps(told) + "\n")
             file.flush()
-            while hold and isinstance(event, TrialProgress) and event.step == 4 and not (root / "go").exists():
+            while (
+                hold and isinstance(event, TrialProgress) and event.step == 4 and not (root / "go").exists()
+            ):
                 time.sleep(0.02)
 
 

@@ -147,14 +147,18 @@ def test_a_run_on_another_machine_goes_on_where_this_one_died(
         else:
             assert isinstance(event, StageFinished)
     assert len(toys.Source.made) == len(set(toys.Source.made)) == 10, "no step was done twice"
-    calm = RemoteStore(Objects(s3_address(uri.partition("override=")[2].partition("&")[0])), tmp_path / "calm")
+    calm = RemoteStore(
+        Objects(s3_address(uri.partition("override=")[2].partition("&")[0])), tmp_path / "calm"
+    )
     assert sum(isinstance(event, TrialProgress) for event in run(calm)) == 10
     found = RemoteStore(Objects(uri), tmp_path / "reader")
     assert [a.digest for a in found] == [a.digest for a in calm]
     assert not [name for name in names(found) if "/partial/" in name]
 
 
-def test_an_upload_of_a_checkpoint_that_was_cut_short_is_passed_over(store: RemoteStore, tmp_path: Path) -> None:
+def test_an_upload_of_a_checkpoint_that_was_cut_short_is_passed_over(
+    store: RemoteStore, tmp_path: Path
+) -> None:
     with store.partial(KEY) as partial:
         partial.upload_seconds = 0
         for step in (1, 2):
@@ -225,7 +229,9 @@ def test_a_study_file_is_found_by_name(uri: str, tmp_path: Path) -> None:
         again.require("t")
 
 
-def test_a_storage_that_does_not_answer_is_named(s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_storage_that_does_not_answer_is_named(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WSSS_CACHE", str(tmp_path))
     storage = open_storage(f"s3://nobucket/x?endpoint_override={s3}&scheme=http")
     with pytest.raises(PreflightError, match=r"s3://nobucket/x/probe-\w+: can't be written: .*bucket"):

@@ -94,7 +94,6 @@ class RemoteStore(Store):
                 self.cache.touch(key)
                 return Artefact(key, copy.folder, record, gone=False)
             if self._download(key, version, record):
-                self.cache.touch(key)
                 return Artefact(key, self.folder(key), record, gone=False)
         return None
 
@@ -290,6 +289,7 @@ class RemoteStore(Store):
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         self.local._verified.add(key)
+        self.cache.touch(key)
         self.cache.added(sum(int(facts["bytes"]) for facts in record["files"].values()))
         return True
 
