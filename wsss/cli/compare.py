@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import StorageOption, storage_path
+from wsss.cli.options import StorageOption, storage_location
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row
@@ -60,16 +60,16 @@ def compare(
     python launch.py compare quickstart --format markdown
     """
     from wsss.errors import ConfigError, Problem
-    from wsss.pipeline.study import studies_folder
+    from wsss.pipeline.storage import open_storage
     from wsss.report.compare import compare as compare_studies
 
-    folder = storage_path(storage)
-    names = studies or sorted(path.parent.name for path in studies_folder(folder).glob("*/ledger.jsonl"))
+    location = storage_location(storage)
+    names = studies or open_storage(location).study_names()
     if not names:
         hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(folder), "there are no studies here", hint))
+        raise ConfigError(Problem(str(location), "there are no studies here", hint))
     view = View.classes if per_class else View.errors if errors else View.scores
-    show(compare_studies(folder, names, baseline), format_, view)
+    show(compare_studies(location, names, baseline), format_, view)
 
 
 def show(comparison: Comparison, format_: str, view: View = View.scores) -> None:

@@ -17,6 +17,7 @@ from wsss.pipeline.events import (
     Observer,
     PreflightDone,
     StageFinished,
+    StageWaiting,
     StudyFinished,
     StudyStarted,
     SweepFinished,
@@ -75,6 +76,7 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._start = time.monotonic()
+        self._waits: set[tuple[str, str]] = set()
 
     def _say(self, text: str) -> None:
         spent = duration(time.monotonic() - self._start)
@@ -92,6 +94,10 @@ class Lines:
         elif isinstance(event, TrialProgress):
             metrics = describe_metrics(dict(event.metrics))
             self._say(f"{event.trial}  {event.stage}  {event.step}/{event.steps}  {metrics}")
+        elif isinstance(event, StageWaiting):
+            if (event.trial, event.key) not in self._waits:
+                self._waits.add((event.trial, event.key))
+                self._say(f"{event.trial}  waiting for {event.stage}, made by another run ({event.holder})")
         elif isinstance(event, StageFinished):
             how = "found in the storage" if event.cached else f"made in {duration(event.seconds)}"
             self._say(f"{event.trial}  {event.stage}  {how}")
@@ -152,6 +158,9 @@ class LiveTable:
                 row.stage, row.stage_began = event.stage, row.stage_began if row.step == 0 else now
             row.state = "running"
             row.step, row.steps, row.metrics = event.step, event.steps, dict(event.metrics)
+        elif isinstance(event, StageWaiting):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            row.stage, row.state = f"{event.stage} (waits for another run)", "running"
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.step, row.stage_began = event.stage, 0, now

@@ -52,11 +52,11 @@ def plan(
     """
     from wsss.pipeline.budget import spent_so_far
     from wsss.pipeline.forecast import budget_rows, forecast, totals
-    from wsss.pipeline.store import Store
+    from wsss.pipeline.storage import open_storage
 
     found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
-    store = Store(found.storage / "store")
+    store = open_storage(found.storage).store
     rows = forecast(found, data, store)
     total = totals(rows)
     budget = budget_rows(found.budget, spent_so_far(found, store), total)

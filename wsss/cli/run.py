@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +21,9 @@ from wsss.cli.options import (
     StudyArgument,
     find,
     open_study_data,
-    storage_path,
+    storage_location,
 )
+from wsss.config.location import is_remote
 
 if TYPE_CHECKING:
     from wsss.config import Scheduler, Study
@@ -69,14 +72,19 @@ def resume(
 
     python launch.py resume quickstart -s budget.hours=8
     """
-    from wsss.config import load_study
-    from wsss.pipeline.study import find_study, studies_folder
+    from wsss.config import load_study_text
+    from wsss.pipeline.storage import open_storage
+    from wsss.pipeline.study import find_study
 
     found = find(study, None, storage, None, False)
-    stored = find_study(found.name, storage_path(storage) if storage else found.storage)
+    location = storage_location(storage) if storage else found.storage
+    stored = find_study(found.name, location)
     if set_:
-        path = studies_folder(storage_path(storage) if storage else found.storage) / found.name / "study.yaml"
-        stored = load_study(path, set_)
+        place = open_storage(location)
+        text = place.study_text(found.name) or ""
+        source = f"{place.study_address(found.name)}/study.yaml"
+        base = place.study_folder(found.name)
+        stored = load_study_text(text, source=source, base=base, overrides=set_)
     execute(stored, local=local, address=address, as_json=as_json)
 
 
@@ -84,26 +92,30 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     """Run a study to its end, show it, and leave the process with its exit code."""
     warnings.filterwarnings("ignore", module="ray|mlflow|torchvision")
     signal.signal(signal.SIGTERM, _as_interrupt)
-    _check_disk(study)
+    from wsss.pipeline.storage import open_storage
     from wsss.pipeline.study import check_same_content
 
+    storage = open_storage(study.storage)
+    storage.check()
+    _check_disk(storage.local)
     check_same_content(study)
     data = open_study_data(study, quiet=as_json)
 
     from wsss.cli.live import live_view
     from wsss.cli.preflight import ready_checks
     from wsss.pipeline.local import LocalExecutor
-    from wsss.pipeline.store import Store
-    from wsss.pipeline.study import Executor, StudyRun, studies_folder
+    from wsss.pipeline.study import Executor, StudyRun
     from wsss.tracking import MlflowTracker, tracking_uri
 
     uri = tracking_uri(study.tracking.uri, study.storage)
-    tracker = MlflowTracker(uri, studies_folder(study.storage) / study.name)
+    if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
+        print(f"note: an object storage holds no MLflow database; this study's is {uri}", file=sys.stderr)
+    tracker = MlflowTracker(uri, storage.study_folder(study.name))
     view = live_view(json=as_json)
     close: Any = None
     executor: Executor
     if local:
-        executor = LocalExecutor(Store(study.storage / "store"), data)
+        executor = LocalExecutor(storage.store, data)
     else:
         from wsss.tuning.executor import RayExecutor
 
@@ -174,18 +186,10 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
     print(f"MLflow  mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite") else f"MLflow  {uri}")
 
 
-def _check_disk(study: Study) -> None:
-    from wsss.errors import PreflightError, Problem
+def _check_disk(folder: Path) -> None:
     from wsss.pipeline.readiness import refuse_bad, storage_checks
 
-    try:
-        study.storage.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        hint = "give --storage FOLDER"
-        raise PreflightError(
-            Problem(str(study.storage), f"can't be written: {error.strerror}", hint)
-        ) from error
-    refuse_bad(storage_checks(study.storage, None))
+    refuse_bad(storage_checks(folder, None))
 
 
 def _judge(scheduler: Scheduler, epochs: int) -> Judge:

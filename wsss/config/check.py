@@ -10,6 +10,7 @@ from typing import Any
 
 from wsss.config.check_tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.checker import Checker
+from wsss.config.location import Location, parse_location
 from wsss.config.resolve import (
     SCORED_STAGES,
     STAGE_INPUTS,
@@ -57,13 +58,18 @@ def check_study(
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
     budget = checker.group(Budget, raw.get("budget") or {}, ("budget",), Budget())
     own_name = checker.name(raw.get("name", name), ("name",), "the study")
+    place: Location = storage
     stored = raw.get("storage")
     if stored is not None and not isinstance(stored, str):
-        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder")
-        stored = None
+        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder or an address")
+    elif stored:
+        try:
+            place = parse_location(stored)
+        except ValueError as error:
+            message, _, hint = str(error).partition("|")
+            checker.add(("storage",), f"`storage` {message}", hint)
     if checker.problems:
         raise ConfigError(checker.problems)
-    place = Path(stored).expanduser().resolve() if stored else storage
     return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from wsss.config.location import Location
 from wsss.config.params import Params, PositiveFloat, PositiveInt
 from wsss.config.search import Distribution, Scalar
 from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
@@ -116,7 +117,7 @@ class Budget(Params):
 
 
 class Tracking(Params):
-    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage."""
+    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
 
     uri: str | None = None
 
@@ -206,12 +207,12 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Study:
-    """One study file. `storage` is absolute."""
+    """One study file. `storage` is an absolute folder or a URI."""
 
     name: str
     data: DataSpec
     sweeps: tuple[Sweep, ...]
-    storage: Path
+    storage: Location
     seed: int = 0
     retain: Literal["kept", "all"] = "kept"
     tracking: Tracking = Tracking()

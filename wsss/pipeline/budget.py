@@ -17,6 +17,7 @@ from typing import Any
 
 from wsss.config import Budget, Study
 from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
 
 HEARTBEAT = 60.0
@@ -165,5 +166,4 @@ def _is_there(store: Store, key: str) -> bool:
 
 def spent_so_far(study: Study, store: Store) -> Spent:
     """Return what the study of that name on its storage has used in all its runs."""
-    folder = study.storage / "studies" / study.name
-    return read_ledger(Ledger(folder), store)[0] if folder.is_dir() else Spent()
+    return read_ledger(open_storage(study.storage).ledger(study.name), store)[0]

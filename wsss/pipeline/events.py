@@ -83,6 +83,19 @@ class TrialProgress:
 
 
 @dataclass(frozen=True)
+class StageWaiting:
+    """Another run makes the artefact that this trial needs next; told again and again while it does.
+
+    `holder` names that run ("host, process 12").
+    """
+
+    trial: str
+    stage: str
+    key: str
+    holder: str
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
 
@@ -127,12 +140,15 @@ class StudyFinished:
     interrupted: bool = False
 
 
+ChainEvent = TrialProgress | StageWaiting | StageFinished
+"""What making a chain tells."""
 Event = (
     StudyStarted
     | SweepStarted
     | PreflightDone
     | TrialStarted
     | TrialProgress
+    | StageWaiting
     | StageFinished
     | TrialFinished
     | SweepFinished

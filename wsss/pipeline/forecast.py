@@ -19,11 +19,12 @@ from wsss.pipeline.effort import (
     measured,
     work_facts,
 )
-from wsss.pipeline.ledger import Ledger, TrialRecord
+from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.results import chain_result
 from wsss.pipeline.selection import kept_trials
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import studies_folder, upstream_of
+from wsss.pipeline.study import upstream_of
 from wsss.pipeline.trials import Trial, sweep_trials
 
 
@@ -38,8 +39,7 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     are for all that are to be made.
     """
     known = [found for artefact in store if (found := measured(artefact.record)) is not None]
-    folder = studies_folder(study.storage) / study.name
-    records = Ledger(folder).trials() if folder.is_dir() else {}
+    records = open_storage(study.storage).ledger(study.name).trials()
     kept_of: dict[str, list[Trial]] = {}
     kept = upstream_of(study, data)
     counted: set[str] = set()

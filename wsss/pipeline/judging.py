@@ -138,7 +138,8 @@ class Verdicts:
         """Return the mIoU on `select` images that a score artefact holds, in [0, 1], if it exists."""
         if not node.is_score:
             return None
-        scores: Mapping[str, Any] = read_json(self._store.folder(node.key) / "scores.json") or {}
+        artefact = self._store.get(node.key)
+        scores: Mapping[str, Any] = (artefact and read_json(artefact.folder / "scores.json")) or {}
         value = scores.get("select", {}).get("miou")
         return None if value is None else float(value)
 

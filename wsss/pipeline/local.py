@@ -11,8 +11,8 @@ import torch
 
 from wsss.config import Resources
 from wsss.data.view import DataView
-from wsss.errors import WsssError
-from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.errors import StorageError, WsssError
+from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.readiness import Check
 from wsss.pipeline.searches import Job
@@ -56,16 +56,18 @@ class LocalExecutor:
                             break
                         if not _is_last(event, last) and listener.stopping():
                             return
+            except StorageError:  # every other trial would meet it too
+                raise
             except Exception as reason:  # one trial's bad luck is not the study's
                 error = error_text(reason)
             listener.ended(job.id, error)
 
 
-def _is_last(event: TrialProgress | StageFinished, label: str) -> bool:
+def _is_last(event: ChainEvent, label: str) -> bool:
     """Tell whether a chain is complete after an event, but for writing its last artefact down."""
     if isinstance(event, StageFinished):
         return event.stage == label
-    return event.stage == label and event.step == event.steps
+    return isinstance(event, TrialProgress) and event.stage == label and event.step == event.steps
 
 
 def machine_checks(resources: Resources) -> list[Check]:

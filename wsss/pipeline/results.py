@@ -43,6 +43,9 @@ def chain_result(chain: Chain, store: Store) -> Result:
     result = Result()
     for node in chain.nodes:
         artefact = store.known(node.key)
+        if artefact is not None and not artefact.evicted:
+            # Files are read or sent to MLflow: they must be on this machine.
+            artefact = store.get(node.key) if node.is_score or node.stage == "classifier" else artefact
         if artefact is None:
             continue
         if node.is_score:

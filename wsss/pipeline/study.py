@@ -14,13 +14,12 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Protocol
 
 from wsss.config import Budget, Fifo, Pbt, Resources, Study, Sweep, dump_study, load_study_text
+from wsss.config.location import Location
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.files import write_atomic
 from wsss.pipeline.base import base_trials
 from wsss.pipeline.budget import Meter, describe
 from wsss.pipeline.events import (
@@ -38,14 +37,14 @@ from wsss.pipeline.events import (
     TrialStatus,
 )
 from wsss.pipeline.judging import JudgeFactory, Verdicts
-from wsss.pipeline.ledger import Ledger, TrialRecord
+from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.population import next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
 from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.searches import Job, Searches, shared_jobs
 from wsss.pipeline.selection import kept_trials
-from wsss.pipeline.store import Store
+from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.trials import Branch, Trial, branches, population, sweep_trials
 
 
@@ -91,19 +90,23 @@ class Outcome:
     stopped: list[str] = field(default_factory=list)
 
 
-def studies_folder(storage: Path) -> Path:
-    return storage / "studies"
-
-
-def find_study(name: str, storage: Path) -> Study:
+def find_study(name: str, location: Location) -> Study:
     """Return the study of that name as it was stored. Raises `ConfigError` with the nearest name."""
-    folder = studies_folder(storage)
-    path = folder / name / "study.yaml"
-    if not re.fullmatch(r"[\w.-]+", name) or not path.is_file():
-        known = sorted(p.parent.name for p in folder.glob("*/study.yaml"))
+    storage = open_storage(location)
+    stored = _stored(name, storage) if re.fullmatch(r"[\w.-]+", name) else None
+    if stored is None:
+        known = storage.study_names()
         hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(folder), f"no study is named {name!r}", hint))
-    return load_study_text(path.read_text(), source=str(path), base=path.parent)
+        raise ConfigError(Problem(str(location), f"no study is named {name!r}", hint))
+    return stored
+
+
+def _stored(name: str, storage: Storage) -> Study | None:
+    text = storage.study_text(name)
+    if text is None:
+        return None
+    source = f"{storage.study_address(name)}/study.yaml"
+    return load_study_text(text, source=source, base=storage.study_folder(name))
 
 
 def upstream_of(study: Study, data: DataView) -> list[Trial]:
@@ -111,7 +114,7 @@ def upstream_of(study: Study, data: DataView) -> list[Trial]:
     if study.base is None:
         return []
     base = find_study(study.base.study, study.storage)
-    return base_trials(study.base, base, studies_folder(study.storage) / base.name, data)
+    return base_trials(study.base, base, open_storage(study.storage).ledger(base.name).trials(), data)
 
 
 class _BudgetReached(Exception):
@@ -141,15 +144,15 @@ class StudyRun:
         self.executor = executor
         self.observers = observers
         self.judges = judges
-        self.folder = studies_folder(study.storage) / study.name
-        self.store = Store(study.storage / "store")
+        self.storage = open_storage(study.storage)
+        self.store = self.storage.store
         self.outcome = Outcome()
         self._results: dict[str, Result] = {}
         self._checked = False
         check_same_content(study)
         _check_rungs(study, data)
-        write_atomic(self.folder / "study.yaml", dump_study(study))
-        self.ledger = Ledger(self.folder)
+        self.storage.write_study(study.name, dump_study(study))
+        self.ledger = self.storage.ledger(study.name)
         self._known = self.ledger.trials()
         self._ready = ready
         self.meter = Meter(study.budget, self.ledger, self.store, clock)
@@ -158,7 +161,8 @@ class StudyRun:
         """Run all sweeps. An interrupt, or a budget that is used up, ends the run cleanly: everything
         finished is kept. Raises `PreflightError` when what is left to do could not be done."""
         kept = upstream_of(self.study, self.data)
-        self._tell(StudyStarted(self.study.name, str(self.folder), dump_study(self.study)))
+        address = self.storage.study_address(self.study.name)
+        self._tell(StudyStarted(self.study.name, address, dump_study(self.study)))
         kept_of: dict[str, list[Trial]] = {}
         try:
             for number, sweep in enumerate(self.study.sweeps):
@@ -166,7 +170,7 @@ class StudyRun:
                 if number and not upstream:
                     continue  # nothing was kept that it could start from
                 kept = kept_of[sweep.name] = self._run_sweep(sweep, upstream)
-                if self.study.retain == "kept" and evict_unkept(self.study.storage, self.store):
+                if self.study.retain == "kept" and evict_unkept(self.storage):
                     self.meter.deleted_some()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
@@ -471,11 +475,10 @@ def _check_rungs(study: Study, data: DataView) -> None:
 
 def check_same_content(study: Study) -> None:
     """Refuse to go on under a name that already holds another study, showing the difference."""
-    path = studies_folder(study.storage) / study.name / "study.yaml"
-    if not path.is_file():
-        return
     # Read and written anew, so that a key which has come to exist since is there with its default.
-    stored = load_study_text(path.read_text(), source=str(path), base=path.parent)
+    stored = _stored(study.name, open_storage(study.storage))
+    if stored is None:
+        return
     # How much it may use up changes nothing of what it finds.
     old = dump_study(dataclasses.replace(stored, budget=Budget())).splitlines()
     new = dump_study(dataclasses.replace(study, budget=Budget())).splitlines()

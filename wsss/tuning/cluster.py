@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import warnings
-from pathlib import Path
 
 import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 
 import ray  # isort: skip
 
 from wsss.errors import PreflightError, Problem
+from wsss.pipeline.storage import RemoteStorage, Storage
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Events are all that goes through Ray; the default of 30 % of memory would be waste."""
@@ -45,6 +46,16 @@ def connect(address: str | None) -> None:
         raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
 
 
-def ray_folder(storage: Path, study: str) -> Path:
+def ray_folder(storage: Storage, study: str) -> str:
     """Where Ray keeps its own experiment state; nothing of ours depends on it."""
-    return storage / "ray" / study
+    if isinstance(storage, RemoteStorage):
+        address, mark, query = storage.objects.uri.partition("?")
+        return f"{address}/ray/{study}{mark}{query}"
+    return str(storage.local / "ray" / study)
+
+
+def clear_ray_folder(storage: Storage, study: str, run: str) -> None:
+    """Delete what an earlier run of that name left there."""
+    if isinstance(storage, RemoteStorage):
+        storage.objects.delete(*(one.name for one in storage.objects.below(f"ray/{study}/{run}")))
+    shutil.rmtree(storage.local / "ray" / study / run, ignore_errors=True)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.tuning.cluster import connect, ray_folder  # sets Ray's environment first
+from wsss.tuning.cluster import clear_ray_folder, connect, ray_folder  # sets Ray's environment first
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -16,6 +15,7 @@ from wsss.config import Resources, Study
 from wsss.data.view import DataView
 from wsss.pipeline.readiness import Check
 from wsss.pipeline.searches import Job
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.study import Listener
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.listening import ListeningScheduler
@@ -47,9 +47,9 @@ class RayExecutor:
         is room for it.
         """
         self._runs += 1
-        folder = ray_folder(self.study.storage, self.study.name)
+        storage = open_storage(self.study.storage)
         name = f"run-{self._runs}"
-        shutil.rmtree(folder / name, ignore_errors=True)
+        clear_ray_folder(storage, self.study.name, name)
         callback = _Callback(listener)
         handed: list[str] = []
         space: dict[str, Any] = {}
@@ -72,7 +72,7 @@ class RayExecutor:
             ),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(folder),
+                storage_path=ray_folder(storage, self.study.name),
                 stop=_Stopper(listener),
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),

@@ -20,9 +20,12 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import wsss
 from wsss.config import Resources
+from wsss.config.location import Location, is_remote
 from wsss.data.view import DataView
+from wsss.errors import PreflightError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
 from wsss.pipeline.readiness import Check, sharing_check
+from wsss.pipeline.storage import open_storage
 
 TIMEOUT = 60.0
 SAMPLED = 20
@@ -30,7 +33,7 @@ SAME = ("wsss", "code", "python", "ray", "torch")
 NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
 
 
-def cluster_checks(resources: Sequence[Resources], storage: Path, data: DataView | None) -> list[Check]:
+def cluster_checks(resources: Sequence[Resources], storage: Location, data: DataView | None) -> list[Check]:
     """Look at the cluster that this process is connected to.
 
     Every node has to hold the code of the driver, see its storage and have its photos; some node, or
@@ -95,15 +98,23 @@ def _holds(node: dict[str, float], wanted: Resources) -> int:
     return min(room, int(node.get("GPU", 0) / wanted.gpu)) if wanted.gpu else room
 
 
-def node_checks(nodes: Sequence[dict[str, Any]], storage: Path, data: DataView | None) -> list[Check]:
+def node_checks(nodes: Sequence[dict[str, Any]], storage: Location, data: DataView | None) -> list[Check]:
     """Run the task on every node and compare what it found with what the driver has."""
-    folder = storage / f".preflight-{uuid.uuid4().hex[:8]}"
     files = sampled_files(data) if data is not None else []
     own = describe_node(files)
+    if is_remote(storage):
+        found = _ask(nodes, str(storage), files)
+        return [
+            *_same_checks(own, found),
+            *_reach_checks(str(storage), found),
+            *_data_checks(own, found, files),
+        ]
+    storage = Path(storage)
+    folder = storage / f".preflight-{uuid.uuid4().hex[:8]}"
     content = uuid.uuid4().hex
     write_atomic(folder / "driver", content)
     try:
-        found = _ask(nodes, folder, files)
+        found = _ask(nodes, str(folder), files)
         return [
             *_same_checks(own, found),
             *_storage_checks(storage, folder, content, found),
@@ -148,6 +159,12 @@ def _digest(path: Path) -> str | None:
 def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, Any]:
     """What every node runs: describe it, read the driver's marker, leave one."""
     found = describe_node([Path(file) for file in files])
+    if is_remote(folder):
+        try:
+            open_storage(folder).check()
+        except PreflightError as error:
+            found["refused"] = str(error)
+        return found
     place = Path(folder)
     try:
         found["marker"] = (place / "driver").read_text()
@@ -162,7 +179,7 @@ def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, An
 
 
 def _ask(
-    nodes: Sequence[dict[str, Any]], folder: Path, files: Sequence[Path]
+    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path]
 ) -> dict[str, dict[str, Any] | str]:
     """Return address → what the task found there, or why it did not come back."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
@@ -173,7 +190,7 @@ def _ask(
         names = [str(file) for file in files]
         label = node["NodeManagerAddress"]
         label = f"{label} ({node['NodeID'][:6]})" if label in asked else label
-        asked[label] = pinned.remote(str(folder), f"node-{number}", names)
+        asked[label] = pinned.remote(folder, f"node-{number}", names)
     ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=TIMEOUT)
     found: dict[str, dict[str, Any] | str] = {}
     for number, (label, reference) in enumerate(asked.items()):
@@ -183,7 +200,7 @@ def _ask(
             continue
         try:
             answer: dict[str, Any] = ray.get(reference)
-            answer["back"] = _digest(folder / f"node-{number}") is not None
+            answer["back"] = is_remote(folder) or _digest(Path(folder) / f"node-{number}") is not None
             found[label] = answer
         except Exception as error:  # whatever is wrong with that node
             found[label] = str(error).strip().splitlines()[-1]
@@ -230,6 +247,16 @@ def _storage_checks(
     if not checks and len(found) > 1:
         checks.append(Check("storage", "ok", f"every node reads and writes {storage}"))
     return checks
+
+
+def _reach_checks(uri: str, found: dict[str, dict[str, Any] | str]) -> list[Check]:
+    hint = "every node needs the network and the keys to reach it"
+    refused = [
+        Check("storage", "bad", f"{label}: {answer['refused']}", hint)
+        for label, answer in found.items()
+        if not isinstance(answer, str) and answer.get("refused")
+    ]
+    return refused or [Check("storage", "ok", f"every node reads and writes {uri}")]
 
 
 def _data_checks(

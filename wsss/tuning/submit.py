@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from wsss.config import load_study
+from wsss.config.location import is_remote
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
@@ -54,7 +55,10 @@ def plan_job(
     if not path.resolve().is_relative_to(folder):
         hint = f"put it into {folder}: only that folder goes to the cluster"
         problems.append(Problem(study, "the study file is outside of the working directory", hint))
-    if not _is_named_absolutely(storage, path, overrides) or found.storage.is_relative_to(folder):
+    shared = is_remote(found.storage) or (
+        _is_named_absolutely(storage, path, overrides) and not Path(found.storage).is_relative_to(folder)
+    )
+    if not shared:
         hint = "give --storage an absolute folder that all nodes share"
         problems.append(
             Problem("storage", f"{found.storage} would be lost: a job's folder is deleted with it", hint)

@@ -14,14 +14,14 @@ from wsss.config import DataSpec
 from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.pipeline.chain import Chain
-from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
+from wsss.pipeline.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
 
 EVENT = "event"
 ERROR = "error"
-_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageFinished)}
+_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageWaiting, StageFinished)}
 
 
 class ChainTrainable(tune.Trainable):
@@ -40,20 +40,21 @@ class ChainTrainable(tune.Trainable):
         job = config["job"]
         if job["device"] != "cpu":
             prepare_gpu(job["gpu"])
-        self._events: Iterator[TrialProgress | StageFinished] = run_chain(
+        storage = open_storage(job["storage"])
+        self._events: Iterator[ChainEvent] = run_chain(
             job["id"],
             Chain.from_json(job["chain"]),
-            Store(Path(job["storage"]) / "store"),
-            self._open(job["data"], Path(job["storage"])),
+            storage.store,
+            self._open(job["data"], storage.local),
             device=job["device"],
             threads=job["threads"],
         )
 
-    def _open(self, spec: dict[str, Any], storage: Path) -> DataView:
+    def _open(self, spec: dict[str, Any], folder: Path) -> DataView:
         """Open the data, or keep it when the actor goes on to another trial of the same study."""
         identity = repr(spec)
         if self._data is None or self._data[0] != identity:
-            view = open_data(DataSpec.model_validate(spec), storage=storage, verify=False)
+            view = open_data(DataSpec.model_validate(spec), storage=folder, verify=False)
             self._data = (identity, view)
         return self._data[1]
 
@@ -84,10 +85,10 @@ class ChainTrainable(tune.Trainable):
     def _close(self) -> None:
         close = getattr(self._events, "close", None)
         if close is not None:
-            close()  # releases the lock on a half-made artefact
+            close()  # releases the lease on a half-made artefact
 
 
-def event_from_json(text: str) -> TrialProgress | StageFinished:
+def event_from_json(text: str) -> ChainEvent:
     """Return the event that `ChainTrainable.step` sent."""
     fields = json.loads(text)
     kind = _EVENTS[fields.pop("type")]
