@@ -121,7 +121,7 @@ def test_several_errors_are_told_together_with_line_and_nearest_name() -> None:
         ("[0.2, 2]", "[2, 0.2]", "`loguniform` is [2, 0.2], but must be [low, high] with low < high"),
         ("        samples: 2\n", "", "an arm without `samples` can't go through every value of `alpha`"),
         ("    keep: 1", "    searcher: grid", "the grid searcher can't go through every value of `alpha`"),
-        ("    keep: 1", "    searcher: optna", "`searcher` is 'optna' (choose from random, grid)"),
+        ("    keep: 1", "    searcher: optna", "`searcher` is 'optna' (did you mean 'optuna'?)"),
         (
             "stages: [classifier: {method: cam, epochs: 2}, cams: {scales: [1.0]}]",
             "stages: [cams: {scales: [1.0]}]",
@@ -139,7 +139,7 @@ def test_several_errors_are_told_together_with_line_and_nearest_name() -> None:
         ("keep: 1", "metric: cams/select/mIoU", "`metric` is 'cams/select/mIoU' (did you mean 'cams/select/miou'?)"),
         ("keep: 1", "resources: {gpu: -1}", "`gpu` is -1, but must be greater than or equal to 0"),
         ("keep: 1", "resources: {gpus: 1}", "unknown key `gpus` (did you mean 'gpu'?)"),
-        ("keep: 1", "scheduler: asha", "unknown key `scheduler` in a sweep"),
+        ("keep: 1", "schedulr: asha", "unknown key `schedulr` in a sweep (did you mean 'scheduler'?)"),
         ("dataset: sample", "dataset: sampel", "`dataset` is 'sampel', but must be 'voc', 'folder' or 'sample' (did you mean 'sample'?)"),
         ("name: good", "name: ../evil", "the name of the study is '../evil', but must be letters"),
         ("name: masks", "name: cam", "two sweeps are named 'cam'"),

@@ -16,7 +16,7 @@ from made_up import FAIR, GOOD, POOR, Storage
 from wsss.cli.compare import View, show
 from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError
-from wsss.pipeline.study import find_study
+from wsss.pipeline.stored import find_study
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison
 from wsss.report.published import FILE, PROTOCOLS, Published, beside_published, publications

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from wsss.cli.compare_notes import STEP_TITLES, arm_title, initial_weights, notes, published_notes
 from wsss.cli.compare_published import published_json, published_lines
-from wsss.cli.options import StorageOption, storage_path
+from wsss.cli.options import StorageOption, storage_location
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference
@@ -71,7 +71,8 @@ def compare(
     python launch.py compare quickstart --format markdown
     """
     from wsss.errors import ConfigError, Problem
-    from wsss.pipeline.study import find_study, studies_folder
+    from wsss.pipeline.storage import open_storage
+    from wsss.pipeline.stored import find_study
     from wsss.report.compare import compare as compare_studies
     from wsss.report.published import beside_published, publications
 
@@ -80,15 +81,15 @@ def compare(
     if len(views) > 1:
         message = "only one of them can be shown at a time"
         raise ConfigError(Problem("--per-class, --errors and --published", message))
-    folder = storage_path(storage)
-    names = studies or sorted(path.parent.name for path in studies_folder(folder).glob("*/ledger.jsonl"))
+    location = storage_location(storage)
+    names = studies or open_storage(location).study_names()
     if not names:
         hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(folder), "there are no studies here", hint))
-    comparison = compare_studies(folder, names, baseline)
+        raise ConfigError(Problem(str(location), "there are no studies here", hint))
+    comparison = compare_studies(location, names, baseline)
     beside = None
     if published:
-        loaded = {name: find_study(name, folder) for name in names}
+        loaded = {name: find_study(name, location) for name in names}
         beside = beside_published(comparison, loaded, publications())
     show(comparison, format_, views[0] if views else View.scores, beside)
 

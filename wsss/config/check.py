@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wsss.config.check_tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.checker import Checker
+from wsss.config.location import Location, parse_location
 from wsss.config.resolve import (
     SCORED_STAGES,
     STAGE_INPUTS,
@@ -17,16 +20,16 @@ from wsss.config.resolve import (
     variables_in,
 )
 from wsss.config.search import Distribution, parse_distribution
-from wsss.config.study import Arm, Base, DataSpec, Resources, StageUse, Study, Sweep, Tracking
+from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.yaml_text import Document, Path_
 from wsss.errors import ConfigError, nearest
 
-STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking")
+STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking", "budget")
 SWEEP_KEYS = (
     *("name", "arms", "stages", "search", "samples", "metric"),
-    *("searcher", "resources", "keep", "seeds", "replicate"),
+    *("searcher", "scheduler", "stop_below", "resources", "keep", "seeds", "replicate"),
 )
-ARM_KEYS = ("stages", "search", "samples", "keep", "control")
+ARM_KEYS = ("stages", "search", "samples", "keep", "control", "stop_below")
 FOLDERS = ("cams", "masks")
 """Parameters of `import` that are paths."""
 
@@ -54,15 +57,21 @@ def check_study(
     seed = checker.whole(raw, "seed", (), 0, 0)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
+    budget = checker.group(Budget, raw.get("budget") or {}, ("budget",), Budget())
     own_name = checker.name(raw.get("name", name), ("name",), "the study")
+    place: Location = storage
     stored = raw.get("storage")
     if stored is not None and not isinstance(stored, str):
-        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder")
-        stored = None
+        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder or an address")
+    elif stored:
+        try:
+            place = parse_location(stored)
+        except ValueError as error:
+            message, _, hint = str(error).partition("|")
+            checker.add(("storage",), f"`storage` {message}", hint)
     if checker.problems:
         raise ConfigError(checker.problems)
-    place = Path(stored).expanduser().resolve() if stored else storage
-    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start)
+    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
 
 
 def _check_splits(checker: Checker, data: DataSpec) -> None:
@@ -156,7 +165,8 @@ def _sweep(
     if not raw:
         return None
     name = checker.name(raw.get("name"), (*path, "name"), "a sweep")
-    searcher = checker.one_of(raw, "searcher", path, ("random", "grid"))
+    searcher = searcher_of(checker, raw, path)
+    scheduler = scheduler_of(checker, raw, path)
     resources = checker.group(Resources, raw.get("resources", {}), (*path, "resources"), Resources())
     keep = checker.whole(raw, "keep", path, 1, 1)
     seeds = _seeds(checker, raw.get("seeds", []), (*path, "seeds"))
@@ -172,14 +182,14 @@ def _sweep(
             )
         if not seeds:
             checker.add((*path, "replicate"), "a replicating sweep needs `seeds`")
-        for key in ("arms", "stages", "search", "samples", "searcher", "keep", "metric"):
-            if key in raw:
+        for key in SWEEP_KEYS:
+            if key in raw and key not in ("name", "resources", "seeds", "replicate"):
                 checker.add((*path, key), f"`{key}` has no meaning in a sweep that replicates another")
     elif ("arms" in raw) == ("stages" in raw):
         checker.add(path, "a sweep needs either `arms` or `stages`")
     elif "stages" in raw:
         own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
-        arms = _one(_arm(checker, name, own, path, searcher, made))
+        arms = _one(_arm(checker, name, own, path, searcher.kind, made))
     else:
         for key in ("search", "samples"):
             if key in raw:
@@ -190,7 +200,7 @@ def _sweep(
         arms = tuple(
             arm
             for arm_name, content in named.items()
-            for arm in _one(_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
+            for arm in _one(_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher.kind, made))
         )
     for arm in arms:
         others = [other.name for other in arms if other.name != arm.name]
@@ -201,7 +211,21 @@ def _sweep(
     if seeds and (earlier or based) and replicate is None:
         where = "one with `replicate`" if based else "the first sweep or one with `replicate`"
         checker.add((*path, "seeds"), f"`seeds` belongs into {where}")
-    return Sweep(name, arms, metric, searcher, resources, keep, seeds, replicate)
+    check_searcher(checker, searcher, arms, metric, path)
+    check_scheduler(
+        checker,
+        scheduler,
+        arms,
+        path,
+        named="arms" in raw,
+        seeds=seeds,
+        first=not earlier and not based,
+        searcher=searcher,
+    )
+    rules = stop_rules(checker, raw.get("stop_below"), arms, (*path, "stop_below"))
+    return Sweep(
+        name, arms, metric, searcher, resources, keep, seeds, replicate, scheduler=scheduler, stop_below=rules
+    )
 
 
 def _one(arm: Arm | None) -> tuple[Arm, ...]:
@@ -251,7 +275,7 @@ def _arm(checker: Checker, name: str, entry: Any, path: Path_, searcher: str, ma
     samples = checker.whole(raw, "samples", path, None, 1)
     keep = checker.whole(raw, "keep", path, None, 1)
     endless = [key for key, values in search.items() if not values.countable]
-    if endless and (searcher == "grid" or samples is None):
+    if endless and (searcher == "grid" or (samples is None and searcher != "optuna")):
         reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
         hint = "use `choice`, or `searcher: random` with `samples`"
         checker.add(
@@ -264,7 +288,10 @@ def _arm(checker: Checker, name: str, entry: Any, path: Path_, searcher: str, ma
             checker.add((*path, "search", variable), f"the search variable `{variable}` is never used")
     for number, use in enumerate(uses):
         check_stage_params(checker, use, search, (*path, "stages", number, use.stage), (*path, "search"))
-    return Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
+    arm = Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
+    if raw.get("stop_below") is None:
+        return arm
+    return replace(arm, stop_below=stop_rules(checker, raw["stop_below"], [arm], (*path, "stop_below")))
 
 
 def _search(checker: Checker, raw: Any, path: Path_) -> dict[str, Distribution]:

@@ -105,10 +105,10 @@ class Chain:
                 store.set_aside(node.key)
             users = [other for other in self.nodes if node.label in other.inputs.values()]
             if any(user.label in todo for user in users):
-                missing = store.get(node.key) is None
+                missing = not store.has(node.key)
             else:
                 known = store.known(node.key)
-                missing = known is None or (not known.evicted and store.get(node.key) is None)
+                missing = known is None or (not known.evicted and not store.has(node.key))
             if missing:
                 todo.add(node.label)
         return [node for node in self.nodes if node.label in todo]

@@ -11,18 +11,19 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.config import Study
+from wsss.config.location import Location
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
-from wsss.pipeline.ledger import Ledger, TrialRecord
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import find_study, studies_folder
+from wsss.pipeline.stored import find_study
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
 from wsss.report.origins import networks_of, pixel_labels, trained_on
 
@@ -34,14 +35,15 @@ MASKS = ("pseudo_masks", "segmentations")
 """What is scored, in the order of a chain."""
 
 
-def compare(storage: Path, names: Sequence[str], baseline: str | None = None) -> Comparison:
+def compare(location: Location, names: Sequence[str], baseline: str | None = None) -> Comparison:
     """Compare the arms of one or more studies on a storage.
 
     Raises `ConfigError` for an unknown study or baseline.
     """
-    store = Store(storage / "store")
+    storage = open_storage(location)
+    store = storage.store
     chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
-    studies = {name: find_study(name, storage) for name in names}
+    studies = {name: find_study(name, location) for name in names}
     places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
     reference = _baseline(baseline, [group[0] for _, group in chosen])
     loaded = [[_scores(trial, store) for trial in group] for _, group in chosen]
@@ -108,13 +110,9 @@ def _control(study: Study, arm: str) -> str:
     return ""
 
 
-def _ledger(storage: Path, name: str) -> dict[str, TrialRecord]:
-    folder = studies_folder(storage) / name
-    if not (folder / "ledger.jsonl").is_file():
-        known = sorted(path.parent.name for path in studies_folder(storage).glob("*/ledger.jsonl"))
-        hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(storage), f"no study is named {name!r}", hint))
-    return Ledger(folder).trials()
+def _ledger(storage: Storage, name: str) -> dict[str, TrialRecord]:
+    storage.require(name)
+    return storage.ledger(name).trials()
 
 
 def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
@@ -149,7 +147,7 @@ def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
     part, "ids": N ids} of a trial."""
     found: dict[str, dict[str, Any]] = {}
     for label, key in trial.keys.items():
-        artefact = store.known(key) if label.endswith(".scores") else None
+        artefact = store.get(key) if label.endswith(".scores") else None
         if artefact is None:
             continue
         content = read_json(artefact.folder / "scores.json")

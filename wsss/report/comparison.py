@@ -61,8 +61,8 @@ class Network:
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration of an arm. `status` is "done", "failed" or "started"; `control` is the arm that it
-    has to beat, empty without one.
+    """One configuration of an arm. `status` is "done", "failed", "stopped" or "started"; `control` is the arm
+    that it has to beat, empty without one.
 
     `networks` are those of its chain by label. `pixel_labels` says, in words, where they have seen pixel
     labels: a row of which it isn't empty is not weakly supervised. `trained_on` counts the images that the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,6 +14,7 @@ from wsss.config.params import ClassifierParams, FeaturesParams, Params
 from wsss.data.loader import evaluation_image
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
+from wsss.files import write_atomic
 from wsss.models import backbone_class
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import load_classifier
@@ -60,7 +62,9 @@ class Features(Stage):
         ids = self.chunks[self.done]
         with torch.inference_mode():
             rows = [self._embedding(id) for id in ids]
-        np.save(self.context.work / f"{self.done:05d}.npy", np.stack(rows), allow_pickle=False)
+        content = io.BytesIO()
+        np.save(content, np.stack(rows), allow_pickle=False)
+        write_atomic(self.context.work / f"{self.done:05d}.npy", content.getvalue())
         self.done += 1
         return {"images": float(len(ids))}
 
