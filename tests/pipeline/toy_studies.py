@@ -132,7 +132,8 @@ class Executor:
         self.left = stop_after
         self.jobs: list[str] = []
 
-    def preflight(self, resources: Sequence[Any]) -> None: ...
+    def preflight(self, resources: Sequence[Any]) -> Sequence[Any]:
+        return ()
 
     def _tick(self) -> None:
         if self.left == 0:
