@@ -34,7 +34,9 @@ def test_other_shares_are_refused_with_the_nearest(gpu: str, nearest: str) -> No
     with pytest.raises(ConfigError) as caught:
         voc(f"sweeps.cam.resources.gpu={gpu}")
     (problem,) = caught.value.problems
-    assert str(problem).startswith(f"-s sweeps.cam.resources.gpu={gpu}: `gpu` is {gpu}, but must be a whole number")
+    assert str(problem).startswith(
+        f"-s sweeps.cam.resources.gpu={gpu}: `gpu` is {gpu}, but must be a whole number"
+    )
     assert str(problem).endswith(f"the nearest is {nearest}")
 
 
@@ -72,7 +74,10 @@ def test_a_stage_of_all_sweeps_is_found_where_it_is() -> None:
     [
         ("sweeps.*.*.clasifier.epochs=1", "no stage is named 'clasifier' there (did you mean 'classifier'?)"),
         ("sweeps.*=1", "no sweep is named '*'"),
-        ("sweeps.*.resources.gpus=1", "-s sweeps.*.resources.gpus=1: unknown key `gpus` (did you mean 'gpu'?)"),
+        (
+            "sweeps.*.resources.gpus=1",
+            "-s sweeps.*.resources.gpus=1: unknown key `gpus` (did you mean 'gpu'?)",
+        ),
     ],
 )
 def test_an_address_that_leads_nowhere_in_any_sweep_is_refused(override: str, message: str) -> None:

@@ -91,7 +91,11 @@ def test_hours_stop_between_two_steps_and_count_over_runs(tmp_path: Path, data: 
     assert first.interrupted
     assert first.budget == "1 of 1 hours" and first.budget_key == "hours"
     assert len(steps()) == 6, "the first trial, and two steps of the second"
-    assert [t.status for t in Ledger(tmp_path / "a/studies/toy").trials().values()] == ["done", "started", "started"]
+    assert [t.status for t in Ledger(tmp_path / "a/studies/toy").trials().values()] == [
+        "done",
+        "started",
+        "started",
+    ]
 
     still = run(study, data)
     assert still.interrupted and len(steps()) == 6, "nothing is left of the hour"
@@ -177,7 +181,9 @@ def test_a_killed_driver_forgets_a_minute_at_most(tmp_path: Path, data: Any) -> 
     with pytest.raises(Killed):
         driver.run()
     spent = spent_so_far(study, Store(tmp_path / "store"))
-    assert 5 * STEP <= spent.hours * 3600 < 6 * STEP, "noted after every ten-minute step; the last one is lost"
+    assert 5 * STEP <= spent.hours * 3600 < 6 * STEP, (
+        "noted after every ten-minute step; the last one is lost"
+    )
 
 
 def _until(clock: Clock, ledger: Ledger) -> Any:
@@ -221,7 +227,9 @@ def test_a_budget_is_checked_when_the_study_is_read(tiny_study_text: str, budget
     assert message in str(caught.value)
 
 
-def test_a_budget_may_change_under_the_same_name_and_nothing_else(tiny_study_text: str, tmp_path: Path) -> None:
+def test_a_budget_may_change_under_the_same_name_and_nothing_else(
+    tiny_study_text: str, tmp_path: Path
+) -> None:
     def load(*overrides: str) -> Study:
         return load_study_text(
             tiny_study_text, source="tiny.yaml", base=tmp_path, overrides=overrides, storage=str(tmp_path)

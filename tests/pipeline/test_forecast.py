@@ -95,7 +95,9 @@ def test_the_nearest_in_size_tell_and_their_mean_is_taken() -> None:
 
 def test_a_gpu_of_any_name_tells_for_gpus() -> None:
     known = [Measured(work(device="NVIDIA A100", threads=8), 3.0, 1)]
-    assert estimate_seconds(work(device="cuda", threads=4), known) == Estimate(pytest.approx(3.0), 1, ("NVIDIA A100",))
+    assert estimate_seconds(work(device="cuda", threads=4), known) == Estimate(
+        pytest.approx(3.0), 1, ("NVIDIA A100",)
+    )
 
 
 def test_pooled_stages_share_their_images_among_cpus() -> None:
@@ -109,7 +111,9 @@ def test_pooled_stages_share_their_images_among_cpus() -> None:
     known = [Measured(work(walk, "pseudo_masks"), 20.0, 1000)]
     assert estimate_seconds(work(longer, "pseudo_masks"), known) is None
     sharper = PseudoMasksParams(walk=WalkParams(beta=3))
-    assert estimate_seconds(work(sharper, "pseudo_masks"), known) == Estimate(pytest.approx(20.0), 1, ("cpu",))
+    assert estimate_seconds(work(sharper, "pseudo_masks"), known) == Estimate(
+        pytest.approx(20.0), 1, ("cpu",)
+    )
 
 
 def test_cams_cost_the_area_of_their_scales() -> None:
@@ -130,16 +134,16 @@ def test_networks_are_as_large_as_ever_and_maps_grow_with_images() -> None:
 
 def test_facts_come_from_the_photos(tmp_path: Path) -> None:
     select, report = SplitSpec(split="train"), SplitSpec(split="val")
-    spec = DataSpec(dataset="voc", root=write_tiny_voc(tmp_path / "voc"), holdout=0, select=select, report=report)
+    spec = DataSpec(
+        dataset="voc", root=write_tiny_voc(tmp_path / "voc"), holdout=0, select=select, report=report
+    )
     data = open_data(spec, storage=tmp_path)
     assert work_facts("classifier", data, "r") == {"images": 4, "pixels": 1200, "backbone": "r"}
     assert work_facts("cams", data, "")["images"] == 6
     assert work_facts("scores", data, "") == {"images": 6, "pixels": 1200, "backbone": ""}
 
 
-def test_what_a_run_records_is_what_a_forecast_reads(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_run_records_is_what_a_forecast_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data: Any = toys.install(monkeypatch)
     chain = build_chain([Part("source", "source", toys.ToyParams())], data, 0)
     store = Store(tmp_path / "store")
@@ -153,30 +157,46 @@ def test_what_a_run_records_is_what_a_forecast_reads(
 
 def row(sweep: str, arm: str, **changes: Any) -> Mapping[str, Any]:
     return {
-        **{"sweep": sweep, "arm": arm, "trials": 3, "unfinished": 2, "to_make": 2, "in_storage": 1},
-        **{"seconds": 10.0, "gpu_hours": 0.5, "bytes": 1e9, **changes},
+        "sweep": sweep,
+        "arm": arm,
+        "trials": 3,
+        "unfinished": 2,
+        "to_make": 2,
+        "in_storage": 1,
+        "seconds": 10.0,
+        "gpu_hours": 0.5,
+        "bytes": 1e9,
+        **changes,
     }
 
 
 def test_totals_add_up_what_is_known_and_say_what_is_not() -> None:
     rows = [row("a", "x"), row("a", "x"), row("a", "y", to_make=0, unfinished=0)]
     assert totals(rows) == Total(2, 20.0, 1.0, 2e9, False, False)
-    assert totals([*rows, row("b", "x", seconds=None, gpu_hours=None)]) == Total(4, 20.0, 1.0, 3e9, True, False)
-    assert totals([row("b", "x", seconds=None, gpu_hours=None, bytes=None)]) == Total(2, None, None, None, True, True)
+    assert totals([*rows, row("b", "x", seconds=None, gpu_hours=None)]) == Total(
+        4, 20.0, 1.0, 3e9, True, False
+    )
+    assert totals([row("b", "x", seconds=None, gpu_hours=None, bytes=None)]) == Total(
+        2, None, None, None, True, True
+    )
     assert totals([]).seconds == 0
 
 
 def test_a_budget_is_compared_with_what_is_used_and_what_is_left() -> None:
     total = Total(4, 7200.0, 3.0, 2e9, False, True)
     spent = Spent(hours=1.0, gpu_hours=2.0, trials=2, disk_gb=0.5)
-    rows = {r["budget"]: r for r in budget_rows(Budget(hours=3, gpu_hours=4, trials=6, disk_gb=10), spent, total)}
+    rows = {
+        r["budget"]: r for r in budget_rows(Budget(hours=3, gpu_hours=4, trials=6, disk_gb=10), spent, total)
+    }
     assert {name: r["enough"] for name, r in rows.items()} == {
         "hours": True, "gpu_hours": False, "trials": True, "disk_gb": None,
     }  # fmt: skip
     assert rows["hours"] == {"budget": "hours", "used": 1.0, "left": 2.0, "limit": 3.0, "enough": True}
     unknown = dataclasses.replace(total, seconds=None, unknown_time=True)
     assert budget_rows(Budget(hours=3), spent, unknown)[0]["enough"] is None
-    assert budget_rows(Budget(disk_gb=1), spent, total)[0]["enough"] is False, "too much already, known or not"
+    assert budget_rows(Budget(disk_gb=1), spent, total)[0]["enough"] is False, (
+        "too much already, known or not"
+    )
 
 
 def test_toys_have_no_photos() -> None:

@@ -67,11 +67,15 @@ def test_everything_is_well_on_two_nodes_that_share_all(
 
     checks = cluster_checks([Resources(cpu=1), Resources(cpu=2)], tmp_path, photos)
     found = {check.what: check for check in checks}
-    assert rows(checks) == [(what, "ok") for what in ("nodes", "placement", "placement", "versions", "storage", "data")]
+    assert rows(checks) == [
+        (what, "ok") for what in ("nodes", "placement", "placement", "versions", "storage", "data")
+    ]
     assert found["nodes"].found == "2 with 4 CPU and 0 GPU in all"
     assert found["placement"].found == "a trial asks for 2 CPU and 0 GPU: 2 at a time"
     assert found["versions"].found.endswith("everywhere")
-    assert found["data"].found == "every node has the same 6 lists and photos looked at".replace("6", str(2 + 6))
+    assert found["data"].found == "every node has the same 6 lists and photos looked at".replace(
+        "6", str(2 + 6)
+    )
     assert not list(tmp_path.iterdir()), "no marker is left"
 
 
@@ -126,7 +130,10 @@ def test_a_study_that_asks_for_a_gpu_is_refused_at_once(
     assert done.returncode == 3, done.stderr
     found = {check["what"]: check for check in json.loads(done.stdout)}
     assert found["placement"]["state"] == "bad"
-    assert "a trial asks for 1 CPU and 1 GPU, but the nodes have: 2 CPU, 0 GPU; 2 CPU, 0 GPU" in found["placement"]["found"]
+    assert (
+        "a trial asks for 1 CPU and 1 GPU, but the nodes have: 2 CPU, 0 GPU; 2 CPU, 0 GPU"
+        in found["placement"]["found"]
+    )
     assert found["tracking"]["state"] == "ok" and found["disk"]["state"] in ("note", "bad")
 
 

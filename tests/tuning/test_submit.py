@@ -70,7 +70,12 @@ def test_all_that_a_job_could_not_use_is_told_at_once(folder: Path, tmp_path: Pa
     with pytest.raises(ConfigError) as caught:
         plan(folder, "data.dataset=voc", "data.sample=null", f"data.root={folder}/voc", study=str(outside))
     text = str(caught.value)
-    for part in ("has no launch.py", "outside of the working directory", "would be lost", "is in the folder of the job"):
+    for part in (
+        "has no launch.py",
+        "outside of the working directory",
+        "would be lost",
+        "is in the folder of the job",
+    ):
         assert part in text
     with pytest.raises(ConfigError, match="did you mean 'epochs'"):
         plan(folder, "sweeps.cam.fmix.classifier.epocs=1", storage="/shared")
