@@ -6,9 +6,10 @@ import io
 
 from rich.console import Console
 
-from wsss.cli.live import Lines, LiveTable, duration
+from wsss.cli.live import Lines, LiveTable, checks_table, duration
 from wsss.pipeline.events import (
     Event,
+    PreflightDone,
     StageFinished,
     StudyFinished,
     StudyStarted,
@@ -19,6 +20,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.pipeline.readiness import Check
 
 GOOD = TrialInfo("cam-fmix-000", "cam", "fmix", 0, {"alpha": 0.5})
 BAD = TrialInfo("cam-mixup-000", "cam", "mixup", 0)
@@ -79,3 +81,16 @@ def test_durations_read_like_speech() -> None:
         "1h 00m",
         "2h 10m",
     ]
+
+
+def test_what_was_looked_at_beforehand_is_shown_with_the_way_out() -> None:
+    checks = (
+        Check("disk", "ok", "9 GiB are free"),
+        Check("storage", "bad", "[x] can't be written", "give another"),
+    )
+    console = Console(file=io.StringIO(), width=100)
+    Lines(console).on_event(PreflightDone(checks))
+    console.print(checks_table(checks))
+    lines, table = console.file.getvalue().split("before anything starts")  # type: ignore[attr-defined]
+    assert "ok    disk: 9 GiB are free" in lines and "bad   storage: [x] can't be written" in lines
+    assert "give another" in table and "[x] can't be written" in table and table.count("\n") < 12

@@ -157,8 +157,16 @@ def test_what_a_run_records_is_what_a_forecast_reads(tmp_path: Path, monkeypatch
 
 def row(sweep: str, arm: str, **changes: Any) -> Mapping[str, Any]:
     return {
-        **{"sweep": sweep, "arm": arm, "trials": 3, "unfinished": 2, "to_make": 2, "in_storage": 1},
-        **{"seconds": 10.0, "gpu_hours": 0.5, "bytes": 1e9, **changes},
+        "sweep": sweep,
+        "arm": arm,
+        "trials": 3,
+        "unfinished": 2,
+        "to_make": 2,
+        "in_storage": 1,
+        "seconds": 10.0,
+        "gpu_hours": 0.5,
+        "bytes": 1e9,
+        **changes,
     }
 
 
