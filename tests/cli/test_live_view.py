@@ -94,3 +94,28 @@ def test_what_was_looked_at_beforehand_is_shown_with_the_way_out() -> None:
     lines, table = console.file.getvalue().split("before anything starts")  # type: ignore[attr-defined]
     assert "ok    disk: 9 GiB are free" in lines and "bad   storage: [x] can't be written" in lines
     assert "give another" in table and "[x] can't be written" in table and table.count("\n") < 12
+
+
+def test_a_stopped_trial_says_why_and_is_not_the_best() -> None:
+    reason = "asha: rung score 0.100 after epoch 3 of 9"
+    events: list[Event] = [
+        SweepStarted("cam", "cams/select/miou", (GOOD, BAD), total=6),
+        TrialStarted(GOOD),
+        TrialStarted(BAD),
+        TrialFinished(GOOD, "done", {"cams/select/miou": 0.4}),
+        TrialFinished(BAD, "stopped", {"cams/select/miou": 0.9}, reason=reason),
+    ]
+    out = io.StringIO()
+    lines = Lines(Console(file=out, width=200))
+    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    table = LiveTable(console)
+    for event in events:
+        lines.on_event(event)
+        table.on_event(event)
+    assert f"cam-mixup-000  stopped: {reason}" in out.getvalue() and "sweep cam: 6 trials" in out.getvalue()
+    with console.capture() as capture:
+        console.print(table._table())
+    table.close()
+    shown = capture.get()
+    assert reason in shown
+    assert "2 of 6 trials" in shown and "1 stopped" in shown and "best 40.0 (cam-fmix-000)" in shown
