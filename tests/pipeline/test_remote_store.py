@@ -145,7 +145,7 @@ def test_a_run_on_another_machine_goes_on_where_this_one_died(
                 events.close()
                 break
         else:
-            assert isinstance(event, StageFinished)
+            assert stop is None and isinstance(event, StageFinished)
     assert len(toys.Source.made) == len(set(toys.Source.made)) == 10, "no step was done twice"
     calm = RemoteStore(
         Objects(s3_address(uri.partition("override=")[2].partition("&")[0])), tmp_path / "calm"

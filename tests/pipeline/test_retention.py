@@ -60,6 +60,15 @@ def test_files_of_trials_not_kept_go_but_records_and_scores_stay(open: Open) -> 
     assert known is not None and known.evicted and known.record["stage"] == "toy"
 
 
+def test_a_sweep_that_is_run_again_is_open_again(open: Open) -> None:
+    storage = open()
+    fill(storage)
+    trial(storage, "done", "cam", "cam-000", stage=KEYS["nobody"])
+    assert wanted_keys(storage) == {KEYS["kept"], KEYS["running"], KEYS["nobody"]}
+    storage.ledger("done").append("kept", sweep="cam", ids=["cam-000"], keys=[KEYS["nobody"]])
+    assert wanted_keys(storage) == {KEYS["running"], KEYS["nobody"]}
+
+
 def test_a_dry_run_says_the_same_and_deletes_nothing(open: Open) -> None:
     fill(open())
     with open().store.partial(sha256_json("begun")) as partial:

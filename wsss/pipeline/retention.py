@@ -22,14 +22,15 @@ WATCH_SECONDS = 1.0
 
 def wanted_by(ledger: Ledger) -> set[str]:
     """Return the keys that a study wants: of kept trials, and of all in a sweep that hasn't ended."""
-    wanted: set[str] = set()
-    ended = {entry["sweep"]: set(entry["keys"]) for entry in ledger.entries() if entry["type"] == "kept"}
-    for keys in ended.values():
-        wanted |= keys
-    for trial in ledger.trials().values():
-        if trial.sweep not in ended:
-            wanted |= set(trial.keys.values())
-    return wanted
+    kept: dict[str, set[str]] = {}
+    begun: dict[str, set[str]] = {}
+    for entry in ledger.entries():
+        if entry["type"] == "trial":  # after a sweep's end: it is run again, with other keys
+            begun.setdefault(entry["sweep"], set()).update(entry["keys"].values())
+        elif entry["type"] == "kept":
+            kept[entry["sweep"]] = set(entry["keys"])
+            begun.pop(entry["sweep"], None)
+    return set().union(*kept.values(), *begun.values())
 
 
 class _Wanted:
