@@ -10,6 +10,7 @@ from wsss.cli.live import Lines, LiveTable, duration
 from wsss.pipeline.events import (
     Event,
     StageFinished,
+    StageWaiting,
     StudyFinished,
     StudyStarted,
     SweepFinished,
@@ -29,6 +30,8 @@ EVENTS: list[Event] = [
     TrialStarted(BAD),
     TrialProgress(GOOD.id, "classifier", 2, 8, {"loss": 0.25, "mAP": 0.9, "lr": 0.1}),
     TrialProgress("shared-12345678", "classifier", 1, 8, {"loss": 0.5}),
+    StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
+    StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
     StageFinished(GOOD.id, "classifier", "k" * 64, cached=False, seconds=63.2),
     TrialFinished(GOOD, "done", {"cams/select/miou": 0.4321}),
     TrialFinished(BAD, "failed", error="classifier, step 2: loss is nan"),
@@ -47,6 +50,7 @@ def test_plain_lines_say_everything_once() -> None:
         "sweep cam: 2 trials, best by cams/select/miou",
         "cam-fmix-000  classifier  2/8  loss 0.250  mAP 0.900",
         "cam-fmix-000  classifier  made in 1m 03s",
+        "cam-fmix-000  waiting for classifier, made by another run (host-2, process 7)",
         "cam-mixup-000  FAILED: classifier, step 2: loss is nan",
         "sweep cam: kept cam-fmix-000",
     ):

@@ -38,11 +38,11 @@ def run_chain(
     threads: int,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     poll_seconds: float = POLL_SECONDS,
-) -> Iterator[ChainEvent]:
+) -> Generator[ChainEvent, None, None]:
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
-    checkpoint. What another run is making is waited for, with a look every `poll_seconds`. `threads`
+    checkpoint. Closing the iterator writes one. What another run is making is waited for, with a look every `poll_seconds`. `threads`
     is set for torch in this process, since it changes results.
     """
     torch.set_num_threads(threads)
@@ -149,6 +149,7 @@ def _work(
     about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
     stage = _build(node, inputs, data, device, threads, partial.work)
     done, history, spent = _load(stage, partial, about)
+    on_disk = done
     started = saved = time.monotonic()
     while done < stage.steps:
         metrics = stage.step()
@@ -161,8 +162,14 @@ def _work(
         if now - saved >= checkpoint_seconds:
             state = {**about, "history": history, "seconds": spent + now - started}
             partial.save(done, stage.save, state)
-            saved = time.monotonic()
-        yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+            saved, on_disk = time.monotonic(), done
+        try:
+            yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+        except GeneratorExit:  # stopped between two steps: whoever goes on does none of them again
+            if done > on_disk and not partial.lost:
+                state = {**about, "history": history, "seconds": spent + time.monotonic() - started}
+                partial.save(done, stage.save, state)
+            raise
     folder = partial.staging()
     summary = stage.finish(folder)
     seconds = spent + time.monotonic() - started

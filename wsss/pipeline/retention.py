@@ -80,8 +80,28 @@ def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
 
 
 def evict_unkept(storage: Storage) -> int:
-    """Delete the files of artefacts that no study kept; return the bytes freed."""
-    return sum(storage.store.evict(key) for key, _, _ in evictable(storage))
+    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped
+    and on which nobody works; return the bytes freed."""
+    freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage))
+    stopped = _stopped_keys(storage)
+    for leftover in storage.store.half_made() if stopped else ():
+        if leftover.name in stopped and all(is_dead(about) for _, about in leftover.leases().values()):
+            leftover.remove()
+            freed += leftover.bytes
+    return freed
+
+
+def _stopped_keys(storage: Storage) -> set[str]:
+    """Return the keys of trials that a study stopped early, as far as nobody wants them."""
+    ledgers = [storage.ledger(name) for name in storage.study_names()]
+    stopped = {
+        key
+        for ledger in ledgers
+        for trial in ledger.trials().values()
+        if trial.status == "stopped"
+        for key in trial.keys.values()
+    }
+    return stopped - wanted_keys(storage) if stopped else stopped
 
 
 def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[str, int]:
