@@ -115,9 +115,10 @@ def test_a_full_storage_ends_the_run_instead_of_failing_every_trial(
     begun: list[str] = []
     listener: Any = SimpleNamespace(started=begun.append, event=lambda event: None, ended=lambda *_: None)
     disk.breaks(errno.ENOSPC)
+    jobs = [Job(f"t{seed}", chain) for seed, chain in enumerate(chains)]
+    executor = LocalExecutor(Store(tmp_path), data)
     with pytest.raises(StorageError):
-        jobs = [Job(f"t{seed}", chain) for seed, chain in enumerate(chains)]
-        LocalExecutor(Store(tmp_path), data).run(jobs, Resources(), listener)
+        executor.run(jobs, Resources(), listener)
     assert begun == ["t0"]
 
 

@@ -42,8 +42,8 @@ def run_chain(
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
-    checkpoint. Closing the iterator writes one. What another run is making is waited for, with a look every `poll_seconds`. `threads`
-    is set for torch in this process, since it changes results.
+    checkpoint. Closing the iterator writes one. What another run is making is waited for, with a look
+    every `poll_seconds`. `threads` is set for torch in this process, since it changes results.
     """
     torch.set_num_threads(threads)
     told: set[str] = set()
