@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wsss.config import StopRule, Study, dump_study, load_study, load_study_text, smoke
-from wsss.config.tuning import Asha, Fifo, Hyperband, Median, OptunaSearch, RandomSearch
+from wsss.config.tuning import Asha, Fifo, Hyperband, Median, OptunaSearch, Pbt, RandomSearch
 from wsss.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -136,3 +136,49 @@ def test_the_large_studies_stop_bad_trials_early(name: str) -> None:
     study = load_study(ROOT / "tune_configs" / f"{name}.yaml")
     assert isinstance(study.sweeps[0].scheduler, Asha)
     assert load(dump_study(smoke(study))) == smoke(study)
+
+
+PBT = """\
+name: evolved
+data: {dataset: sample, select: {split: train, half: a}, report: {split: train, half: b}}
+sweeps:
+  - name: cam
+    scheduler: {kind: pbt, interval: 3, mutate: {lr: {loguniform: [0.001, 0.1]}, entropy: {uniform: [0, 0.1]}}}
+    search: {lr: {loguniform: [0.001, 0.1]}, entropy: {choice: [0.0, 0.02]}, alpha: {choice: [0.2, 1.0]}}
+    samples: 8
+    stages:
+      - classifier: {method: mixup, epochs: 9, lr: $lr, entropy: {weight: $entropy}, mixing: {alpha: $alpha}}
+      - cams
+"""
+
+
+def test_population_based_training_is_read_written_and_made_small() -> None:
+    study = load(PBT)
+    scheduler = study.sweeps[0].scheduler
+    assert isinstance(scheduler, Pbt) and scheduler.interval == 3
+    assert scheduler.distribution("lr").values == (0.001, 0.1)
+    assert load(dump_study(study)) == study
+    assert load(dump_study(smoke(study))) == smoke(study)
+
+
+@pytest.mark.parametrize(("old", "new", "message"), [
+    ("interval: 3, ", "", "study.yaml:5: `interval` is missing"),
+    ("interval: 3", "interval: 10", "`interval` is 10, but the classifier of arm `cam` has 9 epochs"),
+    ("interval: 3", "intervall: 3", "study.yaml:5: unknown key `intervall` (did you mean 'interval'?)"),
+    ("mutate: {lr:", "mutate: {lrr:", "study.yaml:5: `mutate` names 'lrr', which arm `cam` doesn't search (did you mean 'lr'?)"),
+    ("{uniform: [0, 0.1]}", "{unifrm: [0, 0.1]}", "`mutate.entropy` has the unknown kind 'unifrm' (did you mean 'uniform'?)"),
+    ("entropy: {uniform: [0, 0.1]}", "alpha: {uniform: [0.1, 2]}", "`mutate` names 'alpha', but `mixing.alpha` can't change while a classifier trains"),
+    ("    samples: 8", "    samples: 8\n    searcher: optuna", "optuna asks for one trial at a time"),
+    ("    samples: 8", "    samples: 8\n    seeds: [1, 2]", "`pbt` would judge the seeds of a configuration against each other"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_population_is_said(old: str, new: str, message: str) -> None:
+    assert PBT.count(old) == 1
+    with pytest.raises(ConfigError) as caught:
+        load(PBT.replace(old, new))
+    problems = [str(problem) for problem in caught.value.problems]
+    assert any(message in problem for problem in problems), problems
+
+
+def test_a_population_begins_at_the_beginning() -> None:
+    with pytest.raises(ConfigError, match="`pbt` belongs into the first sweep"):
+        load(PBT + PBT[PBT.index("  - name: cam") :].replace("name: cam", "name: later"))

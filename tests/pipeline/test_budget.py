@@ -16,6 +16,7 @@ from command_line import in_process
 from wsss.config import Arm, Budget, DataSpec, Resources, StageUse, Study, Sweep, load_study_text
 from wsss.config import resolve as resolve_module
 from wsss.config.search import parse_distribution
+from wsss.config.tuning import GridSearch
 from wsss.errors import ConfigError
 from wsss.pipeline import study as study_module
 from wsss.pipeline.budget import Spent, describe, spent_so_far
@@ -70,7 +71,7 @@ def toy_study(storage: Path, *, gpu: float = 0, trials: int = 3, **budget: Any) 
     adds, _, _ = parse_distribution({"choice": [float(n + 1) for n in range(trials)]})
     assert adds is not None
     arm = Arm("toy", (StageUse("source", {"add": "$add"}, "source"),), {"add": adds})
-    sweep = Sweep("toy", (arm,), None, "grid", Resources(gpu=gpu))
+    sweep = Sweep("toy", (arm,), None, GridSearch(), resources=Resources(gpu=gpu))
     return Study("toy", DataSpec(dataset="sample"), (sweep,), storage, retain="all", budget=Budget(**budget))
 
 

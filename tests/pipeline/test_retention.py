@@ -60,6 +60,33 @@ def test_files_of_trials_not_kept_go_but_records_and_scores_stay(open: Open) -> 
     assert known is not None and known.evicted and known.record["stage"] == "toy"
 
 
+def test_half_made_artefacts_of_stopped_trials_go(open: Open) -> None:
+    storage = open()
+    stopped, other = sha256_json("stopped"), sha256_json("other")
+    for key in (stopped, other):
+        with storage.store.partial(key) as partial:
+            partial.save(1, number(1), {"inputs": {}})
+    trial(storage, "s", "cam", "cam-000", stage=stopped)
+    storage.ledger("s").append("end", id="cam-000", status="stopped", metrics={}, error="", seconds=1.0)
+    evict_unkept(storage)
+    assert {leftover.name for leftover in open().store.half_made()} == {stopped, other}, "not ended yet"
+    storage.ledger("s").append("kept", sweep="cam", ids=[], keys=[])
+    with open().store.partial(stopped):
+        evict_unkept(open())
+        assert {leftover.name for leftover in open().store.half_made()} == {stopped, other}
+    assert evict_unkept(storage) > 0
+    assert {leftover.name for leftover in open().store.half_made()} == {other}
+
+
+def test_a_sweep_that_is_run_again_is_open_again(open: Open) -> None:
+    storage = open()
+    fill(storage)
+    trial(storage, "done", "cam", "cam-000", stage=KEYS["nobody"])
+    assert wanted_keys(storage) == {KEYS["kept"], KEYS["running"], KEYS["nobody"]}
+    storage.ledger("done").append("kept", sweep="cam", ids=["cam-000"], keys=[KEYS["nobody"]])
+    assert wanted_keys(storage) == {KEYS["running"], KEYS["nobody"]}
+
+
 def test_a_dry_run_says_the_same_and_deletes_nothing(open: Open) -> None:
     fill(open())
     with open().store.partial(sha256_json("begun")) as partial:

@@ -51,9 +51,9 @@ def find(
     from wsss.pipeline.storage import open_storage
     from wsss.pipeline.stored import find_study
 
+    location = storage_location(storage)
     path = Path(study)
     if not path.suffix and not path.exists():
-        location = storage_location(storage)
         stored = find_study(study, location)
         if not overrides and name is None:
             return shrink(stored) if smoke else stored

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from wsss.files import damaged_files, describe_files, files_below, read_json, write_json
+from wsss.files import damaged_files, describe_files, files_below, read_json, write_json, writing
 from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease, Lease, is_dead, read_lease
 
 MANIFEST = "manifest.json"
@@ -44,12 +44,16 @@ class Partial:
         return FileLease(self.folder, inputs=self._inputs, timeout=self._timeout)
 
     def acquire(self) -> bool:
-        """Try to become the one that makes the key. False: another run is at it, `holder` says which."""
-        if self.lease.mine or self.lease.acquire():
-            return True
-        if self.lease.held_here:
-            self._go_private()
-            return True
+        """Try to become the one that makes the key. False: another run is at it, `holder` says which.
+
+        Raises `StorageError` when the lease can't be written.
+        """
+        with writing(self.folder):
+            if self.lease.mine or self.lease.acquire():
+                return True
+            if self.lease.held_here:
+                self._go_private()
+                return True
         return False
 
     @property
@@ -73,7 +77,8 @@ class Partial:
     def __enter__(self) -> Partial:
         if not self.acquire():
             self._go_private()
-        self.work.mkdir(parents=True, exist_ok=True)
+        with writing(self.folder):
+            self.work.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(

@@ -22,14 +22,15 @@ WATCH_SECONDS = 1.0
 
 def wanted_by(ledger: Ledger) -> set[str]:
     """Return the keys that a study wants: of kept trials, and of all in a sweep that hasn't ended."""
-    wanted: set[str] = set()
-    ended = {entry["sweep"]: set(entry["keys"]) for entry in ledger.entries() if entry["type"] == "kept"}
-    for keys in ended.values():
-        wanted |= keys
-    for trial in ledger.trials().values():
-        if trial.sweep not in ended:
-            wanted |= set(trial.keys.values())
-    return wanted
+    kept: dict[str, set[str]] = {}
+    begun: dict[str, set[str]] = {}
+    for entry in ledger.entries():
+        if entry["type"] == "trial":  # after a sweep's end: it is run again, with other keys
+            begun.setdefault(entry["sweep"], set()).update(entry["keys"].values())
+        elif entry["type"] == "kept":
+            kept[entry["sweep"]] = set(entry["keys"])
+            begun.pop(entry["sweep"], None)
+    return set().union(*kept.values(), *begun.values())
 
 
 class _Wanted:
@@ -79,26 +80,28 @@ def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
 
 
 def evict_unkept(storage: Storage) -> int:
-    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped;
-    return the bytes freed."""
+    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped
+    and on which nobody works; return the bytes freed."""
     freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage))
-    given_up = _stopped_keys(storage)
-    given_up -= wanted_keys(storage) if given_up else set()
-    for leftover in storage.store.half_made() if given_up else ():
-        if leftover.name in given_up and all(is_dead(about) for _, about in leftover.leases().values()):
-            freed += leftover.bytes
+    stopped = _stopped_keys(storage)
+    for leftover in storage.store.half_made() if stopped else ():
+        if leftover.name in stopped and all(is_dead(about) for _, about in leftover.leases().values()):
             leftover.remove()
+            freed += leftover.bytes
     return freed
 
 
 def _stopped_keys(storage: Storage) -> set[str]:
-    return {
+    """Return the keys of trials that a study stopped early, as far as nobody wants them."""
+    ledgers = [storage.ledger(name) for name in storage.study_names()]
+    stopped = {
         key
-        for name in storage.study_names()
-        for trial in storage.ledger(name).trials().values()
+        for ledger in ledgers
+        for trial in ledger.trials().values()
         if trial.status == "stopped"
         for key in trial.keys.values()
     }
+    return stopped - wanted_keys(storage) if stopped else stopped
 
 
 def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[str, int]:

@@ -233,7 +233,8 @@ class StudyRun:
     def _write(self, trial: Trial) -> TrialRecord:
         """Write a trial to the ledger, unless it is there as it is now."""
         known = self._known.get(trial.info.id)
-        if known is None or (known.keys, known.configuration) != (trial.keys, trial.configuration):
+        now = (trial.keys, trial.configuration, list(trial.history))
+        if known is None or (known.keys, known.configuration, known.history) != now:
             self.ledger.append("trial", **trial.record())
             known = self._known[trial.info.id] = TrialRecord(**trial.record())
         return known
