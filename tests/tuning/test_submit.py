@@ -138,3 +138,16 @@ def test_a_cluster_that_has_just_started_is_asked_again(monkeypatch: pytest.Monk
     refusals.append("No available agent")
     with pytest.raises(PreflightError, match="No available agent"):
         submit.submit_job(job, "http://localhost:8265", patience=0)
+
+
+def test_a_cluster_lost_on_the_way_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(Client):
+        async def tail_job_logs(self, number: str) -> AsyncIterator[str]:
+            yield "study tiny\n"
+            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
+
+    monkeypatch.setattr(submit, "JobSubmissionClient", Lost)
+    with pytest.raises(
+        PreflightError, match="can't be followed any more: WebSocket .* ray job logs raysubmit_3"
+    ):
+        submit.follow_job("raysubmit_3", "http://localhost:8265")

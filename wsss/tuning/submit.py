@@ -111,12 +111,19 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
 
 
 def follow_job(number: str, address: str) -> int:
-    """Print a job's output until it ends; return 0 if it succeeded, else 1."""
-    client = JobSubmissionClient(address)
+    """Print a job's output until it ends; return 0 if it succeeded, else 1.
 
-    async def tail() -> None:
-        async for text in client.tail_job_logs(number):
-            print(text, end="", flush=True)
+    Raises `PreflightError` when the cluster is lost on the way; the job may well go on.
+    """
+    try:
+        client = JobSubmissionClient(address)
 
-    asyncio.run(tail())
-    return 0 if client.get_job_status(number) == JobStatus.SUCCEEDED else 1
+        async def tail() -> None:
+            async for text in client.tail_job_logs(number):
+                print(text, end="", flush=True)
+
+        asyncio.run(tail())
+        return 0 if client.get_job_status(number) == JobStatus.SUCCEEDED else 1
+    except (OSError, RuntimeError) as error:
+        hint = f"if the cluster is there, the job goes on: ray job logs {number} --address {address} --follow"
+        raise PreflightError(Problem(address, f"can't be followed any more: {error}", hint)) from error
