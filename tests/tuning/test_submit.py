@@ -148,6 +148,6 @@ def test_a_cluster_lost_on_the_way_is_said_in_one_line(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(submit, "JobSubmissionClient", Lost)
     with pytest.raises(
-        PreflightError, match="can't be followed any more: WebSocket .* ray job logs raysubmit_3"
+        PreflightError, match=r"can't be followed any more: WebSocket .* ray job logs raysubmit_3"
     ):
         submit.follow_job("raysubmit_3", "http://localhost:8265")
