@@ -37,7 +37,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     if mounted.returncode:
         pytest.skip(f"this machine mounts no tmpfs: {mounted.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
+    while folder.is_mount():
+        subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def run(*words: object) -> Any:

@@ -18,6 +18,7 @@ from wsss.pipeline.searches import Job
 from wsss.pipeline.storage import open_storage
 from wsss.pipeline.study import Listener
 from wsss.tuning.asking import JobSearcher
+from wsss.tuning.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
 from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, ChainTrainable
@@ -80,7 +81,13 @@ class RayExecutor:
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with HeadWatch(self.study.name) as head:
+            try:
+                tuner.fit()
+            except (Exception, KeyboardInterrupt) as error:
+                if head.lost:
+                    raise head.explain() from error
+                raise
         callback.raise_own_error()
         if listener.stopping():
             return
