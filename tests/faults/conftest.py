@@ -74,7 +74,11 @@ class Driver:
         command = [sys.executable, str(HERE / "faulty.py"), *map(str, words)]
         with log.open("w") as stream:
             self.process = subprocess.Popen(
-                command, stdout=stream, stderr=stream, start_new_session=True, env={**os.environ, **environment}
+                command,
+                stdout=stream,
+                stderr=stream,
+                start_new_session=True,
+                env={**os.environ, **environment},
             )
 
     @property
@@ -141,7 +145,9 @@ _CALM: dict[str, Path] = {}
 
 
 @pytest.fixture
-def calm(faulty: Any, empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
+def calm(
+    faulty: Any, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Path], Path]:
     """Returns the storage of an undisturbed local run of a study file; each is run once."""
 
     def run(study: Path) -> Path:

@@ -158,7 +158,9 @@ def records(storage: Path, name: str = "toy") -> dict[str, Any]:
     }
 
 
-def tracked(storage: Path, name: str = "toy") -> list[tuple[str, str, bool, dict[str, str], dict[str, float]]]:
+def tracked(
+    storage: Path, name: str = "toy"
+) -> list[tuple[str, str, bool, dict[str, str], dict[str, float]]]:
     """Return name, status, whether nested, parameters and last metrics of a study's MLflow runs."""
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name(name)

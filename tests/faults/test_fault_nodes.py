@@ -230,14 +230,21 @@ def on_host(pid: int, host: Host) -> bool:
 
 
 def start_and_cut(
-    faulty: Any, storage: Path, study: Path, drive: Any, hosts: tuple[Host, str], moment: Callable[[float], bool]
+    faulty: Any,
+    storage: Path,
+    study: Path,
+    drive: Any,
+    hosts: tuple[Host, str],
+    moment: Callable[[float], bool],
 ) -> tuple[Any, float, int]:
     """Start a study and unplug the host when `moment` of its trial's learning rate has come."""
     host, address = hosts
     driver = drive("run", study, "--storage", storage, "--address", address)
 
     def there() -> list[tuple[float, int]]:
-        return [(lr, pid) for lr, _, pid in faulty.made(storage) if psutil.pid_exists(pid) and on_host(pid, host)]
+        return [
+            (lr, pid) for lr, _, pid in faulty.made(storage) if psutil.pid_exists(pid) and on_host(pid, host)
+        ]
 
     driver.wait_for(lambda: bool(there()))
     lr, pid = there()[0]
