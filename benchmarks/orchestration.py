@@ -215,8 +215,8 @@ def launch(*words: object) -> tuple[float, dict[str, Any]]:
 
 
 CLASSIFIER = (
-    "classifier: {method: cam, backbone: efficientnet_lite0, freeze: blocks3, epochs: EPOCHS, batch: 8, lr: LR, "
-    "head_multiplier: 3, crop: 96, long_side: [96, 128], rung: {images: 16}}"
+    "classifier: {method: cam, backbone: efficientnet_lite0, freeze: blocks3, epochs: EPOCHS, batch: 8, "
+    "lr: LR, head_multiplier: 3, crop: 96, long_side: [96, 128], rung: {images: 16}}"
 )
 CAMS = "cams: {scales: [1.0]}"
 
@@ -228,7 +228,7 @@ def refinements(folder: Path, trials: int) -> None:
     masks = (
         "  - {name: masks, metric: pseudo_masks/select/miou, searcher: grid, "
         "search: {power: {choice: [1, 2, 3, 4, 5, 6, 7, 8]}}, "
-        "stages: [pseudo_masks: {background_exponent: $power, crf: {iterations: 2}}]}\n"
+        "stages: [pseudo_masks: {as: refined, background_exponent: $power, crf: {iterations: 2}}]}\n"
     )
     storage = folder / "refinements"
     (folder / "cams.yaml").write_text(f"name: cams\n{DATA}sweeps:\n{sweep}")
@@ -239,9 +239,8 @@ def refinements(folder: Path, trials: int) -> None:
     stages = [artefact.stage for artefact in Store(storage / "store")]
     counted = {stage: stages.count(stage) for stage in ("classifier", "cams", "pseudo_masks")}
     print(f"  one classifier and its CAMs       {alone:6.1f} s")
-    print(
-        f"  eight refinements of them         {eight:6.1f} s, {told['computed']} artefacts made; in all {counted}"
-    )
+    made = f"{told['computed']} artefacts made, in all {counted}"
+    print(f"  eight refinements of them         {eight:6.1f} s, {made}")
     print(f"  the same study, unchanged         {again:6.1f} s, {unchanged['computed']} made")
 
 
@@ -253,10 +252,12 @@ def study_text(name: str, *, smart: bool, seeds: Iterable[int] = (), lrs: Iterab
     trained = CLASSIFIER.replace("EPOCHS", "9").replace("LR", "$lr")
     return (
         f"name: {name}\n{DATA}sweeps:\n"
-        f"  - {{name: cam, metric: cams/select/miou, searcher: grid, "
-        f"search: {{lr: {{choice: {lrs}}}}}{stop}{seeded}, stages: [{trained}, {CAMS}]}}\n"
-        "  - {name: masks, metric: pseudo_masks/select/miou, searcher: grid, search: {power: {choice: [1, 2, 4, 8]}}, "
-        "stages: [pseudo_masks: {background_exponent: $power, crf: {iterations: 2}}]}\n"
+        f"  - {{name: cam, metric: pseudo_masks/select/miou, searcher: grid, "
+        f"search: {{lr: {{choice: {lrs}}}}}{stop}{seeded}, "
+        f"stages: [{trained}, {CAMS}, pseudo_masks: {{crf: {{iterations: 2}}}}]}}\n"
+        "  - {name: masks, metric: refined/select/miou, searcher: grid, "
+        "search: {power: {choice: [1, 2, 4, 8]}}, "
+        "stages: [pseudo_masks: {as: refined, background_exponent: $power, crf: {iterations: 2}}]}\n"
     )
 
 
@@ -272,8 +273,8 @@ def run_here(text: str, storage: Path, data: DataView) -> tuple[float, StudyRun]
 def winner(run: StudyRun) -> tuple[dict[str, Any], float, float]:
     """Return the parameters of the refinement that was kept, and its mIoU on select and report images."""
     kept = [trial for trial in run.ledger.trials().values() if trial.kept and trial.sweep == "masks"]
-    best = max(kept, key=lambda trial: trial.metrics["pseudo_masks/select/miou"])
-    return best.params, *(best.metrics[f"pseudo_masks/{part}/miou"] for part in ("select", "report"))
+    best = max(kept, key=lambda trial: trial.metrics["refined/select/miou"])
+    return best.params, *(best.metrics[f"refined/{part}/miou"] for part in ("select", "report"))
 
 
 def every_chain(text: str, data: DataView, folder: Path) -> Iterator[tuple[dict[str, Any], Chain]]:
@@ -297,7 +298,7 @@ def naive(text: str, data: DataView, folder: Path) -> tuple[float, dict[str, Any
         for _ in run_chain(f"{number}", chain, store, data, device="cpu", threads=1):
             pass
         metrics = chain_result(chain, store).metrics
-        found.append((metrics["pseudo_masks/select/miou"], metrics["pseudo_masks/report/miou"], params))
+        found.append((metrics["refined/select/miou"], metrics["refined/report/miou"], params))
     seconds = time.perf_counter() - began
     select, report, params = max(found, key=lambda one: one[0])
     return seconds, params, select, report
@@ -311,9 +312,8 @@ def study(folder: Path, trials: int) -> None:
     smart, run = run_here(text, folder / "smart", data)
     params, _select, report = winner(run)
     stopped = len(run.outcome.stopped)
-    print(
-        f"  cached, ASHA, stop_below   {smart:7.1f} s   report {100 * report:.1f}   {params}, {stopped} stopped"
-    )
+    told = f"report {100 * report:.1f}   {params}, {stopped} stopped"
+    print(f"  cached, ASHA, stop_below   {smart:7.1f} s   {told}")
     plain, naive_params, _, naive_report = naive(study_text("naive", smart=False), data, folder / "naive")
     print(f"  every chain to its end     {plain:7.1f} s   report {100 * naive_report:.1f}   {naive_params}")
     lr = next(
@@ -321,13 +321,14 @@ def study(folder: Path, trials: int) -> None:
     )
     _, noisy = run_here(study_text("noise", smart=False, seeds=(0, 1, 2), lrs=[lr]), folder / "noise", data)
     reports = [
-        trial.metrics["pseudo_masks/report/miou"]
+        trial.metrics["refined/report/miou"]
         for trial in noisy.ledger.trials().values()
         if trial.sweep == "masks" and trial.params.get("power") == params["power"]
     ]
     noise = statistics.stdev(reports) if len(reports) > 1 else float("nan")
-    print(f"  {plain / smart:.1f} times as fast; the winners differ by {100 * abs(report - naive_report):.1f} "
-          f"points, the winner's {len(reports)} seeds by a standard deviation of {100 * noise:.1f}")  # fmt: skip
+    apart = 100 * abs(report - naive_report)
+    print(f"  {plain / smart:.1f} times as fast; the winners differ by {apart:.1f} points,")
+    print(f"  the first one's {len(reports)} seeds by a standard deviation of {100 * noise:.1f}")
 
 
 def growth(folder: Path, trials: int) -> None:

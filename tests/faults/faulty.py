@@ -189,6 +189,7 @@ def contents(storage: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     install_driver()
     from wsss.cli import main
 
