@@ -113,6 +113,28 @@ def test_a_disk_that_is_full_or_read_only_is_one_error_and_costs_nothing_finishe
     assert_as_calm(faulty, disk, expected)
 
 
+@pytest.mark.fault
+@pytest.mark.timeout(300)
+def test_a_disk_that_fills_up_under_trials_on_ray_is_one_error_too(
+    faulty: Any, disk: Path, study: Path, calm: Calm, nodes: Any, drive: Any, empty_database: Path
+) -> None:
+    expected = calm(study)
+    shutil.copy(empty_database, disk / "mlflow.db")
+    faulty.slow(disk, 0.5)
+    driver = drive("run", study, "--storage", disk, "--address", nodes.address)
+    driver.wait_for(lambda: "classifier  3/6" in driver.text)
+    filler = disk / "filler"
+    fill(filler)
+    assert driver.wait(120) == 3, driver.text[-3000:]
+    errors = [line for line in driver.text.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and str(disk) in errors[0] and "No space left" in errors[0], driver.text[-3000:]
+    filler.unlink()
+    faulty.slow(disk, 0)
+    done = run("resume", "toy", "--storage", disk)
+    assert done.returncode == 0, done.stderr
+    assert_as_calm(faulty, disk, expected)
+
+
 def test_a_storage_that_cannot_be_written_is_refused_at_once(faulty: Any, study: Path, disk: Path) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     done = run("run", study, "--storage", disk)
