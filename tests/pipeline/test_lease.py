@@ -53,6 +53,28 @@ def test_the_lease_says_who_holds_it_and_changes_while_held(folder: Path) -> Non
     assert not (folder / "lease").exists() and not is_in_use(folder)
 
 
+def test_a_holder_that_is_told_nothing_any_more_gives_no_sign_of_life(folder: Path) -> None:
+    lease, other = FileLease(folder, timeout=0.6), FileLease(folder, timeout=0.6)
+    assert lease.acquire() and not other.acquire()
+    until = time.monotonic() + 1.5
+    while time.monotonic() < until:  # told to go on again and again, it keeps its lease
+        with lease.resting():
+            time.sleep(0.1)
+        assert not other.acquire()
+    with lease.resting():
+        until = time.monotonic() + 5
+        while not other.acquire():
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    until = time.monotonic() + 5
+    while not lease.lost:  # told to go on after all, it notices
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    lease.release()
+    other.release()
+    assert not (folder / "lease").exists()
+
+
 def test_a_lease_from_another_machine_is_judged_by_its_changes_not_by_clocks(folder: Path) -> None:
     write_json(folder / "lease", elsewhere())
     lease = FileLease(folder, timeout=0.6)

@@ -3,8 +3,8 @@
 Two kinds of entries in the ledger are enough to know, whatever ended a run:
 
     made   an artefact that this study computed, and its bytes
-    run    one run so far: seconds on the clock, seconds by GPUs held, trials that ended. Written again
-           every minute and at the end; the last entry of a run counts
+    run    one run so far: seconds on the clock, seconds by GPUs held. Written again every minute and when
+           a trial ends; the last entry of a run counts. Also the trials that ended since the one before
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ class Meter:
         self._running: dict[str, tuple[float, float]] = {}
         self._gpu_seconds = 0.0
         self._ended: set[str] = set()
+        self._told: set[str] = set()
         self._used = False
 
     def started(self, job: str, gpus: float) -> None:
@@ -134,8 +135,9 @@ class Meter:
             id=self._id,
             seconds=round(self._noted - self._began, 3),
             gpu_seconds=round(self._gpu_seconds + held, 3),
-            trials=sorted(self._ended),
+            trials=sorted(self._ended - self._told),
         )
+        self._told |= self._ended
 
 
 def read_ledger(ledger: Ledger, store: Store) -> tuple[Spent, set[str], dict[str, int]]:
@@ -143,13 +145,14 @@ def read_ledger(ledger: Ledger, store: Store) -> tuple[Spent, set[str], dict[str
     and is still there, by key."""
     runs: dict[str, Mapping[str, Any]] = {}
     made: dict[str, int] = {}
+    trials: set[str] = set()
     for entry in ledger.entries():
         if entry["type"] == "run":
             runs[entry["id"]] = entry
+            trials |= set(entry["trials"])
         elif entry["type"] == "made":
             made[entry["key"]] = entry["bytes"]
     made = {key: size for key, size in made.items() if _is_there(store, key)}
-    trials = {trial for run in runs.values() for trial in run["trials"]}
     spent = Spent(
         sum(run["seconds"] for run in runs.values()) / 3600,
         sum(run["gpu_seconds"] for run in runs.values()) / 3600,

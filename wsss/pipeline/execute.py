@@ -194,7 +194,8 @@ def _work(
     with closing(_build(node, inputs, data, device, threads, workers, partial.work)) as stage:
         done, history, spent = _load(stage, partial, about)
         on_disk = done
-        yield from _replayed(trial, node, history, stage.steps)
+        with partial.lease.resting():
+            yield from _replayed(trial, node, history, stage.steps)
         started = saved = time.monotonic()
         while done < stage.steps:
             metrics = stage.step()
@@ -209,7 +210,8 @@ def _work(
                 partial.save(done, stage.save, state)
                 saved, on_disk = time.monotonic(), done
             try:
-                yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+                with partial.lease.resting():
+                    yield TrialProgress(trial, node.label, done, stage.steps, metrics)
             except GeneratorExit:  # stopped between two steps: whoever goes on does none of them again
                 if done > on_disk and not partial.lost:
                     state = {**about, "history": history, "seconds": spent + time.monotonic() - started}

@@ -11,6 +11,7 @@ frozen and woke up again), the work is done twice and the first commit wins.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -19,7 +20,7 @@ import threading
 import time
 import uuid
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,7 @@ class Lease(ABC):
         """The one that was waited for last."""
         self._seen: dict[str, tuple[str, float]] = {}
         self._beat = 0
+        self._resting: float | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -153,8 +155,21 @@ class Lease(ABC):
         """Whether it is this very process that holds what was asked for."""
         return self.holder.get("owner") in _HELD and self.holder.get("pid") == os.getpid()
 
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """Inside, the holder waits to be told to go on. After `timeout` seconds of that it gives no more
+        signs of life: whoever should tell it is gone, as when a node was cut off from its cluster."""
+        self._resting = time.monotonic()
+        try:
+            yield
+        finally:
+            self._resting = None
+
     def _keep_alive(self) -> None:
         while not self._stop.wait(self.timeout / BEATS):
+            resting = self._resting
+            if resting is not None and time.monotonic() - resting >= self.timeout:
+                continue
             try:
                 if not self._renew():
                     self.lost = True

@@ -7,6 +7,7 @@ read (a disk lost it) is passed over.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from pathlib import Path
@@ -78,7 +79,8 @@ class Spool:
         """Note that an operation returned by `next` has been carried out."""
         with self._condition:
             self._position += operation["_bytes"]
-            write_atomic(self._position_path, str(self._position))
+            with contextlib.suppress(OSError):  # a full disk; what is then carried out twice counts once
+                write_atomic(self._position_path, str(self._position))
             self._condition.notify_all()
 
     @property

@@ -13,14 +13,16 @@ from ray import tune  # isort: skip
 
 from wsss.config import Resources, Study
 from wsss.data.view import DataView
+from wsss.errors import StorageError
 from wsss.pipeline.driver import Listener
 from wsss.pipeline.readiness import Check
 from wsss.pipeline.searches import Job
 from wsss.pipeline.storage import open_storage
 from wsss.tuning.asking import JobSearcher
+from wsss.tuning.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
 from wsss.tuning.preflight import cluster_checks
-from wsss.tuning.trainable import ERROR, ChainTrainable
+from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
 
 RETRIES = 3
 """How often a trial is started again after its process or its node died."""
@@ -73,14 +75,20 @@ class RayExecutor:
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=ray_folder(storage, self.study.name),
-                stop=_Stopper(listener),
+                stop=_Stopper(listener, callback),
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with HeadWatch(self.study.name) as head:
+            try:
+                tuner.fit()
+            except (Exception, KeyboardInterrupt) as error:
+                if head.lost:
+                    raise head.explain() from error
+                raise
         callback.raise_own_error()
         if listener.stopping():
             return
@@ -114,10 +122,14 @@ class RayExecutor:
 
 
 class _Stopper(tune.Stopper):
-    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint."""
+    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint.
 
-    def __init__(self, listener: Listener) -> None:
+    Also stops them when the storage has failed.
+    """
+
+    def __init__(self, listener: Listener, callback: _Callback) -> None:
         self._listener = listener
+        self._callback = callback
 
     def __getstate__(self) -> dict[str, Any]:
         """As for the callback: nothing of ours goes along."""
@@ -127,7 +139,7 @@ class _Stopper(tune.Stopper):
         return False
 
     def stop_all(self) -> bool:
-        return self._listener.stopping()
+        return self._callback.storage_failed or self._listener.stopping()
 
 
 class _Callback(tune.Callback):
@@ -144,6 +156,10 @@ class _Callback(tune.Callback):
         """Ray pickles its callbacks for a restore that is never used here: nothing of ours goes along."""
         return {}
 
+    @property
+    def storage_failed(self) -> bool:
+        return isinstance(self._error, StorageError)
+
     def raise_own_error(self) -> None:
         if self._error is not None:
             raise self._error
@@ -159,7 +175,9 @@ class _Callback(tune.Callback):
     ) -> None:
         job = trial.config["job"]["id"]
         # What a result tells of, the scheduler has heard: it is asked before the callbacks are.
-        if result.get("done") and job not in self.ended:
+        if result.get(STORAGE):
+            self.keep(StorageError(str(result[ERROR])))
+        elif result.get("done") and job not in self.ended:
             self.ended.add(job)
             self._guard(self._listener.ended, job, str(result.get(ERROR, "")))
 

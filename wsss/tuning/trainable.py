@@ -12,7 +12,7 @@ from ray import tune
 
 from wsss.config import DataSpec
 from wsss.data.view import DataView, open_data
-from wsss.errors import WsssError
+from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
@@ -21,6 +21,8 @@ from wsss.tuning.gpu import prepare_gpu
 
 EVENT = "event"
 ERROR = "error"
+STORAGE = "storage_error"
+"""Whether it is the storage that failed: every other trial would meet that too."""
 _EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageWaiting, StageFinished)}
 
 
@@ -65,7 +67,7 @@ class ChainTrainable(tune.Trainable):
         except StopIteration:
             return {"done": True}
         except WsssError as error:
-            return {"done": True, ERROR: str(error)}
+            return {"done": True, ERROR: str(error), STORAGE: isinstance(error, StorageError)}
         # As text: Ray would take a mapping apart at every "/" of its keys.
         return {EVENT: json.dumps({"type": type(event).__name__, **dataclasses.asdict(event)})}
 

@@ -1,0 +1,372 @@
+"""Measures what running a study costs besides its work, against doing without, side by side.
+
+python benchmarks/orchestration.py [--only overhead refinements study growth] [--trials 64]
+
+overhead     no-op trials through a study on Ray against bare Ray Tune, on the same cluster
+refinements  eight refinements of the same CAMs; an unchanged study run again
+study        caching, ASHA and `stop_below` against every trial, every stage, to its end, with no cache
+growth       seconds and memory a trial over many trials, on Ray and in this process
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import psutil
+
+from wsss.config import Study, load_study_text
+from wsss.data.view import DataView, open_data
+from wsss.pipeline import chain as chain_module
+from wsss.pipeline import execute as execute_module
+from wsss.pipeline.chain import Chain
+from wsss.pipeline.events import Event, TrialFinished
+from wsss.pipeline.execute import run_chain
+from wsss.pipeline.local import LocalExecutor
+from wsss.pipeline.results import chain_result
+from wsss.pipeline.store import Store
+from wsss.pipeline.study import StudyRun
+from wsss.stages.contract import Stage
+from wsss.tuning import executor as executor_module
+from wsss.tuning.cluster import connect
+from wsss.tuning.executor import RayExecutor
+from wsss.tuning.schedulers import make_judge
+from wsss.tuning.trainable import ChainTrainable
+
+import ray  # isort: skip
+from ray import tune  # isort: skip
+
+ROOT = Path(__file__).resolve().parents[1]
+MIB = 2**20
+DATA = """\
+data:
+  dataset: sample
+  sample: {train: 40, val: 4, size: 96}
+  holdout: 0.2
+  select: {split: train, half: a}
+  report: {split: train, half: b}
+"""
+
+
+class Nothing(Stage):
+    """A classifier that learns nothing at once."""
+
+    name = "classifier"
+    version = 1
+    done = 0
+
+    @classmethod
+    def consumes(cls, params: Any, data: Any) -> Mapping[str, str]:
+        return {}
+
+    @property
+    def steps(self) -> int:
+        return 1
+
+    def step(self) -> dict[str, float]:
+        self.done += 1
+        return {"loss": 0.0}
+
+    def load(self, folder: Path, done: int) -> None:
+        self.done = done
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        (folder / "classifier.safetensors").write_bytes(b"")
+        return {}
+
+
+class NothingTrainable(ChainTrainable):
+    def setup(self, config: dict[str, Any]) -> None:
+        chain_module.STAGES = execute_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
+        super().setup(config)
+
+    def _open(self, spec: Any, folder: Path) -> Any:
+        return SimpleNamespace(has_masks=False)
+
+
+class BareTrainable(tune.Trainable):
+    """What one would write without a study: a class that imports torch."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        import torch
+
+        self.tensor = torch.zeros(1)
+
+    def step(self) -> dict[str, Any]:
+        return {"loss": float(self.tensor), "done": True}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> None: ...
+
+    def load_checkpoint(self, checkpoint: Any) -> None: ...
+
+
+class Marks:
+    """Notes when trials ended, and this process's memory then."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self.memory: list[float] = []
+        self._process = psutil.Process()
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, TrialFinished):
+            self.times.append(time.perf_counter())
+            self.memory.append(self._process.memory_info().rss / MIB)
+
+    def close(self) -> None: ...
+
+    def say(self, every: int) -> None:
+        for end in range(every, len(self.times) + 1, every):
+            begin = end - every
+            start = self.times[begin - 1] if begin else self.times[0]
+            each = (self.times[end - 1] - start) / (every if begin else every - 1)
+            print(f"  {begin:5d} to {end:5d}: {each * 1000:8.1f} ms a trial, {self.memory[end - 1]:6.0f} MiB")
+
+
+def no_op_study(storage: Path, trials: int) -> Study:
+    lrs = ", ".join(f"{(n + 1) / 1e6:.6f}" for n in range(trials))
+    text = (
+        f"name: nothing\n{DATA}retain: all\nsweeps:\n"
+        f"  - {{name: cam, search: {{lr: {{choice: [{lrs}]}}}}, searcher: grid, "
+        "stages: [classifier: {lr: $lr, epochs: 1}]}\n"
+    )
+    return load_study_text(text, source="nothing.yaml", base=Path("/"), storage=str(storage))
+
+
+class without_stages:  # noqa: N801 - reads as what it does
+    """Makes `Nothing` the only stage, until the end."""
+
+    def __enter__(self) -> Any:
+        self.before = chain_module.STAGES, execute_module.STAGES, executor_module.ChainTrainable
+        chain_module.STAGES = execute_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
+        executor_module.ChainTrainable = NothingTrainable  # type: ignore[misc]
+        return SimpleNamespace(has_masks=False)
+
+    def __exit__(self, *error: object) -> None:
+        chain_module.STAGES, execute_module.STAGES, executor_module.ChainTrainable = self.before  # type: ignore
+
+
+def load() -> str:
+    return f"load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores"
+
+
+def bare(folder: Path, trials: int, *, reuse: bool) -> float:
+    """Return seconds a trial of bare Ray Tune."""
+    began = time.perf_counter()
+    tune.Tuner(
+        tune.with_resources(BareTrainable, {"cpu": 1}),
+        param_space={"lr": tune.grid_search([(n + 1) / 1e6 for n in range(trials)])},
+        tune_config=tune.TuneConfig(reuse_actors=reuse),
+        run_config=tune.RunConfig(name=f"bare-{reuse}", storage_path=str(folder), verbose=0),
+    ).fit()
+    return (time.perf_counter() - began) / trials
+
+
+def ours(folder: Path, trials: int, marks: Marks | None = None) -> float:
+    """Return seconds a trial of a study on Ray: driver, ledger, store, events and all."""
+    began = time.perf_counter()
+    with without_stages() as data:
+        study = no_op_study(folder, trials)
+        outcome = StudyRun(study, data, RayExecutor(study), [marks] if marks else []).run()
+    assert (outcome.computed, outcome.failed) == (trials, [])
+    return (time.perf_counter() - began) / trials
+
+
+def overhead(folder: Path, trials: int) -> None:
+    print(f"overhead: {trials} no-op trials on one cluster of {os.cpu_count()} CPUs ({load()})")
+    connect(None)
+    bare(folder / "warm", 2, reuse=True)
+    rows = {
+        "ours": ours(folder / "ours", trials),
+        "bare Ray Tune, class that imports torch": bare(folder / "bare", trials, reuse=False),
+        "the same with reuse_actors": bare(folder / "reused", trials, reuse=True),
+    }
+    for name, seconds in rows.items():
+        print(f"  {name:42s} {seconds:6.2f} s a trial   {seconds / rows['ours']:5.2f} of ours")
+
+
+def launch(*words: object) -> tuple[float, dict[str, Any]]:
+    """Run the command line; return its seconds and what it printed."""
+    began = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *map(str, words), "--json"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(done.stderr)
+    return time.perf_counter() - began, json.loads(done.stdout)
+
+
+CLASSIFIER = (
+    "classifier: {method: cam, backbone: efficientnet_lite0, freeze: blocks3, epochs: EPOCHS, batch: 8, "
+    "lr: LR, head_multiplier: 3, crop: 96, long_side: [96, 128], rung: {images: 16}}"
+)
+CAMS = "cams: {scales: [1.0]}"
+
+
+def refinements(folder: Path, trials: int) -> None:
+    print(f"refinements ({load()})")
+    first = CLASSIFIER.replace("EPOCHS", "3").replace("LR", "0.01")
+    sweep = f"  - {{name: cam, metric: cams/select/miou, stages: [{first}, {CAMS}]}}\n"
+    masks = (
+        "  - {name: masks, metric: pseudo_masks/select/miou, searcher: grid, "
+        "search: {power: {choice: [1, 2, 3, 4, 5, 6, 7, 8]}}, "
+        "stages: [pseudo_masks: {as: refined, background_exponent: $power, crf: {iterations: 2}}]}\n"
+    )
+    storage = folder / "refinements"
+    (folder / "cams.yaml").write_text(f"name: cams\n{DATA}sweeps:\n{sweep}")
+    (folder / "eight.yaml").write_text(f"name: eight\n{DATA}sweeps:\n{sweep}{masks}")
+    alone, _ = launch("run", folder / "cams.yaml", "--storage", storage)
+    eight, told = launch("run", folder / "eight.yaml", "--storage", storage)
+    again, unchanged = launch("run", folder / "eight.yaml", "--storage", storage)
+    stages = [artefact.stage for artefact in Store(storage / "store")]
+    counted = {stage: stages.count(stage) for stage in ("classifier", "cams", "pseudo_masks")}
+    print(f"  one classifier and its CAMs       {alone:6.1f} s")
+    made = f"{told['computed']} artefacts made, in all {counted}"
+    print(f"  eight refinements of them         {eight:6.1f} s, {made}")
+    print(f"  the same study, unchanged         {again:6.1f} s, {unchanged['computed']} made")
+
+
+def study_text(name: str, *, smart: bool, seeds: Iterable[int] = (), lrs: Iterable[float] = ()) -> str:
+    """Return the study that is compared: learning rates, then ways to refine the best one's CAMs."""
+    lrs = list(lrs) or [0.0001, 0.0003, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0]
+    stop = ", scheduler: {kind: asha, reduction: 3}, stop_below: {cams/select/miou: median}" if smart else ""
+    seeded = f", seeds: [{', '.join(map(str, seeds))}]" if seeds else ""
+    trained = CLASSIFIER.replace("EPOCHS", "9").replace("LR", "$lr")
+    return (
+        f"name: {name}\n{DATA}sweeps:\n"
+        f"  - {{name: cam, metric: pseudo_masks/select/miou, searcher: grid, "
+        f"search: {{lr: {{choice: {lrs}}}}}{stop}{seeded}, "
+        f"stages: [{trained}, {CAMS}, pseudo_masks: {{crf: {{iterations: 2}}}}]}}\n"
+        "  - {name: masks, metric: refined/select/miou, searcher: grid, "
+        "search: {power: {choice: [1, 2, 4, 8]}}, "
+        "stages: [pseudo_masks: {as: refined, background_exponent: $power, crf: {iterations: 2}}]}\n"
+    )
+
+
+def run_here(text: str, storage: Path, data: DataView) -> tuple[float, StudyRun]:
+    study = load_study_text(text, source="study.yaml", base=Path("/"), storage=str(storage))
+    run = StudyRun(study, data, LocalExecutor(Store(storage / "store"), data), (), make_judge)
+    began = time.perf_counter()
+    outcome = run.run()
+    assert not outcome.failed
+    return time.perf_counter() - began, run
+
+
+def winner(run: StudyRun) -> tuple[dict[str, Any], float, float]:
+    """Return the parameters of the refinement that was kept, and its mIoU on select and report images."""
+    kept = [trial for trial in run.ledger.trials().values() if trial.kept and trial.sweep == "masks"]
+    best = max(kept, key=lambda trial: trial.metrics["refined/select/miou"])
+    return best.params, *(best.metrics[f"refined/{part}/miou"] for part in ("select", "report"))
+
+
+def every_chain(text: str, data: DataView, folder: Path) -> Iterator[tuple[dict[str, Any], Chain]]:
+    """Iterate over the chains of a search of all combinations: each classifier with each refinement."""
+    from wsss.pipeline.trials import sweep_trials
+
+    study = load_study_text(text, source="study.yaml", base=Path("/"), storage=str(folder))
+    first, second = study.sweeps
+    trained = sweep_trials(study, first, [], data, {})
+    for trial in sweep_trials(study, second, trained, data, {}):
+        yield dict(trial.info.params), trial.chain
+
+
+def naive(text: str, data: DataView, folder: Path) -> tuple[float, dict[str, Any], float, float]:
+    """Make every chain from its beginning to its end in a storage of its own; return the seconds, and the
+    parameters and mIoUs of the best by select images."""
+    found = []
+    began = time.perf_counter()
+    for number, (params, chain) in enumerate(every_chain(text, data, folder)):
+        store = Store(folder / f"{number}" / "store")
+        for _ in run_chain(f"{number}", chain, store, data, device="cpu", threads=1):
+            pass
+        metrics = chain_result(chain, store).metrics
+        found.append((metrics["refined/select/miou"], metrics["refined/report/miou"], params))
+    seconds = time.perf_counter() - began
+    select, report, params = max(found, key=lambda one: one[0])
+    return seconds, params, select, report
+
+
+def study(folder: Path, trials: int) -> None:
+    print(f"study: nine learning rates, four refinements ({load()})")
+    text = study_text("smart", smart=True)
+    spec = load_study_text(text, source="study.yaml", base=Path("/"), storage=str(folder)).data
+    data = open_data(spec, storage=folder)
+    smart, run = run_here(text, folder / "smart", data)
+    params, _select, report = winner(run)
+    stopped = len(run.outcome.stopped)
+    told = f"report {100 * report:.1f}   {params}, {stopped} stopped"
+    print(f"  cached, ASHA, stop_below   {smart:7.1f} s   {told}")
+    plain, naive_params, _, naive_report = naive(study_text("naive", smart=False), data, folder / "naive")
+    print(f"  every chain to its end     {plain:7.1f} s   report {100 * naive_report:.1f}   {naive_params}")
+    lr = next(
+        trial.params["lr"] for trial in run.ledger.trials().values() if trial.kept and "lr" in trial.params
+    )
+    _, noisy = run_here(study_text("noise", smart=False, seeds=(0, 1, 2), lrs=[lr]), folder / "noise", data)
+    reports = [
+        trial.metrics["refined/report/miou"]
+        for trial in noisy.ledger.trials().values()
+        if trial.sweep == "masks" and trial.params.get("power") == params["power"]
+    ]
+    noise = statistics.stdev(reports) if len(reports) > 1 else float("nan")
+    apart = 100 * abs(report - naive_report)
+    print(f"  {plain / smart:.1f} times as fast; the winners differ by {apart:.1f} points,")
+    print(f"  the first one's {len(reports)} seeds by a standard deviation of {100 * noise:.1f}")
+
+
+def growth(folder: Path, trials: int) -> None:
+    print(f"growth: 200 no-op trials on Ray ({load()})")
+    connect(None)
+    marks = Marks()
+    ours(folder / "growth", 200, marks)
+    marks.say(50)
+    print(f"growth: 2,000 no-op trials in this process ({load()})")
+    marks = Marks()
+    with without_stages() as data:
+        many = no_op_study(folder / "many", 2000)
+        executor = LocalExecutor(Store(many.storage / "store"), data)
+        outcome = StudyRun(many, data, executor, [marks]).run()
+    assert (outcome.computed, outcome.failed) == (2000, [])
+    marks.say(100)
+    ledger = many.storage / "studies/nothing/ledger.jsonl"
+    print(f"  the ledger has {ledger.stat().st_size / MIB:.1f} MiB")
+
+
+PARTS = {"overhead": overhead, "refinements": refinements, "study": study, "growth": growth}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--trials", type=int, default=64)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="wsss-") as place:
+        for name in arguments.only:
+            folder = Path(place) / name
+            folder.mkdir()
+            PARTS[name](folder, arguments.trials)
+    if ray.is_initialized():
+        ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
