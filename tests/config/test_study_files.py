@@ -293,3 +293,50 @@ def test_maps_of_sub_categories_need_some() -> None:
     text = GOOD.replace("        stages: [classifier: {method: cam, epochs: 2}, cams: {scales: [1.0]}]",
                         "        stages: [classifier, cams: {head: subcategories}]")  # fmt: skip
     assert "`cams` needs `subcategories`, which no earlier stage makes" in refused(text)[0]
+
+
+WHOLE = """\
+name: whole
+data: {dataset: sample, test: {split: val}}
+sweeps:
+  - name: segment
+    stages: [segmenter: {supervision: masks}, segmentations: {flip: true}]
+"""
+
+
+def test_true_masks_teach_a_segmenter_only_where_that_is_allowed() -> None:
+    (problem,) = refused(WHOLE)
+    assert "trains on pixel masks" in problem and "data.allow: [train_on_masks]" in problem
+    allowed = load(WHOLE, "data.allow=[train_on_masks]")
+    assert allowed.sweeps[0].metric == "segmentations/select/miou"
+    (problem,) = refused(WHOLE.replace("supervision: masks", "epochs: 1"))
+    assert "`segmenter` needs `pseudo_masks`" in problem
+
+
+def test_segmentations_need_test_images_and_are_not_chosen_by_them() -> None:
+    text = WHOLE.replace("}}\n", "}, allow: [train_on_masks]}\n", 1)
+    (problem,) = refused(text.replace("test: {split: val}, ", ""))
+    assert "`data.test`, which is missing" in problem and "whole" not in problem
+    (problem,) = refused(text + "    metric: segmentations/test/miou\n")
+    assert "only look at `select`" in problem
+
+
+@pytest.mark.parametrize(
+    ("resources", "processes"),
+    [
+        ("{}", 1),
+        ("{gpu: 0.5}", 1),
+        ("{gpu: 2, cpu: 4}", 2),
+        ("{cpu: 3, workers: 3}", 3),
+        ("{gpu: 2, workers: 1}", 1),
+    ],
+)
+def test_a_network_is_trained_by_one_process_a_gpu_unless_said(resources: str, processes: int) -> None:
+    study = load(GOOD, f"sweeps.cam.resources={resources}")
+    assert study.sweeps[0].resources.processes == processes
+
+
+@pytest.mark.parametrize("resources", ["{cpu: 1, workers: 2}", "{gpu: 1, cpu: 4, workers: 2}"])
+def test_more_workers_than_devices_are_refused(resources: str) -> None:
+    (problem,) = refused(GOOD, f"sweeps.cam.resources={resources}")
+    assert "`workers` is 2, but must be at most 1" in problem

@@ -39,8 +39,8 @@ sweeps:
           - affinity: {backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96]}
           - pseudo_masks: {as: walk, walk: {log_steps: 5}}
           - affinity: {as: boundaries, kind: boundary, backbone: efficientnet_lite0, epochs: 2, batch: 4, crop: 64, long_side: [64, 96]}
-          - pseudo_masks: {as: boundary_walk, walk: {log_steps: 3, background_threshold: 0.25, crf: true}}
-          - segmenter: {from: pseudo_masks, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
+          - pseudo_masks: {as: boundary_walk, confidence: true, walk: {log_steps: 3, background_threshold: 0.25, crf: true}}
+          - segmenter: {ignore_below: 0.4, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
           - segmentations: {flip: true, crf: {iterations: 2}}
 """
 

@@ -10,34 +10,38 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Probability = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(gt=0)]
+from wsss.config.params_base import (
+    CrfParams,
+    LearningParams,
+    NonNegativeFloat,
+    Params,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
+from wsss.config.params_segmentation import (
+    SegmentationCrfParams,
+    SegmentationLossParams,
+    SegmentationsParams,
+    SegmenterParams,
+)
 
-
-class Params(BaseModel):
-    """Base of all parameter groups: immutable, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    switches: ClassVar[tuple[str, ...]] = ()
-    """Keys that are left out of artefact keys while they are off, which is their default: a switch that
-    is added to a stage later makes no finished artefact outdated."""
-
-    def content(self) -> dict[str, Any]:
-        """Return what an artefact's key is made of, as JSON."""
-        result: dict[str, Any] = self.model_dump(mode="json")
-        for name in self.switches:
-            if getattr(self, name) == type(self).model_fields[name].default:
-                del result[name]
-        for name in result:
-            value = getattr(self, name)
-            if isinstance(value, Params):
-                result[name] = value.content()
-        return result
+__all__ = [
+    "CrfParams",
+    "LearningParams",
+    "NonNegativeFloat",
+    "Params",
+    "PositiveFloat",
+    "PositiveInt",
+    "Probability",
+    "SegmentationCrfParams",
+    "SegmentationLossParams",
+    "SegmentationsParams",
+    "SegmenterParams",
+]
+"""What other modules get from here although it lives beside it."""
 
 
 class MixingParams(Params):
@@ -96,30 +100,6 @@ class RungParams(Params):
 
     images: Annotated[int, Field(ge=0)] = 48
     every: PositiveInt = 1
-
-
-class LearningParams(Params):
-    """How a network is trained on crops by stochastic gradient descent."""
-
-    backbone: str = "resnet50"
-    weights: str = "package"
-    """`package` (shipped in an installed package), `download`, `none` (random), or a file."""
-    freeze: str = "default"
-    """`default` (what the backbone declares), `none`, `all`, or the tap up to which nothing learns."""
-    epochs: PositiveInt = 15
-    batch: Annotated[int, Field(ge=2)] = 16
-    lr: PositiveFloat = 0.01
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegativeFloat = 5e-4
-    head_multiplier: PositiveFloat = 10.0
-    """Learning rate of the new head over that of the pretrained layers."""
-    poly_power: NonNegativeFloat = 0.9
-    grad_clip: NonNegativeFloat = 1.0
-    """Largest gradient norm; 0 switches clipping off."""
-    crop: Annotated[int, Field(ge=32)] = 448
-    color_jitter: bool = True
-    amp: bool = True
-    """Mixed precision, on GPUs only."""
 
 
 class TrainingParams(LearningParams):
@@ -193,17 +173,6 @@ class CamsParams(Params):
     switches: ClassVar[tuple[str, ...]] = ("registration", "head")
 
 
-class CrfParams(Params):
-    """Dense CRF: a smoothness kernel on positions, an appearance kernel on positions and colours."""
-
-    gaussian_sigma: PositiveFloat = 3.0
-    gaussian_weight: NonNegativeFloat = 3.0
-    bilateral_sigma: PositiveFloat = 80.0
-    bilateral_color_sigma: PositiveFloat = 13.0
-    bilateral_weight: NonNegativeFloat = 10.0
-    iterations: PositiveInt = 10
-
-
 class AffinityLabelsParams(Params):
     """Which pixels can be trusted: where a mask with a strong background shows a class, and where one with
     a weak background shows none. Both go through a dense CRF."""
@@ -274,85 +243,9 @@ class PseudoMasksParams(Params):
     """Without a walk: the background's score is (1 − largest CAM) to this power."""
     crf: CrfParams = CrfParams()
     walk: WalkParams | None = None
-    switches: ClassVar[tuple[str, ...]] = ("walk",)
-
-
-class SegmentationLossParams(Params):
-    """How a segmentation network's answers are compared with labels, pixel by pixel."""
-
-    kind: Literal["cross_entropy", "balanced", "bootstrapped"] = "cross_entropy"
-    """`balanced`: the pixels of the background and those of all classes count one half each. `bootstrapped`:
-    the labels are trusted in part, the network's own answer for the rest."""
-    trust: Probability = 0.8
-    """`bootstrapped`: how far the labels are trusted."""
-
-
-class SegmenterParams(LearningParams):
-    """A segmentation network, DeepLabv2, that learns from one label per pixel."""
-
-    supervision: Literal["pseudo_masks", "masks"] = "pseudo_masks"
-    """`masks` trains on pixel masks: the fully supervised upper bound."""
-    backbone: str = "resnet101"
-    freeze: str = "none"
-    epochs: PositiveInt = 20
-    iterations: PositiveInt | None = None
-    """Instead of `epochs`: stop after so many updates of the weights."""
-    batch: Annotated[int, Field(ge=2)] = 10
-    accumulate: PositiveInt = 1
-    """Parts in which a batch goes through the network, for memory's sake; the update is that of the whole."""
-    lr: PositiveFloat = 2.5e-4
-    grad_clip: NonNegativeFloat = 0.0
-    crop: Annotated[int, Field(ge=32)] = 321
-    resize: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.5, 0.75, 1.0, 1.25, 1.5)
-    """Factors, one of which a photo is resized by before cropping."""
-    color_jitter: bool = False
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 0.75, 0.5)
-    """Scales at which a crop goes through the network; `[1.0]` is a third of the work."""
-    loss: SegmentationLossParams = SegmentationLossParams()
-    ignore_below: Probability = 0.0
-    """Labels whose confidence is lower are ignored; needs `pseudo_masks` with `confidence: true`."""
-    ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Above 0: the weights that are kept are a moving average, of which each update replaces 1 − `ema`."""
-    patience: Annotated[int, Field(ge=0)] = 0
-    """Above 0: stop after so many epochs without gain on the hold-out's *pseudo* masks, and keep the best."""
-    pretraining: Literal["unknown", "imagenet", "coco-segmentation"] = "unknown"
-    """What the initial weights of a file have learnt from, for the record; `coco-segmentation` means pixel
-    masks, which an honest comparison says."""
-
-    @property
-    def method_name(self) -> str:
-        """What a chain without a classifier is known by; nothing is decided by it."""
-        return "full_supervision" if self.supervision == "masks" else ""
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Self:
-        if len(set(self.scales)) < len(self.scales):
-            raise ValueError(f"`scales` is {list(self.scales)}, but must be different numbers")
-        if self.accumulate > self.batch:
-            raise ValueError(f"`accumulate` is {self.accumulate}, but a batch has {self.batch} images")
-        if self.supervision == "masks" and (self.ignore_below or self.patience):
-            raise ValueError("`ignore_below` and `patience` are about pseudo masks")
-        return self
-
-
-class SegmentationCrfParams(CrfParams):
-    """A dense CRF after a segmentation network, as DeepLab's authors tuned it."""
-
-    gaussian_sigma: PositiveFloat = 1.0
-    bilateral_sigma: PositiveFloat = 67.0
-    bilateral_color_sigma: PositiveFloat = 3.0
-    bilateral_weight: NonNegativeFloat = 4.0
-
-
-class SegmentationsParams(Params):
-    """Masks of photos whose labels nobody knows, from a segmentation network."""
-
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
-    """Scales of a photo, of whose logits the largest counts; `null`: those of the training."""
-    flip: bool = False
-    """Whether the mirrored photo has a say, too."""
-    crf: SegmentationCrfParams | None = None
-    """A dense CRF afterwards, on the raw photo; `{}` is DeepLab's own."""
+    confidence: bool = False
+    """Whether to keep how sure each pixel is, the winner's share of all scores, for `ignore_below`."""
+    switches: ClassVar[tuple[str, ...]] = ("walk", "confidence")
 
 
 class FeaturesParams(Params):

@@ -69,4 +69,11 @@ def _stage(use: StageUse) -> StageUse:
         params |= {"scales": [1.0], "size": 2 * CROP}
     elif use.stage == "pseudo_masks":
         params["crf"] = {**params.get("crf", {}), "iterations": 2}
+    elif use.stage == "segmenter":
+        small = {"backbone": BACKBONE, "weights": "package", "freeze": "none", "iterations": 2, "batch": 4}
+        params |= {**small, "accumulate": 1, "crop": CROP + 1, "scales": [1.0, 0.5]}
+    elif use.stage == "segmentations":
+        params["scales"] = [1.0]
+        if params.get("crf") is not None:
+            params["crf"] = {**params["crf"], "iterations": 2}
     return dataclasses.replace(use, params=params)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wsss.config.params import Params, PositiveInt
 from wsss.config.search import Distribution, Scalar
@@ -77,6 +77,23 @@ class Resources(Params):
 
     cpu: PositiveInt = 1
     gpu: Annotated[float, Field(ge=0)] = 0
+    workers: PositiveInt | None = None
+    """Processes that train one network together, where a stage can; None means one for each whole GPU."""
+
+    @property
+    def processes(self) -> int:
+        """The number of those processes."""
+        return self.workers or max(1, int(self.gpu))
+
+    @model_validator(mode="after")
+    def _each_worker_has_its_own(self) -> Self:
+        if self.gpu and self.processes > self.gpu and self.processes > 1:
+            raise ValueError(
+                f"`workers` is {self.workers}, but must be at most {self.gpu:g}, one for each GPU"
+            )
+        if not self.gpu and self.processes > self.cpu:
+            raise ValueError(f"`workers` is {self.workers}, but must be at most {self.cpu}, one a CPU")
+        return self
 
 
 class Tracking(Params):
@@ -150,7 +167,7 @@ class Sweep:
             raw.update(searcher=self.searcher, keep=self.keep)
         if self.seeds:
             raw["seeds"] = list(self.seeds)
-        raw["resources"] = self.resources.model_dump(mode="json")
+        raw["resources"] = self.resources.model_dump(mode="json", exclude_none=True)
         return raw
 
 

@@ -72,18 +72,45 @@ def cam_to_mask_with_crf(
     `cams` are float[n, H, W] in [0, 1] of the n classes present, `keys` their 0-based numbers. Labels
     compete only with the background and the classes present; an image without classes is background.
     """
-    classes = np.asarray(keys, dtype=np.int64)
-    if not len(classes):
-        return np.zeros(rgb.shape[:2], np.uint8)
-    scores = with_background(background_score(cams, params.background_exponent), cams)
-    return scores_to_mask_with_crf(rgb, scores, classes, params.crf)
+    return cam_to_sure_mask_with_crf(rgb, cams, keys, params)[0]
 
 
 def scores_to_mask_with_crf(
     rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], keys: npt.ArrayLike, params: CrfParams
 ) -> npt.NDArray[np.uint8]:
     """Return uint8[H, W], the ids that win a dense CRF over scores float[n + 1, H, W], background first."""
-    return scores_to_mask(dense_crf(rgb, scores, params), keys)
+    return scores_to_sure_mask_with_crf(rgb, scores, keys, params)[0]
+
+
+def cam_to_sure_mask_with_crf(
+    rgb: npt.NDArray[np.uint8],
+    cams: npt.NDArray[Any],
+    keys: npt.ArrayLike,
+    params: PseudoMasksParams,
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the mask of `cam_to_mask_with_crf` and how sure each pixel is of it, as `confidence` has it."""
+    classes = np.asarray(keys, dtype=np.int64)
+    if not len(classes):
+        return np.zeros(rgb.shape[:2], np.uint8), np.full(rgb.shape[:2], 255, np.uint8)
+    scores = with_background(background_score(cams, params.background_exponent), cams)
+    return scores_to_sure_mask_with_crf(rgb, scores, classes, params.crf)
+
+
+def scores_to_sure_mask_with_crf(
+    rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], keys: npt.ArrayLike, params: CrfParams
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the mask of `scores_to_mask_with_crf` and how sure each pixel is of it."""
+    found = dense_crf(rgb, scores, params)
+    return scores_to_mask(found, keys), confidence(found)
+
+
+def confidence(scores: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
+    """Return uint8[H, W], 255 times the largest score's share of all scores float[L, H, W], rounded."""
+    total = scores.sum(0, dtype=np.float32)
+    share = np.zeros(total.shape, np.float32)
+    np.divide(scores.max(0), total, out=share, where=total > 0)
+    result: npt.NDArray[np.uint8] = np.rint(255 * share).astype(np.uint8)
+    return result
 
 
 def probabilities_to_mask_with_crf(

@@ -32,13 +32,14 @@ def voc_palette() -> npt.NDArray[np.uint8]:
 PALETTE = voc_palette()
 
 
-def write_mask(path: Path, mask: Mask) -> None:
-    """Write ids uint8[H, W] as a palette PNG, whole or not at all."""
+def write_mask(path: Path, mask: Mask, *, grey: bool = False) -> None:
+    """Write ids uint8[H, W] as a palette PNG, or other values as a `grey` one, whole or not at all."""
     if mask.dtype != np.uint8 or mask.ndim != 2:
         message = f"mask is {mask.dtype}{list(mask.shape)}, but must be uint8[H, W]"
         raise DataError(Problem(str(path), message))
     image = Image.fromarray(np.ascontiguousarray(mask))
-    image.putpalette(PALETTE.tobytes())
+    if not grey:
+        image.putpalette(PALETTE.tobytes())
     content = io.BytesIO()
     image.save(content, format="PNG")
     write_atomic(path, content.getvalue())

@@ -150,6 +150,8 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
+        made_with = {node.label: node.params for node in nodes}
+        kind.check_inputs(part.params, {needed: made_with[found] for needed, found in inputs.items()})
         nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
         made = kinds[label] = kind.makes(part.params)
         latest[made] = label

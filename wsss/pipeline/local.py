@@ -44,7 +44,13 @@ class LocalExecutor:
             error = ""
             try:
                 for event in run_chain(
-                    job.id, job.chain, self.store, self.data, device=device, threads=resources.cpu
+                    job.id,
+                    job.chain,
+                    self.store,
+                    self.data,
+                    device=device,
+                    threads=resources.cpu,
+                    workers=resources.processes,
                 ):
                     listener.event(event)
             except Exception as reason:  # one trial's bad luck is not the study's

@@ -64,6 +64,10 @@ class Stage(ABC):
         """Return the kind of artefact that comes of it with these parameters."""
         return cls.name
 
+    @classmethod  # noqa: B027 - most stages take any
+    def check_inputs(cls, params: Params, makers: Mapping[str, Params]) -> None:
+        """Raise `ConfigError` when an input, by kind with the parameters it is made with, lacks something."""
+
     @classmethod
     @abstractmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:

@@ -12,17 +12,28 @@ from PIL import Image
 from wsss.config.params import Params, PseudoMasksParams
 from wsss.data.view import DataView
 from wsss.files import place
-from wsss.masks.crf import cam_to_mask_with_crf, scores_to_mask, scores_to_mask_with_crf
-from wsss.masks.images import write_mask
+from wsss.masks.crf import (
+    cam_to_sure_mask_with_crf,
+    confidence,
+    scores_to_mask,
+    scores_to_sure_mask_with_crf,
+)
+from wsss.masks.images import Mask, write_mask
 from wsss.stages.affinity import load_affinity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.pool import ImagePool
 from wsss.stages.shards import CHUNK_PER_WORKER, CamShards, split_shards
 from wsss.stages.walker import Walker
 
+CONFIDENCE = "confidence"
+"""Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
+SureMask = tuple[Mask, Mask]
+"""(ids, confidence), both uint8[H, W]."""
+
 
 class PseudoMasks(Stage):
-    """One step refines a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C."""
+    """One step refines a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C, and on
+    request confidence/<id>.png."""
 
     name: ClassVar[str] = "pseudo_masks"
     version: ClassVar[int] = 1
@@ -63,11 +74,14 @@ class PseudoMasks(Stage):
         cams = [self.cams[id] for id in ids]
         if self.walker is None:
             tasks = [(photo, *maps, self.params) for photo, maps in zip(photos, cams, strict=True)]
-            masks = self.pool.map(cam_to_mask_with_crf, tasks)
+            masks = self.pool.map(cam_to_sure_mask_with_crf, tasks)
         else:
             masks = self._walked(self.walker, photos, cams)
-        for id, mask in zip(ids, masks, strict=True):
+        for id, (mask, sure) in zip(ids, masks, strict=True):
             write_mask(self.context.work / f"{id}.png", mask)
+            if self.params.confidence:
+                (self.context.work / CONFIDENCE).mkdir(exist_ok=True)
+                write_mask(self.context.work / CONFIDENCE / f"{id}.png", sure, grey=True)
         self.done += 1
         return {"images": float(len(ids))}
 
@@ -80,21 +94,21 @@ class PseudoMasks(Stage):
         walker: Walker,
         photos: Sequence[np.ndarray],
         cams: Sequence[tuple[np.ndarray, np.ndarray]],
-    ) -> list[np.ndarray]:
+    ) -> list[SureMask]:
         """Return the masks of photos; the walk is done here, one by one, a CRF after it in the pool."""
         crf = self.params.crf if walker.params.crf else None
-        masks = []
+        masks: list[SureMask] = []
         waiting: dict[int, tuple[Any, ...]] = {}
         for number, (photo, (maps, keys)) in enumerate(zip(photos, cams, strict=True)):
-            masks.append(np.zeros(photo.shape[:2], np.uint8))
+            masks.append((np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)))
             if not len(keys):
                 continue
             scores = walker(photo, maps)
             if crf is None:
-                masks[number] = scores_to_mask(scores, keys)
+                masks[number] = scores_to_mask(scores, keys), confidence(scores)
             else:
                 waiting[number] = (photo, scores, keys, crf)
-        refined = self.pool.map(scores_to_mask_with_crf, [*waiting.values()]) if waiting else []
+        refined = self.pool.map(scores_to_sure_mask_with_crf, [*waiting.values()]) if waiting else []
         for number, mask in zip(waiting, refined, strict=True):
             masks[number] = mask
         return masks
@@ -106,4 +120,7 @@ class PseudoMasks(Stage):
         self.pool.close()
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
+            if self.params.confidence:
+                (folder / CONFIDENCE).mkdir(exist_ok=True)
+                place(self.context.work / CONFIDENCE / f"{id}.png", folder / CONFIDENCE / f"{id}.png")
         return {"images": len(self.ids), **self.notes}

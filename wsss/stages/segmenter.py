@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-from wsss.config.params import Params, SegmenterParams
+from wsss.config.params import Params, PseudoMasksParams, SegmenterParams
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError, Problem, StageError
 from wsss.files import write_json
@@ -66,6 +66,14 @@ class Segmenter(Stage):
         return () if params.supervision == "masks" else cls.needs
 
     @classmethod
+    def check_inputs(cls, params: Params, makers: Mapping[str, Params]) -> None:
+        assert isinstance(params, SegmenterParams)
+        source = makers.get("pseudo_masks")
+        if params.ignore_below and not (isinstance(source, PseudoMasksParams) and source.confidence):
+            message = f"is {params.ignore_below:g}, but how sure its pseudo masks are isn't kept"
+            raise ConfigError(Problem("ignore_below", message, "`pseudo_masks: {confidence: true}`"))
+
+    @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         assert isinstance(params, SegmenterParams)
         check_backbone(params)
@@ -86,11 +94,11 @@ class Segmenter(Stage):
         return self.epochs
 
     def step(self) -> dict[str, float]:
+        metrics: dict[str, float]
         if self.single is not None:
             metrics, self.epochs = self.single.learn(), self.single.epochs
-            return metrics
-        metrics: dict[str, float]
-        metrics, self.epochs = self._workers().call("learn_and_count")[0]
+        else:
+            metrics, self.epochs = self._workers().call("learn_and_count")[0]
         return metrics
 
     def save(self, folder: Path) -> None:
@@ -144,9 +152,5 @@ class Segmenter(Stage):
 
 def _check_labels(labels: PixelLabels, ids: tuple[str, ...]) -> None:
     missing = unread(labels, ids)
-    if not missing:
-        return
-    if labels.ignore_below:
-        message = "`ignore_below` needs pseudo masks that were made with `confidence: true`"
-        raise ConfigError(Problem("ignore_below", message))
-    raise DataError(f"{len(missing)} images have no pseudo mask, the first is {missing[0]}")
+    if missing:
+        raise DataError(f"{len(missing)} images have no pseudo mask, the first is {missing[0]}")

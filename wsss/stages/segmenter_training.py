@@ -27,11 +27,9 @@ from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.methods.segmentation import IGNORED, SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
 from wsss.models import DeepLab
+from wsss.stages.pseudo_masks import CONFIDENCE
 from wsss.stages.segmentation_network import build_segmenter
 from wsss.stages.training import Training, epoch_seed
-
-CONFIDENCE = "confidence"
-"""Folder of a pseudo-mask artefact with uint8 PNGs, 255 for a probability of 1."""
 
 
 @dataclass(frozen=True)

@@ -71,6 +71,7 @@ class RayExecutor:
             "data": self.study.data.model_dump(mode="json"),
             "device": "cuda" if resources.gpu else "cpu",
             "threads": resources.cpu,
+            "workers": resources.processes,
         }
 
     def close(self) -> None:

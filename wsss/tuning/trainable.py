@@ -43,6 +43,7 @@ class ChainTrainable(tune.Trainable):
             self._open(job["data"], Path(job["storage"])),
             device=job["device"],
             threads=job["threads"],
+            workers=job["workers"],
         )
 
     def _open(self, spec: dict[str, Any], storage: Path) -> DataView:
