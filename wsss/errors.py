@@ -82,6 +82,10 @@ class PreflightError(WsssError):
     exit_code = 3
 
 
+class StorageError(PreflightError):
+    """The storage is full, read-only or away while a study runs. What was finished is kept."""
+
+
 class TrackingError(WsssError):
     """The tracking server can't be used."""
 

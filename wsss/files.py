@@ -2,14 +2,45 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from wsss.errors import Problem, StorageError
+
+STORAGE_ERRORS = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
+)
+"""What a full, read-only or vanished disk answers."""
+
+
+def storage_error(place: str | Path, error: OSError) -> StorageError | None:
+    """Return the error to tell when it is the storage that can't be written, else None."""
+    if error.errno not in STORAGE_ERRORS:
+        return None
+    where = str(error.filename2 or error.filename or place)
+    message = f"can't be written: {error.strerror}"
+    hint = "everything finished is kept; make room or give access, then `resume`"
+    return StorageError(Problem(where, message, hint))
+
+
+@contextlib.contextmanager
+def writing(place: str | Path) -> Iterator[None]:
+    """Raise `StorageError` with the path instead of the `OSError` of a disk that is full or read-only."""
+    try:
+        yield
+    except OSError as error:
+        told = storage_error(place, error)
+        if told is None:
+            raise
+        raise told from error
 
 
 def sha256_file(path: Path) -> str:

@@ -6,10 +6,12 @@ import io
 
 from rich.console import Console
 
-from wsss.cli.live import Lines, LiveTable, duration
+from wsss.cli.live import Lines, LiveTable, checks_table, duration
 from wsss.pipeline.events import (
     Event,
+    PreflightDone,
     StageFinished,
+    StageWaiting,
     StudyFinished,
     StudyStarted,
     SweepFinished,
@@ -19,6 +21,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.pipeline.readiness import Check
 
 GOOD = TrialInfo("cam-fmix-000", "cam", "fmix", 0, {"alpha": 0.5})
 BAD = TrialInfo("cam-mixup-000", "cam", "mixup", 0)
@@ -29,6 +32,8 @@ EVENTS: list[Event] = [
     TrialStarted(BAD),
     TrialProgress(GOOD.id, "classifier", 2, 8, {"loss": 0.25, "mAP": 0.9, "lr": 0.1}),
     TrialProgress("shared-12345678", "classifier", 1, 8, {"loss": 0.5}),
+    StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
+    StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
     StageFinished(GOOD.id, "classifier", "k" * 64, cached=False, seconds=63.2),
     TrialFinished(GOOD, "done", {"cams/select/miou": 0.4321}),
     TrialFinished(BAD, "failed", error="classifier, step 2: loss is nan"),
@@ -47,6 +52,7 @@ def test_plain_lines_say_everything_once() -> None:
         "sweep cam: 2 trials, best by cams/select/miou",
         "cam-fmix-000  classifier  2/8  loss 0.250  mAP 0.900",
         "cam-fmix-000  classifier  made in 1m 03s",
+        "cam-fmix-000  waiting for classifier, made by another run (host-2, process 7)",
         "cam-mixup-000  FAILED: classifier, step 2: loss is nan",
         "sweep cam: kept cam-fmix-000",
     ):
@@ -79,3 +85,41 @@ def test_durations_read_like_speech() -> None:
         "1h 00m",
         "2h 10m",
     ]
+
+
+def test_what_was_looked_at_beforehand_is_shown_with_the_way_out() -> None:
+    checks = (
+        Check("disk", "ok", "9 GiB are free"),
+        Check("storage", "bad", "[x] can't be written", "give another"),
+    )
+    console = Console(file=io.StringIO(), width=100)
+    Lines(console).on_event(PreflightDone(checks))
+    console.print(checks_table(checks))
+    lines, table = console.file.getvalue().split("before anything starts")  # type: ignore[attr-defined]
+    assert "ok    disk: 9 GiB are free" in lines and "bad   storage: [x] can't be written" in lines
+    assert "give another" in table and "[x] can't be written" in table and table.count("\n") < 12
+
+
+def test_a_stopped_trial_says_why_and_is_not_the_best() -> None:
+    reason = "asha: rung score 0.100 after epoch 3 of 9"
+    events: list[Event] = [
+        SweepStarted("cam", "cams/select/miou", (GOOD, BAD), total=6),
+        TrialStarted(GOOD),
+        TrialStarted(BAD),
+        TrialFinished(GOOD, "done", {"cams/select/miou": 0.4}),
+        TrialFinished(BAD, "stopped", {"cams/select/miou": 0.9}, reason=reason),
+    ]
+    out = io.StringIO()
+    lines = Lines(Console(file=out, width=200))
+    console = Console(file=io.StringIO(), width=160, force_terminal=True)
+    table = LiveTable(console)
+    for event in events:
+        lines.on_event(event)
+        table.on_event(event)
+    assert f"cam-mixup-000  stopped: {reason}" in out.getvalue() and "sweep cam: 6 trials" in out.getvalue()
+    with console.capture() as capture:
+        console.print(table._table())
+    table.close()
+    shown = capture.get()
+    assert reason in shown
+    assert "2 of 6 trials" in shown and "1 stopped" in shown and "best 40.0 (cam-fmix-000)" in shown

@@ -97,6 +97,25 @@ def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
     assert len(per_class) == 1 + 2 * 2
 
 
+def test_compare_names_initial_weights_and_holds_drawn_photos_against_no_paper(finished: Path) -> None:
+    def compare(*words: str) -> str:
+        done = in_process("compare", "tiny", "--storage", finished / "runs", *words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    rows = list(csv.DictReader(io.StringIO(compare("--format", "csv"))))
+    assert {row["initial weights"] for row in rows[1:]} == {"efficientnet_lite0 from imagenet (package)"}
+    assert "from imagenet (package), for all rows." in compare()
+    text = compare("--published")
+    assert "The protocols differ: its data is the drawn sample set, not PASCAL VOC (study tiny)." in text
+    assert "AffinityNet" in text and "61.7" in text
+    published = list(csv.DictReader(io.StringIO(compare("--published", "--format", "csv"))))
+    assert not [row for row in published if row["source"].startswith("this storage")]
+    wrong = in_process("compare", "tiny", "--storage", finished / "runs", "--published", "--errors")
+    assert wrong.returncode == 2
+    assert "only one of them can be shown at a time" in wrong.stderr
+
+
 def test_compare_names_the_nearest_study_and_arm(finished: Path) -> None:
     wrong = in_process("compare", "tini", "--storage", finished / "runs")
     assert wrong.returncode == 2

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss.data.check import check_dataset
 from wsss.data.voc import VOC_CLASSES, VocDataset
 from wsss.errors import ConfigError, DataError
 
@@ -122,6 +123,30 @@ def test_unknown_class_in_an_annotation(tiny_voc: Path) -> None:
     assert [Path(problem.where).name for problem in caught.value.problems] == ["x_4.xml", "2007_000001.xml"]
     assert "class is 'buss'" in str(caught.value)
     assert "did you mean 'bus'?" in str(caught.value)
+
+
+def test_a_devkit_of_other_classes_needs_their_names(tiny_voc: Path) -> None:
+    for path in (tiny_voc / "Annotations").glob("*.xml"):
+        path.write_text(path.read_text().replace("cat", "fox").replace("dog", "wolverine"))
+    ids = ["2007_000001", "2007_000003", "x_4"]
+    with pytest.raises(DataError) as caught:
+        VocDataset(tiny_voc).labels(ids)
+    (problem,) = caught.value.problems
+    assert problem.where == str(tiny_voc / "classes.txt")
+    assert "is missing, so the classes are PASCAL VOC's, but the annotations name 2 others" in problem.message
+    assert "'fox' in 2007_000001.xml for one" in problem.message
+    assert problem.hint.endswith("the annotations name bus, fox, wolverine")
+    assert [p.where for p in check_dataset(VocDataset(tiny_voc), ["train", "val"])] == [problem.where]
+    (tiny_voc / "classes.txt").write_text("bus\nfox\nwolverine\n")
+    assert VocDataset(tiny_voc).labels(ids).tolist() == [[0, 1, 0], [0, 1, 1], [1, 0, 0]]
+    assert len(check_dataset(VocDataset(tiny_voc), ["train"])) == 4, "masks still hold VOC's ids"
+
+
+def test_a_devkit_without_photos_may_be_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"for a folder of photos with a table of labels say `dataset: folder`"
+    ):
+        VocDataset(tmp_path)
 
 
 def test_difficult_objects_count_and_parts_do_not(tiny_voc: Path) -> None:

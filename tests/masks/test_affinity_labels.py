@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from wsss.config.params import AffinityLabelsParams, CrfParams
+from wsss.masks import affinity_labels as module
 from wsss.masks.affinity_labels import affinity_labels, merge
 
 NO_CRF = CrfParams(gaussian_weight=0, bilateral_weight=0, iterations=1)
@@ -33,6 +34,15 @@ def test_thresholds_instead_of_exponents() -> None:
     params = AffinityLabelsParams(thresholds=(0.3, 0.05), crf=NO_CRF)
     labels = affinity_labels(np.zeros((1, 1001, 3), np.uint8), cams, [0], params)[0]
     assert [int((labels == value).sum()) for value in (0, 255, 1)] == [51, 250, 700]
+
+
+def test_by_thresholds_a_class_is_never_overruled_by_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    """IRNet: background only where both masks show one. A CRF can let the masks disagree either way."""
+    masks = {0.3: np.array([[0, 1, 1, 0]]), 0.05: np.array([[0, 0, 1, 1]])}
+    monkeypatch.setattr(module, "_by_threshold", lambda rgb, cams, threshold, crf: masks[threshold])
+    params = AffinityLabelsParams(thresholds=(0.3, 0.05))
+    labels = affinity_labels(np.zeros((1, 4, 3), np.uint8), np.zeros((1, 1, 4), np.float32), [6], params)
+    assert labels.tolist() == [[0, 7, 7, 255]]
 
 
 def test_an_image_without_classes_is_background() -> None:

@@ -69,6 +69,9 @@ def test_labels_of_pairs_counted_by_hand() -> None:
     """Radius 2: six horizontal and vertical neighbours and the diagonals, 11 pairs on 2 × 3 cells."""
     pairs = pair_labels(LABELS, pair_offsets(2))
     assert len(pairs.background) == 11
+    where = {pair: number for number, pair in enumerate(pairs_of(2, 3, 2))}
+    assert pairs.background.nonzero().tolist() == [[where[(0, 0), (0, 1)]]]
+    assert pairs.foreground.nonzero().tolist() == [[where[(0, 2), (1, 2)]]]
     counts = [int(kind.sum()) for kind in pairs]
     # 0-0 is background; 1-1 is the same class; 0-1, 0-2, 0-1 and 2-0, 2-1, 2-1 differ; 3 touch 255.
     assert counts == [1, 1, 6]
@@ -174,7 +177,7 @@ def test_boundary_affinities_are_those_of_a_loop() -> None:
         (rows, columns), _ = windows(6, 7, offset)
         for y in range(6)[rows]:
             for x in range(7)[columns]:
-                line = [float(boundary[0, y + dy, x + dx]) for dy, dx in line_cells(offset)]
+                line = [float(boundary.detach()[0, y + dy, x + dx]) for dy, dx in line_cells(offset)]
                 expected.append(1 - max(line))
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
     found.sum().backward()

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 
-from wsss.config.params import ClassifierParams, DistillationParams
+from wsss.config.params import ClassifierParams, DistillationParams, MixingParams
 from wsss.methods.distillation import subcategory_distillation
-from wsss.methods.mixing import unmixed
+from wsss.methods.mixing import Mixer, unmixed
 from wsss.methods.objective import Objective
 from wsss.methods.regularisers import classification_loss
 
@@ -109,6 +109,36 @@ def test_the_objective_weighs_hard_labels_and_distillation(share: float) -> None
     torch.testing.assert_close(total, expected)
     assert ("distillation" in terms) is (share > 0)
     assert ("subcategories" in terms) is (share < 1)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_on_a_mixed_batch_both_images_teach_with_their_weights(share: float) -> None:
+    parent = torch.tensor([0, 0, 1, 1])
+    generator = torch.Generator().manual_seed(1)
+    classes = torch.tensor([[1.0, 0], [0, 1], [1, 1]])
+    subs = torch.tensor([[1.0, 0, 0, 0], [0, 0, 0, 1], [0, 1, 1, 0]])
+    similarity, sub_logits = (torch.randn(3, 4, generator=generator) for _ in range(2))
+    labels = torch.cat([classes, subs, similarity], 1)
+    mixer = Mixer(MixingParams(kind="mixup", alpha=2.0, per_sample=True))
+    mixed = mixer.mix(torch.zeros(3, 3, 4, 4), labels, torch.Generator().manual_seed(3))
+    assert (mixed.permutation != torch.arange(3)).any() and not torch.allclose(mixed.weight, mixed.weight[:1])
+    params = ClassifierParams(subcategory_weight=1.0, distillation=DistillationParams(weight=share))
+    _, terms = Objective(params, parent)(torch.zeros(3, 2), None, mixed, sub_logits)
+    expected = 0.0
+    for row, other in enumerate(mixed.permutation.tolist()):
+        for owner, weight in ((row, float(mixed.weight[row])), (other, 1 - float(mixed.weight[row]))):
+            z = sub_logits[row : row + 1]
+            hard = classification_loss(z, subs[owner : owner + 1])
+            soft = subcategory_distillation(
+                z,
+                similarity[owner : owner + 1],
+                classes[owner : owner + 1],
+                parent,
+                temperature=2.0,
+                scale=10.0,
+            )
+            expected += weight * float(soft if share else hard) / 3
+    assert float(terms["distillation" if share else "subcategories"]) == pytest.approx(expected, rel=1e-5)
 
 
 def test_one_sub_category_a_class_makes_both_losses_the_same() -> None:

@@ -86,6 +86,14 @@ def test_in_a_real_network_it_does_and_only_from_the_tap_on() -> None:
     assert not torch.allclose(output, other, atol=1e-3)
 
 
+def test_what_lies_before_the_tap_learns_too() -> None:
+    torch.manual_seed(0)
+    network = CamNetwork(Linear(), 4)
+    mixed = mixed_at("b")
+    network(mixed.images, mixed.tap, mixed.mix_features).logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.any() for p in network.parameters())
+
+
 @pytest.mark.parametrize("weight", [0.0, 1.0])
 def test_a_weight_of_1_is_a_plain_forward_and_of_0_a_permuted_one(weight: float) -> None:
     torch.manual_seed(0)

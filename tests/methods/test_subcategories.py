@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.sparse.csgraph import connected_components
 
 from wsss.methods.subcategories import Clustering, Subcategories, discover, finch, kmeans, unit
 
@@ -43,6 +44,43 @@ def test_finch_on_a_circle_worked_out_by_hand() -> None:
     points = circle(0, 4, 10, 50, 53, 57, 120, 122, 200, 203, 207, 260)
     expected = np.array([0, 0, 0, 1, 1, 1, 2, 2, 3, 3, 3, 3])
     assert same_partition(finch(points, level=0), expected)
+
+
+def first_partition(points: np.ndarray) -> np.ndarray:
+    """FINCH's finest clusters from its definition: connected components of "is the nearest of"."""
+    near = unit(points) @ unit(points).T
+    np.fill_diagonal(near, -np.inf)
+    nearest = near.argmax(1)
+    links = np.zeros(near.shape, bool)
+    links[np.arange(len(points)), nearest] = True
+    return np.asarray(connected_components(links, directed=False)[1])
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_finchs_finest_clusters_are_those_of_its_definition(seed: int) -> None:
+    points = np.random.default_rng(seed).standard_normal((40 + seed, 4)).astype(np.float32)
+    found = finch(points, level=0)
+    assert same_partition(found, first_partition(points))
+    near = unit(points) @ unit(points).T
+    np.fill_diagonal(near, -np.inf)
+    nearest = near.argmax(1)
+    mutual = (nearest[nearest] == np.arange(len(points))).sum() // 2
+    assert found.max() + 1 == mutual, "one cluster for every pair that are nearest to each other"
+
+
+@pytest.mark.parametrize(
+    ("degrees", "levels"),
+    [
+        ((0, 1, 10, 11, 12.5, 30, 31), ([0, 0, 1, 1, 1, 2, 2],)),
+        ((0, 1, 5, 6, 100, 101, 105, 106), ([0, 0, 1, 1, 2, 2, 3, 3], [0, 0, 0, 0, 1, 1, 1, 1])),
+    ],
+)
+def test_finchs_levels_worked_out_by_hand(degrees: tuple[float, ...], levels: tuple[list[int], ...]) -> None:
+    """Points on an arc are as near to each other as on a line. One cluster of all is no level."""
+    points = circle(*degrees)
+    for number, expected in enumerate(levels):
+        assert same_partition(finch(points, level=number), np.array(expected))
+    assert same_partition(finch(points), np.array(levels[-1]))
 
 
 def test_finch_does_not_depend_on_the_order_of_points() -> None:
@@ -105,6 +143,23 @@ def test_clouds_of_a_class_become_its_sub_categories() -> None:
     result = found()
     columns = result.labels[:, result.parent == 1]
     assert same_partition(columns[10:].argmax(1), np.repeat([1, 2, 3], 10))
+
+
+def test_every_image_has_the_label_of_its_own_cloud() -> None:
+    """Clouds of different sizes, in no order, so that no other assignment looks the same."""
+    points, _ = blobs(3, 24)
+    owner = np.repeat([0, 1, 2], 24)
+    keep = np.r_[0:5, 24:36, 48:72]
+    keep = keep[np.random.default_rng(2).permutation(len(keep))]
+    features, owner = points[keep], owner[keep]
+    labels = np.ones((len(keep), 1), np.uint8)
+    labels[::7] = 0
+    result = discover(features, labels, Clustering(clusters=3))
+    shown = labels[:, 0] == 1
+    assert not result.labels[~shown].any()
+    assert same_partition(result.labels[shown].argmax(1), owner[shown])
+    # The teacher finds each image nearest to the cluster that it is in.
+    assert np.array_equal(result.similarity[shown].argmax(1), result.labels[shown].argmax(1))
 
 
 def test_similarity_is_the_cosine_to_the_clusters_mean() -> None:

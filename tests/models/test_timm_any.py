@@ -52,6 +52,27 @@ def test_weights_of_a_file_are_timms_own(tmp_path: Path) -> None:
         torch.testing.assert_close(backbone(x).flatten(2).transpose(1, 2), tokens)
 
 
+def test_the_class_token_is_what_timms_own_head_reads() -> None:
+    torch.manual_seed(0)
+    backbone = create_backbone("timm/vit_tiny_patch16_224", "none").eval()
+    assert backbone_class("timm/vit_tiny_patch16_224").has_class_token
+    x = torch.rand(2, 3, 224, 224)
+    with torch.inference_mode():
+        body = backbone.body
+        expected = body.forward_head(body.forward_features(x), pre_logits=True)
+        found = backbone.class_token(x)
+        assert found.shape == (2, 192)
+        torch.testing.assert_close(found, expected)
+        assert not torch.allclose(found, backbone(x).mean((2, 3)), atol=1e-3)
+
+
+def test_a_convolutional_network_has_no_class_token() -> None:
+    backbone = create_backbone("timm/resnet18", "none")
+    assert not backbone_class("timm/resnet18").has_class_token
+    with pytest.raises(NotImplementedError, match="timm/resnet18 has no class token"):
+        backbone.class_token(torch.zeros(1, 3, 32, 32))
+
+
 def test_statistics_are_the_checkpoints_own() -> None:
     assert backbone_class("timm/vit_tiny_patch16_224").mean == (0.5, 0.5, 0.5)
     assert backbone_class("timm/resnet18").mean[0] == pytest.approx(0.485)

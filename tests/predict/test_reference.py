@@ -14,6 +14,7 @@ from trained import CLASSES, commit_segmenter
 from wsss.errors import ConfigError
 from wsss.models import DeepLab
 from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
 from wsss.predict.reference import find_segmenter, load_model
 
@@ -46,11 +47,11 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_keys_and_trials_lead_to_their_segmenter(trials: Path) -> None:
-    assert find_segmenter(FIRST, trials).key == FIRST
-    assert find_segmenter("ab12cd1", trials).key == SECOND
-    assert find_segmenter("segment-a-000", trials).key == FIRST
-    assert find_segmenter("one/segment-a-001", trials).key == SECOND, "the last of several"
-    assert find_segmenter("two/segment-a-001", trials).key == FIRST
+    assert find_segmenter(FIRST, open_storage(trials)).key == FIRST
+    assert find_segmenter("ab12cd1", open_storage(trials)).key == SECOND
+    assert find_segmenter("segment-a-000", open_storage(trials)).key == FIRST
+    assert find_segmenter("one/segment-a-001", open_storage(trials)).key == SECOND, "the last of several"
+    assert find_segmenter("two/segment-a-001", open_storage(trials)).key == FIRST
     assert load_model(str(Store(trials / "store").folder(SECOND)), trials).id == SECOND
 
 

@@ -31,36 +31,59 @@ class Storage:
         self.store = Store(root / "store")
         self.count = 0
         self.allow: tuple[str, ...] = ()
+        self.data: dict[str, Any] = {}
 
     def scores(
-        self, report: list[list[list[int]]], *, ids: list[str] | None = None, floor: float = 0.25
+        self,
+        report: list[list[list[int]]],
+        *,
+        ids: list[str] | None = None,
+        floor: float = 0.25,
+        kind: str = "cams",
+        classes: Sequence[str] = CLASSES,
     ) -> str:
-        """Write a score artefact with these confusions, one an image; return its key."""
-        self.count += 1
-        key = f"{self.count:02d}" + 62 * "a"
-        folder = self.store.folder(key)
-        folder.mkdir(parents=True)
+        """Write a score artefact with these confusions, one an image; return its key.
+
+        Masks have no threshold; segmentations none, nor a floor, and are scored on `test`.
+        """
+        key, folder = self._new()
         counts = np.array(report, np.int32)
         names = ids or [f"image-{n}" for n in range(len(counts))]
-        write_arrays(folder / "confusions.npz", {"report": counts, "report_ids": np.asarray(names)})
+        name = "test" if kind == "segmentations" else "report"
+        write_arrays(folder / "confusions.npz", {name: counts, f"{name}_ids": np.asarray(names)})
         total = counts.sum(0)
-        classes = CLASSES[: len(total) - 1]
+        classes = list(classes)[: len(total) - 1]
         part = {
             **summary(total, classes),
             **error_split(total),
             "boundary_f": 0.25,
             "images": len(counts),
-            "floor": floor,
-            "threshold": 0.3,
-            "miou_at_0.15": 0.11,
-            "miou_at_0.20": 0.22,
         }
-        others = {"select": {**part, "miou": 0.4}, "published": {**part, "miou": 0.77}}
-        content = {"kind": "cams", "classes": classes, "report": part, **others}
-        write_json(folder / "scores.json", content)
+        others = {"select": {**part, "miou": 0.4}}
+        if kind != "segmentations":
+            part["floor"] = floor
+        if kind == "cams":
+            part |= {"threshold": 0.3, "miou_at_0.15": 0.11, "miou_at_0.20": 0.22}
+            others["published"] = {**part, "miou": 0.77}
+        write_json(folder / "scores.json", {"kind": kind, "classes": classes, name: part, **others})
         files = describe_files(folder, ["confusions.npz", "scores.json"])
         write_json(folder / "artefact.json", {"stage": "scores", "files": files, "summary": {}})
         return key
+
+    def network(self, stage: str, summary: dict[str, Any] | None = None, **params: Any) -> str:
+        """Write the record of a trained network, without its files; return its key."""
+        key, folder = self._new()
+        given = {"backbone": "efficientnet_lite0", "weights": "package", **params}
+        record = {"stage": stage, "files": {}, "params": given, "summary": summary or {}}
+        write_json(folder / "artefact.json", record)
+        return key
+
+    def _new(self) -> tuple[str, Path]:
+        self.count += 1
+        key = f"{self.count:02d}" + 62 * "a"
+        folder = self.store.folder(key)
+        folder.mkdir(parents=True)
+        return key, folder
 
     def study(self, name: str, arms: Sequence[str], **controls: str) -> None:
         """Write the file of a study with these arms; `controls` maps an arm to its control."""
@@ -68,7 +91,7 @@ class Storage:
         named = {
             arm: {"stages": stages, **({"control": controls[arm]} if arm in controls else {})} for arm in arms
         }
-        data = {"dataset": "sample", "allow": list(self.allow)}
+        data = {"dataset": "sample", "allow": list(self.allow), **self.data}
         study = {"name": name, "data": data, "sweeps": [{"name": "cam", "arms": named}]}
         (self.root / "studies" / name / "study.yaml").write_text(yaml.safe_dump(study))
 

@@ -13,6 +13,7 @@ from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 from wsss.cli.compare import View, show
 from wsss.errors import ConfigError
 from wsss.report.compare import compare
+from wsss.report.comparison import Protocol
 
 
 @pytest.fixture
@@ -25,7 +26,8 @@ def test_a_row_holds_the_numbers_of_its_scores(storage: Storage) -> None:
     found = compare(storage.root, ["made"])
     (row,) = found.rows
     cell = row.cells["cams"]
-    assert (found.floor, found.images, found.baseline, found.steps) == (0.25, 2, "baseline", ("cams",))
+    assert (found.baseline, found.steps) == ("baseline", ("cams",))
+    assert found.protocols == {"cams": Protocol("cams", "report", 2, True, 0.25, True)}
     assert cell.miou == pytest.approx(FAIR_MIOU)
     assert (cell.low, cell.high) == (pytest.approx(FAIR_MIOU), pytest.approx(FAIR_MIOU))
     assert (cell.threshold, cell.at_015, cell.at_020, cell.published) == (0.3, 0.11, 0.22, 0.77)
@@ -100,7 +102,7 @@ def test_studies_stand_side_by_side_when_their_images_are_the_same(
     storage.trial("baseline", storage.scores([FAIR, POOR]), study="one")
     storage.trial("fmix", storage.scores([GOOD, POOR]), study="two")
     found = compare(storage.root, ["one", "two"])
-    assert found.comparable
+    assert found.protocols["cams"].comparable
     assert found.rows[1].cells["cams"].to_baseline.mean is not None
     show(found, "markdown")
     text = capsys.readouterr().out
@@ -115,7 +117,7 @@ def test_scores_of_other_images_are_not_subtracted_and_the_table_says_so(
     storage.trial("baseline", storage.scores([FAIR, POOR]), study="one")
     storage.trial("fmix", storage.scores([GOOD, POOR], ids=["other-1", "other-2"]), study="two")
     found = compare(storage.root, ["one", "two"])
-    assert not found.comparable
+    assert not found.protocols["cams"].comparable
     assert found.rows[1].cells["cams"].to_baseline is None
     show(found, "table")
     assert "NOT all scored on the same images" in capsys.readouterr().out

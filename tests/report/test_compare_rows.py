@@ -166,12 +166,13 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     header, floor, base, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == [
         "arm", "seeds", "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "published",
-        "mask", "95 % interval", "Δ baseline",
+        "mask", "95 % interval", "Δ baseline", "initial weights",
     ]  # fmt: skip
-    assert floor == ["floor", "", "25.0", "", "", "", "", "", "", "25.0", "", ""]
-    assert base == ["baseline", "1", "45.0", "[45.0, 45.0]", "", "0.30", "11.0", "22.0", "77.0", "", "", ""]
+    assert floor == ["floor", "", "25.0", "", "", "", "", "", "", "25.0", "", "", ""]
+    assert base[:9] == ["baseline", "1", "45.0", "[45.0, 45.0]", "", "0.30", "11.0", "22.0", "77.0"]
+    assert base[9:] == ["", "", "", ""]
     assert fmix[:9] == ["fmix", "1", "69.4", "[69.4, 69.4]", "+24.4*", "0.30", "11.0", "22.0", "77.0"]
-    assert fmix[9:] == ["100.0", "[100.0, 100.0]", ""]
+    assert fmix[9:] == ["100.0", "[100.0, 100.0]", "", ""]
 
 
 def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
@@ -182,8 +183,8 @@ def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
     assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
     show(found, "csv", View.classes)
     assert capsys.readouterr().out.splitlines() == [
-        "arm,step,background,cat,dog",
-        "baseline,CAM,88.9,50.0,",
+        "arm,step,background,cat,dog,initial weights",
+        "baseline,CAM,88.9,50.0,,",
     ]
 
 
@@ -207,7 +208,7 @@ def test_other_masks_classes_or_images_are_not_set_against_each_other(storage: S
         ids = ["b", "a"]
     storage.trial("fmix", storage.scores(counts, ids=ids), study="two")
     found = compare(storage.root, ["one", "two"])
-    assert not found.comparable
+    assert not found.protocols["cams"].comparable
     assert found.rows[1].cells["cams"].to_baseline is None
 
 
@@ -216,7 +217,7 @@ def test_a_study_of_which_nothing_is_finished_is_shown_as_that(
 ) -> None:
     storage.trial("baseline", None, status="started", kept=False, keys={"cams.scores": "ab" * 32})
     found = compare(storage.root, ["made"])
-    assert (found.floor, found.images, found.steps, found.comparable) == (None, 0, (), True)
+    assert (found.protocols, found.steps, found.per_class) == ({}, (), ())
     for format_ in ("table", "markdown", "csv"):
         show(found, format_)
         assert "baseline (started)" in capsys.readouterr().out

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from wsss.config.methods import METHODS, expand_method
 from wsss.config.params import CamsParams, ClassifierParams, FeaturesParams, SubcategoriesParams
+from wsss.data.loader import evaluation_image
 from wsss.data.view import DataView
-from wsss.errors import StageError
+from wsss.errors import ConfigError
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
@@ -146,6 +149,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "legacy masks": {"method": "fmix", "mixing": {"sampler": "legacy"}},
     "nothing mixed": {"method": "mixup", "mixing": {"fixed": 1.0}},
     "pixel masks": {"supervision": "masks"},
+    "dropout": {"dropout": 0.5},
 }
 
 
@@ -165,7 +169,8 @@ def test_every_switch_makes_another_artefact_and_a_sound_network(
 
 def test_a_switch_that_is_off_is_no_part_of_any_key() -> None:
     content = ClassifierParams().content()
-    assert "supervision" not in content and "optimiser" not in content
+    assert not {"supervision", "optimiser", "dropout"} & set(content)
+    assert FeaturesParams().content() == {"size": None}
     assert "fixed" not in content["mixing"] and content["mixing"]["alpha"] == 0.2
     on = ClassifierParams.model_validate({"optimiser": "legacy", "mixing": {"fixed": 1.0}}).content()
     assert on["optimiser"] == "legacy" and on["mixing"]["fixed"] == 1.0
@@ -182,9 +187,71 @@ def test_maps_of_sub_categories_can_be_scored_as_a_diagnostic(tiny_view: DataVie
     plain = build_chain([*parts, Part("cams", "cams", CamsParams(scales=(1.0,)))], tiny_view, 0)
     assert diagnostic["cams"].key != plain["cams"].key
     assert store.get(diagnostic["cams.scores"].key) is not None
-    without = build_chain(
-        [*[Part(node.stage, node.label, node.params) for node in chain_of(tiny_view, {}).nodes],
-         Part("cams", "cams", CamsParams(head="subcategories"))], tiny_view, 0,
-    )  # fmt: skip
-    with pytest.raises(StageError, match="was trained without"):
-        list(run_chain("t", without, store, tiny_view, device="cpu", threads=1))
+    without = [Part(node.stage, node.label, node.params) for node in chain_of(tiny_view, {}).nodes]
+    with pytest.raises(ConfigError, match="needs a classifier with sub-categories, but this one has none"):
+        build_chain([*without, Part("cams", "cams", CamsParams(head="subcategories"))], tiny_view, 0)
+
+
+def test_rounds_of_exploration_go_on_from_each_other(tiny_view: DataView, store: Store) -> None:
+    """Each round clusters what the classifier before it sees, and trains a new one from the start."""
+    first = chain_of(tiny_view, {"method": "subcategory_exploration"})
+    middle = [Part(node.stage, node.stage, node.params) for node in first.nodes[1:]]
+    chain = build_chain([Part("classifier", "round0", first.nodes[0].params), *3 * middle], tiny_view, 0)
+    list(run_chain("t", chain, store, tiny_view, device="cpu", threads=1))
+    rounds = [chain[label] for label in ("classifier", "classifier2", "classifier3")]
+    assert [chain[label].inputs["classifier"] for label in ("features", "features2", "features3")] == [
+        "round0", "classifier", "classifier2",
+    ]  # fmt: skip
+    assert [node.inputs["subcategories"] for node in rounds] == [
+        "subcategories", "subcategories2", "subcategories3",
+    ]  # fmt: skip
+    found = []
+    for label in ("features", "features2", "features3"):
+        with np.load(store.folder(chain[label].key) / "features.npz", allow_pickle=False) as stored:
+            ids, features = stored["ids"], stored["features"]
+        network = load_classifier(store.folder(chain[chain[label].inputs["classifier"]].key)).eval()
+        photo = tiny_view.dataset.image(str(ids[0]))
+        x = torch.as_tensor(evaluation_image(photo, 64, network.mean, network.std))[None]
+        with torch.inference_mode():
+            pooled = network.backbone(x).mean((2, 3))[0].numpy()
+        np.testing.assert_allclose(features[0], pooled, atol=1e-5)
+        found.append(features)
+    assert not np.allclose(found[0], found[1], atol=1e-3), "a new network was trained and looked at"
+    for node in rounds:
+        sizes = json.loads((store.folder(node.key) / "classifier.json").read_text())["parent"]
+        clusters = store.folder(chain[node.inputs["subcategories"]].key) / "subcategories.npz"
+        with np.load(clusters, allow_pickle=False) as stored:
+            assert sizes == stored["parent"].tolist()
+
+
+def test_features_are_the_class_token_of_a_transformer(tiny_view: DataView, store: Store) -> None:
+    name = "timm/vit_tiny_patch16_224"
+    teacher = ClassifierParams.model_validate(
+        expand_method({**SMALL, "method": "probe", "backbone": name, "weights": "none", "epochs": 1})
+    )
+    parts = [Part("classifier", "teacher", teacher)]
+    chains = {
+        kind: build_chain(
+            [*parts, Part("features", "features", FeaturesParams(size=64, embedding=kind))], tiny_view, 0
+        )
+        for kind in ("pooled", "class_token")
+    }
+    found = {}
+    for kind, chain in chains.items():
+        list(run_chain("t", chain, store, tiny_view, device="cpu", threads=1))
+        with np.load(store.folder(chain["features"].key) / "features.npz", allow_pickle=False) as stored:
+            found[kind], ids = stored["features"], stored["ids"]
+    network = load_classifier(store.folder(chains["pooled"]["teacher"].key)).eval()
+    photo = tiny_view.dataset.image(str(ids[3]))
+    x = torch.as_tensor(evaluation_image(photo, 64, network.mean, network.std))[None]
+    with torch.inference_mode():
+        token, map_ = network.backbone.class_token(x)[0], network.backbone(x)[0]
+    np.testing.assert_allclose(found["class_token"][3], token.numpy(), atol=1e-5)
+    np.testing.assert_allclose(found["pooled"][3], map_.mean((1, 2)).numpy(), atol=1e-5)
+
+
+def test_a_network_without_a_class_token_is_refused_while_a_study_is_planned(tiny_view: DataView) -> None:
+    plain = ClassifierParams.model_validate(SMALL)
+    token = FeaturesParams(embedding="class_token")
+    with pytest.raises(ConfigError, match="but efficientnet_lite0 has no class token"):
+        build_chain([Part("classifier", "a", plain), Part("features", "features", token)], tiny_view, 0)

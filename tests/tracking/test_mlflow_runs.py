@@ -186,3 +186,25 @@ def test_a_file_that_was_evicted_since_is_passed_over(uri: str, tmp_path: Path) 
     assert first.info.status == "FINISHED"
     files = {item.path for item in MlflowClient(uri).list_artifacts(first.info.run_id)}
     assert files == {"classifier.safetensors", "config.yaml"}
+
+
+def test_a_stopped_trial_is_killed_says_why_and_is_not_the_best(uri: str, tmp_path: Path) -> None:
+    reason = "cams/select/miou 0.900 is below 0.95"
+    stopped = [
+        TrialStarted(TRIALS[1]),
+        StageFinished(SECOND, "classifier", "ab", cached=False),
+        TrialFinished(TRIALS[1], "stopped", {METRIC: 0.9}, reason=reason),
+    ]
+    events = [*beginning(tmp_path), TrialFinished(TRIALS[0], "done", {METRIC: 0.5}), *stopped]
+    tell(uri, tmp_path, [*events, SweepFinished("cam", (FIRST,)), StudyFinished(0)])
+    again = [
+        TrialStarted(TRIALS[1]),
+        TrialFinished(TRIALS[1], "stopped", {METRIC: 0.9}, cached=True, reason=reason),
+    ]
+    tell(
+        uri, tmp_path, [StudyStarted("made", str(tmp_path), ""), SweepStarted("cam", METRIC, TRIALS), *again]
+    )
+    found = runs(uri)
+    assert found[SECOND].info.status == "KILLED" and found[SECOND].data.tags["wsss.stopped"] == reason
+    assert len(history(uri, found[SECOND], METRIC)) == 1, "told twice, there once"
+    assert found["cam"].data.tags["wsss.best_trial"] == FIRST

@@ -8,7 +8,7 @@ import sys
 
 def main() -> None:
     """Run the command line and exit with 0 (done), 1 (a trial failed), 2 (wrong input), 3 (wrong
-    environment) or 130 (interrupted; `resume` goes on)."""
+    environment) or 130 (interrupted, or a budget is used up; `resume` goes on)."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from wsss.cli.app import app

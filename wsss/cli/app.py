@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from wsss.cli import compare, data, doctor, plan, predict, run, storage
+from wsss.cli import cluster, compare, data, doctor, plan, predict, run, storage
 
 app = typer.Typer(
     name="wsss",
@@ -21,4 +21,5 @@ app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.add_typer(storage.app, name="storage")
+app.add_typer(cluster.app, name="cluster")
 app.command("doctor")(doctor.doctor)

@@ -11,13 +11,15 @@ from pathlib import Path
 
 import numpy as np
 
+from wsss.config.location import Location, is_remote
+
 Finding = tuple[str, str, str]
 """(what was looked at, "ok" | "note" | "bad", what was found)."""
 
 PACKAGES = ("torch", "torchvision", "timm", "ray", "mlflow", "numpy", "pydantic", "scikit-learn")
 
 
-def examine(storage: Path) -> list[Finding]:
+def examine(storage: Location) -> list[Finding]:
     """Return the findings, in the order in which a person would want to read them."""
     findings: list[Finding] = [("Python", "ok", f"{platform.python_version()} on {platform.platform()}")]
     for package in PACKAGES:
@@ -89,7 +91,17 @@ def _gpu() -> Finding:
     return "GPU", "ok", ", ".join(names)
 
 
-def _storage(storage: Path) -> Finding:
+def _storage(location: Location) -> Finding:
+    if is_remote(location):
+        from wsss.errors import PreflightError
+        from wsss.pipeline.storage import open_storage
+
+        try:
+            open_storage(location).check()
+        except PreflightError as error:
+            return "storage", "bad", str(error)
+        return "storage", "ok", f"{location} can be written"
+    storage = Path(location)
     parent = next(path for path in (storage, *storage.parents) if path.exists())
     free = shutil.disk_usage(parent).free
     if not os.access(parent, os.W_OK):

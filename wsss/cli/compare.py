@@ -15,17 +15,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import StorageOption, storage_path
+from wsss.cli.compare_notes import STEP_TITLES, arm_title, initial_weights, notes, published_notes
+from wsss.cli.compare_published import published_json, published_lines
+from wsss.cli.options import StorageOption, storage_location
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Cell, Comparison, Difference, Row
+    from wsss.report.comparison import Cell, Comparison, Difference
+    from wsss.report.published import Published
 
-LEAKS = {
-    "train_on_masks": "arms of the method full_masks are controls, not results.",
-    "select_on_report": "its numbers are optimistic.",
-    "train_on_test": "its numbers on `test` are optimistic.",
-}
-STEP_TITLES = {"cams": "CAM", "pseudo_masks": "mask"}
+WORDS = 4
+"""Columns of the published table that are words: they may be wrapped."""
 
 
 class Format(StrEnum):
@@ -43,6 +42,15 @@ class View(StrEnum):
     scores = "scores"
     classes = "classes"
     errors = "errors"
+    published = "published"
+
+
+TITLES = {
+    View.scores: "mIoU in percent",
+    View.classes: "IoU in percent",
+    View.errors: "mIoU in percent",
+    View.published: "Published mIoU in percent, and that of this storage by the same protocol",
+}
 
 
 def compare(
@@ -53,32 +61,58 @@ def compare(
     errors: Annotated[
         bool, typer.Option("--errors", help="Show in which way masks are wrong, and their outlines.")
     ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show published numbers, beside rows of the same protocol.")
+    ] = False,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Arm that differences refer to.")] = None,
 ) -> None:
-    """Compare methods: mIoU of every step on `report`, with intervals and paired differences.
+    """Compare methods: mIoU of every step on `report` or `test`, with intervals and paired differences.
 
     python launch.py compare quickstart --format markdown
     """
     from wsss.errors import ConfigError, Problem
-    from wsss.pipeline.study import studies_folder
+    from wsss.pipeline.storage import open_storage
+    from wsss.pipeline.stored import find_study
     from wsss.report.compare import compare as compare_studies
+    from wsss.report.published import beside_published, publications
 
-    folder = storage_path(storage)
-    names = studies or sorted(path.parent.name for path in studies_folder(folder).glob("*/ledger.jsonl"))
+    asked = {View.classes: per_class, View.errors: errors, View.published: published}
+    views = [view for view, wanted in asked.items() if wanted]
+    if len(views) > 1:
+        message = "only one of them can be shown at a time"
+        raise ConfigError(Problem("--per-class, --errors and --published", message))
+    location = storage_location(storage)
+    names = studies or open_storage(location).study_names()
     if not names:
         hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(folder), "there are no studies here", hint))
-    view = View.classes if per_class else View.errors if errors else View.scores
-    show(compare_studies(folder, names, baseline), format_, view)
+        raise ConfigError(Problem(str(location), "there are no studies here", hint))
+    comparison = compare_studies(location, names, baseline)
+    beside = None
+    if published:
+        loaded = {name: find_study(name, location) for name in names}
+        beside = beside_published(comparison, loaded, publications())
+    show(comparison, format_, views[0] if views else View.scores, beside)
 
 
-def show(comparison: Comparison, format_: str, view: View = View.scores) -> None:
-    """Print a comparison as a terminal table, JSON, CSV or Markdown."""
+def show(
+    comparison: Comparison, format_: str, view: View = View.scores, published: Published | None = None
+) -> None:
+    """Print a comparison as a terminal table, JSON, CSV or Markdown; `published` is for the view of it."""
     if format_ == "json":
-        print(json.dumps(comparison_json(comparison), indent=1))
+        more = {} if published is None else {"published": published_json(published, comparison)}
+        print(json.dumps({**comparison_json(comparison), **more}, indent=1))
         return
-    make = {View.scores: score_lines, View.classes: class_lines, View.errors: error_lines}[view]
-    header, lines = make(comparison)
+    below = notes(comparison)
+    if comparison.unscored and published is None:
+        view = View.scores
+    if published is not None:
+        header, lines = published_lines(published, plain=format_ == "csv")
+        below = published_notes(published, comparison)
+    else:
+        make = {View.scores: score_lines, View.classes: class_lines, View.errors: error_lines}[view]
+        header, lines = make(comparison)
+        if format_ == "csv":
+            header, lines = _with_weights(comparison, header, lines, view)
     if format_ == "csv":
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows([header, *lines])
@@ -88,23 +122,44 @@ def show(comparison: Comparison, format_: str, view: View = View.scores) -> None
         print("|" + "---|" * len(header))
         for line in lines:
             print("| " + " | ".join(line) + " |")
-        print("\n" + notes(comparison))
+        print("\n" + below)
     else:
-        console = Console()
-        if not console.is_terminal:
-            console = Console(width=160)
-        whole = [list(range(len(header)))]
-        for part in whole if view != View.scores else _parts(comparison, header, lines, console.width):
-            title = "IoU in percent" if view == View.classes else "mIoU in percent"
-            table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-            for column in part:
-                words = column == 0
-                kind: dict[str, Any] = {"min_width": 10} if words else {"justify": "right", "no_wrap": True}
-                table.add_column(header[column], **kind)
-            for line in lines:
-                table.add_row(*[line[column] for column in part])
-            console.print(table)
-        print(notes(comparison))
+        _print_table(comparison, header, lines, view)
+        print(below)
+
+
+def _print_table(comparison: Comparison, header: list[str], lines: list[list[str]], view: View) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    whole = [list(range(len(header)))]
+    for part in whole if view != View.scores else _parts(comparison, header, lines, console.width):
+        title = "hold-out mAP in percent" if comparison.unscored else TITLES[view]
+        table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for column in part:
+            words = column < (WORDS if view == View.published else 1)
+            kind: dict[str, Any] = {"justify": "right", "no_wrap": view != View.published, "min_width": 5}
+            if words:
+                kind = {"min_width": 10, "overflow": "fold"}
+            table.add_column(header[column], **kind)
+        for line in lines:
+            table.add_row(*[line[column] for column in part])
+        console.print(table)
+
+
+def _with_weights(
+    comparison: Comparison, header: list[str], lines: list[list[str]], view: View
+) -> tuple[list[str], list[list[str]]]:
+    """Return a table with a column of initial weights: what notes say elsewhere, CSV has no room for."""
+    each = [
+        initial_weights(row.networks)
+        for row in comparison.rows
+        for _ in (row.cells if view != View.scores else [row])
+    ]
+    blanks = [""] * (len(lines) - len(each))  # the floor has none
+    return [*header, "initial weights"], [
+        [*line, weights] for line, weights in zip(lines, [*blanks, *each], strict=True)
+    ]
 
 
 def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], width: int) -> list[list[int]]:
@@ -119,78 +174,56 @@ def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], wi
     ]
 
 
-def notes(comparison: Comparison) -> str:
-    """Return the sentences that a reader needs to read the table rightly."""
-    warning = (
-        ""
-        if comparison.comparable
-        else "These rows were NOT all scored on the same images and classes: don't compare them.\n"
-    )
-    for study, leaks in comparison.allowed.items():
-        for leak in leaks:
-            warning += f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}\n"
-    controls = ""
-    if comparison.has_controls:
-        pairs = {row.arm: row.control for row in comparison.rows if row.control}
-        named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
-        controls = (
-            f"Δ control: paired difference to an arm's own control ({named}); "
-            "without a * the method hasn't earned its number.\n"
-        )
-    return (
-        f"{warning}Scored on {comparison.images} `report` images, with their image-level labels. The "
-        "threshold was chosen on `select`.\n"
-        "Interval: over images, and over seeds where there are several. "
-        f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction.\n"
-        f"{controls}"
-        "Floor: a centre box with the image's first class, no network. "
-        "Probe: a linear head on frozen features.\n"
-        "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with the "
-        "other columns."
-    )
+def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    names = list(dict.fromkeys(name for row in comparison.rows for name in row.holdout))
+    titles = ["mAP"] if len(names) == 1 else [f"mAP {name}" for name in names]
+    lines = [
+        [arm_title(row, comparison), str(len(row.seeds))]
+        + [_percent(row.holdout.get(name)) for name in names]
+        for row in comparison.rows
+    ]
+    return ["arm", "seeds", *titles], lines
 
 
 def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the score table, as text in percent."""
+    if comparison.unscored:
+        return _unscored_lines(comparison)
     steps = comparison.steps
+    cams = _with_threshold(comparison)
     header = ["arm", "seeds"]
     for step in steps:
         title = STEP_TITLES.get(step, step)
         header += [title, "95 % interval", f"Δ {comparison.baseline}"]
         if comparison.has_controls:
             header.append("Δ control")
-        if step == steps[0]:
+        if step == cams:
             header += ["τ", "τ=.15", "τ=.20", "published"]
     lines = []
-    if comparison.floor is not None:
-        lines.append(["floor", "", *_floor_cells(comparison)])
+    floors = {step: comparison.protocols[step].floor for step in steps}
+    if any(floor is not None for floor in floors.values()):
+        line = ["floor", ""]
+        for step in steps:
+            blanks = 2 + comparison.has_controls + (4 if step == cams else 0)
+            line += [_percent(floors[step]), *[""] * blanks]
+        lines.append(line)
     for row in comparison.rows:
-        line = [_arm_title(row, comparison), str(len(row.seeds))]
+        line = [arm_title(row, comparison), str(len(row.seeds))]
         for step in steps:
             cell = row.cells.get(step)
             line += _cells(cell, comparison)
-            if step == steps[0]:
+            if step == cams:
                 line += _threshold_cells(cell)
         lines.append(line)
     return header, lines
 
 
-def _floor_cells(comparison: Comparison) -> list[str]:
-    blanks = [""] * (3 if comparison.has_controls else 2)
-    first, *others = [[_percent(comparison.floor), *blanks] for _ in comparison.steps]
-    return [*first, "", "", "", "", *itertools.chain.from_iterable(others)]
-
-
-def _arm_title(row: Row, comparison: Comparison) -> str:
-    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
-    if row.status != "done":
-        return f"{title} ({row.status})"
-    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
-    return f"{title} ({values})" if values else title
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _with_threshold(comparison: Comparison) -> str:
+    """Return the first step at which thresholds are chosen, empty without one."""
+    for step in comparison.steps:
+        if any(step in row.cells and row.cells[step].threshold is not None for row in comparison.rows):
+            return step
+    return ""
 
 
 def _cells(cell: Cell | None, comparison: Comparison) -> list[str]:
@@ -218,7 +251,7 @@ def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the per-class table: one line an arm and step."""
     header = ["arm", "step", *comparison.per_class]
     lines = [
-        [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        [arm_title(row, comparison), STEP_TITLES.get(step, step)]
         + [_percent(cell.per_class.get(name)) for name in comparison.per_class]
         for row in comparison.rows
         for step, cell in row.cells.items()
@@ -234,7 +267,7 @@ def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     names = ("miou", "precision", "recall", "boundary_f", "false_positive", "false_negative", "confused")
     header = ["arm", "step", "mIoU", *(name.replace("_", " ") for name in names[1:])]
     lines = [
-        [_arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        [arm_title(row, comparison), STEP_TITLES.get(step, step)]
         + [_percent(getattr(cell, name)) for name in names]
         for row in comparison.rows
         for step, cell in row.cells.items()

@@ -1,36 +1,52 @@
-"""`data check` and `data sample`."""
+"""`data check`, `data sample` and `data fetch`."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 from wsss.cli.options import JsonOption
 
-app = typer.Typer(help="Look at data, or make some.", no_args_is_help=True)
+if TYPE_CHECKING:
+    from wsss.data.photo_set import PhotoSet
+
+app = typer.Typer(help="Look at data, make some, or fetch it.", no_args_is_help=True)
 
 
 @app.command("check")
 def check(
-    root: Annotated[Path, typer.Argument(help="A VOC devkit folder (it holds JPEGImages and the like).")],
+    root: Annotated[Path, typer.Argument(help="A VOC devkit, or a folder of photos with labels.csv.")],
     split: Annotated[list[str] | None, typer.Option("--split", help="Lists to check (default: all).")] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="Table of labels of a folder.")] = None,
+    masks: Annotated[Path | None, typer.Option("--masks", help="Masks of a folder (default: masks).")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Report every problem of a data set, with its path; exit with 2 if there is one.
 
     python launch.py data check /data/VOCdevkit/VOC2012 --split train --split val
+
+    python launch.py data check photos --labels labels.csv
     """
     from wsss.data.check import check_dataset
-    from wsss.data.voc import VocDataset
 
-    dataset = VocDataset(root.resolve())
+    dataset = _opened(root.resolve(), labels, masks)
     splits = split or list(dataset.split_names())
     console = Console(stderr=True, quiet=as_json)
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -47,8 +63,10 @@ def check(
     else:
         for problem in problems:
             print(problem)
-        images = len({id for name in splits for id in dataset.split(name)})
-        print(f"{len(problems)} problems in {images} images of {', '.join(splits)}")
+        images = {id for name in splits for id in _ids(dataset, name)}
+        print(f"{len(problems)} problems in {len(images)} images of {', '.join(splits)}")
+        if not problems:
+            print(_summary(dataset, sorted(images)))
     if problems:
         sys.exit(2)
 
@@ -69,3 +87,82 @@ def sample(
 
     write_sample(folder.resolve(), train=train, val=val, size=size, seed=seed)
     print(f"{train} + {val} images in {folder}")
+
+
+@app.command("fetch")
+def fetch(
+    folder: Annotated[Path, typer.Argument(help="Where to put it: FOLDER/VOCdevkit/VOC2012.")],
+    what: Annotated[list[str] | None, typer.Option("--what", help="voc2012, sbd-list, or both.")] = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="URL", help="Another address.")] = None,
+) -> None:
+    """Download PASCAL VOC 2012 (2 GB), or the list of its augmented training set; nothing else ever is.
+
+    Checked by checksum; a download that broke off goes on where it was.
+
+    python launch.py data fetch /data --what voc2012 --what sbd-list
+    """
+    from dataclasses import replace
+
+    from wsss.data.fetch import SBD_LIST, VOC, fetch_archive, fetch_list, sources
+    from wsss.errors import ConfigError, Problem, nearest
+
+    known = sources()
+    wanted = list(dict.fromkeys(what or [VOC]))
+    problems = [
+        Problem("--what", f"is {name!r}", nearest(name, tuple(known))) for name in wanted if name not in known
+    ]
+    if from_ and len(wanted) > 1:
+        problems.append(Problem("--from", "is the address of one thing", "give one `--what`"))
+    if problems:
+        raise ConfigError(problems)
+    chosen = {name: replace(known[name], urls=(from_,)) if from_ else known[name] for name in wanted}
+    folder = folder.resolve()
+    if VOC in chosen:
+        columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        with Progress(
+            *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
+        ) as progress:
+            bars = [_reporter(progress, title) for title in ("downloading", "unpacking")]
+            made = fetch_archive(chosen[VOC], folder, *bars)
+        print(f"{VOC}: {made}" if made else f"{VOC}: was there already")
+    if SBD_LIST in chosen:
+        print(f"{SBD_LIST}: {fetch_list(chosen[SBD_LIST], folder)}")
+
+
+def _reporter(progress: Progress, title: str) -> Callable[[int, int], None]:
+    task: list[TaskID] = []
+
+    def report(done: int, total: int) -> None:
+        if not task:
+            task.append(progress.add_task(title, total=total))
+        progress.update(task[0], completed=done, total=total)
+
+    return report
+
+
+def _opened(root: Path, labels: Path | None, masks: Path | None) -> PhotoSet:
+    """Return a devkit where there are folders of one, else a folder of photos."""
+    from wsss.config import DataSpec
+    from wsss.data.folder import FolderDataset
+    from wsss.data.voc import FOLDERS, VocDataset
+
+    if any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir():
+        return VocDataset(root)
+    spec = DataSpec(dataset="folder", root=root, labels=labels, masks=masks).resolved(Path.cwd())
+    return FolderDataset(root, labels=spec.labels, masks=spec.mask_folder)
+
+
+def _ids(dataset: PhotoSet, split: str) -> tuple[str, ...]:
+    from wsss.errors import DataError
+
+    try:
+        return dataset.split(split)
+    except DataError:
+        return ()  # among the problems already
+
+
+def _summary(dataset: PhotoSet, ids: list[str]) -> str:
+    counts = dataset.labels(ids).sum(axis=0).tolist()
+    classes = ", ".join(f"{name} {count}" for name, count in zip(dataset.classes, counts, strict=True))
+    masks = sum(dataset.has_mask(id) for id in ids)
+    return f"images that show each class: {classes}\nimages with masks: {masks}"

@@ -8,7 +8,7 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import JsonOption, StorageOption, storage_path
+from wsss.cli.options import JsonOption, StorageOption, storage_location
 
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
 
@@ -20,7 +20,7 @@ def doctor(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     """
     from wsss.cli.checkup import examine
 
-    findings = examine(storage_path(storage))
+    findings = examine(storage_location(storage))
     if as_json:
         print(json.dumps([{"what": w, "state": s, "detail": d} for w, s, d in findings], indent=1))
     else:

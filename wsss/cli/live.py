@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -13,7 +15,9 @@ from rich.text import Text
 from wsss.pipeline.events import (
     Event,
     Observer,
+    PreflightDone,
     StageFinished,
+    StageWaiting,
     StudyFinished,
     StudyStarted,
     SweepFinished,
@@ -23,9 +27,11 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.pipeline.readiness import Check
 
 RECENT = 8
 BAR = 12
+ENDED = ("done", "found", "failed", "stopped")
 
 
 def live_view(*, json: bool = False) -> Observer:
@@ -50,12 +56,27 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
+STATES = {"ok": "green", "note": "yellow", "bad": "bold red"}
+
+
+def checks_table(checks: Sequence[Check]) -> Table:
+    """Return one row for everything that was looked at, the way out below what is bad."""
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title="before anything starts", title_justify="left")
+    for name in ("", "what", "found"):
+        table.add_column(name)
+    for check in checks:
+        found = f"{check.found}\n{check.hint}" if check.state == "bad" and check.hint else check.found
+        table.add_row(Text(check.state, style=STATES[check.state]), Text(check.what), Text(found))
+    return table
+
+
 class Lines:
     """A line an event, with the time since the start."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._start = time.monotonic()
+        self._waits: set[tuple[str, str]] = set()
 
     def _say(self, text: str) -> None:
         spent = duration(time.monotonic() - self._start)
@@ -64,18 +85,26 @@ class Lines:
     def on_event(self, event: Event) -> None:
         if isinstance(event, StudyStarted):
             self._say(f"study {event.name}")
+        elif isinstance(event, PreflightDone):
+            for check in event.checks:
+                self._say(f"{check.state:<4}  {check.what}: {check.found}")
         elif isinstance(event, SweepStarted):
             chosen = f", best by {event.metric}" if event.metric else ""
-            self._say(f"sweep {event.sweep}: {len(event.trials)} trials{chosen}")
+            self._say(f"sweep {event.sweep}: {max(event.total, len(event.trials))} trials{chosen}")
         elif isinstance(event, TrialProgress):
             metrics = describe_metrics(dict(event.metrics))
             self._say(f"{event.trial}  {event.stage}  {event.step}/{event.steps}  {metrics}")
+        elif isinstance(event, StageWaiting):
+            if (event.trial, event.key) not in self._waits:
+                self._waits.add((event.trial, event.key))
+                self._say(f"{event.trial}  waiting for {event.stage}, made by another run ({event.holder})")
         elif isinstance(event, StageFinished):
             how = "found in the storage" if event.cached else f"made in {duration(event.seconds)}"
             self._say(f"{event.trial}  {event.stage}  {how}")
         elif isinstance(event, TrialFinished):
-            result = f"FAILED: {event.error}" if event.status == "failed" else "done"
-            self._say(f"{event.trial.id}  {result}")
+            result = f"FAILED: {event.error}" if event.status == "failed" else event.status
+            because = f": {event.reason}" if event.reason else ""
+            self._say(f"{event.trial.id}  {result}{because}")
         elif isinstance(event, SweepFinished):
             self._say(f"sweep {event.sweep}: kept {', '.join(event.kept) or 'nothing'}")
 
@@ -94,6 +123,7 @@ class _TrialRow:
     ended: float = 0.0
     score: float | None = None
     state: str = "waiting"
+    reason: str = ""
 
 
 class LiveTable:
@@ -103,6 +133,7 @@ class LiveTable:
         self._rows: dict[str, _TrialRow] = {}
         self._title = ""
         self._metric = ""
+        self._total = 0
         self._start = time.monotonic()
         self._live = Live(self._table(), console=console, refresh_per_second=4, transient=True)
         self._live.start()
@@ -111,10 +142,13 @@ class LiveTable:
         now = time.monotonic()
         if isinstance(event, StudyStarted):
             self._title = event.name
+        elif isinstance(event, PreflightDone):
+            self._live.console.print(checks_table(event.checks))  # stays above the table that is redrawn
         elif isinstance(event, SweepStarted):
             self._metric = event.metric
             self._title = f"{self._title.split(' · ')[0]} · {event.sweep}"
             self._rows = {trial.id: _TrialRow(trial) for trial in event.trials}
+            self._total = event.total
         elif isinstance(event, TrialStarted):
             row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
             row.state, row.began = "running", now
@@ -124,6 +158,9 @@ class LiveTable:
                 row.stage, row.stage_began = event.stage, row.stage_began if row.step == 0 else now
             row.state = "running"
             row.step, row.steps, row.metrics = event.step, event.steps, dict(event.metrics)
+        elif isinstance(event, StageWaiting):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            row.stage, row.state = f"{event.stage} (waits for another run)", "running"
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.step, row.stage_began = event.stage, 0, now
@@ -131,7 +168,8 @@ class LiveTable:
                 del self._rows[event.trial]
         elif isinstance(event, TrialFinished):
             row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
-            row.state = "failed" if event.status == "failed" else "found" if event.cached else "done"
+            row.state = "found" if event.status == "done" and event.cached else event.status
+            row.reason = event.reason
             row.score, row.ended = event.metrics.get(self._metric), now
         elif isinstance(event, StudyFinished):
             self._live.update(Text(""))
@@ -149,12 +187,13 @@ class LiveTable:
         table.add_column(self._metric or "metrics", no_wrap=True)
         table.add_column("left", justify="right", no_wrap=True)
         running = [item for item in self._rows.items() if item[1].state == "running"]
-        ended = [item for item in self._rows.items() if item[1].state in ("done", "found", "failed")]
+        ended = [item for item in self._rows.items() if item[1].state in ENDED]
         ended.sort(key=lambda item: item[1].ended)
         for name, row in ended[-RECENT:]:
             style = "red" if row.state == "failed" else "dim"
             score = "" if row.score is None else f"{100 * row.score:.1f}"
-            table.add_row(name, row.info.arm if row.info else "", row.state, "", score, "", style=style)
+            arm = row.info.arm if row.info else ""
+            table.add_row(name, arm, row.state, "", row.reason or score, "", style=style)
         for name, row in running:
             table.add_row(
                 name,
@@ -175,16 +214,24 @@ class LiveTable:
 
     def _caption(self) -> str:
         states = [row.state for row in self._rows.values() if row.info is not None]
-        done = sum(state in ("done", "found", "failed") for state in states)
-        parts = [f"{done} of {len(states)} trials", f"{duration(time.monotonic() - self._start)} spent"]
-        scores = [(row.score, name) for name, row in self._rows.items() if row.score is not None]
+        done = sum(state in ENDED for state in states)
+        total = max(self._total, len(states))
+        parts = [f"{done} of {total} trials", f"{duration(time.monotonic() - self._start)} spent"]
+        stopped = states.count("stopped")
+        if stopped:
+            parts.insert(1, f"{stopped} stopped")
+        scores = [
+            (row.score, name)
+            for name, row in self._rows.items()
+            if row.score is not None and row.state != "stopped"
+        ]
         if scores:
             best, name = max(scores)
             parts.append(f"best {100 * best:.1f} ({name})")
         lengths = [row.ended - row.began for row in self._rows.values() if row.state == "done"]
         running = sum(state == "running" for state in states)
         if lengths and running:
-            left = sum(lengths) / len(lengths) * (len(states) - done - running / 2) / running
+            left = sum(lengths) / len(lengths) * (total - done - running / 2) / running
             parts.append(f"about {duration(left)} left")
         return " · ".join(parts)
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from wsss.config import Study
+    from wsss.config.location import Location
     from wsss.data.view import DataView
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
@@ -17,7 +18,8 @@ SetOption = Annotated[
     typer.Option("-s", "--set", help="Change a value, as in sweeps.cam.fmix.classifier.epochs=1."),
 ]
 StorageOption = Annotated[
-    str | None, typer.Option("--storage", help="Folder for everything a study leaves (default: runs).")
+    str | None,
+    typer.Option("--storage", help="Folder or s3://bucket/prefix for all that studies leave (runs)."),
 ]
 NameOption = Annotated[str | None, typer.Option("--name", help="Run the study under another name.")]
 SmokeOption = Annotated[
@@ -27,9 +29,16 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a progr
 DEFAULT_STORAGE = "runs"
 
 
-def storage_path(storage: str | None) -> Path:
-    """Return the storage folder, absolute."""
-    return Path(storage or DEFAULT_STORAGE).resolve()
+def storage_location(storage: str | None) -> Location:
+    """Return the storage's folder, absolute, or its address. Raises `ConfigError`."""
+    from wsss.config.location import parse_location
+    from wsss.errors import ConfigError, Problem
+
+    try:
+        return parse_location(storage or DEFAULT_STORAGE)
+    except ValueError as error:
+        message, _, hint = str(error).partition("|")
+        raise ConfigError(Problem("--storage", message, hint)) from error
 
 
 def find(
@@ -38,15 +47,26 @@ def find(
     """Return the study that a path or a name stands for. Raises `ConfigError`."""
     from wsss.config import load_study
     from wsss.config import smoke as shrink
-    from wsss.pipeline.study import find_study, studies_folder
+    from wsss.config.load import load_study_text
+    from wsss.pipeline.storage import open_storage
+    from wsss.pipeline.stored import find_study
 
+    location = storage_location(storage)
     path = Path(study)
     if not path.suffix and not path.exists():
-        folder = storage_path(storage)
-        stored = find_study(study, folder)
+        stored = find_study(study, location)
         if not overrides and name is None:
             return shrink(stored) if smoke else stored
-        path = studies_folder(folder) / study / "study.yaml"
+        place = open_storage(location)
+        stored = load_study_text(
+            place.study_text(study) or "",
+            source=f"{place.study_address(study)}/study.yaml",
+            base=place.study_folder(study),
+            overrides=overrides or (),
+            name=name,
+            storage=storage,
+        )
+        return shrink(stored) if smoke else stored
     found = load_study(path, overrides or (), name=name, storage=storage)
     return shrink(found) if smoke else found
 
@@ -59,6 +79,7 @@ def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from wsss.data.view import open_data
+    from wsss.pipeline.storage import open_storage
 
     console = Console(stderr=True, quiet=quiet)
     columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn())
@@ -68,4 +89,5 @@ def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
         def report(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        return open_data(study.data, storage=study.storage, workers=os.cpu_count() or 1, progress=report)
+        folder = open_storage(study.storage).local
+        return open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)

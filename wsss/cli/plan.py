@@ -1,15 +1,18 @@
-"""`plan STUDY`: what a run would do, without doing any of it."""
+"""`plan STUDY`: what a run would do and cost, without doing any of it."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.live import duration
+from wsss.cli.live import checks_table, duration
 from wsss.cli.options import (
     JsonOption,
     NameOption,
@@ -21,32 +24,69 @@ from wsss.cli.options import (
     open_study_data,
 )
 
+if TYPE_CHECKING:
+    from wsss.pipeline.forecast import Total
+
+PlanAddressOption = Annotated[
+    str | None,
+    typer.Option("--address", help="Ray cluster on which to look whether the study could run there."),
+]
+HEADINGS = ("sweep", "arm", "trials", "stage", "make", "have", "each", "in all", "GPU-h", "disk")
+
 
 def plan(
     study: StudyArgument,
     set_: SetOption = None,
     smoke: SmokeOption = False,
+    address: PlanAddressOption = None,
     storage: StorageOption = None,
     name: NameOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a study's trials, what is in the storage already and what is left; start nothing.
+    """Show a study's trials, what is in the storage already, and what the rest would take; start nothing.
+
+    Times and sizes are those of artefacts alike that were made on this storage before; a ? says that there
+    are none. With --address, also look at every node of a cluster, and exit with 3 if it can't run there.
 
     python launch.py plan tune_configs/quickstart.yaml
     """
-    from wsss.pipeline.forecast import forecast
-    from wsss.pipeline.store import Store
+    from wsss.pipeline.budget import spent_so_far
+    from wsss.pipeline.forecast import budget_rows, forecast, totals
+    from wsss.pipeline.storage import open_storage
 
     found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
-    rows = forecast(found, data, Store(found.storage / "store"))
+    store = open_storage(found.storage).store
+    rows = forecast(found, data, store)
+    total = totals(rows)
+    budget = budget_rows(found.budget, spent_so_far(found, store), total)
+    checks = []
+    if address:
+        from wsss.cli.cluster import look
+        from wsss.tracking import tracking_uri
+
+        checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
+    bad = any(check.state == "bad" for check in checks)
     if as_json:
         sizes = {part: len(getattr(data, part)) for part in ("train", "holdout", "select", "report", "test")}
-        print(json.dumps({"study": found.name, "images": sizes, "sweeps": rows}, indent=1))
-        return
-    title = f"{found.name}: {len(data.train)} training images"
+        result = {"study": found.name, "images": sizes, "sweeps": rows, "totals": dataclasses.asdict(total)}
+        result |= {"budget": budget, "checks": [dataclasses.asdict(check) for check in checks]}
+        print(json.dumps(result, indent=1))
+        sys.exit(3 if bad else 0)
+    console = Console()
+    console = console if console.is_terminal else Console(width=120)
+    console.print(_table(f"{found.name}: {len(data.train)} training images", rows))
+    _say_totals(total, rows)
+    _say_budget(budget)
+    if checks:
+        console.print(checks_table(checks))
+    if bad:
+        sys.exit(3)
+
+
+def _table(title: str, rows: list[dict[str, Any]]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in ("sweep", "arm", "trials", "stage", "make", "have", "each", "in all"):
+    for heading in HEADINGS:
         words = heading in ("sweep", "arm", "stage")
         # Only names of arms are long.
         table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "arm")
@@ -57,25 +97,55 @@ def plan(
         same = 3 if cells[:3] == before[:3] else 1 if cells[:1] == before[:1] else 0
         table.add_row(*([""] * same + cells[same:]))
         before = cells
-    console = Console()
-    (console if console.is_terminal else Console(width=120)).print(table)
-    known = [row["seconds"] for row in rows if row["seconds"] is not None]
-    unknown = any(row["seconds"] is None and row["to_make"] for row in rows)
-    total = duration(sum(known)) if known else "nothing measured yet"
-    more = " + what was never measured" if unknown and known else ""
-    print(f"Work left, on one trial at a time: {total}{more}")
+    return table
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    each = "?" if row["each"] is None else duration(row["each"])
-    total = "" if row["seconds"] is None else duration(row["seconds"])
+    from wsss.pipeline.readiness import gibibytes
+
+    todo = row["to_make"]
+    costs = ["", "", "", ""]
+    if todo:
+        costs = [
+            "?" if row["each"] is None else duration(row["each"]),
+            "?" if row["seconds"] is None else duration(row["seconds"]),
+            "?" if row["gpu_hours"] is None else f"{row['gpu_hours']:.2f}" if row["gpu_hours"] else "",
+            "?" if row["bytes"] is None else gibibytes(row["bytes"]),
+        ]
     return [
         row["sweep"],
         row["arm"],
         str(row["trials"]),
         row["stage"],
-        str(row["to_make"]),
+        str(todo),
         str(row["in_storage"]),
-        each,
-        total,
+        *costs,
     ]
+
+
+def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
+    from wsss.pipeline.readiness import gibibytes
+
+    if not total.trials:
+        print("Nothing is left to do.")
+        return
+    more = " + what is unknown" if total.unknown_time else ""
+    time = "unknown" if total.seconds is None else f"{duration(total.seconds)}{more}"
+    print(f"Work left: {total.trials} trials, {time} on one trial at a time")
+    if total.gpu_hours:
+        print(f"GPU hours: {total.gpu_hours:.2f}{more}")
+    more = " + what is unknown" if total.unknown_bytes else ""
+    print(f"Disk:      {'unknown' if total.bytes is None else f'{gibibytes(total.bytes)}{more}'}")
+    devices = sorted({device for row in rows for device in row["measured_on"]})
+    if devices:
+        print(f"Measured on {', '.join(devices)}. ? is work unlike any that was run on this storage.")
+
+
+def _say_budget(rows: list[dict[str, Any]]) -> None:
+    from wsss.pipeline.budget import NAMES
+
+    words = {True: "enough", False: "NOT ENOUGH: the study will stop before its end", None: "unknown"}
+    for row in rows:
+        left = "unknown" if row["left"] is None else f"{row['left']:.3g}"
+        amounts = f"{row['used']:.3g} used + {left} left of {row['limit']:g} {NAMES[row['budget']]}"
+        print(f"Budget:    {amounts}: {words[row['enough']]}")

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsss.cli.options import JsonOption, StorageOption, storage_path
+from wsss.cli.options import JsonOption, StorageOption, storage_location
 from wsss.errors import ConfigError, PreflightError, Problem
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def predict(
 
     paths = find_photos(images or [])
     chosen = _scales(scales)
-    loaded = load_model(model, storage_path(storage))
+    loaded = load_model(model, storage_location(storage))
     exported = None if export is None else _export(loaded, export, force, quiet=as_json)
     if not paths or output is None:
         if as_json:

@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import JsonOption, StorageOption, storage_path
+from wsss.cli.options import JsonOption, StorageOption, storage_location
 
 app = typer.Typer(help="See and tidy what studies leave behind.", no_args_is_help=True)
 
@@ -21,16 +21,14 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
 
     python launch.py storage ls --storage runs
     """
-    from wsss.pipeline.ledger import Ledger
-    from wsss.pipeline.store import Store
-    from wsss.pipeline.study import studies_folder
+    from wsss.pipeline.storage import open_storage
 
-    root = storage_path(storage)
+    place = open_storage(storage_location(storage))
     users: dict[str, set[str]] = defaultdict(set)
-    for path in sorted(studies_folder(root).glob("*/ledger.jsonl")):
-        for trial in Ledger(path.parent).trials().values():
+    for name in place.study_names():
+        for trial in place.ledger(name).trials().values():
             for key in trial.keys.values():
-                users[key].add(path.parent.name)
+                users[key].add(name)
     entries = [
         {
             "key": artefact.key,
@@ -40,7 +38,7 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
             "seconds": artefact.record["seconds"],
             "studies": sorted(users[artefact.key]),
         }
-        for artefact in Store(root / "store")
+        for artefact in place.store
     ]
     if as_json:
         print(json.dumps(entries, indent=1))
@@ -62,13 +60,15 @@ def prune(
 ) -> None:
     """Delete what can be made again: files of trials that were not kept, half-made and damaged artefacts.
 
-    Records, scores, ledgers and whatever a kept trial needs stay.
+    Records, scores, ledgers and whatever a kept trial or a running study needs stay. Of an object storage,
+    this machine's copies go too.
 
     python launch.py storage prune --dry-run
     """
     from wsss.pipeline.retention import prune as prune_storage
+    from wsss.pipeline.storage import open_storage
 
-    freed = prune_storage(storage_path(storage), dry_run=dry_run)
+    freed = prune_storage(open_storage(storage_location(storage)), dry_run=dry_run)
     for what, size in freed.items():
         print(f"{_size(size):>10}  {what}")
     print(f"{_size(sum(freed.values())):>10}  {'would be freed' if dry_run else 'freed'}")

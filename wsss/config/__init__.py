@@ -8,6 +8,7 @@ from wsss.config.smoke import smoke
 from wsss.config.study import (
     Arm,
     Base,
+    Budget,
     DataSpec,
     Resources,
     SampleSpec,
@@ -17,6 +18,7 @@ from wsss.config.study import (
     Sweep,
     Tracking,
 )
+from wsss.config.tuning import Fifo, OptunaSearch, Pbt, Scheduler, Searcher, StopRule
 
 __all__ = [
     "METHODS",
@@ -24,13 +26,20 @@ __all__ = [
     "STAGE_INPUTS",
     "Arm",
     "Base",
+    "Budget",
     "DataSpec",
     "Distribution",
+    "Fifo",
+    "OptunaSearch",
+    "Pbt",
     "Resources",
     "SampleSpec",
     "Scalar",
+    "Scheduler",
+    "Searcher",
     "SplitSpec",
     "StageUse",
+    "StopRule",
     "Study",
     "Sweep",
     "Tracking",

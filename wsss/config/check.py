@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wsss.config.check_tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.checker import Checker
+from wsss.config.location import Location, parse_location
 from wsss.config.resolve import (
     SCORED_STAGES,
     STAGE_INPUTS,
@@ -17,16 +20,16 @@ from wsss.config.resolve import (
     variables_in,
 )
 from wsss.config.search import Distribution, parse_distribution
-from wsss.config.study import Arm, Base, DataSpec, Resources, StageUse, Study, Sweep, Tracking
+from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.yaml_text import Document, Path_
 from wsss.errors import ConfigError, nearest
 
-STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking")
+STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking", "budget")
 SWEEP_KEYS = (
     *("name", "arms", "stages", "search", "samples", "metric"),
-    *("searcher", "resources", "keep", "seeds", "replicate"),
+    *("searcher", "scheduler", "stop_below", "resources", "keep", "seeds", "replicate"),
 )
-ARM_KEYS = ("stages", "search", "samples", "keep", "control")
+ARM_KEYS = ("stages", "search", "samples", "keep", "control", "stop_below")
 FOLDERS = ("cams", "masks")
 """Parameters of `import` that are paths."""
 
@@ -45,8 +48,8 @@ def check_study(
     if "data" not in raw:
         checker.add((), "`data` is missing")
     _check_splits(checker, data)
-    if data.root is not None and not data.root.is_absolute():
-        data = data.model_copy(update={"root": (base / data.root).resolve()})
+    data = data.resolved(base)
+    _check_folder(checker, data, raw.get("data"))
     start = checker.group(Base, raw["base"], ("base",), None) if raw.get("base") is not None else None
     sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
     _check_supervision(checker, data, sweeps)
@@ -54,15 +57,21 @@ def check_study(
     seed = checker.whole(raw, "seed", (), 0, 0)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
+    budget = checker.group(Budget, raw.get("budget") or {}, ("budget",), Budget())
     own_name = checker.name(raw.get("name", name), ("name",), "the study")
+    place: Location = storage
     stored = raw.get("storage")
     if stored is not None and not isinstance(stored, str):
-        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder")
-        stored = None
+        checker.add(("storage",), f"`storage` is {stored!r}, but must be a folder or an address")
+    elif stored:
+        try:
+            place = parse_location(stored)
+        except ValueError as error:
+            message, _, hint = str(error).partition("|")
+            checker.add(("storage",), f"`storage` {message}", hint)
     if checker.problems:
         raise ConfigError(checker.problems)
-    place = Path(stored).expanduser().resolve() if stored else storage
-    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start)
+    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
 
 
 def _check_splits(checker: Checker, data: DataSpec) -> None:
@@ -79,8 +88,28 @@ def _check_splits(checker: Checker, data: DataSpec) -> None:
             checker.add(("data", name), message, hint)
 
 
+def _check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
+    """Check what only a folder of photos may say, and what one without masks may not."""
+    if data.dataset != "folder":
+        for key, value in (("labels", data.labels), ("masks", data.masks)):
+            if value is not None:
+                checker.add(("data", key), f"`{key}` belongs to `dataset: folder`, not to {data.dataset}")
+        return
+    if data.scored:
+        return
+    checker.judge = "holdout" if data.holdout else "nothing"
+    for key in ("select", "report", "test"):
+        given = raw.get(key) if isinstance(raw, Mapping) else None
+        spec = getattr(data, key)
+        if given is not None and spec is not None and spec.split != "masked":
+            message = f"`{key}` ({spec}) names images with masks, but there are none"
+            checker.add(
+                ("data", key), message, "put masks into the folder's `masks`, or say `data.masks: FOLDER`"
+            )
+
+
 def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    if "train_on_masks" in data.allow:
+    if "train_on_masks" in data.allow and data.scored:
         return
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
@@ -91,9 +120,10 @@ def _check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]
                     own = ("arms", arm.name) if arm.name != sweep.name else ()
                     path = ("sweeps", number, *own, "stages", place, use.stage, "supervision")
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
-                    checker.add(
-                        path, message, "if it is meant as a control, say `data.allow: [train_on_masks]`"
-                    )
+                    hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
+                    if not data.scored:
+                        message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
+                    checker.add(path, message, hint)
 
 
 def _check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
@@ -135,7 +165,8 @@ def _sweep(
     if not raw:
         return None
     name = checker.name(raw.get("name"), (*path, "name"), "a sweep")
-    searcher = checker.one_of(raw, "searcher", path, ("random", "grid"))
+    searcher = searcher_of(checker, raw, path)
+    scheduler = scheduler_of(checker, raw, path)
     resources = checker.group(Resources, raw.get("resources", {}), (*path, "resources"), Resources())
     keep = checker.whole(raw, "keep", path, 1, 1)
     seeds = _seeds(checker, raw.get("seeds", []), (*path, "seeds"))
@@ -151,14 +182,14 @@ def _sweep(
             )
         if not seeds:
             checker.add((*path, "replicate"), "a replicating sweep needs `seeds`")
-        for key in ("arms", "stages", "search", "samples", "searcher", "keep", "metric"):
-            if key in raw:
+        for key in SWEEP_KEYS:
+            if key in raw and key not in ("name", "resources", "seeds", "replicate"):
                 checker.add((*path, key), f"`{key}` has no meaning in a sweep that replicates another")
     elif ("arms" in raw) == ("stages" in raw):
         checker.add(path, "a sweep needs either `arms` or `stages`")
     elif "stages" in raw:
         own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
-        arms = _one(_arm(checker, name, own, path, searcher, made))
+        arms = _one(_arm(checker, name, own, path, searcher.kind, made))
     else:
         for key in ("search", "samples"):
             if key in raw:
@@ -169,7 +200,7 @@ def _sweep(
         arms = tuple(
             arm
             for arm_name, content in named.items()
-            for arm in _one(_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
+            for arm in _one(_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher.kind, made))
         )
     for arm in arms:
         others = [other.name for other in arms if other.name != arm.name]
@@ -180,7 +211,21 @@ def _sweep(
     if seeds and (earlier or based) and replicate is None:
         where = "one with `replicate`" if based else "the first sweep or one with `replicate`"
         checker.add((*path, "seeds"), f"`seeds` belongs into {where}")
-    return Sweep(name, arms, metric, searcher, resources, keep, seeds, replicate)
+    check_searcher(checker, searcher, arms, metric, path)
+    check_scheduler(
+        checker,
+        scheduler,
+        arms,
+        path,
+        named="arms" in raw,
+        seeds=seeds,
+        first=not earlier and not based,
+        searcher=searcher,
+    )
+    rules = stop_rules(checker, raw.get("stop_below"), arms, (*path, "stop_below"))
+    return Sweep(
+        name, arms, metric, searcher, resources, keep, seeds, replicate, scheduler=scheduler, stop_below=rules
+    )
 
 
 def _one(arm: Arm | None) -> tuple[Arm, ...]:
@@ -200,19 +245,26 @@ def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
 def _metric(
     checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
 ) -> str | None:
-    scored = [
-        [use.name for use in arm.stages if made_by(use.stage, use.params) in SCORED_STAGES] for arm in arms
-    ]
+    kinds = {"masks": SCORED_STAGES, "holdout": ("classifier",), "nothing": ()}[checker.judge]
+    scored = [[use.name for use in arm.stages if made_by(use.stage, use.params) in kinds] for arm in arms]
     common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
     metric = raw.get("metric")
+    score = "select/miou" if checker.judge == "masks" else "holdout/mAP"
     if metric is None or replicates:
-        return f"{common[-1]}/select/miou" if common and not replicates else None
-    choices = [f"{name}/select/miou" for name in common]
+        return f"{common[-1]}/{score}" if common and not replicates else None
+    choices = [f"{name}/{score}" for name in common]
     if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {metric!r}, which is for reporting", hint)
+    elif metric not in choices and checker.judge != "masks":
+        hint = f"choose from {', '.join(choices)}" if choices else "leave it out: all trials are kept"
+        message = f"`metric` is {metric!r}, but without masks only hold-out mAP can be measured"
+        checker.add((*path, "metric"), message, hint)
     elif metric not in choices:
-        checker.add((*path, "metric"), f"`metric` is {metric!r}", nearest(str(metric), choices))
+        hint = nearest(str(metric), choices)
+        if str(metric).endswith("/holdout/mAP"):
+            hint = f"there are masks, which judge CAMs better than a classifier's mAP; {hint}"
+        checker.add((*path, "metric"), f"`metric` is {metric!r}", hint)
     return str(metric)
 
 
@@ -223,7 +275,7 @@ def _arm(checker: Checker, name: str, entry: Any, path: Path_, searcher: str, ma
     samples = checker.whole(raw, "samples", path, None, 1)
     keep = checker.whole(raw, "keep", path, None, 1)
     endless = [key for key, values in search.items() if not values.countable]
-    if endless and (searcher == "grid" or samples is None):
+    if endless and (searcher == "grid" or (samples is None and searcher != "optuna")):
         reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
         hint = "use `choice`, or `searcher: random` with `samples`"
         checker.add(
@@ -236,7 +288,10 @@ def _arm(checker: Checker, name: str, entry: Any, path: Path_, searcher: str, ma
             checker.add((*path, "search", variable), f"the search variable `{variable}` is never used")
     for number, use in enumerate(uses):
         check_stage_params(checker, use, search, (*path, "stages", number, use.stage), (*path, "search"))
-    return Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
+    arm = Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
+    if raw.get("stop_below") is None:
+        return arm
+    return replace(arm, stop_below=stop_rules(checker, raw["stop_below"], [arm], (*path, "stop_below")))
 
 
 def _search(checker: Checker, raw: Any, path: Path_) -> dict[str, Distribution]:

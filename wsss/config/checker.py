@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
@@ -23,6 +23,8 @@ class Checker:
         self.base = base
         self.overridden = overridden or {}
         self.problems: list[Problem] = []
+        self.judge: Literal["masks", "holdout", "nothing"] = "masks"
+        """What trials can be ranked by: masks, hold-out mAP where there are none, or nothing at all."""
 
     def add(self, path: Path_, message: str, hint: str = "") -> None:
         for length in range(len(path), 0, -1):

@@ -122,6 +122,8 @@ class ClassifierParams(TrainingParams):
     mixing: MixingParams = MixingParams()
     entropy: EntropyParams = EntropyParams()
     concentration: ConcentrationParams = ConcentrationParams()
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of channels that are zeroed before the heads; ResNet-38 is published with 0.5."""
     subcategory_weight: NonNegativeFloat = 0.0
     """Weight of the sub-category loss; above 0 the classifier needs the artefact of `subcategories`."""
     distillation: DistillationParams = DistillationParams()
@@ -131,7 +133,20 @@ class ClassifierParams(TrainingParams):
     optimiser: Literal["sgd", "legacy"] = "sgd"
     """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
     a head that learns no faster than the rest."""
-    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser")
+    span: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
+    """Train only the epochs after the first number up to the second, going on from the classifier before it:
+    a part of a schedule whose parameters change on the way."""
+    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span")
+
+    @property
+    def begin(self) -> int:
+        """Epochs that the classifier before this one has trained already."""
+        return self.span[0] if self.span else 0
+
+    @property
+    def end(self) -> int:
+        """The last epoch that is trained here."""
+        return self.span[1] if self.span else self.epochs
 
     @property
     def method_name(self) -> str:
@@ -145,6 +160,14 @@ class ClassifierParams(TrainingParams):
             return mixing
         name = "subcategory_teaching" if self.distillation.weight else "subcategories"
         return name if mixing == "cam" else f"{mixing}+{name}"
+
+    @model_validator(mode="after")
+    def _span_lies_within(self) -> Self:
+        if self.span and not self.span[0] < self.span[1] <= self.epochs:
+            raise ValueError(
+                f"`span` is {list(self.span)}, but must be [from, to] within {self.epochs} epochs"
+            )
+        return self
 
     @model_validator(mode="after")
     def _masks_come_alone(self) -> ClassifierParams:
@@ -253,6 +276,9 @@ class FeaturesParams(Params):
 
     size: Annotated[int, Field(ge=32)] | None = None
     """Long side, in pixels, at which an image is shown; `null` keeps the photo's own size."""
+    embedding: Literal["pooled", "class_token"] = "pooled"
+    """`class_token`: a vision transformer's token of the whole image, instead of the mean of its patches."""
+    switches: ClassVar[tuple[str, ...]] = ("embedding",)
 
 
 class SubcategoriesParams(Params):

@@ -48,7 +48,10 @@ def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
             weight = expand_method(params).get("subcategory_weight", 0)
         except ConfigError:
             return ()  # an unknown method is reported elsewhere
-        return ("subcategories",) if weight else ()
+        span = params.get("span")
+        needed = ("subcategories",) if weight else ()
+        goes_on = isinstance(span, list | tuple) and bool(span) and bool(span[0])
+        return (*needed, "classifier") if goes_on else needed
     if stage == "cams" and params.get("head") == "subcategories":
         return ("classifier", "subcategories")
     if stage == "pseudo_masks" and params.get("walk") is not None:

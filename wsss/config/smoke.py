@@ -7,6 +7,7 @@ from typing import Any
 
 from wsss.config.resolve import variables_in
 from wsss.config.study import Arm, SampleSpec, StageUse, Study, Sweep
+from wsss.config.tuning import Fifo, Pbt
 
 IMAGES = 16
 BACKBONE = "efficientnet_lite0"
@@ -33,8 +34,17 @@ def smoke(study: Study) -> Study:
 
 
 def _sweep(sweep: Sweep) -> Sweep:
+    scheduler = sweep.scheduler
+    if not isinstance(scheduler, Fifo):
+        key = "interval" if isinstance(scheduler, Pbt) else "grace"
+        scheduler = scheduler.model_copy(update={key: 1})
     return dataclasses.replace(
-        sweep, arms=tuple(_arm(arm) for arm in sweep.arms), keep=1, seeds=sweep.seeds[:1]
+        sweep,
+        arms=tuple(_arm(arm) for arm in sweep.arms),
+        keep=1,
+        seeds=sweep.seeds[:1],
+        scheduler=scheduler,
+        stop_below=(),  # after one epoch no score is good enough for anything
     )
 
 
@@ -42,7 +52,8 @@ def _arm(arm: Arm) -> Arm:
     stages = tuple(_stage(use) for use in arm.stages)
     used = {name for use in stages for name in variables_in(use.params)}
     search = {name: values for name, values in arm.search.items() if name in used}
-    return dataclasses.replace(arm, samples=1 if search else None, keep=None, stages=stages, search=search)
+    samples = 1 if search else None
+    return dataclasses.replace(arm, samples=samples, keep=None, stages=stages, search=search, stop_below=None)
 
 
 def _stage(use: StageUse) -> StageUse:
@@ -65,6 +76,8 @@ def _stage(use: StageUse) -> StageUse:
         params |= {**small, "crop": CROP, "long_side": [CROP, 2 * CROP]}
     elif use.stage == "affinity_labels":
         params["crf"] = {**params.get("crf", {}), "iterations": 2}
+    elif use.stage == "features":
+        params.pop("embedding", None)  # the smallest backbone isn't a transformer
     elif use.stage == "cams":
         params |= {"scales": [1.0], "size": 2 * CROP}
     elif use.stage == "pseudo_masks":

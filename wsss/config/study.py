@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from wsss.config.params import Params, PositiveInt
+from wsss.config.location import Location
+from wsss.config.params import Params, PositiveFloat, PositiveInt
 from wsss.config.search import Distribution, Scalar
+from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
 
 
 class SplitSpec(Params):
@@ -38,6 +40,9 @@ class SampleSpec(Params):
     seed: int = 0
 
 
+FOLDER_HOLDOUT = 0.2
+"""Share of a folder that is held out: it may be all there is to judge by."""
+
 Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 """What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
 
@@ -45,8 +50,12 @@ Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 class DataSpec(Params):
     """Which images a study sees, and which of them may be looked at for what."""
 
-    dataset: Literal["voc", "sample"] = "voc"
+    dataset: Literal["voc", "folder", "sample"] = "voc"
     root: Path | None = None
+    labels: Path | None = None
+    """Of a folder: its table of image-level labels; None means its own labels.csv, .tsv or .json."""
+    masks: Literal["none"] | Path | None = None
+    """Of a folder: where its masks are; None means its `masks` if there is one. `none`: don't score."""
     sample: SampleSpec | None = None
     classes: Literal["all"] | tuple[str, ...] = "all"
     train: str = "train"
@@ -60,6 +69,38 @@ class DataSpec(Params):
     """`train_on_masks`: a control may be trained on pixel masks. `select_on_report`: thresholds and
     configurations may be chosen on images that are reported. `train_on_test`: `test` images may be
     trained on. Comparisons say which of them was allowed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_a_folder_needs_them(cls, raw: Any) -> Any:
+        """A folder has no lists of its own: all of it is trained on, what has a mask is scored."""
+        if isinstance(raw, Mapping) and raw.get("dataset") == "folder":
+            halves = {"select": {"split": "masked", "half": "a"}, "report": {"split": "masked", "half": "b"}}
+            return {"train": "all", "holdout": FOLDER_HOLDOUT, **halves, **raw}
+        return raw
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are masks to score with, once paths are resolved."""
+        return self.dataset != "folder" or self.mask_folder is not None
+
+    @property
+    def mask_folder(self) -> Path | None:
+        return self.masks if isinstance(self.masks, Path) else None
+
+    def resolved(self, base: Path) -> DataSpec:
+        """Return the spec with absolute paths; those given are relative to `base`. A folder's masks are
+        looked for, so that everyone who reads the spec later agrees on whether there are any."""
+        paths = {name: getattr(self, name) for name in ("root", "labels", "masks")}
+        update: dict[str, Any] = {
+            name: (base / path.expanduser()).resolve()
+            for name, path in paths.items()
+            if isinstance(path, Path) and not path.is_absolute()
+        }
+        root = update.get("root", self.root)
+        if self.dataset == "folder" and self.masks is None and root is not None:
+            update["masks"] = root / "masks" if (root / "masks").is_dir() else "none"
+        return self.model_copy(update=update) if update else self
 
 
 class Base(Params):
@@ -76,7 +117,8 @@ class Resources(Params):
     """What one trial holds while it runs."""
 
     cpu: PositiveInt = 1
-    gpu: Annotated[float, Field(ge=0)] = 0
+    gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
     workers: PositiveInt | None = None
     """Processes that train one network together, where a stage can; None means one for each whole GPU."""
 
@@ -95,9 +137,43 @@ class Resources(Params):
             raise ValueError(f"`workers` is {self.workers}, but must be at most {self.cpu}, one a CPU")
         return self
 
+    @field_validator("gpu")
+    @classmethod
+    def _whole_or_one_nth(cls, value: float) -> float:
+        if value == int(value):
+            return value
+        parts = 1 / value
+        # 0.33 and 0.333 both stand for a third; 0.34 would leave no room for the third trial.
+        if value < 1 and 0 <= parts - round(parts) < 0.05:
+            return value
+        near = [round(value)] if value > 1 else [1 / int(parts), 1 / (int(parts) + 1)]
+        nearest_share = min(near, key=lambda share: abs(share - value))
+        raise ValueError(
+            f"`gpu` is {value:g}, but must be a whole number or one n-th (0.5, 0.333, 0.25, …); "
+            f"the nearest is {int(nearest_share * 1000 + 1e-6) / 1000:g}"
+        )
+
+    @property
+    def gpu_share(self) -> float:
+        """The part of one GPU's memory that a trial may take, in (0, 1]; 1 without a fraction."""
+        return self.gpu if 0 < self.gpu < 1 else 1.0
+
+
+class Budget(Params):
+    """What a study may use up, counted over all its runs; None is no limit."""
+
+    hours: PositiveFloat | None = None
+    """While it runs, on the clock."""
+    gpu_hours: PositiveFloat | None = None
+    """Trials' time by the GPUs they hold."""
+    trials: PositiveInt | None = None
+    """Trials that were computed, failed ones too; what was found in the storage is free."""
+    disk_gb: PositiveFloat | None = None
+    """10^9 bytes of artefacts that the study made and that are still there."""
+
 
 class Tracking(Params):
-    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage."""
+    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
 
     uri: str | None = None
 
@@ -129,6 +205,8 @@ class Arm:
     keep: int | None = None
     control: str | None = None
     """Name of the arm that this one has to beat to have earned its number."""
+    stop_below: tuple[StopRule, ...] | None = None
+    """None means the sweep's."""
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
@@ -137,7 +215,13 @@ class Arm:
         raw["stages"] = [use.to_raw() for use in self.stages]
         own = {"samples": self.samples, "keep": self.keep, "control": self.control}
         raw.update({key: value for key, value in own.items() if value is not None})
+        if self.stop_below is not None:
+            raw["stop_below"] = _raw_rules(self.stop_below)
         return raw
+
+
+def _raw_rules(rules: tuple[StopRule, ...]) -> dict[str, Any]:
+    return {metric: value for rule in rules for metric, value in rule.to_raw().items()}
 
 
 @dataclass(frozen=True)
@@ -147,11 +231,13 @@ class Sweep:
     name: str
     arms: tuple[Arm, ...] = ()
     metric: str | None = None
-    searcher: Literal["random", "grid"] = "random"
+    searcher: Searcher = RandomSearch()
     resources: Resources = Resources()
     keep: int = 1
     seeds: tuple[int, ...] = ()
     replicate: str | None = None
+    scheduler: Scheduler = Fifo()
+    stop_below: tuple[StopRule, ...] = ()
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {"name": self.name}
@@ -164,7 +250,11 @@ class Sweep:
         if self.metric:
             raw["metric"] = self.metric
         if not self.replicate:
-            raw.update(searcher=self.searcher, keep=self.keep)
+            raw.update(searcher=raw_kind(self.searcher), keep=self.keep)
+            if self.scheduler.kind != "fifo":
+                raw["scheduler"] = raw_kind(self.scheduler)
+            if self.stop_below:
+                raw["stop_below"] = _raw_rules(self.stop_below)
         if self.seeds:
             raw["seeds"] = list(self.seeds)
         raw["resources"] = self.resources.model_dump(mode="json", exclude_none=True)
@@ -173,16 +263,17 @@ class Sweep:
 
 @dataclass(frozen=True)
 class Study:
-    """One study file. `storage` is absolute."""
+    """One study file. `storage` is an absolute folder or a URI."""
 
     name: str
     data: DataSpec
     sweeps: tuple[Sweep, ...]
-    storage: Path
+    storage: Location
     seed: int = 0
     retain: Literal["kept", "all"] = "kept"
     tracking: Tracking = Tracking()
     base: Base | None = None
+    budget: Budget = Budget()
 
     def to_raw(self) -> dict[str, Any]:
         """Return the study as a study file has it, paths absolute, defaults spelt out."""
@@ -195,18 +286,21 @@ class Study:
             "storage": str(self.storage),
             "retain": self.retain,
             "tracking": self.tracking.model_dump(mode="json"),
+            **({"budget": self.budget.model_dump(exclude_none=True)} if self.budget != Budget() else {}),
         }
 
 
 __all__ = [
     "Arm",
     "Base",
+    "Budget",
     "DataSpec",
     "Resources",
     "SampleSpec",
     "Scalar",
     "SplitSpec",
     "StageUse",
+    "StopRule",
     "Study",
     "Sweep",
     "Tracking",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from wsss.errors import DataError, Problem
 
@@ -26,6 +26,7 @@ UNREADABLE = (
     Image.DecompressionBombError,
 )
 MASK_MODES = ("P", "L")
+EXIF_ORIENTATION = 0x0112
 
 
 def read_bytes(path: Path) -> bytes:
@@ -39,8 +40,25 @@ def read_bytes(path: Path) -> bytes:
 
 
 def decode_photo(content: bytes, path: Path) -> Image.Image:
-    """Return the fully decoded photo in RGB. Raises `DataError` naming `path`."""
-    return _decode(content, path, "photo").convert("RGB")
+    """Return the fully decoded photo in RGB, upright if its EXIF data say how it was held.
+
+    Raises `DataError` naming `path`.
+    """
+    return ImageOps.exif_transpose(_decode(content, path, "photo")).convert("RGB")
+
+
+def photo_size(path: Path) -> tuple[int, int]:
+    """Return the (width, height) of an upright photo without decoding it.
+
+    Raises `DataError` naming `path`.
+    """
+    try:
+        with Image.open(path) as photo:
+            width, height = photo.size
+            turned = photo.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+    except UNREADABLE as error:
+        raise DataError(Problem(str(path), f"photo can't be decoded: {error}")) from error
+    return (height, width) if turned else (width, height)
 
 
 def decode_mask(content: bytes, path: Path) -> npt.NDArray[np.uint8]:

@@ -21,7 +21,7 @@ from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
 from wsss.files import read_json, write_atomic
 
-VERSION = 1
+VERSION = 2
 Kind = Literal["photo", "mask", "file"]
 File = tuple[Kind, Path]
 Stamp = tuple[int, int]

@@ -53,6 +53,11 @@ class Splits:
         return tuple(sorted({*self.train, *self.holdout, *self.select, *self.report, *self.test}))
 
     @property
+    def labelled_ids(self) -> Ids:
+        """The ids whose image-level labels are read."""
+        return tuple(sorted({*self.train, *self.holdout, *self.select, *self.report}))
+
+    @property
     def masked_ids(self) -> Ids:
         """The ids whose masks are read."""
         return tuple(sorted({*self.select, *self.report, *self.test}))
@@ -64,13 +69,15 @@ def build_splits(spec: DataSpec, read: Callable[[str], Iterable[str]]) -> Splits
     The hold-out is taken out of `train`; `limit` then shortens each part to its first ids by hash.
     Raises one `DataError` when a part is empty, when `select` and `report` share an image (a choice
     would be made on what is reported), or when `test` shares one with any image that is trained on
-    or chosen with. `spec.allow` may permit either.
+    or chosen with. `spec.allow` may permit either. Data without masks have
+    no `select`, `report` and `test`.
     """
     listed = set(read(spec.train))
     holdout = {id for id in listed if is_held_out(id, spec.holdout)}
-    select = _part(read(spec.select.split), spec.select.half)
-    report = _part(read(spec.report.split), spec.report.half)
-    test = _part(read(spec.test.split), spec.test.half) if spec.test else set()
+    scored = spec.scored
+    select = _part(read(spec.select.split), spec.select.half) if scored else set()
+    report = _part(read(spec.report.split), spec.report.half) if scored else set()
+    test = _part(read(spec.test.split), spec.test.half) if spec.test and scored else set()
     problems = [
         Problem(f"data.{name}", f"no image is left in {where}", "another list, half, class or hold-out")
         for name, ids, where in (
@@ -79,8 +86,11 @@ def build_splits(spec: DataSpec, read: Callable[[str], Iterable[str]]) -> Splits
             ("report", report, spec.report.split),
             ("test", test if spec.test else {""}, spec.test.split if spec.test else ""),
         )
-        if not ids
+        if not ids and (scored or name == "train")
     ]
+    if not scored and spec.holdout and not holdout:
+        message = f"is {spec.holdout:g}, but by their hashes none of {len(listed)} images falls into it"
+        problems.append(Problem("data.holdout", message, "say a larger share, or 0 for no hold-out"))
     if "select_on_report" not in spec.allow:
         problems += _overlap("select", select, "report", report)
         problems += _overlap("test", test, "select", select)

@@ -9,9 +9,11 @@ from pathlib import Path
 
 from wsss.config import DataSpec, SampleSpec
 from wsss.data.fingerprint import File, Fingerprint, Fingerprints, Kind, size_message
+from wsss.data.folder import FolderDataset
+from wsss.data.photo_set import PhotoSet, mask_id_problem
 from wsss.data.pool import Progress
 from wsss.data.splits import Splits, build_splits
-from wsss.data.voc import VocDataset, mask_id_problem
+from wsss.data.voc import VocDataset
 from wsss.errors import DataError, Problem
 from wsss.files import sha256_json
 
@@ -26,7 +28,7 @@ class DataView:
     `test` has masks, and its labels are not looked at.
     """
 
-    dataset: VocDataset
+    dataset: PhotoSet
     train: tuple[str, ...]
     holdout: tuple[str, ...]
     select: tuple[str, ...]
@@ -103,28 +105,42 @@ def open_data(
     progress: Progress | None = None,
     verify: bool = True,
 ) -> DataView:
-    """Open a study's data; the embedded sample is written below `storage` when it is not there yet.
+    """Open a study's data, of whichever kind; the embedded sample is written below `storage` when it is
+    not there yet.
 
     With `verify`, every annotation is read, every photo and every mask that will be scored is
     decoded in full by `workers` processes (once: `storage`/cache remembers it), and one `DataError`
     lists all problems. Processes that are handed work by one that has verified need not do so again.
     With a list of classes, images that show none of them are left out.
     """
-    dataset = VocDataset(_root(spec, storage), spec.classes)
-    splits = build_splits(spec, lambda name: _in_use(dataset, dataset.split(name)))
+    spec = spec.resolved(Path.cwd())
+    dataset = _open(spec, storage)
+    try:
+        splits = build_splits(spec, lambda name: _in_use(dataset, dataset.split(name)))
+    except DataError as error:
+        _raise_if_any([*dataset.problems, *error.problems])
+        raise
     fingerprints = Fingerprints(storage / "cache" / "fingerprints.json")
     if verify:
         _verify(dataset, splits, fingerprints, workers, progress)
+        if not spec.scored and splits.holdout and not dataset.labels(splits.holdout).any():
+            message = f"no class is on any of its {len(splits.holdout)} images, so mAP can't be measured"
+            raise DataError(Problem("data.holdout", message, "say a larger share, or 0 for no hold-out"))
     return DataView(
         dataset, splits.train, splits.holdout, splits.select, splits.report, splits.test, fingerprints
     )
 
 
-def _root(spec: DataSpec, storage: Path) -> Path:
-    if spec.root is not None:
-        return spec.root
-    if spec.dataset != "sample":
+def _open(spec: DataSpec, storage: Path) -> PhotoSet:
+    if spec.root is None and spec.dataset != "sample":
         raise DataError(Problem("data.root", "is missing, but must name the data set's folder"))
+    if spec.dataset == "folder":
+        assert spec.root is not None
+        return FolderDataset(spec.root, spec.classes, labels=spec.labels, masks=spec.mask_folder)
+    return VocDataset(spec.root or _sample(spec, storage), spec.classes)
+
+
+def _sample(spec: DataSpec, storage: Path) -> Path:
     from wsss.data.sample import write_sample  # draws pictures: needed by few
 
     sample = spec.sample or SampleSpec()
@@ -134,26 +150,26 @@ def _root(spec: DataSpec, storage: Path) -> Path:
     return root
 
 
-def _in_use(dataset: VocDataset, ids: tuple[str, ...]) -> list[str]:
+def _in_use(dataset: PhotoSet, ids: tuple[str, ...]) -> list[str]:
     if dataset.classes == dataset.known_classes:
         return list(ids)
     return [id for id, row in zip(ids, dataset.labels(ids), strict=True) if row.any()]
 
 
-def _path(dataset: VocDataset, kind: Kind, id: str) -> Path:
+def _path(dataset: PhotoSet, kind: Kind, id: str) -> Path:
     return dataset.image_path(id) if kind == "photo" else dataset.mask_path(id)
 
 
 def _verify(
-    dataset: VocDataset,
+    dataset: PhotoSet,
     splits: Splits,
     fingerprints: Fingerprints,
     workers: int,
     progress: Progress | None,
 ) -> None:
-    problems: list[Problem] = []
+    problems: list[Problem] = [*dataset.problems]
     try:
-        dataset.labels(splits.all_ids)
+        dataset.labels(splits.labelled_ids)
     except DataError as error:
         problems += error.problems
     files: list[File] = [("photo", dataset.image_path(id)) for id in splits.all_ids]

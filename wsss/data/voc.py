@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from wsss.data.annotations import Annotation, read_annotation, unknown_classes
+from wsss.data.photo_set import (
+    IGNORED,
+    Dataset,
+    Labels,
+    Mask,
+    PhotoSet,
+    class_name_problems,
+    is_safe,
+    mask_id_problem,
+    read_lines,
+)
+from wsss.errors import DataError, Problem, nearest
 
-from wsss.data.annotations import read_annotation
-from wsss.data.decode import decode_mask, decode_photo, read_bytes
-from wsss.errors import ConfigError, DataError, Problem, nearest
+__all__ = ["IGNORED", "VOC_CLASSES", "Dataset", "Labels", "Mask", "VocDataset", "mask_id_problem"]
 
 VOC_CLASSES: tuple[str, ...] = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
@@ -20,34 +28,11 @@ VOC_CLASSES: tuple[str, ...] = (
     "tvmonitor",
 )
 """PASCAL VOC's 20 foreground classes; the one at position k (from 1) has id k in masks."""
-IGNORED = 255
 FOLDERS = ("JPEGImages", "Annotations", "SegmentationClass", "ImageSets/Segmentation")
-
-Labels = npt.NDArray[np.uint8]
-Mask = npt.NDArray[np.uint8]
+CLASSES_FILE = "classes.txt"
 
 
-class Dataset(Protocol):
-    """Images with labels and masks, found by id. `classes` are the foreground classes in use; the
-    one at position k (from 1) has id k in every mask read through it."""
-
-    @property
-    def classes(self) -> tuple[str, ...]: ...
-
-    @property
-    def root(self) -> Path: ...
-
-    def image(self, id: str) -> Image.Image:
-        """Return the photo in RGB."""
-
-    def mask(self, id: str) -> Mask:
-        """Return uint8[H, W] in 0..C and 255; objects of classes that are not in use are 255."""
-
-    def labels(self, ids: Sequence[str]) -> Labels:
-        """Return uint8[N, C], 1 where the image shows the class."""
-
-
-class VocDataset:
+class VocDataset(PhotoSet):
     """A devkit folder. Names of classes come from its `classes.txt` (line k names mask id k), or are
     PASCAL VOC's. With `classes`, only those are used, in the order that the data set has them.
 
@@ -55,32 +40,13 @@ class VocDataset:
     """
 
     def __init__(self, root: Path, classes: Literal["all"] | Sequence[str] = "all") -> None:
-        self.root = root.absolute()
-        self._check_layout()
-        self.known_classes: tuple[str, ...] = _class_names(self.root)
-        """Every class of the data set, in use or not: what masks on disk count."""
-        self.classes: tuple[str, ...] = _select(self.known_classes, classes)
-        self._names: dict[str, tuple[str, ...]] = {}
-        self._remap = np.full(256, IGNORED, np.uint8)
-        self._remap[0] = 0
-        for source, target in self.class_ids.items():
-            self._remap[source] = target
+        root = root.absolute()
+        _check_layout(root)
+        super().__init__(root, _class_names(root), classes)
+        self._annotations: dict[str, Annotation] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_names": {}}  # other processes read the annotations they need
-
-    def _check_layout(self) -> None:
-        missing = [name for name in FOLDERS if not (self.root / name).is_dir()]
-        if missing:
-            message = f"is no VOC devkit folder: it lacks {', '.join(missing)}"
-            inside = self.root / "VOCdevkit" / "VOC2012"
-            hint = f"did you mean {inside}?" if inside.is_dir() else f"expected {', '.join(FOLDERS)}"
-            raise DataError(Problem(str(self.root), message, hint))
-
-    @property
-    def class_ids(self) -> dict[int, int]:
-        """Id in masks on disk → id in masks read through this data set, for the classes in use."""
-        return {self.known_classes.index(name) + 1: k for k, name in enumerate(self.classes, 1)}
+        return {**self.__dict__, "_annotations": {}}  # other processes read the annotations they need
 
     # Lists
 
@@ -101,11 +67,11 @@ class VocDataset:
                 f"{nearest(name, names)}; lists: {', '.join(names)}" if names else "there is no list at all"
             )
             raise DataError(Problem(str(path), "list is missing", hint))
-        ids = _lines(path)
+        ids = read_lines(path)
         problems = [Problem(str(path), "list is empty")] if not ids else []
         seen: set[str] = set()
         for id in ids:
-            if not _is_safe(id):
+            if not is_safe(id):
                 problems.append(Problem(str(path), f"id is {id!r}, but must be a bare file name"))
             elif id in seen:
                 problems.append(Problem(str(path), f"id {id!r} occurs twice"))
@@ -126,101 +92,85 @@ class VocDataset:
     def mask_path(self, id: str) -> Path:
         return self._path("SegmentationClass", id, ".png")
 
+    def has_mask(self, id: str) -> bool:
+        return True
+
     def annotation_path(self, id: str) -> Path:
         return self._path("Annotations", id, ".xml")
 
     def _path(self, folder: str, id: str, ending: str) -> Path:
-        if not _is_safe(id):
+        if not is_safe(id):
             raise DataError(Problem(str(self.root), f"id is {id!r}, but must be a bare file name"))
         return self.root / folder / f"{id}{ending}"
 
-    # Contents
+    # Labels
 
-    def image(self, id: str) -> Image.Image:
-        """Return the photo in RGB. Raises `DataError` when it is missing or can't be decoded."""
-        path = self.image_path(id)
-        return decode_photo(read_bytes(path), path)
-
-    def mask(self, id: str) -> Mask:
-        """Return uint8[H, W] in 0..C and 255; objects of classes that are not in use are 255.
-
-        Raises `DataError` for a file that can't be decoded, is no palette PNG, or holds other ids.
-        """
-        path = self.mask_path(id)
-        mask = decode_mask(read_bytes(path), path)
-        problem = mask_id_problem(path, np.flatnonzero(np.bincount(mask.ravel(), minlength=256)), self)
-        if problem:
-            raise DataError(problem)
-        return self._remap[mask]
+    def annotation(self, id: str) -> Annotation:
+        """Return what the image shows, difficult and truncated objects included. Raises `DataError`."""
+        if id not in self._annotations:
+            self._annotations[id] = read_annotation(self.annotation_path(id), self.known_classes)
+        return self._annotations[id]
 
     def labels(self, ids: Sequence[str]) -> Labels:
         """Return uint8[N, C], 1 where an object of the class is annotated, difficult ones included.
 
         Raises one `DataError` with the problems of all annotations.
         """
-        problems: list[Problem] = []
+        try:
+            return super().labels(ids)
+        except DataError:
+            foreign = self.foreign_classes(ids)
+            if foreign:
+                raise DataError(foreign) from None
+            raise
+
+    def foreign_classes(self, ids: Sequence[str]) -> Problem | None:
+        """Return what to do when there is no `classes.txt` and the annotations are not of PASCAL VOC's
+        classes; None for names that look like slips of the pen."""
+        path = self.root / CLASSES_FILE
+        if path.is_file():
+            return None
+        found: dict[str, str] = {}
         for id in ids:
-            if id not in self._names:
-                try:
-                    self._names[id] = read_annotation(self.annotation_path(id), self.known_classes).names
-                except DataError as error:
-                    problems += error.problems
-        if problems:
-            raise DataError(problems)
-        column = {name: index for index, name in enumerate(self.classes)}
-        labels = np.zeros((len(ids), len(self.classes)), np.uint8)
-        for row, id in enumerate(ids):
-            for name in self._names[id]:
-                if name in column:
-                    labels[row, column[name]] = 1
-        return labels
+            try:
+                names = read_annotation(self.annotation_path(id)).names
+            except DataError:
+                continue  # reported where it is read
+            found |= {name: id for name in names if name not in found}
+        foreign = unknown_classes(found, self.known_classes)
+        if all(nearest(name, self.known_classes).startswith("did you mean") for name in foreign):
+            return None
+        first = foreign[0]
+        message = (
+            f"is missing, so the classes are PASCAL VOC's, but the annotations name {len(foreign)} others, "
+            f"{first!r} in {found[first]}.xml for one"
+        )
+        every = sorted(found)
+        listed = ", ".join(every[:MOST_NAMES]) + (", …" if len(every) > MOST_NAMES else "")
+        hint = f"write the classes into it, one a line, line k for mask id k; the annotations name {listed}"
+        return Problem(str(path), message, hint)
 
 
-def mask_id_problem(path: Path, ids: Sequence[int] | npt.NDArray[Any], dataset: VocDataset) -> Problem | None:
-    """Return what is wrong with the ids that occur in a mask on disk, if anything is."""
-    count = len(dataset.known_classes)
-    bad = [int(id) for id in ids if count < id != IGNORED]
-    if not bad:
-        return None
-    text = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
-    return Problem(str(path), f"mask holds the ids {text}, but they must be in [0, {count}] or {IGNORED}")
+MOST_NAMES = 30
 
 
-def _is_safe(id: str) -> bool:
-    return bool(id) and not any(part in id for part in ("/", "\\", "..", "\0"))
-
-
-def _lines(path: Path) -> list[str]:
-    text = read_bytes(path).decode("utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
+def _check_layout(root: Path) -> None:
+    missing = [name for name in FOLDERS if not (root / name).is_dir()]
+    if missing:
+        message = f"is no VOC devkit folder: it lacks {', '.join(missing)}"
+        inside = root / "VOCdevkit" / "VOC2012"
+        hint = f"did you mean {inside}?" if inside.is_dir() else f"expected {', '.join(FOLDERS)}"
+        if "JPEGImages" in missing and not inside.is_dir():
+            hint += "; for a folder of photos with a table of labels say `dataset: folder`"
+        raise DataError(Problem(str(root), message, hint))
 
 
 def _class_names(root: Path) -> tuple[str, ...]:
-    path = root / "classes.txt"
+    path = root / CLASSES_FILE
     if not path.is_file():
         return VOC_CLASSES
-    names = _lines(path)
-    problems = [Problem(str(path), f"class {name!r} occurs twice") for name in names if names.count(name) > 1]
-    if not 1 <= len(names) < IGNORED:
-        problems.append(Problem(str(path), f"names {len(names)} classes, but must name 1 to {IGNORED - 1}"))
-    if "background" in names:
-        problems.append(Problem(str(path), "names 'background', but must name foreground classes only"))
+    names = read_lines(path)
+    problems = class_name_problems(names, str(path))
     if problems:
-        raise DataError(dict.fromkeys(problems))
+        raise DataError(problems)
     return tuple(names)
-
-
-def _select(known: tuple[str, ...], wanted: Literal["all"] | Sequence[str]) -> tuple[str, ...]:
-    if wanted == "all":
-        return known
-    if isinstance(wanted, str):
-        raise ConfigError(Problem("data.classes", f"is {wanted!r}, but must be 'all' or a list"))
-    problems = [
-        Problem("data.classes", f"class is {name!r}, but must be one of the data set's", nearest(name, known))
-        for name in wanted
-        if name not in known
-    ]
-    problems += [] if wanted else [Problem("data.classes", "is empty, but must name a class")]
-    if problems:
-        raise ConfigError(problems)
-    return tuple(name for name in known if name in wanted)

@@ -40,6 +40,8 @@ def affinity_labels(
         high, low = params.thresholds
         sure_class = _by_threshold(rgb, cams, high, params.crf)
         sure_background = _by_threshold(rgb, cams, low, params.crf)
+        # IRNet trusts a background only where both masks show one.
+        sure_background = np.where(sure_class > 0, sure_class, sure_background)
     ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
     return merge(ids[sure_class], ids[sure_background])
 

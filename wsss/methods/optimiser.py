@@ -56,9 +56,10 @@ class PolySchedule:
     def step(self) -> None:
         """Count an iteration and set the learning rates of the next one."""
         self.done += 1
-        self._apply()
+        self.apply()
 
-    def _apply(self) -> None:
+    def apply(self) -> None:
+        """Set the learning rates of the next iteration."""
         factor = max(0.0, 1 - self.done / self.total) ** self.power
         for group, base in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = base * factor
@@ -69,4 +70,4 @@ class PolySchedule:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; sets the learning rates of the next iteration."""
         self.done, self.base = int(state["done"]), list(state["base"])
-        self._apply()
+        self.apply()

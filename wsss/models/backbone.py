@@ -52,6 +52,8 @@ class Backbone(nn.Module, ABC):
     """Three taps, of stride 8 and deeper, that AffinityNet reads; empty where it can't."""
     boundary_taps: ClassVar[tuple[str, ...]] = ()
     """Taps from early to late that a boundary branch reads; empty where it can't."""
+    has_class_token: ClassVar[bool] = False
+    """Whether it is a transformer with one token for the whole image."""
     frozen_norms: ClassVar[bool] = False
     """Whether scale and shift of batch normalisation never learn either."""
 
@@ -77,6 +79,10 @@ class Backbone(nn.Module, ABC):
         for tap, segment in zip(self.taps, self.segments(), strict=True):
             x = features[tap.name] = segment(x)
         return features
+
+    def class_token(self, x: Tensor) -> Tensor:
+        """Return the token of the whole image, float32[B, channels], of a backbone that has one."""
+        raise NotImplementedError(f"{self.name} has no class token")
 
     def freeze(self, spec: str) -> None:
         """Stop everything up to and including a tap from learning.

@@ -33,6 +33,13 @@ class TimmBackbone(Backbone):
     def segments(self) -> list[nn.Module]:
         return [_Map(self.body)]
 
+    def class_token(self, x: Tensor) -> Tensor:
+        """Return the class token after the last normalisation, float32[B, channels]."""
+        if not self.has_class_token:
+            return super().class_token(x)
+        tokens: Tensor = self.body.forward_features(x)
+        return tokens[:, 0]
+
     def load_weights(self, weights: str) -> None:
         if weights == "download":
             tensors, source = fetch(self.name, lambda release: _create(release, pretrained=True))
@@ -87,6 +94,7 @@ def timm_backbone(name: str) -> type[TimmBackbone]:
             "model": model,
             "channels": int(shape[1]),
             "stride": stride,
+            "has_class_token": getattr(body, "cls_token", None) is not None,
             "taps": (Tap("features", int(shape[1]), stride),),
             "mean": tuple(config["mean"]),
             "std": tuple(config["std"]),

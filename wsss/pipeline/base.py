@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 
 from wsss.config import Base, Study
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.trials import Trial, sweep_trials
 
 
-def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[Trial]:
-    """Return the kept trials of study `base`, whose folder that is, that `start` asks for.
+def base_trials(start: Base, base: Study, records: Mapping[str, TrialRecord], data: DataView) -> list[Trial]:
+    """Return the kept trials of study `base`, whose ledger's records these are, that `start` asks for.
 
     Nothing of them is made again, as their chains lead to the same keys. Raises `ConfigError` when the
     sweep or an arm is unknown, when it kept nothing yet, and when other images or classes, or another
     version of a stage, lead to other keys.
     """
-    records = Ledger(folder).trials()
     names = [sweep.name for sweep in base.sweeps]
     wanted = start.sweep or names[-1]
     if wanted not in names:
@@ -29,7 +28,7 @@ def base_trials(start: Base, base: Study, folder: Path, data: DataView) -> list[
     kept_of: dict[str, list[Trial]] = {}
     for sweep in base.sweeps[: names.index(wanted) + 1]:
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
-        trials = sweep_trials(base, sweep, upstream, data)
+        trials = sweep_trials(base, sweep, upstream, data, records)
         kept = kept_of[sweep.name] = [
             trial for trial in trials if trial.info.id in records and records[trial.info.id].kept
         ]

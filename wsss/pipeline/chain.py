@@ -105,10 +105,10 @@ class Chain:
                 store.set_aside(node.key)
             users = [other for other in self.nodes if node.label in other.inputs.values()]
             if any(user.label in todo for user in users):
-                missing = store.get(node.key) is None
+                missing = not store.has(node.key)
             else:
                 known = store.known(node.key)
-                missing = known is None or (not known.evicted and store.get(node.key) is None)
+                missing = known is None or (not known.evicted and not store.has(node.key))
             if missing:
                 todo.add(node.label)
         return [node for node in self.nodes if node.label in todo]
@@ -135,11 +135,12 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names.
     Later parts with a label already taken (the same stage in a later sweep) replace the earlier
     one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
-    without its input.
+    without its input, or with one that it can't read.
     """
     nodes: list[Node] = []
     latest: dict[str, str] = {}
     kinds: dict[str, str] = {}
+    by_label: dict[str, Params] = {}
     for part in parts:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
@@ -150,9 +151,9 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
-        made_with = {node.label: node.params for node in nodes}
-        kind.check_inputs(part.params, {needed: made_with[found] for needed, found in inputs.items()})
+        kind.check_sources(part.params, {name: by_label[label] for name, label in inputs.items()})
         nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
+        by_label[label] = part.params
         made = kinds[label] = kind.makes(part.params)
         latest[made] = label
         if made in SCORED and data.has_masks:

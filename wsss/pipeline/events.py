@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from wsss.pipeline.readiness import Check
+
 Scalar = bool | int | float | str
-TrialStatus = Literal["done", "failed"]
+TrialStatus = Literal["done", "failed", "stopped"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class SweepStarted:
     sweep: str
     metric: str
     trials: tuple[TrialInfo, ...]
+    """Those that are known; a search that learns from scores adds to them."""
+    total: int = 0
+    """How many trials there will be; 0: as many as are known."""
+
+
+@dataclass(frozen=True)
+class PreflightDone:
+    """What was looked at before the first trial starts; with a bad finding among it, none will."""
+
+    checks: tuple[Check, ...]
 
 
 @dataclass(frozen=True)
@@ -56,13 +68,31 @@ class TrialStarted:
 
 @dataclass(frozen=True)
 class TrialProgress:
-    """One finished step of one stage. `metrics` are finite floats with bare names ("loss", "mAP")."""
+    """One finished step of one stage. `metrics` are finite floats with bare names ("loss", "mAP").
+
+    `replayed`: the step was done earlier, by whoever began this artefact or made it; told to whom judges
+    trials by their course, and not counted as work.
+    """
 
     trial: str
     stage: str
     step: int
     steps: int
     metrics: Mapping[str, float] = field(default_factory=dict)
+    replayed: bool = False
+
+
+@dataclass(frozen=True)
+class StageWaiting:
+    """Another run makes the artefact that this trial needs next; told again and again while it does.
+
+    `holder` names that run ("host, process 12").
+    """
+
+    trial: str
+    stage: str
+    key: str
+    holder: str
 
 
 @dataclass(frozen=True)
@@ -83,7 +113,8 @@ class TrialFinished:
     `metrics` are the trial's scores, named like "cams/select/miou", "pseudo_masks/report/miou".
     `per_class` maps a score's name ("cams/report") to class name → IoU in [0, 1].
     `files` maps a name for people ("threshold_curve.png", "overlays/x.png", "classifier.safetensors")
-    to an absolute path on the storage. `cached`: every stage of it was already there.
+    to an absolute path on the storage. `cached`: every stage of it was already there. `reason` says why
+    a trial was stopped.
     """
 
     trial: TrialInfo
@@ -93,6 +124,7 @@ class TrialFinished:
     files: Mapping[str, str] = field(default_factory=dict)
     error: str = ""
     cached: bool = False
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,11 +140,15 @@ class StudyFinished:
     interrupted: bool = False
 
 
+ChainEvent = TrialProgress | StageWaiting | StageFinished
+"""What making a chain tells."""
 Event = (
     StudyStarted
     | SweepStarted
+    | PreflightDone
     | TrialStarted
     | TrialProgress
+    | StageWaiting
     | StageFinished
     | TrialFinished
     | SweepFinished

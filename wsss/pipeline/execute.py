@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,22 @@ import numpy as np
 import torch
 
 from wsss.data.view import DataView
-from wsss.errors import StageError
+from wsss.errors import StageError, StorageError
+from wsss.files import storage_error
 from wsss.pipeline.chain import Chain, Node
-from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.pipeline.effort import backbone_of, work_facts
+from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.partial import Partial
 from wsss.pipeline.store import Artefact, Store
 from wsss.stages import STAGES
 from wsss.stages.contract import Context, Stage
 
 CHECKPOINT_SECONDS = 10.0
+RUNG_SCORE = "rung_score"
+"""The metric of a step that schedulers judge a trial by."""
+POLL_SECONDS = 1.0
+MOST_ATTEMPTS = 5
+"""How often a chain is begun again because the storage changed under it."""
 
 
 def run_chain(
@@ -34,20 +42,65 @@ def run_chain(
     threads: int,
     workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Iterator[TrialProgress | StageFinished]:
+    poll_seconds: float = POLL_SECONDS,
+) -> Generator[ChainEvent, None, None]:
     """Make every missing artefact of a chain, in order, and say so after each step.
 
     Stop iterating at any time, in any way: whoever runs the chain next goes on from the newest
-    checkpoint. `threads` is set for torch in this process, since it changes results; `workers` is how many
-    processes train one network together, where a stage can.
+    checkpoint. Closing the iterator writes one. What another run is making is waited for, with a look
+    every `poll_seconds`. `threads` is set for torch in this process, since it changes results;
+    `workers` is how many processes train one network together, where a stage can.
     """
     torch.set_num_threads(threads)
-    pending = _pending_with_whole_inputs(chain, store)
-    for node in chain.nodes:
-        if node.label in pending:
-            yield from _make(trial, node, chain, store, data, device, threads, workers, checkpoint_seconds)
+    told: set[str] = set()
+    for attempt in itertools.count(1):
+        pending = _pending_with_whole_inputs(chain, store)
+        for node in chain.nodes:
+            if node.label in told and node.label not in pending:
+                continue
+            if node.label not in pending:
+                yield from _found(trial, node, store)
+            else:
+                try:
+                    yield from _make(
+                        trial,
+                        node,
+                        chain,
+                        store,
+                        data,
+                        device,
+                        threads,
+                        workers,
+                        checkpoint_seconds,
+                        poll_seconds,
+                    )
+                except _Again as reason:
+                    if attempt == MOST_ATTEMPTS:
+                        raise StageError(f"{node.label}: {reason}, {attempt} times in a row") from reason
+                    break
+            told.add(node.label)
         else:
-            yield StageFinished(trial, node.label, node.key, cached=True)
+            return
+
+
+class _Again(Exception):
+    """What is in the storage changed in the middle of the work: look again what is left to make."""
+
+
+def _found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
+    """Tell of a finished artefact; what a scheduler would have seen of its making is told again."""
+    artefact = store.known(node.key)
+    history = list(artefact.record.get("history", ())) if artefact else []
+    yield from _replayed(trial, node, history, len(history))
+    yield StageFinished(trial, node.label, node.key, cached=True)
+
+
+def _replayed(
+    trial: str, node: Node, history: Sequence[dict[str, float]], steps: int
+) -> Iterator[TrialProgress]:
+    for step, metrics in enumerate(history, start=1):
+        if RUNG_SCORE in metrics:
+            yield TrialProgress(trial, node.label, step, steps, metrics, replayed=True)
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
@@ -69,16 +122,79 @@ def _make(
     threads: int,
     workers: int,
     checkpoint_seconds: float,
-) -> Iterator[TrialProgress | StageFinished]:
-    inputs = {kind: _input(store, chain[label]) for kind, label in node.inputs.items()}
+    poll_seconds: float,
+) -> Iterator[ChainEvent]:
+    """Make one artefact, unless another run that is at it already finishes it first."""
+    sources = {kind: chain[label] for kind, label in node.inputs.items()}
+    keys = [source.key for source in sources.values()]
+    partial = store.partial(node.key, inputs=keys)
+    while not partial.acquire():
+        if device.startswith("cuda"):
+            torch.cuda.empty_cache()  # what earlier stages left behind is for others meanwhile
+        yield StageWaiting(trial, node.label, node.key, partial.holder)
+        time.sleep(poll_seconds)
+        if store.has(node.key):
+            break
+    else:
+        with partial, store.using(keys):
+            if not store.has(node.key):
+                try:
+                    inputs = {kind: _input(store, source) for kind, source in sources.items()}
+                    seconds = yield from _work(
+                        trial,
+                        node,
+                        chain,
+                        inputs,
+                        store,
+                        partial,
+                        data,
+                        device,
+                        threads,
+                        workers,
+                        checkpoint_seconds,
+                    )
+                    yield StageFinished(trial, node.label, node.key, cached=False, seconds=seconds)
+                    return
+                except Exception as error:
+                    _judge(error, node, keys, store, partial)
+    yield from _found(trial, node, store)
+
+
+def _judge(error: Exception, node: Node, inputs: list[str], store: Store, partial: Partial) -> None:
+    """Raise what an error in the middle of the work means; return if the artefact is there after all."""
+    told = storage_error(partial.folder, error) if isinstance(error, OSError) else None
+    if told is not None:
+        raise told from error
+    if isinstance(error, _Again | StorageError):
+        raise error
+    if store.has(node.key):  # another run was quicker, and tidied up what was half made
+        return
+    if partial.lost:
+        raise _Again("another run took over") from error
+    if not all(store.has(key) for key in inputs):
+        raise _Again("an input was deleted from the storage while it was in use") from error
+    raise error
+
+
+def _work(
+    trial: str,
+    node: Node,
+    chain: Chain,
+    inputs: dict[str, Artefact],
+    store: Store,
+    partial: Partial,
+    data: DataView,
+    device: str,
+    threads: int,
+    workers: int,
+    checkpoint_seconds: float,
+) -> Generator[ChainEvent, None, float]:
+    """Make one artefact from its inputs, step by step; return the seconds it took in all."""
     about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
-    with Partial(store.root, node.key) as partial, ExitStack() as stack:
-        if store.get(node.key) is not None:  # another process finished it meanwhile
-            yield StageFinished(trial, node.label, node.key, cached=True)
-            return
-        stage = _build(node, inputs, data, device, threads, workers, partial.work)
-        stack.callback(stage.close)
+    with closing(_build(node, inputs, data, device, threads, workers, partial.work)) as stage:
         done, history, spent = _load(stage, partial, about)
+        on_disk = done
+        yield from _replayed(trial, node, history, stage.steps)
         started = saved = time.monotonic()
         while done < stage.steps:
             metrics = stage.step()
@@ -86,24 +202,33 @@ def _make(
             _check_finite(node, done, metrics)
             history.append(metrics)
             now = time.monotonic()
+            if partial.lost:
+                raise _Again("another run took over")
             if now - saved >= checkpoint_seconds:
                 state = {**about, "history": history, "seconds": spent + now - started}
                 partial.save(done, stage.save, state)
-                saved = time.monotonic()
-            yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+                saved, on_disk = time.monotonic(), done
+            try:
+                yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+            except GeneratorExit:  # stopped between two steps: whoever goes on does none of them again
+                if done > on_disk and not partial.lost:
+                    state = {**about, "history": history, "seconds": spent + time.monotonic() - started}
+                    partial.save(done, stage.save, state)
+                raise
         folder = partial.staging()
         summary = stage.finish(folder)
         seconds = spent + time.monotonic() - started
         record = _record(node, inputs, history, summary, seconds, device, threads)
+        record["work"] = work_facts(node.stage, data, backbone_of(node, chain))
         store.commit(node.key, folder, record)
         partial.remove()
-    yield StageFinished(trial, node.label, node.key, cached=False, seconds=seconds)
+        return seconds
 
 
 def _input(store: Store, node: Node) -> Artefact:
     artefact = store.get(node.key, thorough=True)
     if artefact is None:
-        raise StageError(f"{node.label} ({node.key[:12]}) was deleted from the storage while it was in use")
+        raise _Again(f"its input {node.label} was deleted from the storage")
     return artefact
 
 

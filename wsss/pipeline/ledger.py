@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from wsss.files import writing
 
 
 @dataclass
@@ -34,6 +36,12 @@ class TrialRecord:
     error: str = ""
     seconds: float = 0.0
     kept: bool = False
+    reason: str = ""
+    """Why it was stopped."""
+    rungs: list[tuple[int, float]] = field(default_factory=list)
+    """(epoch, rung score) of the classifier that a scheduler judged."""
+    history: list[dict[str, Any]] = field(default_factory=list)
+    """Population-based training: {"epoch", "params", "parent"} of every part of its classifier."""
 
 
 class Ledger:
@@ -41,30 +49,43 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "ledger.jsonl"
-        folder.mkdir(parents=True, exist_ok=True)
-        self._close_broken_line()
-
-    def _close_broken_line(self) -> None:
-        if self.path.exists() and self.path.stat().st_size:
-            with self.path.open("rb+") as file:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":
-                    file.write(b"\n")
 
     def append(self, kind: str, **content: Any) -> None:
-        """Write one entry and wait until it is on disk."""
+        """Write one entry and wait until it is kept. Raises `StorageError` when it can't be."""
         entry = {"type": kind, "time": datetime.now(UTC).isoformat(timespec="seconds"), **content}
-        line = json.dumps(entry, sort_keys=True, allow_nan=False) + "\n"
-        with self.path.open("ab") as file:
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        self._write(json.dumps(entry, sort_keys=True, allow_nan=False))
+
+    def _write(self, line: str) -> None:
+        with writing(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with self.path.open("ab+") as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    if file.read(1) != b"\n":  # a crash or a full disk cut the last line short
+                        line = f"\n{line}"
+                file.write(f"{line}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+
+    def exists(self) -> bool:
+        """Whether anything was ever written."""
+        return self.path.is_file()
+
+    def stamp(self) -> Hashable:
+        """Return what changes when entries come to it."""
+        try:
+            facts = self.path.stat()
+        except OSError:
+            return None
+        return facts.st_size, facts.st_mtime_ns
+
+    def _lines(self) -> Iterable[str]:
+        """Return the entries as they were written, oldest first."""
+        return self.path.read_text(errors="replace").splitlines() if self.path.exists() else ()
 
     def entries(self) -> Iterator[Mapping[str, Any]]:
         """Iterate over the entries that can be read, oldest first."""
-        if not self.path.exists():
-            return
-        for line in self.path.read_text(errors="replace").splitlines():
+        for line in self._lines():
             try:
                 entry = json.loads(line)
             except ValueError:
@@ -85,6 +106,8 @@ class Ledger:
                 trial.metrics = dict(entry["metrics"])
                 trial.error = entry["error"]
                 trial.seconds += entry["seconds"]
+                trial.reason = entry.get("reason", "")
+                trial.rungs = [(int(epoch), float(score)) for epoch, score in entry.get("rungs", ())]
             elif entry["type"] == "kept":
                 for trial in trials.values():
                     if trial.sweep == entry["sweep"]:

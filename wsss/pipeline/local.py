@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 
 import torch
 
 from wsss.config import Resources
 from wsss.data.view import DataView
-from wsss.errors import PreflightError, Problem, WsssError
+from wsss.errors import StorageError, WsssError
+from wsss.pipeline.driver import Listener
+from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.readiness import Check
+from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import Job, Listener
 
 
 def error_text(error: BaseException) -> str:
@@ -30,43 +34,63 @@ class LocalExecutor:
         self.store = store
         self.data = data
 
-    def preflight(self, resources: Sequence[Resources]) -> None:
-        """Compare what every sweep asks for with this machine. Raises `PreflightError`."""
-        problems = [problem for one in resources for problem in machine_problems(one)]
-        if problems:
-            raise PreflightError(dict.fromkeys(problems), title="this machine can't run the study")
+    def preflight(self, resources: Sequence[Resources]) -> list[Check]:
+        """Compare what every sweep asks for with this machine."""
+        return list(dict.fromkeys(check for one in resources for check in machine_checks(one)))
 
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain; a job that fails does not stop the others."""
+    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
+        """Make every chain, or as many as there are until the listener stops it; a job that fails does
+        not stop the others."""
         device = "cuda" if resources.gpu else "cpu"
         for job in jobs:
+            if listener.stopping():
+                return
             listener.started(job.id)
             error = ""
+            last = job.chain.nodes[-1].label
+            events = run_chain(
+                job.id,
+                job.chain,
+                self.store,
+                self.data,
+                device=device,
+                threads=resources.cpu,
+                workers=resources.processes,
+            )
             try:
-                for event in run_chain(
-                    job.id,
-                    job.chain,
-                    self.store,
-                    self.data,
-                    device=device,
-                    threads=resources.cpu,
-                    workers=resources.processes,
-                ):
-                    listener.event(event)
+                with closing(events):  # leaves a checkpoint
+                    for event in events:
+                        if not listener.event(event):
+                            break
+                        if not _is_last(event, last) and listener.stopping():
+                            return
+            except StorageError:  # every other trial would meet it too
+                raise
             except Exception as reason:  # one trial's bad luck is not the study's
                 error = error_text(reason)
             listener.ended(job.id, error)
 
 
-def machine_problems(resources: Resources) -> list[Problem]:
-    """Return why a trial could never run on this machine."""
-    problems = []
-    gpus = torch.cuda.device_count()
-    if resources.gpu > gpus:
-        message = f"a trial asks for {resources.gpu:g} GPU, but this machine has {gpus}"
-        problems.append(Problem("resources.gpu", message, "`-s sweeps.NAME.resources.gpu=0` uses the CPU"))
+def _is_last(event: ChainEvent, label: str) -> bool:
+    """Tell whether a chain is complete after an event, but for writing its last artefact down."""
+    if isinstance(event, StageFinished):
+        return event.stage == label
+    return isinstance(event, TrialProgress) and event.stage == label and event.step == event.steps
+
+
+def machine_checks(resources: Resources) -> list[Check]:
+    """Compare what a trial asks for with this machine."""
+    wants = f"a trial asks for {resources.cpu} CPUs"
     cpus = os.cpu_count() or 1
     if resources.cpu > cpus:
-        message = f"a trial asks for {resources.cpu} CPUs, but this machine has {cpus}"
-        problems.append(Problem("resources.cpu", message, f"give at most {cpus}"))
-    return problems
+        found = [Check("CPUs", "bad", f"{wants}, but this machine has {cpus}", f"give at most {cpus}")]
+    else:
+        found = [Check("CPUs", "ok", f"{wants}, this machine has {cpus}")]
+    gpus = torch.cuda.device_count()
+    wants = f"a trial asks for {resources.gpu:g} GPU"
+    if resources.gpu > gpus:
+        hint = "`-s sweeps.*.resources.gpu=0` uses the CPU"
+        found.append(Check("GPUs", "bad", f"{wants}, but this machine has {gpus}", hint))
+    elif resources.gpu:
+        found.append(Check("GPUs", "ok", f"{wants}, this machine has {gpus}"))
+    return found

@@ -1,6 +1,6 @@
 """An artefact that is being made: chunks already finished, and checkpoints to go on from.
 
-    partial/<key>/lock            held by the process that works here (released by the kernel if it dies)
+    partial/<key>/lease           held by the process that works here (see `wsss.pipeline.lease`)
     partial/<key>/work/           files of finished chunks
     partial/<key>/step-000007/    state after step 7, with manifest.json written last
 
@@ -10,38 +10,75 @@ needs the key opens the newest one that is whole.
 
 from __future__ import annotations
 
-import fcntl
+import contextlib
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
-from wsss.files import damaged_files, describe_files, files_below, read_json, write_json
+from wsss.files import damaged_files, describe_files, files_below, read_json, write_json, writing
+from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease, Lease, is_dead, read_lease
 
 MANIFEST = "manifest.json"
 KEEP = 2
 
 
 class Partial:
-    """The working folder of one key. Use as a context manager; the lock is held inside.
+    """The working folder of one key. Use as a context manager; the lease is held inside.
 
-    When another live process holds the folder, a private one is used instead: the work is then
-    done twice, but never wrongly, and the first commit wins.
+    Call `acquire` until it is True to wait for another run that makes the same artefact. Entered
+    without, or when this very process holds the key already, a private folder is used: the work is
+    then done twice, but never wrongly, and the first commit wins.
     """
 
-    def __init__(self, root: Path, key: str) -> None:
+    def __init__(self, root: Path, key: str, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
         self.folder = root / "partial" / key
         self.private = False
-        self._lock: IO[bytes] | None = None
+        self._inputs = inputs
+        self._timeout = timeout
+        self.lease = self._new_lease()
+
+    def _new_lease(self) -> Lease:
+        return FileLease(self.folder, inputs=self._inputs, timeout=self._timeout)
+
+    def acquire(self) -> bool:
+        """Try to become the one that makes the key. False: another run is at it, `holder` says which.
+
+        Raises `StorageError` when the lease can't be written.
+        """
+        with writing(self.folder):
+            if self.lease.mine or self.lease.acquire():
+                return True
+            if self.lease.held_here:
+                self._go_private()
+                return True
+        return False
+
+    @property
+    def holder(self) -> str:
+        """Name the run that was waited for last, as "host, process 12"."""
+        content = self.lease.holder
+        host = str(content.get("host", "another machine")).partition(" ")[0]
+        return f"{host}, process {content.get('pid', 'unknown')}"
+
+    @property
+    def lost(self) -> bool:
+        """Whether another run has taken over, as this one seemed dead."""
+        return self.lease.lost
+
+    def _go_private(self) -> None:
+        self.folder = self.folder.with_name(f"{self.folder.name}-{uuid.uuid4().hex[:8]}")
+        self.private = True
+        self.lease = FileLease(self.folder, inputs=self._inputs, timeout=self._timeout)
+        self.lease.acquire()
 
     def __enter__(self) -> Partial:
-        if not self._try_lock():
-            self.folder = self.folder.with_name(f"{self.folder.name}-{uuid.uuid4().hex[:8]}")
-            self.private = True
-            self._try_lock()
-        self.work.mkdir(parents=True, exist_ok=True)
+        if not self.acquire():
+            self._go_private()
+        with writing(self.folder):
+            self.work.mkdir(parents=True, exist_ok=True)
         return self
 
     def __exit__(
@@ -49,20 +86,7 @@ class Partial:
     ) -> None:
         if self.private:
             self.remove()
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
-
-    def _try_lock(self) -> bool:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / "lock").open("wb")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            lock.close()
-            return False
-        self._lock = lock
-        return True
+        self.lease.release()
 
     @property
     def work(self) -> Path:
@@ -112,16 +136,16 @@ class Partial:
 
     def remove(self) -> None:
         """Delete the folder: the artefact is finished (or nobody wants it)."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if self.lost:
+            return
+        self.lease.stop()
+        aside = self.folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
+        with contextlib.suppress(OSError):  # in one move, so that nobody begins in what is half deleted
+            self.folder.rename(aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def is_in_use(folder: Path) -> bool:
-    """Tell whether a live process holds the lock of a half-made artefact's folder."""
-    try:
-        with (folder / "lock").open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except OSError:
-        return True
-    return False
+    """Tell whether a half-made artefact's folder has a lease whose holder isn't known to be dead."""
+    found = read_lease(folder / LEASE)
+    return found is not None and not is_dead(found[1])

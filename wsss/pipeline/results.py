@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsss.config.params import ClassifierParams
 from wsss.files import read_json
 from wsss.pipeline.chain import SCORES, Chain
 from wsss.pipeline.store import Store
@@ -41,6 +43,9 @@ def chain_result(chain: Chain, store: Store) -> Result:
     result = Result()
     for node in chain.nodes:
         artefact = store.known(node.key)
+        if artefact is not None and not artefact.evicted:
+            # Files are read or sent to MLflow: they must be on this machine.
+            artefact = store.get(node.key) if node.is_score or node.stage == "classifier" else artefact
         if artefact is None:
             continue
         if node.is_score:
@@ -49,12 +54,22 @@ def chain_result(chain: Chain, store: Store) -> Result:
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
-        elif node.stage == "classifier":
+        elif isinstance(node.params, ClassifierParams) and node.params.end == node.params.epochs:
             last = artefact.record["history"][-1]
             result.metrics.update({f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)})
             if not artefact.evicted:
                 result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result
+
+
+def unreported(result: Result) -> Result:
+    """Return what may be shown of a trial that was stopped: nothing from images that are reported."""
+    metrics = {
+        name: value
+        for name, value in result.metrics.items()
+        if not re.search(r"/(report|published|test)/", name)
+    }
+    return Result(metrics)
 
 
 def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:

@@ -1,70 +1,170 @@
-"""Which files stay: those of trials that some study kept. Records and scores always stay."""
+"""Which files stay: those of trials that some study kept. Records and scores always stay.
+
+Safe while studies run: what a trial of a sweep that hasn't ended needs stays, and so does what
+anybody who holds a lease reads or makes. Both are looked at again while files are deleted.
+"""
 
 from __future__ import annotations
 
-import shutil
-from pathlib import Path
+import time
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
+from wsss.pipeline.cache import Cache
+from wsss.pipeline.lease import TIMEOUT, is_dead, this_host
 from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.partial import is_in_use
-from wsss.pipeline.store import Store
+from wsss.pipeline.storage import Storage
+from wsss.pipeline.store import Leftover, Store
+
+FRESH_SECONDS = 2.0
+"""How old the knowledge of what is wanted may be when a file is deleted."""
+WATCH_SECONDS = 1.0
 
 
-def wanted_keys(storage: Path) -> set[str]:
-    """Return the keys that must keep their files: those of kept trials, in every study.
+def wanted_by(ledger: Ledger) -> set[str]:
+    """Return the keys that a study wants: of kept trials, and of all in a sweep that hasn't ended."""
+    kept: dict[str, set[str]] = {}
+    begun: dict[str, set[str]] = {}
+    for entry in ledger.entries():
+        if entry["type"] == "trial":  # after a sweep's end: it is run again, with other keys
+            begun.setdefault(entry["sweep"], set()).update(entry["keys"].values())
+        elif entry["type"] == "kept":
+            kept[entry["sweep"]] = set(entry["keys"])
+            begun.pop(entry["sweep"], None)
+    return set().union(*kept.values(), *begun.values())
+
+
+class _Wanted:
+    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._by_study: dict[str, tuple[Hashable, set[str]]] = {}
+        self._looked = -FRESH_SECONDS
+        self._inputs: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        if time.monotonic() - self._looked >= FRESH_SECONDS:
+            self._look()
+        return key in self._inputs or any(key in wanted for _, wanted in self._by_study.values())
+
+    def _look(self) -> None:
+        for name in self._storage.study_names():
+            ledger = self._storage.ledger(name)
+            stamp = ledger.stamp()
+            if name not in self._by_study or self._by_study[name][0] != stamp:
+                self._by_study[name] = (stamp, wanted_by(ledger))
+        self._inputs = {
+            key for _, about in self._storage.store.leases().values() for key in about.get("inputs", ())
+        }
+        self._looked = time.monotonic()
+
+
+def wanted_keys(storage: Storage) -> set[str]:
+    """Return the keys that must keep their files, over all studies.
 
     A trial of a sweep that hasn't ended may still be kept, so its keys are wanted too.
     """
-    wanted: set[str] = set()
-    for folder in sorted((storage / "studies").glob("*")):
-        ledger = Ledger(folder)
-        ended = {entry["sweep"]: set(entry["keys"]) for entry in ledger.entries() if entry["type"] == "kept"}
-        for keys in ended.values():
-            wanted |= keys
-        for trial in ledger.trials().values():
-            if trial.sweep not in ended:
-                wanted |= set(trial.keys.values())
-    return wanted
+    return set().union(*(wanted_by(storage.ledger(name)) for name in storage.study_names()))
 
 
-def evictable(storage: Path, store: Store) -> list[str]:
-    """Return the keys of artefacts whose files nobody wants; scores are never among them."""
-    wanted = wanted_keys(storage)
-    return [
-        artefact.key
-        for artefact in store
-        if artefact.key not in wanted and artefact.stage != "scores" and not artefact.evicted
-    ]
+def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
+    """Iterate over (key, stage, bytes) of artefacts whose files nobody wants; never over scores.
 
-
-def evict_unkept(storage: Path, store: Store) -> int:
-    """Delete the files of artefacts that no study kept; return the bytes freed."""
-    return sum(store.evict(key) for key in evictable(storage, store))
-
-
-def prune(storage: Path, *, dry_run: bool) -> dict[str, int]:
-    """Delete what can be made again; return description → bytes. With `dry_run`, delete nothing.
-
-    Half-made artefacts that a live process works on are left alone.
+    Evict one before the next is asked for: what is wanted is looked up as late as that.
     """
-    store = Store(storage / "store")
-    freed: dict[str, int] = {}
-    for key in evictable(storage, store):
-        artefact = store.known(key)
-        if artefact is not None:
-            freed[f"{artefact.stage} {key[:12]}, not kept by any study"] = artefact.bytes
-            if not dry_run:
-                store.evict(key)
-    for folder in sorted((store.root / "partial").glob("*")):
-        if not is_in_use(folder):
-            freed[f"half-made {folder.name[:12]}"] = _remove(folder, dry_run)
-    for folder in sorted((store.root / "damaged").glob("*")):
-        freed[f"damaged {folder.name[:12]}"] = _remove(folder, dry_run)
+    wanted = _Wanted(storage)
+    store = storage.store
+    for artefact in store:
+        if not artefact.evicted and artefact.stage != "scores" and artefact.key not in wanted:
+            yield artefact.key, artefact.stage, artefact.bytes
+
+
+def evict_unkept(storage: Storage) -> int:
+    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped
+    and on which nobody works; return the bytes freed."""
+    freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage))
+    stopped = _stopped_keys(storage)
+    for leftover in storage.store.half_made() if stopped else ():
+        if leftover.name in stopped and all(is_dead(about) for _, about in leftover.leases().values()):
+            leftover.remove()
+            freed += leftover.bytes
     return freed
 
 
-def _remove(folder: Path, dry_run: bool) -> int:
-    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    if not dry_run:
-        shutil.rmtree(folder)
-    return size
+def _stopped_keys(storage: Storage) -> set[str]:
+    """Return the keys of trials that a study stopped early, as far as nobody wants them."""
+    ledgers = [storage.ledger(name) for name in storage.study_names()]
+    stopped = {
+        key
+        for ledger in ledgers
+        for trial in ledger.trials().values()
+        if trial.status == "stopped"
+        for key in trial.keys.values()
+    }
+    return stopped - wanted_keys(storage) if stopped else stopped
+
+
+def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[str, int]:
+    """Delete what can be made again; return description → bytes. With `dry_run`, delete nothing.
+
+    Half-made artefacts are left alone when somebody works on them. Whether a holder of a lease on
+    another machine still lives is known after watching it, for `timeout` seconds at most.
+    """
+    freed: dict[str, int] = {}
+    for key, stage, count in evictable(storage):
+        freed[f"{stage} {key[:12]}, not kept by any study"] = count
+        if not dry_run:
+            storage.store.evict(key)
+    for leftover in _abandoned(storage.store.half_made(), timeout):
+        _note(freed, f"half-made {_short(leftover.name)}", leftover.bytes)
+        if not dry_run:
+            leftover.remove()
+    for leftover in storage.store.damaged():
+        _note(freed, f"damaged {_short(leftover.name)}", leftover.bytes)
+        if not dry_run:
+            leftover.remove()
+    cache = _cache_of(storage.store)
+    if cache is not None:
+        before = sum(artefact.bytes for artefact in cache.store)
+        freed["copies on this machine that nobody reads"] = before - cache.trim(0, dry_run=dry_run)
+    return freed
+
+
+def _cache_of(store: Store) -> Cache | None:
+    return getattr(store, "cache", None)
+
+
+def _short(name: str) -> str:
+    key, dash, rest = name.partition("-")
+    return f"{key[:12]}{dash}{rest}"
+
+
+def _note(freed: dict[str, int], what: str, count: int) -> None:
+    freed[what] = freed.get(what, 0) + count
+
+
+def _abandoned(leftovers: Sequence[Leftover], timeout: float) -> list[Leftover]:
+    """Return those on which nobody works, after watching the others for signs of life."""
+    first = [leftover.leases() for leftover in leftovers]
+    live = {number for number, leases in enumerate(first) if any(_is_here(one) for _, one in leases.values())}
+    unsure = {
+        number
+        for number, leases in enumerate(first)
+        if number not in live and any(not is_dead(about) for _, about in leases.values())
+    }
+    until = time.monotonic() + timeout
+    while unsure and time.monotonic() < until:
+        time.sleep(min(WATCH_SECONDS, timeout))
+        changed = {n for n in unsure if _states(leftovers[n].leases()) != _states(first[n])}
+        unsure -= changed
+        live |= changed
+    return [leftover for number, leftover in enumerate(leftovers) if number not in live]
+
+
+def _states(leases: Mapping[str, tuple[str, object]]) -> dict[str, str]:
+    return {owner: state for owner, (state, _) in leases.items()}
+
+
+def _is_here(about: Mapping[str, object]) -> bool:
+    """Tell whether a lease's holder is a process of this machine that runs."""
+    return about.get("host") == this_host() and not is_dead(about)

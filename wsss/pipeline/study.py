@@ -7,23 +7,20 @@ study goes on from any of them, however it was stopped.
 
 from __future__ import annotations
 
-import difflib
-import re
+import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
 
-from wsss.config import Resources, Study, Sweep, dump_study, load_study_text
+from wsss.config import Fifo, Pbt, Study, Sweep, dump_study
 from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem, nearest
-from wsss.files import write_atomic
-from wsss.pipeline.base import base_trials
-from wsss.pipeline.chain import Chain
+from wsss.errors import ConfigError, Problem
+from wsss.pipeline.budget import Meter, describe
+from wsss.pipeline.driver import Driver, Executor
 from wsss.pipeline.events import (
     Event,
     Observer,
+    PreflightDone,
     StageFinished,
     StudyFinished,
     StudyStarted,
@@ -31,41 +28,19 @@ from wsss.pipeline.events import (
     SweepStarted,
     TrialFinished,
     TrialStarted,
+    TrialStatus,
 )
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.results import Result, chain_result
+from wsss.pipeline.judging import JudgeFactory, Verdicts
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.population import next_generation, span_labels
+from wsss.pipeline.readiness import Check, refuse_bad
+from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
+from wsss.pipeline.searches import Job, Searches, shared_jobs
 from wsss.pipeline.selection import kept_trials
-from wsss.pipeline.store import Store
-from wsss.pipeline.trials import Trial, sweep_trials
-
-
-@dataclass(frozen=True)
-class Job:
-    """A chain to be made. Jobs that only prepare what several trials share have no trial."""
-
-    id: str
-    chain: Chain
-
-
-class Listener(Protocol):
-    """What an executor tells the driver."""
-
-    def started(self, job: str) -> None: ...
-
-    def event(self, event: Event) -> None: ...
-
-    def ended(self, job: str, error: str) -> None:
-        """`error` is empty when the chain is complete."""
-
-
-class Executor(Protocol):
-    """Something that makes chains. `run` returns when every job has ended, however it ended."""
-
-    def preflight(self, resources: Sequence[Resources]) -> None:
-        """Refuse what could never be run, before anything is. Raises `PreflightError`."""
-
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None: ...
+from wsss.pipeline.storage import open_storage
+from wsss.pipeline.stored import check_same_content, upstream_of
+from wsss.pipeline.trials import Branch, Trial, branches, population, sweep_trials
 
 
 @dataclass
@@ -77,203 +52,309 @@ class Outcome:
     computed: int = 0
     reused: int = 0
     interrupted: bool = False
+    budget: str = ""
+    """The limit that ended the run, and what is used of it; empty when none did."""
+    budget_key: str = ""
+    stopped: list[str] = field(default_factory=list)
 
 
-def studies_folder(storage: Path) -> Path:
-    return storage / "studies"
-
-
-def find_study(name: str, storage: Path) -> Study:
-    """Return the study of that name as it was stored. Raises `ConfigError` with the nearest name."""
-    folder = studies_folder(storage)
-    path = folder / name / "study.yaml"
-    if not re.fullmatch(r"[\w.-]+", name) or not path.is_file():
-        known = sorted(p.parent.name for p in folder.glob("*/study.yaml"))
-        hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(folder), f"no study is named {name!r}", hint))
-    return load_study_text(path.read_text(), source=str(path), base=path.parent)
-
-
-def upstream_of(study: Study, data: DataView) -> list[Trial]:
-    """Return the trials that a study's first sweep starts from: none, or those kept by its base."""
-    if study.base is None:
-        return []
-    base = find_study(study.base.study, study.storage)
-    return base_trials(study.base, base, studies_folder(study.storage) / base.name, data)
+class _BudgetReached(Exception):
+    """A limit of the budget, named by the argument, is reached, and there is more to do."""
 
 
 class StudyRun:
-    """One run of a study on a storage. Raises `ConfigError` if the name holds another study."""
+    """One run of a study on a storage. Raises `ConfigError` if the name holds another study.
+
+    `ready` looks at what isn't the executor's (storage, tracking) before the first trial starts;
+    `clock` gives seconds.
+    """
 
     def __init__(
-        self, study: Study, data: DataView, executor: Executor, observers: Sequence[Observer] = ()
+        self,
+        study: Study,
+        data: DataView,
+        executor: Executor,
+        observers: Sequence[Observer] = (),
+        judges: JudgeFactory | None = None,
+        *,
+        ready: Callable[[], Sequence[Check]] = tuple,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.study = study
         self.data = data
         self.executor = executor
         self.observers = observers
-        self.folder = studies_folder(study.storage) / study.name
-        self.store = Store(study.storage / "store")
+        self.judges = judges
+        self.storage = open_storage(study.storage)
+        self.store = self.storage.store
         self.outcome = Outcome()
         self._results: dict[str, Result] = {}
         self._checked = False
         check_same_content(study)
-        write_atomic(self.folder / "study.yaml", dump_study(study))
-        self.ledger = Ledger(self.folder)
+        _check_rungs(study, data)
+        self.storage.write_study(study.name, dump_study(study))
+        self.ledger = self.storage.ledger(study.name)
         self._known = self.ledger.trials()
+        self._ready = ready
+        self.meter = Meter(study.budget, self.ledger, self.store, clock)
 
     def run(self) -> Outcome:
-        """Run all sweeps. An interrupt ends the run cleanly: everything finished is kept."""
+        """Run all sweeps. An interrupt, or a budget that is used up, ends the run cleanly: everything
+        finished is kept. Raises `PreflightError` when what is left to do could not be done."""
         kept = upstream_of(self.study, self.data)
-        self._tell(StudyStarted(self.study.name, str(self.folder), dump_study(self.study)))
+        address = self.storage.study_address(self.study.name)
+        self.tell(StudyStarted(self.study.name, address, dump_study(self.study)))
         kept_of: dict[str, list[Trial]] = {}
         try:
-            for sweep in self.study.sweeps:
+            for number, sweep in enumerate(self.study.sweeps):
                 upstream = kept_of[sweep.replicate] if sweep.replicate else kept
-                trials = sweep_trials(self.study, sweep, upstream, self.data)
-                kept = kept_of[sweep.name] = self._run_sweep(sweep, trials)
-                if self.study.retain == "kept":
-                    evict_unkept(self.study.storage, self.store)
+                if number and not upstream:
+                    continue  # nothing was kept that it could start from
+                kept = kept_of[sweep.name] = self._run_sweep(sweep, upstream)
+                if self.study.retain == "kept" and evict_unkept(self.storage):
+                    self.meter.deleted_some()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
-        self._tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
+        except _BudgetReached as reached:
+            self.outcome.interrupted = True
+            self.outcome.budget_key = str(reached)
+            self.outcome.budget = describe(str(reached), self.meter.spent(), self.study.budget)
+        finally:
+            self.meter.note()
+        self.tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
         return self.outcome
 
-    def _run_sweep(self, sweep: Sweep, trials: list[Trial]) -> list[Trial]:
-        self._tell(SweepStarted(sweep.name, sweep.metric or "", tuple(trial.info for trial in trials)))
-        waiting = []
-        for trial in trials:
-            known = self._known.get(trial.info.id)
-            if known is None or (known.keys, known.configuration) != (trial.keys, trial.configuration):
-                self.ledger.append("trial", **trial.record())
-                self._known.pop(trial.info.id, None)
-            self.outcome.trials += 1
-            if trial.chain.pending(self.store):
-                waiting.append(trial)
-            else:
-                self._finish_cached(trial)
-        if waiting and not self._checked:
-            self.executor.preflight([sweep.resources for sweep in self.study.sweeps])
-            self._checked = True
-        by_id = {trial.info.id: trial for trial in waiting}
-        self._execute([Job(trial.info.id, trial.chain) for trial in waiting], sweep.resources, by_id)
-        kept = kept_trials(sweep, trials, {name: result.metrics for name, result in self._results.items()})
+    def _run_sweep(self, sweep: Sweep, upstream: list[Trial]) -> list[Trial]:
+        trials = sweep_trials(self.study, sweep, upstream, self.data, self._known)
+        searches = Searches(branches(self.study, sweep, upstream, self.data), self._known)
+        total = len(trials) + searches.left
+        self.tell(SweepStarted(sweep.name, sweep.metric or "", tuple(t.info for t in trials), total))
+        if isinstance(sweep.scheduler, Pbt):
+            trials = self._evolve(sweep, branches(self.study, sweep, upstream, self.data))
+        driver = Driver(self, sweep.resources, Verdicts(sweep, self.store, self.judges), searches)
+        waiting = [trial for trial in trials if self._begin(trial, driver)]
+        if searches.left:
+            self._make(waiting, searches, driver)
+            trials = sweep_trials(self.study, sweep, upstream, self.data, self._known)
+        elif waiting:
+            self._make(waiting, searches, driver)
+        kept = kept_trials(sweep, trials, self._finished(trials))
         ids = tuple(trial.info.id for trial in kept)
         self.ledger.append(
             "kept", sweep=sweep.name, ids=list(ids), keys=sorted({k for t in kept for k in t.keys.values()})
         )
-        self._tell(SweepFinished(sweep.name, ids))
+        self.tell(SweepFinished(sweep.name, ids))
         return kept
 
-    def _execute(self, jobs: list[Job], resources: Resources, trials: dict[str, Trial]) -> None:
+    def _make(self, waiting: list[Trial], searches: Searches, driver: Driver) -> None:
+        """Run trials, as many as the budget allows. Raises `_BudgetReached` when some are left."""
+        now = self._affordable(waiting)
+        if now or (searches.left and self._affordable_more(driver)):
+            self._check()
+        jobs = [Job(trial.info.id, trial.chain) for trial in now]
+        if searches.left and len(now) == len(waiting):
+            self._execute(searches.shared(self.store), Driver(self, driver.resources))
+            self._hand(itertools.chain(jobs, self._ask(searches, driver)), driver)
+        else:
+            self._execute(jobs, driver)
+        reached = self.meter.reached()
+        for trial in self._left(driver) if reached else ():
+            if not trial.chain.pending(self.store):  # stopped after its last step
+                self.end(trial, driver)
+        limited = reached or self.study.budget.trials is not None
+        if len(now) < len(waiting) or searches.left or (limited and self._left(driver)):
+            raise _BudgetReached(reached or "trials")
+
+    def _check(self) -> None:
+        """Look once, before anything runs, whether it could. Raises `PreflightError`."""
+        if self._checked:
+            return
+        checks = (*self._ready(), *self.executor.preflight([s.resources for s in self.study.sweeps]))
+        self.tell(PreflightDone(checks))
+        refuse_bad(checks)
+        self._checked = True
+
+    def _affordable(self, waiting: list[Trial], begun: int = 0) -> list[Trial]:
+        """Return those that the budget has room for, when `begun` others that count are under way."""
+        if self.meter.reached():
+            return []
+        room = self.meter.room()
+        if room is None:
+            return waiting
+        fresh = [trial.info.id for trial in waiting if not self.meter.counted(trial.info.id)]
+        return [trial for trial in waiting if trial.info.id not in fresh[max(0, room - begun) :]]
+
+    def _affordable_more(self, driver: Driver) -> bool:
+        """Whether the budget has room for a trial besides those that are under way."""
+        room = self.meter.room()
+        return not self.meter.reached() and (room is None or room > self._under_way(driver))
+
+    def _under_way(self, driver: Driver) -> int:
+        return sum(not self.meter.counted(trial.info.id) for trial in self._left(driver))
+
+    def _left(self, driver: Driver) -> list[Trial]:
+        ended = {*self._results, *self.outcome.failed, *self.outcome.stopped}
+        return [trial for id, trial in driver.trials.items() if id not in ended]
+
+    def _evolve(self, sweep: Sweep, arms: Sequence[Branch]) -> list[Trial]:
+        """Train every arm's population, one part of all its classifiers after the other.
+
+        What a part goes on from follows from the rung scores of the parts before it, all of which are
+        in the store: nothing else has to be remembered. A member that failed is among the worst.
+        """
+        told: set[str] = set()
+        found = {arm.label: population(arm, {}) for arm in arms}
+        rounds = max(len(span_labels(trial.chain)) for members in found.values() for trial in members)
+        for generation in range(rounds):
+            if generation:
+                for arm in arms:
+                    found[arm.label] = next_generation(arm, found[arm.label], generation, self.store)
+            jobs = []
+            for trial in (trial for members in found.values() for trial in members):
+                spans = span_labels(trial.chain)
+                if generation >= len(spans):
+                    continue
+                chain = trial.chain.upto(spans[generation])
+                if not chain.pending(self.store):
+                    continue
+                jobs.append(Job(trial.info.id, chain))
+                self._write(trial)
+                if trial.info.id not in told:
+                    told.add(trial.info.id)
+                    self.tell(TrialStarted(trial.info))
+            if jobs:
+                self._check()
+            self._execute(jobs, Driver(self, sweep.resources))
+            reached = self.meter.reached()
+            if reached and jobs:  # a population with gaps would evolve differently
+                raise _BudgetReached(reached)
+        return [trial for members in found.values() for trial in members]
+
+    def _write(self, trial: Trial) -> TrialRecord:
+        """Write a trial to the ledger, unless it is there as it is now."""
+        known = self._known.get(trial.info.id)
+        now = (trial.keys, trial.configuration, list(trial.history))
+        if known is None or (known.keys, known.configuration, known.history) != now:
+            self.ledger.append("trial", **trial.record())
+            known = self._known[trial.info.id] = TrialRecord(**trial.record())
+        return known
+
+    def _begin(self, trial: Trial, driver: Driver) -> bool:
+        """Write a trial to the ledger before anything of it runs; return whether there is work left."""
+        known = self._write(trial)
+        self.outcome.trials += 1
+        driver.trials[trial.info.id] = trial
+        if known.status == "stopped":
+            driver.verdicts.remember(trial, known)
+            self.tell(TrialStarted(trial.info))
+            self.end(trial, driver, stopped=known.reason, cached=True)
+            return False
+        if trial.chain.pending(self.store):
+            return True
+        driver.verdicts.remember(trial, known)
+        self._finish_cached(trial, driver)
+        return False
+
+    def _ask(self, searches: Searches, driver: Driver) -> Iterator[Job]:
+        """Iterate over the jobs of configurations that are asked for when there is room for them, in the
+        cluster and in the budget."""
+        while searches.left and self._affordable_more(driver):
+            begun = self._under_way(driver)
+            trials = searches.ask()
+            # All of a configuration's seeds are written before one of them starts.
+            waiting = [trial for trial in trials if self._begin(trial, driver)]
+            now = self._affordable(waiting, begun)
+            yield from (Job(trial.info.id, trial.chain) for trial in now)
+
+    def _finished(self, trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
+        """Return the metrics of the trials that may be kept: no seed of their configuration was stopped."""
+        stopped = {trial.configuration for trial in trials if trial.info.id in self.outcome.stopped}
+        return {
+            trial.info.id: self._results[trial.info.id].metrics
+            for trial in trials
+            if trial.info.id in self._results and trial.configuration not in stopped
+        }
+
+    def _execute(self, jobs: list[Job], driver: Driver) -> None:
         """Run jobs; what several of them lack is made first, once."""
         if not jobs:
             return
-        shared = _shared_jobs(jobs, self.store)
-        self._execute(shared, resources, {})
-        self.executor.run(jobs, resources, _Driver(self, trials))
+        self._execute(shared_jobs(jobs, self.store), Driver(self, driver.resources))
+        self._hand(jobs, driver)
 
-    def _finish_cached(self, trial: Trial) -> None:
-        self._tell(TrialStarted(trial.info))
+    def _hand(self, jobs: Iterable[Job], driver: Driver) -> None:
+        """Let the executor make jobs until they are done or the budget is used up."""
+        if self.meter.reached():
+            return
+        try:
+            self.executor.run(jobs, driver.resources, driver)
+        finally:
+            self.meter.stopped()
+
+    def _finish_cached(self, trial: Trial, driver: Driver) -> None:
+        self.tell(TrialStarted(trial.info))
         for node in trial.chain.nodes:
-            self._tell(StageFinished(trial.info.id, node.label, node.key, cached=True))
-        self._end(trial, "", cached=True, seconds=0.0)
+            self.tell(StageFinished(trial.info.id, node.label, node.key, cached=True))
+        self.end(trial, driver, cached=True)
 
-    def _end(self, trial: Trial, error: str, *, cached: bool, seconds: float) -> None:
+    def end(
+        self,
+        trial: Trial,
+        driver: Driver,
+        *,
+        error: str = "",
+        stopped: str = "",
+        cached: bool = False,
+        seconds: float = 0.0,
+    ) -> None:
+        """Record and tell how a trial ended; `stopped` says why the driver gave it up."""
+        id = trial.info.id
+        status: TrialStatus = "failed" if error else "stopped" if stopped else "done"
         result = Result() if error else chain_result(trial.chain, self.store)
         if error:
-            self.outcome.failed.append(trial.info.id)
+            self.outcome.failed.append(id)
+        elif stopped:
+            self.outcome.stopped.append(id)
+            result = unreported(result)
         else:
-            self._results[trial.info.id] = result
-        status = "failed" if error else "done"
-        known = self._known.get(trial.info.id)
-        if not (cached and known and known.status == "done" and known.metrics == result.metrics):
-            self.ledger.append(
-                "end", id=trial.info.id, status=status, metrics=result.metrics, error=error, seconds=seconds
-            )
-        self._tell(
+            self._results[id] = result
+        known = self._known[id]
+        rungs = driver.verdicts.rungs(id)
+        if not (cached and (known.status, known.metrics) == (status, result.metrics)):
+            content = {"metrics": result.metrics, "error": error, "reason": stopped, "rungs": rungs}
+            self.ledger.append("end", id=id, status=status, seconds=seconds, **content)
+            known.status, known.metrics = status, result.metrics
+        driver.searches.ended(trial, status, result.metrics, rungs)
+        self.tell(
             TrialFinished(
                 trial.info,
-                "failed" if error else "done",
+                status,
                 result.metrics,
                 result.per_class,
                 result.files,
                 error,
                 cached,
+                stopped,
             )
         )
 
-    def _tell(self, event: Event) -> None:
+    def tell(self, event: Event) -> None:
+        """Tell every observer what happened, and count it."""
         if isinstance(event, StageFinished):
             if event.cached:
                 self.outcome.reused += 1
             else:
                 self.outcome.computed += 1
+                self.meter.made(event.key)
         for observer in self.observers:
             observer.on_event(event)
 
 
-class _Driver:
-    """The listener that an executor talks to: turns ended jobs into results, records and events."""
-
-    def __init__(self, run: StudyRun, trials: dict[str, Trial]) -> None:
-        self._run = run
-        self._trials = trials
-        self._began: dict[str, float] = {}
-
-    def started(self, job: str) -> None:
-        self._began.setdefault(job, time.monotonic())
-        if job in self._trials:
-            self._run._tell(TrialStarted(self._trials[job].info))
-
-    def event(self, event: Event) -> None:
-        self._run._tell(event)
-
-    def ended(self, job: str, error: str) -> None:
-        if job in self._trials:
-            seconds = round(time.monotonic() - self._began.get(job, time.monotonic()), 3)
-            self._run._end(self._trials[job], error, cached=False, seconds=seconds)
-
-
-def _shared_jobs(jobs: Sequence[Job], store: Store) -> list[Job]:
-    """Return a job for every part that two or more of `jobs` lack."""
-    users: dict[str, int] = {}
-    pending = {job.id: job.chain.pending(store) for job in jobs}
-    for nodes in pending.values():
-        for node in nodes:
-            users[node.key] = users.get(node.key, 0) + 1
-    shared: dict[str, Job] = {}
-    for job in jobs:
-        common = [node for node in pending[job.id] if users[node.key] > 1]
-        if common and len(common) < len(pending[job.id]):
-            last = common[-1]
-            shared.setdefault(last.key, Job(f"shared-{last.key[:8]}", job.chain.upto(last.label)))
-        elif common:
-            shared.setdefault(common[-1].key, Job(f"shared-{common[-1].key[:8]}", job.chain))
-    return list(shared.values()) if len(shared) < len(jobs) else []
-
-
-def check_same_content(study: Study) -> None:
-    """Refuse to go on under a name that already holds another study, showing the difference."""
-    path = studies_folder(study.storage) / study.name / "study.yaml"
-    if not path.is_file():
+def _check_rungs(study: Study, data: DataView) -> None:
+    """Refuse a scheduler on images without masks: there would be no rung scores to judge by."""
+    if data.has_masks:
         return
-    # Read and written anew, so that a key which has come to exist since is there with its default.
-    stored = load_study_text(path.read_text(), source=str(path), base=path.parent)
-    old = dump_study(stored).splitlines()
-    new = dump_study(study).splitlines()
-    changed = [
-        line
-        for line in difflib.unified_diff(old, new, lineterm="", n=0)
-        if line[:1] in "+-" and not line.startswith(("+++", "---"))
-    ]
-    changed = [line for line in changed if not re.match(r"[+-](storage|tracking|  uri):", line)]
-    if changed:
-        problems = [Problem("", line) for line in changed]
-        raise ConfigError(
-            problems,
-            title=(
-                f"the storage has another study named {study.name!r}; "
-                "give this one its own with --name NAME. What differs (- stored, + now)"
-            ),
-        )
+    for sweep in study.sweeps:
+        if not isinstance(sweep.scheduler, Fifo):
+            message = f"`{sweep.scheduler.kind}` judges by masks of `select` images, but there are none"
+            raise ConfigError(Problem(f"sweep {sweep.name}", message, "use `scheduler: fifo`"))

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
-from wsss.config import Arm, Study, Sweep, resolve_stage
+from wsss.config import Arm, OptunaSearch, Pbt, Study, Sweep, resolve_stage
 from wsss.config.params import ClassifierParams, SegmenterParams
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import Scalar, TrialInfo
-from wsss.pipeline.sampling import sample_arm
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.sampling import Values, sample_arm
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Trial:
     parts: tuple[Part, ...]
     chain: Chain
     configuration: str
+    history: tuple[dict[str, Any], ...] = ()
+    """Of a classifier whose parameters change on the way: what `TrialRecord.history` has."""
 
     @property
     def keys(self) -> dict[str, str]:
@@ -45,51 +49,172 @@ class Trial:
             "method": info.method,
             "backbone": info.backbone,
             "keys": self.keys,
+            **({"history": list(self.history)} if self.history else {}),
         }
 
 
-def sweep_trials(study: Study, sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:
+@dataclass(frozen=True)
+class Branch:
+    """An arm of a sweep after one upstream configuration: what is searched by itself.
+
+    `sources` are that configuration's trials, one a seed; empty: from the beginning. `label` is the
+    arm's name through all sweeps; names of trials and configurations begin with `stem`.
+    """
+
+    study: Study
+    sweep: Sweep
+    arm: Arm
+    sources: tuple[Trial, ...]
+    data: DataView
+
+    @property
+    def label(self) -> str:
+        return _arm_label(self.sweep, self.arm, self.sources[0] if self.sources else None)
+
+    @property
+    def stem(self) -> str:
+        return f"{self.sweep.name}-{self.label}"
+
+    def configuration(self, number: int) -> str:
+        """Return the name of a configuration."""
+        if not self.sources:
+            return f"{self.stem}-{number:03d}"
+        first = self.sources[0]
+        return f"{self.stem}-{_after_arm(first, first.configuration)}-{number:03d}"
+
+    def drawn(self) -> list[Values]:
+        """Return the configurations that are known up front: all of a grid or of random draws."""
+        return sample_arm(
+            self.arm.search,
+            searcher=self.sweep.searcher.kind,
+            samples=self.arm.samples,
+            seed=self.study.seed,
+            name=f"{self.sweep.name}/{self.arm.name}",
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether configurations are asked for one by one, each following from the scores so far."""
+        return isinstance(self.sweep.searcher, OptunaSearch) and bool(self.arm.search)
+
+    def asked(self, records: Mapping[str, TrialRecord]) -> list[Values]:
+        """Return the configurations that a ledger has of it, oldest first."""
+        values: dict[str, Values] = {
+            record.configuration: {name: record.params[name] for name in self.arm.search}
+            for record in records.values()
+            if record.sweep == self.sweep.name and set(self.arm.search) <= set(record.params)
+        }
+        found: list[Values] = []
+        while self.configuration(len(found)) in values:
+            found.append(values[self.configuration(len(found))])
+        return found
+
+    def trials(self, number: int, values: Values) -> list[Trial]:
+        """Return a configuration's trials, one a seed."""
+        own = tuple(
+            Part(use.stage, use.name, resolve_stage(use, values), use.source or "") for use in self.arm.stages
+        )
+        configuration = self.configuration(number)
+        runs: list[tuple[str, int, Trial | None]] = [
+            (f"{self.stem}-{_after_arm(source, source.info.id)}-{number:03d}", source.info.seed, source)
+            for source in self.sources
+        ]
+        if not self.sources:
+            seeds = self.sweep.seeds or (self.study.seed,)
+            names = {s: configuration if len(seeds) == 1 else f"{configuration}-s{s}" for s in seeds}
+            runs = [(name, seed, None) for seed, name in names.items()]
+        found = []
+        for name, seed, source in runs:
+            parts = (*source.parts, *own) if source else own
+            params = {**(source.info.params if source else {}), **values}
+            found.append(
+                _trial(
+                    name, self.sweep.name, self.label, seed, parts, params, source, configuration, self.data
+                )
+            )
+        return found
+
+
+def branches(study: Study, sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Branch]:
+    """Return every arm of a sweep after every configuration that it starts from, in a fixed order."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in upstream:
+        groups.setdefault(trial.configuration, []).append(trial)
+    sources = [tuple(group) for group in groups.values()] or [()]
+    return [Branch(study, sweep, arm, group, data) for arm in sweep.arms for group in sources]
+
+
+def sweep_trials(
+    study: Study,
+    sweep: Sweep,
+    upstream: Sequence[Trial],
+    data: DataView,
+    records: Mapping[str, TrialRecord] = MappingProxyType({}),
+    *,
+    guess: bool = False,
+) -> list[Trial]:
     """Return a sweep's trials in a fixed order.
 
     `upstream` are the kept trials of the sweep before it, or of the one it replicates; empty for
-    the first sweep. Every arm is tried once per upstream trial.
+    the first sweep. Every arm is tried once per upstream trial. Of a search that learns from scores
+    these are the trials that the ledger's `records` have; `guess` adds random ones in place of those
+    still to be asked for.
     """
     if sweep.replicate:
         return _replicas(sweep, upstream, data)
     trials = []
-    for arm in sweep.arms:
-        for source in upstream or (None,):
-            trials.extend(_arm_trials(study, sweep, arm, source, data))
+    for branch in branches(study, sweep, upstream, data):
+        if isinstance(sweep.scheduler, Pbt):
+            trials.extend(population(branch, records))
+            continue
+        known = branch.asked(records) if branch.learns else branch.drawn()
+        if guess:
+            known += branch.drawn()[len(known) :]
+        for number, values in enumerate(known):
+            trials.extend(branch.trials(number, values))
     return trials
 
 
-def _arm_trials(study: Study, sweep: Sweep, arm: Arm, source: Trial | None, data: DataView) -> list[Trial]:
-    configurations = sample_arm(
-        arm.search,
-        searcher=sweep.searcher,
-        samples=arm.samples,
-        seed=study.seed,
-        name=f"{sweep.name}/{arm.name}",
-    )
-    label = _arm_label(sweep, arm, source)
-    stem = f"{sweep.name}-{label}"
+def population(branch: Branch, records: Mapping[str, TrialRecord]) -> list[Trial]:
+    """Return an arm's trials in population-based training, as they have come to be by the records."""
     trials = []
-    for number, values in enumerate(configurations):
-        own = tuple(
-            Part(use.stage, use.name, resolve_stage(use, values), use.source or "") for use in arm.stages
-        )
-        parts = (*source.parts, *own) if source else own
-        params = {**(source.info.params if source else {}), **values}
-        if source is None:
-            configuration = f"{stem}-{number:03d}"
-            seeds = sweep.seeds or (study.seed,)
-            runs = {seed: configuration if len(seeds) == 1 else f"{configuration}-s{seed}" for seed in seeds}
-        else:
-            configuration = f"{stem}-{_after_arm(source, source.configuration)}-{number:03d}"
-            runs = {source.info.seed: f"{stem}-{_after_arm(source, source.info.id)}-{number:03d}"}
-        for seed, name in runs.items():
-            trials.append(_trial(name, sweep.name, label, seed, parts, params, source, configuration, data))
+    for number, values in enumerate(branch.drawn()):
+        known = records.get(branch.configuration(number))
+        trials.append(member(branch, number, values, known.history if known else ()))
     return trials
+
+
+def member(branch: Branch, number: int, values: Values, history: Sequence[Mapping[str, Any]] = ()) -> Trial:
+    """Return a trial whose classifier is made in parts, of `interval` epochs each.
+
+    `history` holds the parts that are decided, from the first; the parameters of its last hold until the
+    end. Without one the classifier begins with `values` as its own parent.
+    """
+    scheduler, sweep = branch.sweep.scheduler, branch.sweep
+    assert isinstance(scheduler, Pbt)
+    uses = branch.arm.stages
+    place = max((n for n, use in enumerate(uses) if use.stage == "classifier"), default=-1)
+    configuration = branch.configuration(number)
+    lines = [dict(line) for line in history] or [{"epoch": 0, "params": values, "parent": configuration}]
+    last = {**values, **lines[-1]["params"]}
+    parts: list[Part] = []
+    for here, use in enumerate(uses):
+        if here != place:
+            parts.append(Part(use.stage, use.name, resolve_stage(use, last), use.source or ""))
+            continue
+        epochs = int(getattr(resolve_stage(use, values), "epochs"))  # noqa: B009 - of a classifier
+        for number_of, begin in enumerate(range(0, epochs, scheduler.interval)):
+            line = lines[min(number_of, len(lines) - 1)]
+            end = min(begin + scheduler.interval, epochs)
+            params = resolve_stage(use, {**values, **line["params"]})
+            if (begin, end) != (0, epochs):
+                params = params.model_copy(update={"span": (begin, end)})
+            parts.append(Part(use.stage, use.name if end == epochs else f"{use.name}.{end}", params))
+    seed = branch.study.seed
+    made = _trial(
+        configuration, sweep.name, branch.label, seed, tuple(parts), last, None, configuration, branch.data
+    )
+    return replace(made, history=tuple(lines))
 
 
 def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:

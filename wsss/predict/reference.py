@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.config.load import load_study_text
+from wsss.config.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
-from wsss.pipeline.ledger import Ledger, TrialRecord
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.store import RECORD, Artefact, Store
-from wsss.pipeline.study import studies_folder
+from wsss.pipeline.stored import find_study
 from wsss.predict.model import Model, load_artefact, load_file_model
 from wsss.stages.segmentation_network import WEIGHTS
 from wsss.tracking.location import tracking_uri
@@ -22,7 +23,7 @@ RUN = re.compile(r"[0-9a-f]{32}")
 FILES = (".safetensors", ".pt2")
 
 
-def load_model(reference: str, storage: Path) -> Model:
+def load_model(reference: str, location: Location) -> Model:
     """Return the model that a reference stands for, on the CPU.
 
     It may be a .safetensors or .pt2 file; the folder of a segmenter artefact; its key, or at least six
@@ -38,15 +39,16 @@ def load_model(reference: str, storage: Path) -> Model:
         if not path.exists():
             raise ConfigError(Problem("--model", f"there is no file {reference}"))
         return load_file_model(path)
-    artefact = find_segmenter(reference, storage)
+    artefact = find_segmenter(reference, open_storage(location))
     return load_artefact(artefact.folder, artefact.key)
 
 
-def find_segmenter(reference: str, storage: Path) -> Artefact:
+def find_segmenter(reference: str, storage: Storage) -> Artefact:
     """Return the segmenter that a key, a trial or an MLflow run leads to. Raises `ConfigError`."""
-    if not storage.is_dir():
+    if isinstance(storage.location, Path) and not storage.location.is_dir():
         hint = "give --storage FOLDER, or a file as --model"
-        raise ConfigError(Problem("--model", f"is {reference!r}, but there is no storage at {storage}", hint))
+        message = f"is {reference!r}, but there is no storage at {storage.location}"
+        raise ConfigError(Problem("--model", message, hint))
     store = _store(storage)
     trials = list(_trials(storage))
     if store is not None:
@@ -58,29 +60,27 @@ def find_segmenter(reference: str, storage: Path) -> Artefact:
             return _of_trial(trial, store)
         if RUN.fullmatch(reference) and (trial := _by_run(reference, storage, trials)):
             return _of_trial(trial, store)
-    raise ConfigError(Problem("--model", f"is {reference!r}, but nothing in {storage} is called that",
-                              _nearest(reference, store, trials)))  # fmt: skip
+    message = f"is {reference!r}, but nothing in {storage.location} is called that"
+    raise ConfigError(Problem("--model", message, _nearest(reference, store, trials)))
 
 
-def _store(storage: Path) -> Store | None:
-    root = storage / "store"
-    if not root.is_dir():
+def _store(storage: Storage) -> Store | None:
+    if isinstance(storage.location, Path) and not (storage.location / "store").is_dir():
         return None
     try:
-        return Store(root)
+        return storage.store
     except PreflightError:
         return None
 
 
-def _trials(storage: Path) -> Iterator[tuple[str, TrialRecord]]:
-    for path in sorted(studies_folder(storage).glob("*/ledger.jsonl")):
-        for trial in Ledger(path.parent).trials().values():
-            yield path.parent.name, trial
+def _trials(storage: Storage) -> Iterator[tuple[str, TrialRecord]]:
+    for name in storage.study_names():
+        for trial in storage.ledger(name).trials().values():
+            yield name, trial
 
 
 def _by_key(prefix: str, store: Store) -> Artefact | None:
-    folders = store.root.glob(f"{prefix[:2]}/{prefix}*")
-    found = [artefact for folder in sorted(folders) if (artefact := store.known(folder.name))]
+    found = [artefact for artefact in store if artefact.key.startswith(prefix)]
     segmenters = [artefact for artefact in found if artefact.stage == STAGE]
     if len(segmenters) > 1:
         names = ", ".join(_short(artefact.key, segmenters) for artefact in segmenters[:5])
@@ -135,7 +135,7 @@ def _present(artefact: Artefact, store: Store, study: str = "") -> Artefact:
 
 
 def _by_run(
-    run: str, storage: Path, trials: Sequence[tuple[str, TrialRecord]]
+    run: str, storage: Storage, trials: Sequence[tuple[str, TrialRecord]]
 ) -> tuple[str, TrialRecord] | None:
     from wsss.tracking.lookup import find_run
 
@@ -150,21 +150,21 @@ def _by_run(
         for name, record in trials:
             if (name, record.id) == found:
                 return name, record
-        message = f"the MLflow run {run} is trial {trial!r} of {study}, which {storage} doesn't hold"
+        message = f"the MLflow run {run} is trial {trial!r} of {study}, which {storage.location} doesn't hold"
         raise ConfigError(Problem("--model", message, "give the --storage of that study"))
     return None
 
 
-def _tracking_uris(storage: Path) -> list[str]:
+def _tracking_uris(storage: Storage) -> list[str]:
     """Return where the storage's studies are tracked, files that aren't there left out."""
     configured: list[str | None] = [None]
-    for path in sorted(studies_folder(storage).glob("*/study.yaml")):
+    for name in storage.study_names():
         try:
-            study = load_study_text(path.read_text(), source=str(path), base=path.parent)
+            study = find_study(name, storage.location)
         except WsssError:
             continue  # of another version, perhaps
         configured.append(study.tracking.uri)
-    uris = dict.fromkeys(tracking_uri(uri, storage) for uri in configured)
+    uris = dict.fromkeys(tracking_uri(uri, storage.location) for uri in configured)
     return [
         uri for uri in uris if not uri.startswith("sqlite:///") or Path(uri[len("sqlite:///") :]).is_file()
     ]

@@ -83,10 +83,10 @@ class Output:
                 elif path.exists() and not force and not self._is_half_done(photo):
                     problems.append(Problem(str(path), "exists already"))
         if problems:
-            way_out = Problem(
+            remedy = Problem(
                 "", "results of other photos or settings stay as they are: choose another -o, or --force"
             )
-            raise ConfigError([*problems[:20], way_out], title=f"{len(problems)} files in the way")
+            raise ConfigError([*problems[:20], remedy], title=f"{len(problems)} files in the way")
         for photo in todo:
             self.photos.pop(photo.name, None)
         self.pending |= {photo.name for photo in todo}

@@ -1,8 +1,9 @@
 """Methods side by side: one row an arm, one column a step of the chain, from the stored scores.
 
 Every number is read from score artefacts: mIoU on the `report` images at the threshold chosen on
-`select`. Intervals come from resampling images (per-image confusion matrices), with the same
-resamples for every arm, so that differences are paired.
+`select`, or, of networks that are given no labels, on the `test` images. Intervals come from
+resampling images (per-image confusion matrices), with the same resamples for every arm, so that
+differences are paired.
 """
 
 from __future__ import annotations
@@ -10,33 +11,39 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.config import Study
+from wsss.config.location import Location
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
-from wsss.pipeline.ledger import Ledger, TrialRecord
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import find_study, studies_folder
-from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Row
+from wsss.pipeline.stored import find_study
+from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
+from wsss.report.origins import networks_of, pixel_labels, trained_on
 
 Score = Mapping[str, Any]
 Scores = Mapping[str, Score]
 SAMPLES = 1000
+KINDS = ("cams", "pseudo_masks", "segmentations")
+MASKS = ("pseudo_masks", "segmentations")
+"""What is scored, in the order of a chain."""
 
 
-def compare(storage: Path, names: Sequence[str], baseline: str | None = None) -> Comparison:
+def compare(location: Location, names: Sequence[str], baseline: str | None = None) -> Comparison:
     """Compare the arms of one or more studies on a storage.
 
     Raises `ConfigError` for an unknown study or baseline.
     """
-    store = Store(storage / "store")
+    storage = open_storage(location)
+    store = storage.store
     chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
-    studies = {name: find_study(name, storage) for name in names}
+    studies = {name: find_study(name, location) for name in names}
     places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
     reference = _baseline(baseline, [group[0] for _, group in chosen])
     loaded = [[_scores(trial, store) for trial in group] for _, group in chosen]
@@ -44,27 +51,52 @@ def compare(storage: Path, names: Sequence[str], baseline: str | None = None) ->
         {trial.seed: one for trial, one in zip(group, scores, strict=True)}
         for (_, group), scores in zip(chosen, loaded, strict=True)
     ]
-    steps = tuple(dict.fromkeys(step for group in loaded for scores in group for step in scores))
+    measured: dict[str, list[Score]] = {}
+    for scores in itertools.chain.from_iterable(loaded):
+        for step, score in scores.items():
+            measured.setdefault(step, []).append(score)
+    steps = tuple(sorted(measured, key=lambda step: _place(measured[step][0])))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
     rows = []
     for number, (name, group) in enumerate(chosen):
         control = _control(studies[name], group[0].arm)
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
-        rows.append(
-            _row(name, group, loaded[number], base, control, by_seed[place] if place != number else {})
-        )
-    every = [score for group in loaded for scores in group for score in scores.values()]
-    reports = [score["json"]["report"] for score in every]
+        others = by_seed[place] if place != number else {}
+        row = _row(name, group, store, loaded[number], base, control, others)
+        rows.append(replace(row, holdout=_holdout(group), masks=_masks(group[0], store)))
+    named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
         _corrected(rows, steps),
         steps,
-        reports[0]["floor"] if reports else None,
-        reports[0]["images"] if reports else 0,
+        {step: _protocol(measured[step]) for step in steps},
         reference,
-        tuple(reports[0]["iou"]) if reports else (),
-        all(_same_images(score, every[0]) for score in every),
+        tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
         {name: study.data.allow for name, study in studies.items() if study.data.allow},
+    )
+
+
+def _place(score: Score) -> int:
+    kind = score["json"]["kind"]
+    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+
+
+def _reported(score: Score) -> Mapping[str, Any]:
+    """Return the part of a score that is reported."""
+    found: Mapping[str, Any] = score["json"][score["part"]]
+    return found
+
+
+def _protocol(scores: Sequence[Score]) -> Protocol:
+    first = scores[0]
+    labels = first["part"] == "report"
+    return Protocol(
+        first["json"]["kind"],
+        first["part"],
+        _reported(first)["images"],
+        labels,
+        _reported(first).get("floor") if labels else None,
+        all(_same_images(score, first) for score in scores),
     )
 
 
@@ -78,13 +110,9 @@ def _control(study: Study, arm: str) -> str:
     return ""
 
 
-def _ledger(storage: Path, name: str) -> dict[str, TrialRecord]:
-    folder = studies_folder(storage) / name
-    if not (folder / "ledger.jsonl").is_file():
-        known = sorted(path.parent.name for path in studies_folder(storage).glob("*/ledger.jsonl"))
-        hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(storage), f"no study is named {name!r}", hint))
-    return Ledger(folder).trials()
+def _ledger(storage: Storage, name: str) -> dict[str, TrialRecord]:
+    storage.require(name)
+    return storage.ledger(name).trials()
 
 
 def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
@@ -115,17 +143,41 @@ def _baseline(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
 
 
 def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
-    """Return step → {"json": scores.json, "report": int32[N, C+1, C+1], "ids": N ids} of a trial."""
+    """Return step → {"json": scores.json, "part": "report" or "test", "counts": int32[N, C+1, C+1] of that
+    part, "ids": N ids} of a trial."""
     found: dict[str, dict[str, Any]] = {}
     for label, key in trial.keys.items():
-        artefact = store.known(key) if label.endswith(".scores") else None
+        artefact = store.get(key) if label.endswith(".scores") else None
         if artefact is None:
             continue
+        content = read_json(artefact.folder / "scores.json")
+        part = "report" if "report" in content else "test"
         with np.load(artefact.folder / "confusions.npz", allow_pickle=False) as arrays:
-            report, ids = arrays["report"], arrays["report_ids"].tolist()
+            counts, ids = arrays[part], arrays[f"{part}_ids"].tolist()
         step = label.removesuffix(".scores")
-        found[step] = {"json": read_json(artefact.folder / "scores.json"), "report": report, "ids": ids}
+        found[step] = {"json": content, "part": part, "counts": counts, "ids": ids}
     return found
+
+
+def _holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
+    """Return classifier → mean hold-out mAP of a configuration's seeds."""
+    ending = "/holdout/mAP"
+    names = dict.fromkeys(name for trial in group for name in trial.metrics if name.endswith(ending))
+    return {
+        name.removesuffix(ending): float(np.mean([t.metrics[name] for t in group if name in t.metrics]))
+        for name in names
+    }
+
+
+def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:
+    found = {label: store.known(key) for label, key in trial.keys.items()}
+    return {
+        label: str(artefact.folder)
+        for label, artefact in found.items()
+        if artefact is not None
+        and artefact.record["stage"] in ("pseudo_masks", "segmentations")
+        and not artefact.evicted
+    }
 
 
 def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -134,12 +186,13 @@ def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     What a mask holds of each class is what its confusions' rows add up to, whatever was predicted.
     """
     same = one["ids"] == other["ids"] and one["json"]["classes"] == other["json"]["classes"]
-    return bool(same and np.array_equal(one["report"].sum(-1), other["report"].sum(-1)))
+    return bool(same and np.array_equal(one["counts"].sum(-1), other["counts"].sum(-1)))
 
 
 def _row(
     study: str,
     group: Sequence[TrialRecord],
+    store: Store,
     scores: Sequence[Scores],
     base: Mapping[int, Scores],
     control: str,
@@ -151,6 +204,7 @@ def _row(
         mine = {t.seed: one[step] for t, one in zip(group, scores, strict=True) if step in one}
         others = [{seed: one[step] for seed, one in them.items() if step in one} for them in (base, controls)]
         cells[step] = _cell(mine, *others)
+    networks = networks_of(group, store)
     return Row(
         study,
         first.arm,
@@ -161,38 +215,45 @@ def _row(
         first.status,
         control,
         cells,
+        networks,
+        pixel_labels(networks, group, store),
+        trained_on(group, store),
     )
 
 
 def _cell(mine: Mapping[int, Score], base: Mapping[int, Score], controls: Mapping[int, Score]) -> Cell:
-    parts = [one["json"] for one in mine.values()]
-    values, draws = _resampled(list(mine.values()))
+    scores = list(mine.values())
+    parts = [one["json"] for one in scores]
+    values, draws = _resampled(scores)
     low, high, _ = estimate(values, draws, level=LEVEL)
 
-    def mean(part: str, name: str) -> float | None:
-        numbers = [json[part][name] for json in parts if json.get(part, {}).get(name) is not None]
-        return float(np.mean(numbers)) if numbers else None
+    reported = [_reported(one) for one in scores]
 
-    names = list(parts[0]["report"]["iou"])
+    def of_part(part: str, name: str) -> float | None:
+        return _mean_or_none([json.get(part, {}).get(name) for json in parts])
+
+    def mean(name: str) -> float | None:
+        return _mean_or_none([part.get(name) for part in reported])
+
     return Cell(
         float(values.mean()),
         low,
         high,
         _difference(mine, base),
         _difference(mine, controls),
-        threshold=mean("report", "threshold"),
-        at_015=mean("report", "miou_at_0.15"),
-        at_020=mean("report", "miou_at_0.20"),
-        published=mean("published", "miou"),
-        select=mean("select", "miou"),
-        precision=mean("report", "precision"),
-        recall=mean("report", "recall"),
-        boundary_f=mean("report", "boundary_f"),
-        false_positive=mean("report", "false_positive"),
-        false_negative=mean("report", "false_negative"),
-        confused=mean("report", "confused"),
+        threshold=mean("threshold"),
+        at_015=mean("miou_at_0.15"),
+        at_020=mean("miou_at_0.20"),
+        published=of_part("published", "miou"),
+        select=of_part("select", "miou"),
+        precision=mean("precision"),
+        recall=mean("recall"),
+        boundary_f=mean("boundary_f"),
+        false_positive=mean("false_positive"),
+        false_negative=mean("false_negative"),
+        confused=mean("confused"),
         per_class={
-            name: _mean_or_none([json["report"]["iou"].get(name) for json in parts]) for name in names
+            name: _mean_or_none([part["iou"].get(name) for part in reported]) for name in reported[0]["iou"]
         },
     )
 
@@ -234,8 +295,8 @@ def _resampled(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
 
     The resamples are the same for every seed and arm. NaN are those in which everything is ignored.
     """
-    values = np.array([miou(one["report"].sum(0)) for one in scores])
-    draws = np.stack([bootstrap_mious(one["report"], seed=0, samples=SAMPLES) for one in scores])
+    values = np.array([miou(one["counts"].sum(0)) for one in scores])
+    draws = np.stack([bootstrap_mious(one["counts"], seed=0, samples=SAMPLES) for one in scores])
     return values, draws
 
 

@@ -51,9 +51,23 @@ class Cell:
 
 
 @dataclass(frozen=True)
+class Network:
+    """What a network of a chain started from. `stage` made it; `weights` says what they had learnt from."""
+
+    stage: str
+    backbone: str
+    weights: str
+
+
+@dataclass(frozen=True)
 class Row:
-    """One configuration of an arm. `status` is "done", "failed" or "started"; `control` is the arm that it
-    has to beat, empty without one."""
+    """One configuration of an arm. `status` is "done", "failed", "stopped" or "started"; `control` is the arm
+    that it has to beat, empty without one.
+
+    `networks` are those of its chain by label. `pixel_labels` says, in words, where they have seen pixel
+    labels: a row of which it isn't empty is not weakly supervised. `trained_on` counts the images that the
+    last classifier learnt from.
+    """
 
     study: str
     arm: str
@@ -64,25 +78,51 @@ class Row:
     status: str
     control: str
     cells: Mapping[str, Cell]
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    pixel_labels: tuple[str, ...] = ()
+    trained_on: int | None = None
+    holdout: Mapping[str, float] = field(default_factory=dict)
+    """Classifier's name → mAP in [0, 1] on the hold-out, a mean over seeds."""
+    masks: Mapping[str, str] = field(default_factory=dict)
+    """Step → folder of its pseudo masks, of the first seed."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """What a step was scored on: `part` is "report" or "test", `images` counts them. `kind` is that of the
+    scored artefacts: "cams", "pseudo_masks" or "segmentations".
+
+    `labels`: image-level labels were given, so that only classes that are there could be named. Then
+    `floor` is the mIoU of labelling a centre box with the image's first class, no network used.
+    `comparable` is False when the rows were not all scored on the same images of the same classes; the
+    rest is then of the first row.
+    """
+
+    kind: str
+    part: str
+    images: int
+    labels: bool
+    floor: float | None
+    comparable: bool
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`floor` is the mIoU of labelling a centre box with the image's first class, no network used.
-
-    `comparable` is False when the rows were not all scored on the same images of the same classes;
-    `images`, `floor` and `per_class` are then those of the first row. `allowed` names, per study, what
-    it was allowed to do that makes numbers optimistic.
+    """`steps` are in the order of the chain, `protocols` has each. `per_class` are the names of classes,
+    the background first. `allowed` names, per study, what it was allowed to do that makes numbers optimistic.
     """
 
     rows: tuple[Row, ...]
     steps: tuple[str, ...]
-    floor: float | None
-    images: int
+    protocols: Mapping[str, Protocol]
     baseline: str
     per_class: tuple[str, ...]
-    comparable: bool = True
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def unscored(self) -> bool:
+        """Whether no row has a score, as when there are no masks."""
+        return not self.steps
 
     @property
     def has_controls(self) -> bool:

@@ -22,7 +22,7 @@ class AffinityLabels(Stage):
     """One step labels a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C or 255."""
 
     name: ClassVar[str] = "affinity_labels"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("cams",)
 
     def __init__(self, context: Context) -> None:

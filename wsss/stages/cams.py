@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wsss.config.params import CamsParams, Params
+from wsss.config.params import CamsParams, ClassifierParams, Params
 from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem
 from wsss.masks.cams import CamSource, group_by_size, multi_scale_cams
 from wsss.models.cam_net import SubcategoryMaps
 from wsss.stages.contract import Context, Stage
@@ -36,6 +37,15 @@ class Cams(Stage):
         if context.params.head == "subcategories":
             self.source = SubcategoryMaps(network, subcategory_parents(context.inputs["classifier"]))
         self.done = 0
+
+    @classmethod
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
+        assert isinstance(params, CamsParams)
+        source = sources["classifier"]
+        plain = isinstance(source, ClassifierParams) and not source.subcategory_weight
+        if params.head == "subcategories" and plain:
+            message = "`subcategories` needs a classifier with sub-categories, but this one has none"
+            raise ConfigError(Problem("head", message, "set its `subcategory_weight`"))
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:

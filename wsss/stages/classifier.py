@@ -29,7 +29,8 @@ from wsss.stages.training import Training, epoch_seed
 
 
 class Classifier(Stage):
-    """One step trains one epoch. Files: classifier.safetensors and classifier.json."""
+    """One step trains one epoch. Files: classifier.safetensors and classifier.json; training.pt if `span`
+    ends before the last epoch."""
 
     name: ClassVar[str] = "classifier"
     version: ClassVar[int] = 1
@@ -81,12 +82,15 @@ class Classifier(Stage):
         )
         self.mixer = Mixer(params.mixing, mixing_taps(params))
         self.objective = Objective(params, parent)
-        self.epoch = 0
+        self.epoch = params.begin
+        if params.begin:
+            self.training.continue_from(context.inputs["classifier"])
 
     @classmethod
     def needs_of(cls, params: Params) -> tuple[str, ...]:
         assert isinstance(params, ClassifierParams)
-        return ("subcategories",) if params.subcategory_weight else ()
+        needed = ("subcategories",) if params.subcategory_weight else ()
+        return (*needed, "classifier") if params.begin else needed
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -104,7 +108,7 @@ class Classifier(Stage):
 
     @property
     def steps(self) -> int:
-        return self.params.epochs
+        return self.params.end - self.params.begin
 
     def step(self) -> dict[str, float]:
         seed = epoch_seed(self.context.seed, self.epoch)
@@ -154,7 +158,7 @@ class Classifier(Stage):
         self.network.eval()
         metrics = holdout_map(self.network, self.context.data, self.params.crop, self.device)
         rung = self.params.rung
-        if rung.images and (self.epoch % rung.every == 0 or self.epoch == self.params.epochs):
+        if rung.images and (self.epoch % rung.every == 0 or self.epoch == self.params.end):
             metrics |= rung_score(self.network, self.context.data, rung, self.params.crop, self.device)
         return metrics
 
@@ -163,11 +167,13 @@ class Classifier(Stage):
 
     def load(self, folder: Path, done: int) -> None:
         self.training.load(folder)
-        self.epoch = done
+        self.epoch = self.params.begin + done
 
     def finish(self, folder: Path) -> dict[str, Any]:
         self.batches.close()
         self.training.write_weights(folder / WEIGHTS)
+        if self.params.end < self.params.epochs:
+            self.training.save(folder)  # for the classifier that goes on from this one
         classes = list(self.context.data.dataset.classes)
         params = self.params.model_dump(mode="json")
         about = {"params": params, "classes": classes, "subcategories": len(self.parent)}

@@ -64,9 +64,9 @@ class Stage(ABC):
         """Return the kind of artefact that comes of it with these parameters."""
         return cls.name
 
-    @classmethod  # noqa: B027 - most stages take any
-    def check_inputs(cls, params: Params, makers: Mapping[str, Params]) -> None:
-        """Raise `ConfigError` when an input, by kind with the parameters it is made with, lacks something."""
+    @classmethod  # noqa: B027 - most stages read whatever is of the right kind
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
+        """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
 
     @classmethod
     @abstractmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,9 +10,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from wsss.config.params import FeaturesParams, Params
+from wsss.config.params import ClassifierParams, FeaturesParams, Params
 from wsss.data.loader import evaluation_image
 from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem
+from wsss.files import write_atomic
+from wsss.models import backbone_class
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import load_classifier
 from wsss.stages.shards import split_shards
@@ -31,9 +35,20 @@ class Features(Stage):
         super().__init__(context)
         assert isinstance(context.params, FeaturesParams)
         self.size = context.params.size
+        self.as_token = context.params.embedding == "class_token"
         self.chunks = split_shards(context.data.train)
         self.network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
         self.done = 0
+
+    @classmethod
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
+        assert isinstance(params, FeaturesParams)
+        teacher = sources["classifier"]
+        if params.embedding != "class_token" or not isinstance(teacher, ClassifierParams):
+            return
+        if not backbone_class(teacher.backbone).has_class_token:
+            message = f"`class_token` needs a vision transformer, but {teacher.backbone} has no class token"
+            raise ConfigError(Problem("embedding", message, "`pooled` fits every backbone"))
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -46,17 +61,20 @@ class Features(Stage):
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]
         with torch.inference_mode():
-            rows = [self._pooled(id) for id in ids]
-        np.save(self.context.work / f"{self.done:05d}.npy", np.stack(rows), allow_pickle=False)
+            rows = [self._embedding(id) for id in ids]
+        content = io.BytesIO()
+        np.save(content, np.stack(rows), allow_pickle=False)
+        write_atomic(self.context.work / f"{self.done:05d}.npy", content.getvalue())
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _pooled(self, id: str) -> np.ndarray:
+    def _embedding(self, id: str) -> np.ndarray:
         photo = self.context.data.dataset.image(id)
         size = self.size or max(photo.size)
         x = torch.as_tensor(evaluation_image(photo, size, self.network.mean, self.network.std))
-        pooled = self.network.backbone(x[None].to(self.context.device)).mean((2, 3))[0]
-        array: np.ndarray = pooled.float().cpu().numpy()
+        backbone, batch = self.network.backbone, x[None].to(self.context.device)
+        found = backbone.class_token(batch) if self.as_token else backbone(batch).mean((2, 3))
+        array: np.ndarray = found[0].float().cpu().numpy()
         return array
 
     def load(self, folder: Path, done: int) -> None:

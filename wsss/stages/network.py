@@ -47,7 +47,7 @@ def build_network(
 ) -> CamNetwork:
     """Return the CAM network of these parameters with freshly drawn head weights."""
     backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
-    return CamNetwork(backbone, classes, subcategories)
+    return CamNetwork(backbone, classes, subcategories, params.dropout)
 
 
 def load_classifier(folder: Path) -> CamNetwork:

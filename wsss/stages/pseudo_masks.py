@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
 from wsss.config.params import Params, PseudoMasksParams
+from wsss.data.decode import photo_size
 from wsss.data.view import DataView
 from wsss.files import place
 from wsss.masks.crf import (
@@ -86,8 +86,8 @@ class PseudoMasks(Stage):
         return {"images": float(len(ids))}
 
     def _size(self, id: str) -> tuple[int, int]:
-        with Image.open(self.context.data.dataset.image_path(id)) as photo:
-            return photo.height, photo.width
+        width, height = photo_size(self.context.data.dataset.image_path(id))
+        return height, width
 
     def _walked(
         self,

@@ -66,9 +66,9 @@ class Segmenter(Stage):
         return () if params.supervision == "masks" else cls.needs
 
     @classmethod
-    def check_inputs(cls, params: Params, makers: Mapping[str, Params]) -> None:
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
         assert isinstance(params, SegmenterParams)
-        source = makers.get("pseudo_masks")
+        source = sources.get("pseudo_masks")
         if params.ignore_below and not (isinstance(source, PseudoMasksParams) and source.confidence):
             message = f"is {params.ignore_below:g}, but how sure its pseudo masks are isn't kept"
             raise ConfigError(Problem("ignore_below", message, "`pseudo_masks: {confidence: true}`"))

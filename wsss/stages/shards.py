@@ -6,6 +6,7 @@ its shard and its keys. Tensors are named by image id.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def split_shards(ids: Sequence[str], size: int = SHARD_IMAGES) -> list[list[str]
 def write_shard(folder: Path, number: int, arrays: Mapping[str, np.ndarray]) -> None:
     """Write one shard, whole or not at all."""
     path = folder / f"shard-{number:04d}.safetensors"
-    aside = path.with_suffix(".writing")
+    aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}.writing")  # its own, should two runs write the shard
     save_file(dict(arrays), aside)
     aside.replace(path)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from wsss.config.location import Location, is_remote
 from wsss.errors import Problem, TrackingError, nearest
 
 DATABASE = "mlflow.db"
@@ -12,15 +13,24 @@ ARTIFACTS = "mlartifacts"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "azureml")
 
 
-def tracking_uri(configured: str | None, storage: Path) -> str:
-    """Return the study's URI, else MLFLOW_TRACKING_URI, else an sqlite file in the storage.
+def default_folder(storage: Location) -> Path:
+    """Return the folder of the sqlite file that is used when nothing else is asked for.
+
+    An object storage can't hold a database: `runs` in the current folder does then.
+    """
+    return Path("runs").resolve() if is_remote(storage) else Path(storage)
+
+
+def tracking_uri(configured: str | None, storage: Location) -> str:
+    """Return the study's URI, else MLFLOW_TRACKING_URI, else an sqlite file in `default_folder`.
 
     Raises `TrackingError` for what MLflow could never talk to, a folder of files among it.
     """
-    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{storage / DATABASE}"
+    database = f"sqlite:///{default_folder(storage) / DATABASE}"
+    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or database
     scheme, _, rest = uri.partition("://")
     scheme = scheme.partition("+")[0]
-    hint = f"use sqlite:///{storage / DATABASE} or the address of a server"
+    hint = f"use {database} or the address of a server"
     if uri.startswith("file:") or "://" not in uri:
         message = f"is {uri!r}, but MLflow no longer writes to folders"
     elif scheme not in SCHEMES:

@@ -32,6 +32,7 @@ from wsss.tracking.spool import Operation, Spool
 
 FLUSH_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
+RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "images_per_second")
 
 
@@ -150,8 +151,9 @@ class MlflowTracker:
         info, run = event.trial, f"trial:{event.trial.id}"
         self._open_trial(info, cached=event.cached)
         self._open.pop(info.id, None)
-        self._scores[info.id] = dict(event.metrics)
-        self._files[info.id] = dict(event.files)
+        if event.status == "done":
+            self._scores[info.id] = dict(event.metrics)
+            self._files[info.id] = dict(event.files)
         values = dict(event.metrics)
         for score, classes in event.per_class.items():
             values.update({f"{score}/iou/{name}": value for name, value in classes.items()})
@@ -161,7 +163,9 @@ class MlflowTracker:
             self._put("file", run=run, path=name, file=path)
         if event.error:
             self._put("tags", run=run, values={"wsss.error": event.error[-4000:]})
-        self._put("end", run=run, status="FAILED" if event.status == "failed" else "FINISHED")
+        if event.reason:
+            self._put("tags", run=run, values={"wsss.stopped": event.reason})
+        self._put("end", run=run, status=RUN_STATUS[event.status])
 
     def _finish_sweep(self, event: SweepFinished) -> None:
         run = f"sweep:{event.sweep}"

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.tuning.cluster import check_cluster, connect, ray_folder  # sets Ray's environment first
+from wsss.tuning.cluster import clear_ray_folder, connect, ray_folder  # sets Ray's environment first
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
 
 from wsss.config import Resources, Study
-from wsss.pipeline.study import Job, Listener
-from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
+from wsss.data.view import DataView
+from wsss.pipeline.driver import Listener
+from wsss.pipeline.readiness import Check
+from wsss.pipeline.searches import Job
+from wsss.pipeline.storage import open_storage
+from wsss.tuning.asking import JobSearcher
+from wsss.tuning.listening import ListeningScheduler
+from wsss.tuning.preflight import cluster_checks
+from wsss.tuning.trainable import ERROR, ChainTrainable
 
 RETRIES = 3
 """How often a trial is started again after its process or its node died."""
@@ -23,34 +29,51 @@ RETRIES = 3
 class RayExecutor:
     """Makes chains in parallel on a Ray cluster; joins or starts it when there is something to make."""
 
-    def __init__(self, study: Study, address: str | None = None) -> None:
+    def __init__(self, study: Study, address: str | None = None, data: DataView | None = None) -> None:
         self.study = study
         self.address = address
+        self.data = data
         self._runs = 0
 
-    def preflight(self, resources: Sequence[Resources]) -> None:
-        """Join or start Ray; refuse a trial that no node could hold. Raises `PreflightError`."""
+    def preflight(self, resources: Sequence[Resources]) -> list[Check]:
+        """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
-        check_cluster(resources)
+        return cluster_checks(resources, self.study.storage, self.data)
 
-    def run(self, jobs: Sequence[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, as many at a time as the cluster holds."""
+    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
+        """Make every chain, as many at a time as the cluster holds, until the listener stops it.
+
+        A list of jobs is handed to Ray at once; any other iterable is asked for the next one when there
+        is room for it.
+        """
         self._runs += 1
-        folder = ray_folder(self.study.storage, self.study.name)
+        storage = open_storage(self.study.storage)
         name = f"run-{self._runs}"
-        shutil.rmtree(folder / name, ignore_errors=True)
+        clear_ray_folder(storage, self.study.name, name)
         callback = _Callback(listener)
+        handed: list[str] = []
+        space: dict[str, Any] = {}
+        searcher: JobSearcher | None = None
+        if isinstance(jobs, list):
+            handed = [job.id for job in jobs]
+            space = {"job": tune.grid_search([self._job(job, resources) for job in jobs])}
+        else:
+            searcher = JobSearcher(self._described(jobs, resources, handed), callback.keep)
         tuner = tune.Tuner(
             tune.with_resources(ChainTrainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
-            param_space={"job": tune.grid_search([self._job(job, resources) for job in jobs])},
+            param_space=space,
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
+                scheduler=ListeningScheduler(listener, callback.keep),
+                search_alg=searcher,
+                num_samples=1 if searcher is None else -1,
                 trial_dirname_creator=lambda trial: trial.config["job"]["id"],
                 trial_name_creator=lambda trial: trial.config["job"]["id"],
             ),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(folder),
+                storage_path=ray_folder(storage, self.study.name),
+                stop=_Stopper(listener),
                 callbacks=[callback],
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_frequency=0, checkpoint_at_end=False),
@@ -59,9 +82,18 @@ class RayExecutor:
         )
         tuner.fit()
         callback.raise_own_error()
+        if listener.stopping():
+            return
+        for id in handed:
+            if id not in callback.ended:
+                listener.ended(id, "Ray ended the trial without a result")
+
+    def _described(
+        self, jobs: Iterable[Job], resources: Resources, handed: list[str]
+    ) -> Iterator[dict[str, Any]]:
         for job in jobs:
-            if job.id not in callback.ended:
-                listener.ended(job.id, "Ray ended the trial without a result")
+            handed.append(job.id)
+            yield self._job(job, resources)
 
     def _job(self, job: Job, resources: Resources) -> dict[str, Any]:
         return {
@@ -72,12 +104,30 @@ class RayExecutor:
             "device": "cuda" if resources.gpu else "cpu",
             "threads": resources.cpu,
             "workers": resources.processes,
+            "gpu": resources.gpu,
         }
 
     def close(self) -> None:
         """Leave the cluster, or stop the one that was started."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+class _Stopper(tune.Stopper):
+    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+
+    def __getstate__(self) -> dict[str, Any]:
+        """As for the callback: nothing of ours goes along."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._listener.stopping()
 
 
 class _Callback(tune.Callback):
@@ -108,9 +158,8 @@ class _Callback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = trial.config["job"]["id"]
-        if EVENT in result:
-            self._guard(self._listener.event, event_from_json(result[EVENT]))
-        elif result.get("done") and job not in self.ended:
+        # What a result tells of, the scheduler has heard: it is asked before the callbacks are.
+        if result.get("done") and job not in self.ended:
             self.ended.add(job)
             self._guard(self._listener.ended, job, str(result.get(ERROR, "")))
 
@@ -125,5 +174,9 @@ class _Callback(tune.Callback):
     def _guard(self, call: Any, *arguments: Any) -> None:
         try:
             call(*arguments)
-        except Exception as error:  # re-raised by raise_own_error
-            self._error = self._error or error
+        except Exception as error:
+            self.keep(error)
+
+    def keep(self, error: Exception) -> None:
+        """Keep an error of the driver's own until the run has ended; the first one counts."""
+        self._error = self._error or error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from wsss.config import DataSpec
 from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.pipeline.chain import Chain
-from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
+from wsss.pipeline.storage import open_storage
+from wsss.tuning.gpu import prepare_gpu
 
 EVENT = "event"
 ERROR = "error"
-_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageFinished)}
+_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageWaiting, StageFinished)}
 
 
 class ChainTrainable(tune.Trainable):
@@ -36,21 +38,24 @@ class ChainTrainable(tune.Trainable):
 
     def _start(self, config: dict[str, Any]) -> None:
         job = config["job"]
-        self._events: Iterator[TrialProgress | StageFinished] = run_chain(
+        if job["device"] != "cpu":
+            prepare_gpu(job["gpu"])
+        storage = open_storage(job["storage"])
+        self._events: Iterator[ChainEvent] = run_chain(
             job["id"],
             Chain.from_json(job["chain"]),
-            Store(Path(job["storage"]) / "store"),
-            self._open(job["data"], Path(job["storage"])),
+            storage.store,
+            self._open(job["data"], storage.local),
             device=job["device"],
             threads=job["threads"],
             workers=job["workers"],
         )
 
-    def _open(self, spec: dict[str, Any], storage: Path) -> DataView:
+    def _open(self, spec: dict[str, Any], folder: Path) -> DataView:
         """Open the data, or keep it when the actor goes on to another trial of the same study."""
         identity = repr(spec)
         if self._data is None or self._data[0] != identity:
-            view = open_data(DataSpec.model_validate(spec), storage=storage, verify=False)
+            view = open_data(DataSpec.model_validate(spec), storage=folder, verify=False)
             self._data = (identity, view)
         return self._data[1]
 
@@ -61,7 +66,8 @@ class ChainTrainable(tune.Trainable):
             return {"done": True}
         except WsssError as error:
             return {"done": True, ERROR: str(error)}
-        return {EVENT: {"type": type(event).__name__, **dataclasses.asdict(event)}}
+        # As text: Ray would take a mapping apart at every "/" of its keys.
+        return {EVENT: json.dumps({"type": type(event).__name__, **dataclasses.asdict(event)})}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Write nothing: half-made artefacts keep their own checkpoints, where any process finds them."""
@@ -80,11 +86,11 @@ class ChainTrainable(tune.Trainable):
     def _close(self) -> None:
         close = getattr(self._events, "close", None)
         if close is not None:
-            close()  # releases the lock on a half-made artefact
+            close()  # releases the lease on a half-made artefact
 
 
-def event_from_json(value: dict[str, Any]) -> TrialProgress | StageFinished:
+def event_from_json(text: str) -> ChainEvent:
     """Return the event that `ChainTrainable.step` sent."""
-    fields = dict(value)
+    fields = json.loads(text)
     kind = _EVENTS[fields.pop("type")]
     return kind(**fields)

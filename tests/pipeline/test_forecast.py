@@ -1,0 +1,203 @@
+"""What a plan expects is what was measured on work like it, and nothing where there is none."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import toys
+from conftest import write_tiny_voc
+
+from wsss.config import Budget, DataSpec, SplitSpec
+from wsss.config.params import (
+    AffinityParams,
+    CamsParams,
+    ClassifierParams,
+    Params,
+    PseudoMasksParams,
+    SubcategoriesParams,
+    WalkParams,
+)
+from wsss.data.view import open_data
+from wsss.pipeline.budget import Spent
+from wsss.pipeline.chain import Part, build_chain
+from wsss.pipeline.effort import (
+    Estimate,
+    Measured,
+    Work,
+    estimate_bytes,
+    estimate_seconds,
+    measured,
+    work_facts,
+)
+from wsss.pipeline.execute import run_chain
+from wsss.pipeline.forecast import Total, budget_rows, totals
+from wsss.pipeline.store import Store
+
+SMALL: Params = ClassifierParams(backbone="efficientnet_lite0", epochs=2, crop=64, long_side=(64, 96))
+
+
+def work(
+    params: Params = SMALL,
+    stage: str = "classifier",
+    *,
+    images: int = 100,
+    pixels: int = 64 * 64,
+    device: str = "cpu",
+    threads: int = 1,
+    backbone: str = "efficientnet_lite0",
+) -> Work:
+    facts = {"images": images, "pixels": pixels, "backbone": backbone}
+    return Work(stage, params.model_dump(mode="json"), facts, device, threads)
+
+
+def changed(params: Params, **changes: Any) -> Params:
+    return type(params).model_validate({**params.model_dump(), **changes})
+
+
+KNOWN = [Measured(work(), seconds=10.0, bytes=5_000)]
+
+
+@pytest.mark.parametrize(
+    ("planned", "seconds"),
+    [
+        (work(), 10),
+        (work(changed(SMALL, epochs=6)), 30),
+        (work(images=250), 25),
+        (work(changed(SMALL, crop=128)), 40),
+        (work(changed(SMALL, lr=0.5, mixing={"kind": "fmix"})), 10),
+        (work(changed(SMALL, crop=129)), None),
+        (work(changed(SMALL, crop=448)), None),
+        (work(backbone="resnet50"), None),
+        (work(device="cuda"), None),
+        (work(threads=2), None),
+        (work(changed(SMALL, freeze="all")), None),
+        (work(AffinityParams(crop=64, epochs=2), "affinity"), None),
+    ],
+)  # fmt: skip
+def test_time_grows_with_epochs_images_and_pixels_and_is_not_carried_over_to_what_is_unlike(
+    planned: Work, seconds: float | None
+) -> None:
+    found = estimate_seconds(planned, KNOWN)
+    assert (found and found.value) == (seconds and pytest.approx(seconds))
+
+
+def test_the_nearest_in_size_tell_and_their_mean_is_taken() -> None:
+    large = work(changed(SMALL, crop=128))
+    known = [*KNOWN, Measured(work(), 14.0, 5_000), Measured(large, 30.0, 5_000)]
+    assert estimate_seconds(work(), known) == Estimate(pytest.approx(12.0), 2, ("cpu",))
+    assert estimate_seconds(large, known) == Estimate(pytest.approx(30.0), 1, ("cpu",))
+
+
+def test_a_gpu_of_any_name_tells_for_gpus() -> None:
+    known = [Measured(work(device="NVIDIA A100", threads=8), 3.0, 1)]
+    assert estimate_seconds(work(device="cuda", threads=4), known) == Estimate(
+        pytest.approx(3.0), 1, ("NVIDIA A100",)
+    )
+
+
+def test_pooled_stages_share_their_images_among_cpus() -> None:
+    crf = PseudoMasksParams()
+    known = [Measured(work(crf, "pseudo_masks", device="NVIDIA A100", threads=2), 20.0, 1000)]
+    found = estimate_seconds(work(crf, "pseudo_masks", threads=8), known)
+    assert found is not None and found.value == pytest.approx(5.0)
+    walk = PseudoMasksParams(walk=WalkParams())
+    assert estimate_seconds(work(walk, "pseudo_masks", threads=2), known) is None
+    longer = PseudoMasksParams(walk=WalkParams(log_steps=4))
+    known = [Measured(work(walk, "pseudo_masks"), 20.0, 1000)]
+    assert estimate_seconds(work(longer, "pseudo_masks"), known) is None
+    sharper = PseudoMasksParams(walk=WalkParams(beta=3))
+    assert estimate_seconds(work(sharper, "pseudo_masks"), known) == Estimate(
+        pytest.approx(20.0), 1, ("cpu",)
+    )
+
+
+def test_cams_cost_the_area_of_their_scales() -> None:
+    one, four = CamsParams(scales=(1.0,), flip=False), CamsParams(scales=(0.5, 1.0, 1.5, 2.0), flip=True)
+    found = estimate_seconds(work(four, "cams"), [Measured(work(one, "cams"), 4.0, 1)])
+    assert found is not None and found.value == pytest.approx(4 * 2 * (0.25 + 1 + 2.25 + 4))
+
+
+def test_networks_are_as_large_as_ever_and_maps_grow_with_images() -> None:
+    longer = work(changed(SMALL, epochs=50, crop=128), images=10**4, device="cuda", threads=9)
+    assert estimate_bytes(longer, KNOWN) == Estimate(pytest.approx(5_000), 1, ("cpu",))
+    known = [Measured(work(CamsParams(), "cams"), 1.0, 800)]
+    more = estimate_bytes(work(CamsParams(), "cams", images=300), known)
+    assert more is not None and more.value == pytest.approx(2400)
+    assert estimate_bytes(work(CamsParams(), "cams", pixels=500 * 375), known) is None
+    assert estimate_bytes(work(SubcategoriesParams(), "subcategories"), known) is None
+
+
+def test_facts_come_from_the_photos(tmp_path: Path) -> None:
+    select, report = SplitSpec(split="train"), SplitSpec(split="val")
+    spec = DataSpec(
+        dataset="voc", root=write_tiny_voc(tmp_path / "voc"), holdout=0, select=select, report=report
+    )
+    data = open_data(spec, storage=tmp_path)
+    assert work_facts("classifier", data, "r") == {"images": 4, "pixels": 1200, "backbone": "r"}
+    assert work_facts("cams", data, "")["images"] == 6
+    assert work_facts("scores", data, "") == {"images": 6, "pixels": 1200, "backbone": ""}
+
+
+def test_what_a_run_records_is_what_a_forecast_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data: Any = toys.install(monkeypatch)
+    chain = build_chain([Part("source", "source", toys.ToyParams())], data, 0)
+    store = Store(tmp_path / "store")
+    list(run_chain("t", chain, store, data, device="cpu", threads=1))
+    artefact = next(iter(store))
+    assert artefact.record["work"] == {"images": 0, "pixels": 0, "backbone": ""}
+    found = measured(artefact.record)
+    assert found is not None and found.bytes == artefact.bytes and found.work.device == "cpu"
+    assert measured({name: value for name, value in artefact.record.items() if name != "work"}) is None
+
+
+def row(sweep: str, arm: str, **changes: Any) -> Mapping[str, Any]:
+    return {
+        "sweep": sweep,
+        "arm": arm,
+        "trials": 3,
+        "unfinished": 2,
+        "to_make": 2,
+        "in_storage": 1,
+        "seconds": 10.0,
+        "gpu_hours": 0.5,
+        "bytes": 1e9,
+        **changes,
+    }
+
+
+def test_totals_add_up_what_is_known_and_say_what_is_not() -> None:
+    rows = [row("a", "x"), row("a", "x"), row("a", "y", to_make=0, unfinished=0)]
+    assert totals(rows) == Total(2, 20.0, 1.0, 2e9, False, False)
+    assert totals([*rows, row("b", "x", seconds=None, gpu_hours=None)]) == Total(
+        4, 20.0, 1.0, 3e9, True, False
+    )
+    assert totals([row("b", "x", seconds=None, gpu_hours=None, bytes=None)]) == Total(
+        2, None, None, None, True, True
+    )
+    assert totals([]).seconds == 0
+
+
+def test_a_budget_is_compared_with_what_is_used_and_what_is_left() -> None:
+    total = Total(4, 7200.0, 3.0, 2e9, False, True)
+    spent = Spent(hours=1.0, gpu_hours=2.0, trials=2, disk_gb=0.5)
+    rows = {
+        r["budget"]: r for r in budget_rows(Budget(hours=3, gpu_hours=4, trials=6, disk_gb=10), spent, total)
+    }
+    assert {name: r["enough"] for name, r in rows.items()} == {
+        "hours": True, "gpu_hours": False, "trials": True, "disk_gb": None,
+    }  # fmt: skip
+    assert rows["hours"] == {"budget": "hours", "used": 1.0, "left": 2.0, "limit": 3.0, "enough": True}
+    unknown = dataclasses.replace(total, seconds=None, unknown_time=True)
+    assert budget_rows(Budget(hours=3), spent, unknown)[0]["enough"] is None
+    assert budget_rows(Budget(disk_gb=1), spent, total)[0]["enough"] is False, (
+        "too much already, known or not"
+    )
+
+
+def test_toys_have_no_photos() -> None:
+    assert work_facts("source", SimpleNamespace(), "") == {"images": 0, "pixels": 0, "backbone": ""}  # type: ignore[arg-type]

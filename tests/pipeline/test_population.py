@@ -1,0 +1,130 @@
+"""Population-based training: the worst go on from the best, and a member's history is all there is to know."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy_studies as toy
+
+from wsss.pipeline.forecast import forecast
+from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.population import span_labels
+from wsss.pipeline.store import Store
+from wsss.pipeline.trials import sweep_trials
+
+SWEEP = (
+    "name: cam, scheduler: {kind: pbt, interval: 2, mutate: {lr: {loguniform: [0.0001, 1.0]}}},"
+    " samples: 5, search: {lr: {loguniform: [0.0001, 1.0]}}, stages: [classifier: {epochs: 7, lr: $lr}, cams]"
+)
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return toy.install(monkeypatch)
+
+
+def members(study: Any, data: Any) -> list[Any]:
+    return sweep_trials(study, study.sweeps[0], [], data, toy.records(study))
+
+
+def test_the_worst_go_on_from_the_best(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    outcome, _ = toy.run(study, data)
+    assert outcome.trials == 5 and not outcome.failed and not outcome.stopped
+    store = Store(tmp_path / "store")
+    first = {t.info.id: t for t in sweep_trials(study, study.sweeps[0], [], data)}
+    start = {id: toy.quality(t.info.params["lr"]) for id, t in first.items()}
+    trials = members(study, data)
+    for trial in trials:
+        assert [line["epoch"] for line in trial.history] == [0, 2, 4, 6]
+        labels = span_labels(trial.chain)
+        assert labels == ["classifier.2", "classifier.4", "classifier.6", "classifier"]
+        for label, line in zip(labels, trial.history, strict=True):
+            assert trial.chain[label].params.lr == line["params"]["lr"]
+            assert store.known(trial.chain[label].key) is not None
+    worst, best = min(start, key=start.__getitem__), max(start, key=start.__getitem__)
+    replaced = next(trial for trial in trials if trial.info.id == worst)
+    assert replaced.history[0]["params"] == dict(first[best].info.params), (
+        "the best one's past is its own now"
+    )
+    assert replaced.history[1]["parent"] in (best, worst)
+    assert len({t.chain["classifier.2"].key for t in trials}) < 5, "what they share is one artefact"
+
+
+def test_a_population_ends_better_than_the_same_trials_left_alone(data: Any, tmp_path: Path) -> None:
+    pbt = toy.study(tmp_path / "pbt", SWEEP)
+    alone = toy.study(
+        tmp_path / "alone", SWEEP.replace(SWEEP[SWEEP.index("scheduler") : SWEEP.index("samples")], "")
+    )
+    toy.run(pbt, data)
+    toy.run(alone, data)
+
+    def scores(study: Any) -> list[float]:
+        return [record.metrics["cams/select/miou"] for record in toy.records(study).values()]
+
+    assert min(scores(pbt)) > min(scores(alone))
+    assert sum(scores(pbt)) > sum(scores(alone))
+
+
+def test_every_part_is_trained_once(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    toy.run(study, data)
+    made = Counter(toy.EPOCHS_MADE)
+    assert set(made.values()) == {1}
+    before = toy.table(study)
+    again, executor = toy.run(study, data)
+    assert not executor.jobs and again.computed == 0 and toy.table(study) == before
+
+
+@pytest.mark.parametrize("round_", range(4))
+def test_interrupted_at_random_it_ends_as_if_it_had_not_been(round_: int, data: Any, tmp_path: Path) -> None:
+    calm = toy.study(tmp_path / "calm", SWEEP)
+    toy.run(calm, data)
+    study = toy.study(tmp_path / "stormy", SWEEP)
+    rng = random.Random(round_)
+    interrupted, runs = True, 0
+    while interrupted:
+        interrupted, runs = toy.run(study, data, stop_after=rng.randrange(1, 40))[0].interrupted, runs + 1
+    assert runs > 1
+    assert toy.table(study) == toy.table(calm)
+    assert [t.history for t in members(study, data)] == [t.history for t in members(calm, data)]
+    ends = Counter(e["id"] for e in Ledger(study.storage / "studies/toy").entries() if e["type"] == "end")
+    assert set(ends.values()) == {1}
+
+
+def test_a_kept_schedule_is_repeated_with_other_seeds(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP, "name: again, replicate: cam, seeds: [7, 8]")
+    toy.run(study, data)
+    records = toy.records(study)
+    kept = next(record for record in records.values() if record.sweep == "cam" and record.kept)
+    again = [record for record in records.values() if record.sweep == "again"]
+    assert [record.seed for record in again] == [7, 8]
+    for record in again:
+        assert record.status == "done" and record.keys.keys() == kept.keys.keys()
+        assert not set(record.keys.values()) & set(kept.keys.values())
+        assert record.metrics == pytest.approx(kept.metrics), "toys don't look at the seed"
+
+
+def test_an_interval_of_all_epochs_is_plain_training(data: Any, tmp_path: Path) -> None:
+    pbt = toy.study(tmp_path, SWEEP.replace("interval: 2", "interval: 7"))
+    toy.run(pbt, data)
+    plain = toy.study(
+        tmp_path, SWEEP.replace(SWEEP[SWEEP.index("scheduler") : SWEEP.index("samples")], ""), name="plain"
+    )
+    outcome, _ = toy.run(plain, data)
+    assert outcome.computed == 0, "the same keys"
+
+
+def test_the_forecast_counts_the_parts(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    rows = {row["stage"]: row for row in forecast(study, data, Store(tmp_path / "store"))}
+    assert [
+        rows[name]["to_make"] for name in ("classifier.2", "classifier.4", "classifier.6", "classifier")
+    ] == [5] * 4
+    toy.run(study, data)
+    rows = {row["stage"]: row for row in forecast(study, data, Store(tmp_path / "store"))}
+    assert all(row["to_make"] == 0 for row in rows.values())

@@ -1,0 +1,266 @@
+"""What only an object storage has to promise: uploads cut short, bounded copies, ledgers of many objects."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toys
+from s3_server import s3_address
+from store_contract import KEY, OTHER, make, number
+
+from wsss.errors import ConfigError, PreflightError, StorageError
+from wsss.files import sha256_json
+from wsss.pipeline.chain import Part, build_chain
+from wsss.pipeline.events import TrialProgress
+from wsss.pipeline.execute import run_chain
+from wsss.pipeline.objects import Objects
+from wsss.pipeline.remote_partial import RemoteLease
+from wsss.pipeline.remote_store import RemoteStore
+from wsss.pipeline.storage import RemoteStorage, open_storage
+
+
+@pytest.fixture
+def uri(s3: str) -> str:
+    return s3_address(s3)
+
+
+@pytest.fixture
+def store(uri: str, tmp_path: Path) -> RemoteStore:
+    return RemoteStore(Objects(uri), tmp_path / "cache")
+
+
+def names(store: RemoteStore) -> list[str]:
+    return [one.name for one in store.objects.below("")]
+
+
+def test_the_record_is_the_last_object_of_a_writers_folder(store: RemoteStore) -> None:
+    make(store)
+    (file, record) = sorted(names(store), key=lambda name: name.endswith("artefact.json"))
+    prefix, writer = f"store/{KEY[:2]}/{KEY}/", record.split("/")[3]
+    assert record == f"{prefix}{writer}/artefact.json"
+    assert file == f"{prefix}{writer}/sub/file.bin"
+
+
+class _Cut(Objects):
+    """Ends the process, as a power cut would, before the record is written."""
+
+    def upload(self, path: Path, name: str) -> None:
+        if name.endswith("artefact.json"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super().upload(path, name)
+
+
+def _commit_and_die(uri: str, cache: Path) -> None:
+    make(RemoteStore(_Cut(uri), cache))
+
+
+def test_an_upload_that_was_cut_short_is_no_artefact(uri: str, store: RemoteStore, tmp_path: Path) -> None:
+    process = multiprocessing.get_context("spawn").Process(
+        target=_commit_and_die, args=(uri, tmp_path / "theirs")
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert any(name.endswith("sub/file.bin") for name in names(store)), "something was uploaded"
+    assert store.get(KEY) is None and store.known(KEY) is None and store.keys() == []
+    assert make(store).record["files"]["sub/file.bin"]["bytes"] == 7
+
+
+def test_readers_take_the_first_whole_writer(store: RemoteStore, tmp_path: Path) -> None:
+    make(store)
+    folder = f"store/{KEY[:2]}/{KEY}"
+    for one in store.objects.below(folder):
+        name = one.name.split("/", 4)[4]
+        content = store.objects.read(one.name) or b""
+        store.objects.write(f"{folder}/0-earlier/{name}", content.replace(b"content", b"CONTENT"))
+        if name != "artefact.json":
+            store.objects.write(f"{folder}/00-without-record/{name}", content)
+    fresh = RemoteStore(store.objects, tmp_path / "another")
+    assert fresh.get(KEY, thorough=True) is not None, "the earlier one is damaged, the next is whole"
+    assert (fresh.folder(KEY) / "sub/file.bin").read_bytes() == b"content"
+    (damaged,) = fresh.damaged()
+    assert damaged.name == KEY
+
+
+def test_a_damaged_copy_on_this_machine_is_copied_again(store: RemoteStore) -> None:
+    path = make(store).folder / "sub/file.bin"
+    path.unlink()
+    path.write_bytes(b"CONTENT")
+    fresh = RemoteStore(store.objects, store.root.parent)
+    found = fresh.get(KEY, thorough=True)
+    assert found is not None and path.read_bytes() == b"content"
+
+
+def test_what_exists_is_known_without_copying_it(store: RemoteStore, tmp_path: Path) -> None:
+    make(store)
+    fresh = RemoteStore(store.objects, tmp_path / "another")
+    assert fresh.has(KEY) and [a.key for a in fresh] == [KEY]
+    assert not fresh.folder(KEY).exists()
+
+
+def test_copies_are_bounded_and_the_oldest_go_first(store: RemoteStore, tmp_path: Path) -> None:
+    keys = [sha256_json(n) for n in range(4)]
+    for key in keys:
+        make(store, key, bytes(1000))
+    small = RemoteStore(store.objects, tmp_path / "small", limit=2500)
+    small.cache.grace = 0
+    for key in keys[:2]:
+        assert small.get(key) is not None
+        time.sleep(0.02)
+    with small.using([keys[0]]):
+        assert small.get(keys[2]) is not None
+        assert [small.folder(key).exists() for key in keys] == [True, False, True, False]
+    time.sleep(0.02)
+    assert small.get(keys[3]) is not None
+    assert [small.folder(key).exists() for key in keys] == [False, False, True, True]
+    assert small.get(keys[0], thorough=True) is not None, "what was deleted here is copied again"
+
+
+def test_a_run_on_another_machine_goes_on_where_this_one_died(
+    uri: str, store: RemoteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data: Any = toys.install(monkeypatch)
+    parts = [
+        Part("source", "source", toys.ToyParams(length=6)),
+        Part("sink", "sink", toys.ToyParams(length=4)),
+    ]
+    chain = build_chain(parts, data, 0)
+
+    def run(on: RemoteStore) -> Any:
+        return run_chain(
+            "t", chain, on, data, device="cpu", threads=1, checkpoint_seconds=0, poll_seconds=0.01
+        )
+
+    for stop in (3, 9, None):  # in the middle of source, of sink; at the end
+        machine = RemoteStore(Objects(uri), tmp_path / f"machine-{stop}")
+        events = run(machine)
+        for _ in itertools.islice(events, stop):
+            pass
+        events.close()
+    assert len(toys.Source.made) == len(set(toys.Source.made)) == 10, "no step was done twice"
+    calm = RemoteStore(
+        Objects(s3_address(uri.partition("override=")[2].partition("&")[0])), tmp_path / "calm"
+    )
+    assert sum(isinstance(event, TrialProgress) for event in run(calm)) == 10
+    found = RemoteStore(Objects(uri), tmp_path / "reader")
+    assert [a.digest for a in found] == [a.digest for a in calm]
+    assert not [name for name in names(found) if "/partial/" in name]
+
+
+def test_an_upload_of_a_checkpoint_that_was_cut_short_is_passed_over(
+    store: RemoteStore, tmp_path: Path
+) -> None:
+    with store.partial(KEY) as partial:
+        partial.upload_seconds = 0
+        for step in (1, 2):
+            partial.save(step, number(step), {"inputs": {}})
+    newest = next(name for name in names(store) if name.endswith("step-000002/state"))
+    store.objects.write(newest, b"9")
+    with RemoteStore(store.objects, tmp_path / "another").partial(KEY) as partial:
+        found = partial.newest()
+        assert found is not None and found[0] == 1
+        assert (found[1] / "state").read_text() == "1"
+
+
+def test_checkpoints_are_not_uploaded_all_the_time(store: RemoteStore) -> None:
+    with store.partial(KEY) as partial:
+        for step in range(1, 6):
+            partial.save(step, number(step), {"inputs": {}})
+        uploaded = {name.split("/")[4] for name in names(store) if "/step-" in name}
+        assert uploaded == {"step-000001"}
+    uploaded = {name.split("/")[4] for name in names(store) if "/step-" in name}
+    assert "step-000005" in uploaded, "who stops leaves its newest one"
+
+
+def test_a_lease_elsewhere_is_waited_for_until_it_goes_stale(store: RemoteStore) -> None:
+    place = f"store/partial/{KEY}/lease/0000-they"
+    mine = RemoteLease(store.objects, KEY, timeout=0.8)
+    for beat in range(6):
+        store.objects.write(place, b'{"owner": "0000-they", "host": "other", "beat": %d}' % beat)
+        assert not mine.acquire()
+        time.sleep(0.2)
+    time.sleep(0.9)
+    assert mine.acquire()
+    assert store.objects.read(place) is None
+    time.sleep(0.3)
+    assert not mine.lost
+    store.objects.delete(f"store/partial/{KEY}/lease/{mine.owner}")
+    time.sleep(0.5)
+    assert mine.lost
+    mine.release()
+
+
+def test_two_drivers_write_one_ledger_and_both_are_read_in_order(uri: str, tmp_path: Path) -> None:
+    one, two = (RemoteStorage(uri, cache=tmp_path / name) for name in ("one", "two"))
+    first, second = one.ledger("s"), two.ledger("s")
+    assert not first.exists()
+    for number_ in range(3):
+        first.append("note", n=f"a{number_}")
+    stamp = second.stamp()
+    second.append("note", n="b0")
+    first.append("note", n="a3")
+    assert first.exists() and first.stamp() != stamp
+    entries = [entry["n"] for entry in RemoteStorage(uri, cache=tmp_path / "three").ledger("s").entries()]
+    assert entries[:3] == ["a0", "a1", "a2"] and set(entries[3:]) == {"b0", "a3"}
+    assert [entry["n"] for entry in first.entries()] == entries
+    third = RemoteStorage(uri, cache=tmp_path / "four").ledger("s")
+    third.append("note", n="c0")
+    assert [entry["n"] for entry in second.entries()] == [*entries, "c0"]
+    one.objects.write("studies/s/ledger/00000009-x.json", b'{"type": "no')
+    assert [entry["n"] for entry in third.entries()] == [*entries, "c0"]
+
+
+def test_a_study_file_is_found_by_name(uri: str, tmp_path: Path) -> None:
+    storage = RemoteStorage(uri, cache=tmp_path / "one")
+    assert storage.study_names() == [] and storage.study_text("s") is None
+    storage.write_study("s", "name: s\n")
+    again = RemoteStorage(uri, cache=tmp_path / "two")
+    assert again.study_names() == ["s"] and again.study_text("s") == "name: s\n"
+    with pytest.raises(ConfigError, match="no study is named 't'"):
+        again.require("t")
+
+
+def test_a_storage_that_does_not_answer_is_named(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WSSS_CACHE", str(tmp_path))
+    storage = open_storage(f"s3://nobucket/x?endpoint_override={s3}&scheme=http")
+    with pytest.raises(PreflightError, match=r"s3://nobucket/x/probe-\w+: can't be written: .*bucket"):
+        storage.check()
+    with pytest.raises(StorageError, match=r"s3://nobucket/x/studies/s/study.yaml: can't be written"):
+        storage.write_study("s", "")
+    with pytest.raises(PreflightError, match=r"hdfs://nowhere.*can't be used as a storage"):
+        open_storage("hdfs://nowhere:1/x")
+
+
+class _Flaky(Objects):
+    """An object storage whose network fails now and then."""
+
+    failures = 0
+
+    def _do(self, what: str, name: str, call: Any) -> Any:
+        left = [2]
+
+        def sometimes() -> Any:
+            if left[0]:
+                left[0] -= 1
+                _Flaky.failures += 1
+                raise OSError("connection reset")
+            return call()
+
+        return super()._do(what, name, sometimes)
+
+
+def test_a_network_that_fails_now_and_then_is_tried_again(uri: str, tmp_path: Path) -> None:
+    store = RemoteStore(_Flaky(uri, pause=0.001), tmp_path / "cache")
+    make(store)
+    make(store, OTHER)
+    assert _Flaky.failures > 10
+    assert RemoteStore(_Flaky(uri, pause=0.001), tmp_path / "b").get(KEY, thorough=True) is not None

@@ -1,0 +1,202 @@
+"""Published numbers beside our rows: only of the same protocol, and as the file has them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from made_up import FAIR, GOOD, POOR, Storage
+
+from wsss.cli.compare import View, show
+from wsss.data.voc import VOC_CLASSES
+from wsss.errors import ConfigError
+from wsss.pipeline.stored import find_study
+from wsss.report.compare import compare
+from wsss.report.comparison import Comparison
+from wsss.report.published import FILE, PROTOCOLS, Published, beside_published, publications
+
+VOC = {"dataset": "voc", "root": "/data/VOC2012", "test": {"split": "val"}}
+ENTRIES: list[dict[str, Any]] = yaml.safe_load(FILE.read_text())
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def twenty(counts: list[list[int]]) -> list[list[int]]:
+    """Confusions of one class among VOC's twenty; the others don't occur."""
+    return np.pad(np.array(counts), (0, 19)).tolist()
+
+
+def trial(storage: Storage, arm: str, method: str, study: str = "made", **pretraining: Any) -> None:
+    def scores(counts: list[list[int]], kind: str) -> str:
+        return storage.scores([twenty(counts)], kind=kind, classes=VOC_CLASSES)
+
+    keys = {
+        "classifier": storage.network(
+            "classifier", {"images": 1391}, backbone="resnet50", weights="download"
+        ),
+        "cams.scores": scores(POOR, "cams"),
+        "pseudo_masks.scores": scores(POOR, "pseudo_masks"),
+        "walk.scores": scores(FAIR, "pseudo_masks"),
+        "segmenter": storage.network("segmenter", pretraining, backbone="resnet101", weights="download"),
+        "segmentations.scores": scores(GOOD, "segmentations"),
+    }
+    storage.trial(arm, None, keys=keys, method=method, study=study)
+
+
+def found(storage: Storage, *names: str) -> tuple[Comparison, Published]:
+    comparison = compare(storage.root, names)
+    studies = {name: find_study(name, storage.root) for name in names}
+    return comparison, beside_published(comparison, studies, publications())
+
+
+def test_the_file_holds_what_was_published() -> None:
+    """Spot checks against the tables themselves, and what every entry must say."""
+    by_name = {entry.method: entry for entry in publications()}
+    assert len(by_name) == len(ENTRIES)
+    one_seed = {name: dict(entry.scores) for name, entry in by_name.items() if "mva-wsss" in entry.source}
+    assert len(one_seed) == 7
+    assert one_seed["FMix-CAM"] == {"cam_train": 48.2, "refined_train": 58.4, "segmentation_val": 54.0}
+    assert one_seed["Sub-category Teaching"] == {
+        "cam_train": 46.4, "refined_train": 55.2, "segmentation_val": 53.0,
+    }  # fmt: skip
+    assert by_name["FMix-CAM, more images"].images == 10582
+    assert by_name["Mixup-CAM, original"].unverified == ("cam_train", "refined_train", "segmentation_test")
+    assert all(entry.initial_weights and entry.source and entry.backbone for entry in by_name.values())
+
+
+def test_our_rows_stand_above_publications_of_their_method(storage: Storage) -> None:
+    storage.data = VOC
+    trial(storage, "patches", "fmix")
+    trial(storage, "plain", "cam")
+    _, published = found(storage, "made")
+    lines = [(line.method, line.own) for line in published.lines]
+    assert lines.index(("cam", True)) == lines.index(("CAM", False)) - 1
+    assert lines.index(("fmix", True)) == lines.index(("FMix-CAM", False)) - 1
+    assert len(lines) == len(ENTRIES) + 2
+    own = next(line for line in published.lines if line.method == "fmix")
+    assert own.scores["cam_train"] == 0.77, "the threshold was chosen on the masks that are reported"
+    assert own.scores["refined_train"] == pytest.approx((80 / 90 + 10 / 20) / 2), (
+        "the last masks of the chain"
+    )
+    assert own.scores["segmentation_val"] == 1
+    assert (own.source, own.backbone, own.images) == ("patches", "resnet50, resnet101", 1391)
+    assert own.initial_weights == "imagenet (download)"
+    assert published.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        ({"dataset": "sample"}, "its data is the drawn sample set, not PASCAL VOC"),
+        ({**VOC, "classes": ["cat", "dog"]}, "it has 2 classes, not all 20 of PASCAL VOC"),
+        ({**VOC, "limit": 16}, "its lists are cut to 16 images"),
+    ],
+)
+def test_rows_of_another_protocol_are_left_out_and_why_is_said(
+    storage: Storage, capsys: pytest.CaptureFixture[str], data: dict[str, Any], reason: str
+) -> None:
+    storage.data = data
+    trial(storage, "plain", "cam")
+    comparison, published = found(storage, "made")
+    assert not any(line.own for line in published.lines)
+    assert len(published.lines) == len(ENTRIES), "the published table is shown all the same"
+    for format_ in ("table", "markdown"):
+        show(comparison, format_, View.published, published)
+        text = capsys.readouterr().out
+        assert f"The protocols differ: {reason} (study made)." in text
+        assert "61.7" in text and "this storage:" not in text
+
+
+def test_own_classes_in_a_devkit_folder_are_not_voc(storage: Storage) -> None:
+    storage.data = VOC
+    storage.trial("plain", storage.scores([FAIR]), method="cam")
+    _, published = found(storage, "made")
+    assert published.left_out == {"made": "its classes are not PASCAL VOC's"}
+
+
+def test_of_two_studies_only_the_fitting_one_stands_there(storage: Storage) -> None:
+    storage.data = VOC
+    trial(storage, "plain", "cam", "whole")
+    storage.data = {"dataset": "sample"}
+    trial(storage, "plain", "cam", "drawn")
+    _, published = found(storage, "whole", "drawn")
+    assert [line.source for line in published.lines if line.own] == ["whole: plain"]
+    assert list(published.left_out) == ["drawn"]
+    assert list(published.scored_on) == ["whole"]
+
+
+def test_every_format_prints_the_numbers_of_the_file(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.data = VOC
+    trial(storage, "plain", "cam")
+    trial(storage, "coco", "fmix", initial_weights="coco-segmentation (file x)")
+    comparison, published = found(storage, "made")
+
+    show(comparison, "csv", View.published, published)
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    by_name = {line["method"]: line for line in lines}
+    for entry in ENTRIES:
+        line = by_name[entry["method"]]
+        assert {name: line[title] for name, title in PROTOCOLS.items() if line[title]} == {
+            name: f"{value:.1f}" for name, value in entry["scores"].items()
+        }
+        texts = [line[name] for name in ("source", "backbone", "initial weights", "images")]
+        assert texts == [entry["source"], entry["backbone"], entry["initial_weights"], str(entry["images"])]
+        assert line["unverified"] == ", ".join(PROTOCOLS[name] for name in entry.get("unverified", []))
+    assert (by_name["cam"]["source"], by_name["cam"]["CAM, train"]) == ("this storage: plain", "77.0")
+    assert by_name["fmix"]["source"] == "this storage: coco (pixel labels!)"
+
+    show(comparison, "markdown", View.published, published)
+    text = capsys.readouterr().out
+    assert all(
+        len(line.split("|")) == len(text.splitlines()[0].split("|"))
+        for line in text.splitlines()
+        if "|" in line
+    )
+    assert "| 50.1? | 61.9? | 65.6 | 66.9? |" in text
+    assert "?: quoted from memory of the paper, unverified." in text
+    assert "Beside them stands the column `published` of our rows" in text
+    assert "Rows of made were scored with image-level labels: half b of train; without labels: val." in text
+
+    show(comparison, "table", View.published, published)
+    table = capsys.readouterr().out
+    for entry in ENTRIES:
+        for name, value in entry["scores"].items():
+            assert f"{value:.1f}{'?' if name in entry.get('unverified', []) else ''}" in table
+    assert "coco has seen pixel labels!" in table
+
+    show(comparison, "json", View.published, published)
+    parsed = json.loads(capsys.readouterr().out)
+    assert parsed["rows"], "the comparison itself is there, too"
+    shares = {line["method"]: line for line in parsed["published"]["lines"]}
+    for entry in ENTRIES:
+        assert shares[entry["method"]]["scores"] == {
+            name: pytest.approx(value / 100) for name, value in entry["scores"].items()
+        }
+        assert shares[entry["method"]]["unverified"] == entry.get("unverified", [])
+    assert any("chose their threshold on the masks" in note for note in parsed["published"]["notes"])
+
+
+def test_a_broken_file_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:
+    path = tmp_path / "published.yaml"
+    path.write_text(
+        "- {method: A, rows: [], backbone: b, initial_weights: i, images: 1, scores: {cam_trian: 50}, source: s}\n"
+        "- {method: B, rows: [], backbone: b, initial_weights: i, images: 1, scores: {cam_val: 500}, source: s}\n"
+        "- {method: C, rows: [], backbone: b, initial_weights: i, images: 1, scores: {cam_val: 50},\n"
+        "   unverified: [cam_train], source: s}\n"
+    )
+    with pytest.raises(ConfigError) as caught:
+        publications(path)
+    assert len(caught.value.problems) == 3
+    assert [problem.where for problem in caught.value.problems] == [f"published.yaml:{n}" for n in (1, 2, 3)]
+    assert "cam_trian" in str(caught.value) and "of which there is no score" in str(caught.value)

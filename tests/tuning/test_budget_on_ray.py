@@ -1,0 +1,69 @@
+"""A run on Ray stops between two steps when the driver says so; the rest is done later, from there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from wsss.config import load_study
+from wsss.data.view import open_data
+from wsss.pipeline.events import Event, TrialProgress
+from wsss.pipeline.execute import run_chain
+from wsss.pipeline.store import Store
+from wsss.pipeline.study import Job
+from wsss.pipeline.trials import sweep_trials
+
+pytestmark = pytest.mark.timeout(600)
+
+
+class StopsAfter:
+    """A listener whose budget is used up after two steps."""
+
+    def __init__(self) -> None:
+        self.steps: list[TrialProgress] = []
+        self.ended_jobs: list[str] = []
+
+    def started(self, job: str) -> None: ...
+
+    def event(self, event: Event) -> None:
+        if isinstance(event, TrialProgress):
+            self.steps.append(event)
+
+    def ended(self, job: str, error: str) -> None:
+        self.ended_jobs.append(job)
+
+    def stopping(self) -> bool:
+        return len(self.steps) >= 2
+
+
+def test_a_trial_on_ray_leaves_a_checkpoint_when_it_is_stopped(
+    tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    from wsss.tuning.executor import RayExecutor
+
+    tiny_study.write_text(tiny_study.read_text().replace("epochs: 3", "epochs: 30"))
+    study = load_study(tiny_study, storage=str(tmp_path / "runs"))
+    data = open_data(study.data, storage=study.storage)
+    sweep = study.sweeps[0]
+    trial = sweep_trials(study, sweep, (), data)[0]
+    executor = RayExecutor(study, None, data)
+    listener = StopsAfter()
+    try:
+        assert all(check.state == "ok" for check in executor.preflight([sweep.resources]))
+        executor.run([Job(trial.info.id, trial.chain)], sweep.resources, listener)
+    finally:
+        executor.close()
+    assert not listener.ended_jobs, "it has no result, and is no failure"
+    store = Store(study.storage / "store")
+    key = trial.keys["classifier"]
+    (newest,) = sorted(store.root.glob(f"partial/{key}/step-*"))[-1:]
+    saved = int(newest.name.removeprefix("step-"))
+    assert 2 <= saved < 30, "stopped early, and nothing of what was done is lost"
+
+    going_on = run_chain("again", trial.chain, store, data, device="cpu", threads=1)
+    event = next(going_on)
+    going_on.close()
+    assert isinstance(event, TrialProgress)
+    assert (event.stage, event.step) == ("classifier", saved + 1)

@@ -1,0 +1,254 @@
+"""What is looked at on a cluster of two nodes before a study starts, and what is refused there."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command_line import in_process
+from conftest import write_tiny_voc
+
+from wsss.config import DataSpec, Resources, SplitSpec
+from wsss.data.view import DataView, open_data
+from wsss.errors import PreflightError
+from wsss.pipeline.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.tracking.reach import reach
+
+pytestmark = pytest.mark.timeout(240)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Two nodes of two CPUs each; their processes keep the folder in which they were started."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+        import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
+
+        import ray  # isort: skip
+        from ray.cluster_utils import Cluster
+
+        patch.chdir(tmp_path_factory.mktemp("nodes"))
+        found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
+        found.add_node(num_cpus=2)
+        ray.init(address=found.address, log_to_driver=False)
+        yield found
+        ray.shutdown()
+        found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> DataView:
+    folder = tmp_path_factory.mktemp("photos")
+    spec = DataSpec(
+        dataset="voc",
+        root=write_tiny_voc(folder / "voc"),
+        holdout=0,
+        select=SplitSpec(split="train"),
+        report=SplitSpec(split="val"),
+    )
+    return open_data(spec, storage=folder / "storage")
+
+
+def rows(checks: list[Check]) -> list[tuple[str, str]]:
+    return [(check.what, check.state) for check in checks]
+
+
+def test_everything_is_well_on_two_nodes_that_share_all(
+    cluster: Any, photos: DataView, tmp_path: Path
+) -> None:
+    from wsss.tuning.preflight import cluster_checks
+
+    checks = cluster_checks([Resources(cpu=1), Resources(cpu=2)], tmp_path, photos)
+    found = {check.what: check for check in checks}
+    assert rows(checks) == [
+        (what, "ok") for what in ("nodes", "placement", "placement", "versions", "storage", "data")
+    ]
+    assert found["nodes"].found == "2 with 4 CPU and 0 GPU in all"
+    assert found["placement"].found == "a trial asks for 2 CPU and 0 GPU: 2 at a time"
+    assert found["versions"].found.endswith("everywhere")
+    assert found["data"].found == "every node has the same 6 lists and photos looked at".replace(
+        "6", str(2 + 6)
+    )
+    assert not list(tmp_path.iterdir()), "no marker is left"
+
+
+def test_a_storage_of_the_same_name_on_another_disk_is_noticed(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.tuning.preflight import alive_nodes, node_checks
+
+    monkeypatch.chdir(tmp_path)
+    checks = node_checks(alive_nodes(), Path("/proc/self/cwd/runs"), None)  # another folder in each process
+    bad = [check for check in checks if check.state == "bad"]
+    assert [check.what for check in bad] == ["storage", "storage"], "each node is named"
+    assert all("doesn't see what the driver wrote to /proc/self/cwd/runs" in check.found for check in bad)
+    assert all("--storage" in check.hint for check in bad)
+
+
+def test_photos_that_differ_or_lack_are_named(
+    cluster: Any, photos: DataView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.tuning import preflight
+
+    monkeypatch.chdir(photos.dataset.root)
+    here = Path("/proc/self/cwd/JPEGImages/x_4.jpg")  # only the driver stands there
+    changing = Path("/proc/self/stat")
+    monkeypatch.setattr(preflight, "sampled_files", lambda data: [here, changing])
+    bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
+    assert len(bad) == 2 and all(check.state == "bad" for check in bad)
+    assert all(f"lacks {here}" in check.found for check in bad)
+    monkeypatch.setattr(preflight, "sampled_files", lambda data: [changing])
+    bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
+    assert all(f"has another {changing}" in check.found for check in bad) and len(bad) == 2
+
+
+def test_other_code_on_a_node_is_refused(
+    cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.tuning import preflight
+
+    own = preflight.describe_node([])
+    monkeypatch.setattr(preflight, "describe_node", lambda files: {**own, "code": "0" * 12, "ray": "1.0"})
+    checks = preflight.node_checks(preflight.alive_nodes(), tmp_path, None)
+    bad = [check for check in checks if check.state == "bad"]
+    assert sorted(check.what for check in bad) == ["Ray", "Ray", "wsss's code", "wsss's code"]
+    assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
+
+
+def test_a_study_that_asks_for_a_gpu_is_refused_at_once(
+    cluster: Any, tiny_study: Path, tmp_path: Path
+) -> None:
+    words = ("--storage", tmp_path / "runs", "-s", "sweeps.*.resources.gpu=1")
+    done = in_process("cluster", "check", tiny_study, *words, "--json")
+    assert done.returncode == 3, done.stderr
+    found = {check["what"]: check for check in json.loads(done.stdout)}
+    assert found["placement"]["state"] == "bad"
+    assert (
+        "a trial asks for 1 CPU and 1 GPU, but the nodes have: 2 CPU, 0 GPU; 2 CPU, 0 GPU"
+        in found["placement"]["found"]
+    )
+    assert found["tracking"]["state"] == "ok" and found["disk"]["state"] in ("note", "bad")
+
+
+NODES = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 16.0}}]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "state", "found"),
+    [
+        (Resources(cpu=4, gpu=1), "ok", "2 at a time"),
+        (Resources(cpu=2, gpu=0.5), "ok", "4 at a time"),
+        (Resources(cpu=1, gpu=0.333), "ok", "6 at a time"),
+        (Resources(cpu=8, gpu=1), "ok", "1 at a time"),
+        (Resources(cpu=16), "ok", "1 at a time"),
+        (Resources(cpu=16, gpu=1), "note", "no node has them, one will be started"),
+        (Resources(cpu=4, gpu=16), "bad", "but the nodes have: 8 CPU, 2 GPU; 16 CPU, 0 GPU, nor has any"),
+    ],
+)  # fmt: skip
+def test_places_are_counted_on_nodes_there_are_and_nodes_to_come(
+    wanted: Resources, state: str, found: str
+) -> None:
+    from wsss.tuning.preflight import placement_checks
+
+    checks = placement_checks([wanted, wanted], NODES, [{"CPU": 64.0, "GPU": 8.0}])
+    assert checks[0].state == state and found in checks[0].found
+    sharing = [check.found for check in checks if check.what == "GPU sharing"]
+    assert len(checks) == 1 + len(sharing)
+    if wanted.gpu == 0.5:
+        assert sharing == ["with gpu: 0.5, 2 trials share a GPU, each may take 50% of its memory"]
+
+
+def test_disk_is_compared_with_the_estimate() -> None:
+    gib = 1024**3
+    assert disk_check(100 * gib, 10 * gib).state == "ok"
+    assert disk_check(5 * gib, 10 * gib) == Check(
+        "disk", "bad", "5.0 GiB are free, but the study is estimated to need 10.0 GiB",
+        "give --storage FOLDER, or `storage prune`",
+    )  # fmt: skip
+    assert "at least 10.0 GiB" in disk_check(5 * gib, 10 * gib, complete=False).found
+    assert disk_check(100 * gib, None).state == "note"
+    assert disk_check(gib // 2, None).state == "bad"
+    assert [gibibytes(n) for n in (5, 2048, 3 * 1024**2)] == ["5 B", "2 KiB", "3 MiB"]
+
+
+def test_a_storage_that_goes_with_the_job_is_refused_and_all_that_is_bad_is_told(tmp_path: Path) -> None:
+    lost = Path("/tmp/ray/session_2026-01-01_1_2/runtime_resources/working_dir_files/_ray_pkg_1/runs")
+    checks = [*storage_checks(lost, None), *storage_checks(tmp_path, 1e18)]
+    with pytest.raises(PreflightError) as caught:
+        refuse_bad(checks)
+    assert len(caught.value.problems) == 2
+    assert "is deleted when the job ends (give --storage FOLDER on a file system" in str(caught.value)
+    refuse_bad(storage_checks(tmp_path, 1.0)) if disk_free(tmp_path) else None
+
+
+def disk_free(folder: Path) -> bool:
+    facts = os.statvfs(folder)
+    return facts.f_bavail * facts.f_frsize > 1024**3
+
+
+def test_a_tracking_server_that_is_away_is_told_and_is_no_reason_to_stop(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert reach(f"http://127.0.0.1:{port}") == ("ok", f"http://127.0.0.1:{port} answers")
+    state, found = reach(f"http://user:secret@127.0.0.1:{port}")
+    assert state == "note" and "sent later" in found and "secret" not in found
+    assert reach(f"sqlite:///{tmp_path}/mlflow.db") == ("ok", f"the file {tmp_path}/mlflow.db")
+    assert reach("databricks://profile")[0] == "note"
+
+
+class FakeCuda:
+    """A GPU of 100 bytes, of which another process gives 30 back at each look."""
+
+    def __init__(self, others: int, own: int = 5) -> None:
+        self.others, self.own, self.fractions = others, own, []  # type: ignore[var-annotated]
+
+    def is_available(self) -> bool:
+        return True
+
+    def device_count(self) -> int:
+        return 1
+
+    def empty_cache(self) -> None: ...
+
+    def memory_reserved(self, device: int) -> int:
+        return self.own
+
+    def mem_get_info(self, device: int) -> tuple[int, int]:
+        held, self.others = self.others, max(0, self.others - 30)
+        return 100 - held - self.own, 100
+
+    def set_per_process_memory_fraction(self, share: float) -> None:
+        self.fractions.append(share)
+
+
+def test_a_whole_gpu_is_waited_for_and_a_part_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsss.tuning import gpu
+
+    looks: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: float(len(looks)), sleep=looks.append)
+    monkeypatch.setattr(gpu, "time", clock)
+    cuda = FakeCuda(others=80)
+    monkeypatch.setattr(gpu, "torch", SimpleNamespace(cuda=cuda))
+    assert gpu.prepare_gpu(1.0) == 2.0, "80, then 50, then 20 bytes: two waits"
+    assert not cuda.fractions
+    cuda.others = 10**6
+    assert gpu.prepare_gpu(1.0, wait=5) == 5.0, "it doesn't wait for ever"
+    looks.clear()
+    assert gpu.prepare_gpu(0.25) == 0.0 and cuda.fractions == [0.25] and not looks
+
+
+def test_the_local_preflight_has_only_what_makes_sense(tiny_study: Path, tmp_path: Path) -> None:
+    from wsss.pipeline.local import machine_checks
+
+    assert rows(machine_checks(Resources(cpu=1))) == [("CPUs", "ok")]
+    assert rows(machine_checks(Resources(cpu=4096, gpu=64))) == [("CPUs", "bad"), ("GPUs", "bad")]
+    assert dataclasses.astuple(machine_checks(Resources(cpu=1))[0])[1] == "ok"

@@ -1,0 +1,122 @@
+"""What is sent to a cluster, and what is refused before it is."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from command_line import in_process
+
+from wsss.errors import ConfigError, PreflightError
+from wsss.tuning import submit
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_study_text: str) -> Path:
+    """A working directory with a launcher and a study in it."""
+    place = tmp_path / "my code"
+    (place / "studies").mkdir(parents=True)
+    (place / "launch.py").write_text("")
+    (place / "studies/tiny.yaml").write_text(tiny_study_text)
+    return place
+
+
+def plan(folder: Path, *overrides: str, study: str = "studies/tiny.yaml", **options: Any) -> submit.JobPlan:
+    return submit.plan_job(str(folder / study), overrides=overrides, working_dir=folder, **options)
+
+
+def test_the_entry_point_is_one_line_of_quoted_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "secret")
+    job = plan(folder, "seed=3", "name=a-b", storage="/shared/my runs", smoke=True)
+    assert shlex.split(job.entrypoint) == [
+        *("python", "launch.py", "run", "studies/tiny.yaml", "-s", "seed=3", "-s", "name=a-b"),
+        *("--storage", "/shared/my runs", "--smoke"),
+    ]
+    assert job.working_dir == folder
+    assert job.environment["MLFLOW_TRACKING_URI"] == "http://mlflow:5000"
+    assert job.environment["RAY_USAGE_STATS_ENABLED"] == "0"
+    assert "secret" not in str(job.environment)
+
+
+def test_what_looks_like_shell_stays_a_word(folder: Path) -> None:
+    job = plan(folder, "sweeps.cam.fmix.search.alpha={choice: [1, 2]}", storage="/shared/$(id)")
+    words = shlex.split(job.entrypoint)
+    assert "/shared/$(id)" in words and "sweeps.cam.fmix.search.alpha={choice: [1, 2]}" in words
+    assert "'/shared/$(id)'" in job.entrypoint
+
+
+def test_a_storage_in_the_study_is_as_good_as_one_on_the_command_line(folder: Path) -> None:
+    assert "--storage /shared/runs" in plan(folder, "storage=/shared/runs").entrypoint
+    file = folder / "studies/tiny.yaml"
+    file.write_text(file.read_text() + "storage: /shared/other\n")
+    assert "--storage /shared/other" in plan(folder).entrypoint
+
+
+@pytest.mark.parametrize("storage", [None, "runs", "{folder}/runs"])
+def test_a_storage_that_goes_with_the_job_is_refused(folder: Path, storage: str | None) -> None:
+    with pytest.raises(ConfigError, match="would be lost: a job's folder is deleted with it"):
+        plan(folder, storage=storage and storage.format(folder=folder))
+
+
+def test_all_that_a_job_could_not_use_is_told_at_once(folder: Path, tmp_path: Path) -> None:
+    (folder / "launch.py").unlink()
+    outside = tmp_path / "outside.yaml"
+    outside.write_text((folder / "studies/tiny.yaml").read_text())
+    with pytest.raises(ConfigError) as caught:
+        plan(folder, "data.dataset=voc", "data.sample=null", f"data.root={folder}/voc", study=str(outside))
+    text = str(caught.value)
+    for part in (
+        "has no launch.py",
+        "outside of the working directory",
+        "would be lost",
+        "is in the folder of the job",
+    ):
+        assert part in text
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        plan(folder, "sweeps.cam.fmix.classifier.epocs=1", storage="/shared")
+
+
+class Client:
+    """A job server that takes what it is given."""
+
+    sent: list[dict[str, Any]] = []
+
+    def __init__(self, address: str) -> None:
+        if "nowhere" in address:
+            raise ConnectionError("Failed to connect to Ray at address: nowhere")
+
+    def submit_job(self, **job: Any) -> str:
+        self.sent.append(job)
+        return "raysubmit_1"
+
+    async def tail_job_logs(self, number: str) -> AsyncIterator[str]:
+        for line in ("study tiny\n", "done\n"):
+            yield line
+
+    def get_job_status(self, number: str) -> str:
+        return "SUCCEEDED"
+
+
+def test_the_command_line_says_how_to_follow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(submit, "JobSubmissionClient", Client)
+    monkeypatch.setattr(submit, "JobStatus", SimpleNamespace(SUCCEEDED="SUCCEEDED"))
+    words = ("cluster", "submit", "studies/tiny.yaml", "--storage", "/shared/runs")
+    done = in_process(*words, "--follow", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "ray job logs raysubmit_1 --address http://localhost:8265 --follow" in done.stdout
+    assert done.stdout.endswith("study tiny\ndone\n")
+    assert Client.sent[-1]["runtime_env"]["working_dir"] == str(folder)
+    away = in_process(*words, "--address", "http://nowhere:8265", cwd=folder)
+    assert away.returncode == 3
+    assert "http://nowhere:8265: did not take the job" in away.stderr and "ray dashboard" in away.stderr
+
+
+def test_an_unreachable_cluster_is_the_environments_fault() -> None:
+    job = submit.JobPlan("python launch.py", Path("/nowhere"), {})
+    with pytest.raises(PreflightError, match="did not take the job"):
+        submit.submit_job(job, "http://127.0.0.1:9")

@@ -1,0 +1,168 @@
+"""The sentences below a comparison: what it was scored on, what it started from, what to be wary of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsss.report.comparison import Comparison, Network, Row
+    from wsss.report.published import Published
+
+STEP_TITLES = {"cams": "CAM", "pseudo_masks": "mask", "segmentations": "segmentation"}
+LEAKS = {
+    "train_on_masks": "arms that are trained on masks are controls, not results.",
+    "select_on_report": "its numbers are optimistic.",
+    "train_on_test": "its numbers on `test` are optimistic.",
+}
+PIXEL_LABELS = "pixel labels!"
+"""Stands behind the name of every row that isn't weakly supervised."""
+
+
+def notes(comparison: Comparison) -> str:
+    """Return the sentences that a reader needs to read the table rightly."""
+    if comparison.unscored:
+        return unscored_notes(comparison)
+    cells = [cell for row in comparison.rows for cell in row.cells.values()]
+    lines = [*_warnings(comparison), _scored_on(comparison), _initial_weights(comparison)]
+    lines.append(
+        "Interval: over images, and over seeds where there are several. "
+        f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
+    )
+    if comparison.has_controls:
+        pairs = {row.arm: row.control for row in comparison.rows if row.control}
+        named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
+        lines.append(
+            f"Δ control: paired difference to an arm's own control ({named}); "
+            "without a * the method hasn't earned its number."
+        )
+    if any(protocol.floor is not None for protocol in comparison.protocols.values()):
+        lines.append(
+            "Floor: a centre box with the image's first class, no network. "
+            "Probe: a linear head on frozen features."
+        )
+    if any(cell.published is not None for cell in cells):
+        lines.append(
+            "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with "
+            "the other columns."
+        )
+    return "\n".join(line for line in lines if line)
+
+
+def unscored_notes(comparison: Comparison) -> str:
+    """Return what to know about rows without a score, and where their masks are."""
+    lines = [
+        "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
+        "finished that makes CAMs or masks.",
+        "mAP: how well a classifier tells on hold-out images which classes are there. It says nothing about "
+        "where its maps lie: look at them before you choose by it.",
+        _initial_weights(comparison),
+    ]
+    for row in comparison.rows:
+        for step, folder in row.masks.items():
+            lines.append(f"{step} of {arm_title(row, comparison)}: {folder}")
+    return "\n".join(line for line in lines if line)
+
+
+def _warnings(comparison: Comparison) -> list[str]:
+    apart = [step for step in comparison.steps if not comparison.protocols[step].comparable]
+    lines = []
+    if apart:
+        lines.append(
+            f"{_titles(apart)}: these rows were NOT all scored on the same images and classes: "
+            "don't compare them."
+        )
+    return lines + leaks(comparison) + pixel_label_lines(comparison.rows)
+
+
+def leaks(comparison: Comparison) -> list[str]:
+    """Return a sentence for all that a study was allowed to do that makes numbers optimistic."""
+    return [
+        f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}"
+        for study, allowed in comparison.allowed.items()
+        for leak in allowed
+    ]
+
+
+def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for every row that isn't weakly supervised."""
+    several = len({row.study for row in rows}) > 1
+    reasons = {
+        f"{row.study}: {row.arm}" if several else row.arm: " and ".join(row.pixel_labels)
+        for row in rows
+        if row.pixel_labels
+    }
+    return [f"{arm} has seen {PIXEL_LABELS} Its {reason}." for arm, reason in reasons.items()]
+
+
+def _scored_on(comparison: Comparison) -> str:
+    """Return, for instance, "Scored: CAM, mask: 208 `report` images, with their image-level labels; …"."""
+    groups: dict[str, list[str]] = {}
+    for step in comparison.steps:
+        protocol = comparison.protocols[step]
+        labels = "with their image-level labels" if protocol.labels else "without"
+        groups.setdefault(f"{protocol.images} `{protocol.part}` images, {labels}", []).append(step)
+    parts = [f"{_titles(steps)}: {what}" for what, steps in groups.items()]
+    text = f"Scored: {'; '.join(parts)}." if parts else ""
+    thresholds = any(cell.threshold is not None for row in comparison.rows for cell in row.cells.values())
+    return f"{text} The threshold was chosen on `select`." if thresholds else text
+
+
+def _initial_weights(comparison: Comparison) -> str:
+    """Return what networks started from, once where all rows started from the same."""
+    arms: dict[str, list[str]] = {}
+    for row in comparison.rows:
+        if row.networks:
+            arms.setdefault(initial_weights(row.networks), []).append(row.arm)
+    if len(arms) == 1:
+        return f"Initial weights: {next(iter(arms))}, for all rows."
+    parts = [f"{what} ({', '.join(dict.fromkeys(named))})" for what, named in arms.items()]
+    return f"Initial weights: {'; '.join(parts)}." if parts else ""
+
+
+def initial_weights(networks: Mapping[str, Network]) -> str:
+    """Return what the networks of a row started from, in one phrase."""
+    labels: dict[str, list[str]] = {}
+    for label, network in networks.items():
+        labels.setdefault(f"{network.backbone} from {network.weights}", []).append(label)
+    if len(labels) == 1:
+        return next(iter(labels))
+    return ", ".join(f"{' and '.join(named)} {what}" for what, named in labels.items())
+
+
+def published_notes(published: Published, comparison: Comparison) -> str:
+    """Return the sentences that belong below published numbers."""
+    lines = [*leaks(comparison), *pixel_label_lines(comparison.rows)]
+    for study, reason in published.left_out.items():
+        lines.append(
+            f"The protocols differ: {reason} (study {study}). Published numbers are of the whole of PASCAL "
+            "VOC 2012, so none of its rows stands here or may be held against them."
+        )
+    lines += [f"Rows of {study} were scored {what}." for study, what in published.scored_on.items()]
+    lines += [
+        "CAM: published scores chose their threshold on the masks that they report. Beside them stands "
+        "the column `published` of our rows, which does the same; never our other CAM scores.",
+        "CAM and mask: image-level labels were given. Segmentation: none were.",
+        "?: quoted from memory of the paper, unverified. Initial weights that are not stated may be COCO "
+        "segmentation weights, which are pixel labels.",
+    ]
+    return "\n".join(lines)
+
+
+def arm_title(row: Row, comparison: Comparison) -> str:
+    """Return an arm's name with its best parameters; with its study where there are several."""
+    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
+    if row.pixel_labels:
+        title = f"{title} ({PIXEL_LABELS})"
+    if row.status != "done":
+        return f"{title} ({row.status})"
+    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
+    return f"{title} ({values})" if values else title
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _titles(steps: Sequence[str]) -> str:
+    return ", ".join(STEP_TITLES.get(step, step) for step in steps)

@@ -1,0 +1,140 @@
+"""How a sweep chooses configurations, and when it gives up on a trial: what a study file may say of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from wsss.config.params import Params, PositiveInt
+from wsss.config.search import Distribution, parse_distribution
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class RandomSearch(Params):
+    """Draws every variable for itself, up front, from the study's seed."""
+
+    kind: Literal["random"] = "random"
+
+
+class GridSearch(Params):
+    """Goes through the product of all choices."""
+
+    kind: Literal["grid"] = "grid"
+
+
+class OptunaSearch(Params):
+    """Optuna's tree-structured Parzen estimator: each configuration follows from the scores so far."""
+
+    kind: Literal["optuna"] = "optuna"
+    startup: Count = 10
+    """Configurations of an arm that are drawn at random before the estimator takes over."""
+    candidates: PositiveInt = 24
+    """How many the estimator draws, to take the most promising of."""
+    multivariate: bool = True
+    """Variables of an arm are modelled together rather than one by one."""
+
+
+class Fifo(Params):
+    """Every trial runs to its end."""
+
+    kind: Literal["fifo"] = "fifo"
+
+
+class Asha(Params):
+    """Asynchronous successive halving (Li et al. 2020): at epochs `grace`, `grace` · `reduction`, … a
+    classifier goes on if its rung score is among the best 1 / `reduction` of its arm so far."""
+
+    kind: Literal["asha"] = "asha"
+    grace: PositiveInt = 1
+    reduction: Annotated[int, Field(ge=2)] = 3
+
+
+class Hyperband(Params):
+    """Asynchronous Hyperband (Li et al. 2020): trials are dealt out to `brackets` of successive halving,
+    each of which begins to judge later than the one before it."""
+
+    kind: Literal["hyperband"] = "hyperband"
+    grace: PositiveInt = 1
+    reduction: Annotated[int, Field(ge=2)] = 3
+    brackets: Annotated[int, Field(ge=2)] = 3
+
+
+class Median(Params):
+    """The median rule (Golovin et al. 2017): a classifier stops whose best rung score so far is below the
+    median of the others' means up to that epoch."""
+
+    kind: Literal["median"] = "median"
+    grace: PositiveInt = 1
+    min_trials: PositiveInt = 3
+
+
+class Pbt(Params):
+    """Population-based training (Jaderberg et al. 2017): an arm's trials train `interval` epochs at a time;
+    then the worst go on from the state of one of the best, with parameters changed a little."""
+
+    kind: Literal["pbt"] = "pbt"
+    interval: PositiveInt
+    mutate: dict[str, dict[str, list[float]]]
+    """Search variables that may change, and what a new value is drawn from or kept within."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """Share of trials that is replaced, and share that they are replaced from; at least one."""
+    resample: Annotated[float, Field(ge=0, le=1)] = 0.25
+    """Probability that a value is drawn anew instead of multiplied or divided by `perturb`."""
+    perturb: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.2
+
+    def distribution(self, name: str) -> Distribution:
+        """Return what a variable is drawn from."""
+        found, _, _ = parse_distribution(self.mutate[name])
+        assert found is not None, "it was checked"
+        return found
+
+    @field_validator("mutate")
+    @classmethod
+    def _drawn_from_ranges(
+        cls, value: dict[str, dict[str, list[float]]]
+    ) -> dict[str, dict[str, list[float]]]:
+        if not value:
+            raise ValueError("`mutate` must name at least one search variable")
+        for name, raw in value.items():
+            found, message, hint = parse_distribution(raw)
+            if found is None:
+                raise ValueError(f"`mutate.{name}` {message}{f' ({hint})' if hint else ''}")
+            if found.kind not in ("uniform", "loguniform"):
+                raise ValueError(f"`mutate.{name}` must be {{uniform: [low, high]}} or {{loguniform: …}}")
+        return value
+
+
+Searcher = RandomSearch | GridSearch | OptunaSearch
+Scheduler = Fifo | Asha | Hyperband | Median | Pbt
+SEARCHERS: dict[str, type[Params]] = {"random": RandomSearch, "grid": GridSearch, "optuna": OptunaSearch}
+SCHEDULERS: dict[str, type[Params]] = {
+    "fifo": Fifo,
+    "asha": Asha,
+    "hyperband": Hyperband,
+    "median": Median,
+    "pbt": Pbt,
+}
+
+
+@dataclass(frozen=True)
+class StopRule:
+    """A trial's chain ends after a scored stage whose score is below `below`, or below the median of the
+    arm's others (`below` None) once there are `min_trials` of them."""
+
+    metric: str
+    below: float | None = None
+    min_trials: int = 3
+
+    def to_raw(self) -> dict[str, Any]:
+        return {self.metric: {"median": self.min_trials} if self.below is None else self.below}
+
+
+def raw_kind(params: Params) -> Any:
+    """Return a searcher or scheduler as a study file has it: its name alone where all is as by default."""
+    kind = params.model_dump()["kind"]
+    content = params.model_dump(mode="json")
+    needed = any(field.is_required() for field in type(params).model_fields.values())
+    return kind if not needed and params == type(params)() else content

@@ -1,0 +1,256 @@
+"""A folder of photos with a table of image-level labels; masks may be there, for scoring, or not.
+
+FOLDER/*.jpg, *.png, …      the photos, here or in FOLDER/images; an id is a name without its ending
+FOLDER/labels.csv           or .tsv, .json: see `wsss.data.label_table`
+FOLDER/masks/ID.png         palette or grey, of any of the photos
+FOLDER/classes.txt          line k names mask id k; needed where nothing else orders the classes
+FOLDER/NAME.txt             lists of photos, one a line
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from wsss.data.annotations import Annotation, unknown_classes
+from wsss.data.label_table import LabelTable, read_labels
+from wsss.data.photo_set import PhotoSet, class_name_problems, is_safe, read_lines
+from wsss.errors import DataError, Problem, nearest
+
+PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PHOTOS, CLASSES_FILE = "images", "classes.txt"
+LABEL_FILES = ("labels.csv", "labels.tsv", "labels.json")
+ALL, MASKED = "all", "masked"
+MOST_HINTS = 20
+
+
+class FolderDataset(PhotoSet):
+    """Photos of a folder. `labels` is by default the folder's own table, `masks` None for no masks.
+
+    Raises `DataError` when there are no photos or no readable table, and `ConfigError` for unknown
+    classes. Whatever else is wrong with table, masks and names is in `problems`.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        classes: Literal["all"] | Sequence[str] = "all",
+        *,
+        labels: Path | None = None,
+        masks: Path | None = None,
+    ) -> None:
+        root = root.absolute()
+        self._problems: list[Problem] = []
+        self._place = root
+        self._photos = self._find_photos(root)
+        table = read_labels(labels.absolute() if labels else _find_labels(root))
+        self.table_path = table.path
+        self.masks = masks.absolute() if masks else None
+        self._masks = self._find_masks()
+        self._problems += table.problems
+        super().__init__(root, self._order_classes(root, table, classes), classes)
+        self._labels = self._match(table)
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        return tuple(self._problems)
+
+    # Lists
+
+    def split_names(self) -> tuple[str, ...]:
+        """Return `all`, `masked` if there are masks, and the names of text files in the folder."""
+        lists = sorted(path.stem for path in self.root.glob("*.txt") if path.name != CLASSES_FILE)
+        return (ALL, *([MASKED] if self._masks else []), *lists)
+
+    def split(self, name: str) -> tuple[str, ...]:
+        """Return the ids of a list: `all` photos, those `masked`, or those that NAME.txt names, in its
+        order, with or without their endings.
+
+        Raises `DataError` when there is no such list, when it is empty, or when it names a photo twice
+        or one that isn't there.
+        """
+        if name == ALL:
+            return tuple(self._photos)
+        if name == MASKED:
+            return tuple(self._masks)
+        path = self.root / f"{name}.txt"
+        if name not in self.split_names():
+            names = self.split_names()
+            hint = f"{nearest(name, names)}; lists: {', '.join(names)}"
+            raise DataError(Problem(str(path), "list is missing", hint))
+        ids: dict[str, None] = {}
+        problems: list[Problem] = []
+        for line in read_lines(path):
+            id = self._id_of(line)
+            if id is None:
+                problems.append(Problem(str(path), f"there is no photo {line!r}", self._nearest(line)))
+            elif id in ids:
+                problems.append(Problem(str(path), f"photo {line!r} occurs twice"))
+            else:
+                ids[id] = None
+        if not ids and not problems:
+            problems.append(Problem(str(path), "list is empty"))
+        if problems:
+            raise DataError(problems)
+        return tuple(ids)
+
+    # Files
+
+    def image_path(self, id: str) -> Path:
+        if id not in self._photos:
+            raise DataError(Problem(str(self.root), f"there is no photo {id!r}", self._nearest(id)))
+        return self._place / self._photos[id]
+
+    def mask_path(self, id: str) -> Path:
+        if self.masks is None:
+            raise DataError(Problem(str(self.root), f"there are no masks, but one of {id!r} is asked for"))
+        path = self.image_path(id)
+        return self.masks / f"{path.stem}.png"
+
+    def has_mask(self, id: str) -> bool:
+        return id in self._masks
+
+    def annotation_path(self, id: str) -> Path:
+        return self.table_path
+
+    def annotation(self, id: str) -> Annotation:
+        """Return what the image shows. Raises `DataError` for one that the table doesn't name."""
+        if id not in self._labels:
+            message = f"photo {self.image_path(id).name!r} has no labels"
+            hint = (
+                "give it a row, with an empty label if it shows no class; or list those to use, `train: NAME`"
+            )
+            raise DataError(Problem(str(self.table_path), message, hint))
+        return Annotation(self._labels[id], None)
+
+    # Opening
+
+    def _find_photos(self, root: Path) -> dict[str, str]:
+        """Return id → file name, in alphabetical order."""
+        if not root.is_dir():
+            raise DataError(Problem(str(root), "there is no such folder"))
+        found = {place: _photos_in(place) for place in (root, root / PHOTOS)}
+        if all(found.values()):
+            hint = "photos belong into one of both"
+            self._problems.append(Problem(str(root), f"photos lie both here and in {PHOTOS}/", hint))
+        paths = next((paths for paths in found.values() if paths), [])
+        if not paths:
+            deeper = next((path for path in sorted(root.glob("*/*")) if _is_photo(path)), None)
+            hint = f"photos end in {', '.join(PHOTO_ENDINGS)}, and lie in the folder itself or in {PHOTOS}/"
+            if deeper is not None:
+                hint += f"; those in {deeper.parent.name}/ are not looked at"
+            raise DataError(Problem(str(root), "holds no photos", hint))
+        self._place = paths[0].parent
+        photos: dict[str, str] = {}
+        for path in paths:
+            if path.stem in photos:
+                message = f"has the name of {photos[path.stem]}, but names must differ without endings"
+                self._problems.append(Problem(str(path), message))
+            elif not is_safe(path.stem):
+                self._problems.append(Problem(str(path), "a photo's name must have no '..' and no backslash"))
+            else:
+                photos[path.stem] = path.name
+        return dict(sorted(photos.items()))
+
+    def _find_masks(self) -> dict[str, None]:
+        """Return the ids of photos with masks, in alphabetical order."""
+        if self.masks is None:
+            return {}
+        if not self.masks.is_dir():
+            raise DataError(Problem(str(self.masks), "there is no such folder of masks"))
+        ids: dict[str, None] = {}
+        for path in sorted(path for path in self.masks.iterdir() if path.is_file()):
+            if path.name.startswith("."):
+                continue
+            if path.suffix != ".png":
+                hint = "other formats change ids" if _is_photo(path) else ""
+                self._problems.append(Problem(str(path), "is no mask: masks end in .png", hint))
+            elif path.stem not in self._photos:
+                self._problems.append(Problem(str(path), "is the mask of no photo", self._nearest(path.stem)))
+            else:
+                ids[path.stem] = None
+        if not ids:
+            self._problems.append(Problem(str(self.masks), "holds no mask of any photo"))
+        return dict(sorted(ids.items()))
+
+    def _order_classes(
+        self, root: Path, table: LabelTable, wanted: Literal["all"] | Sequence[str]
+    ) -> tuple[str, ...]:
+        """Return the classes in the order of mask ids: of classes.txt, of the table's columns, or of a
+        `wanted` list that names all of them; without masks, in alphabetical order."""
+        named = table.class_names
+        path = root / CLASSES_FILE
+        if path.is_file():
+            known, where = tuple(read_lines(path)), path
+            for name in unknown_classes(named, known):
+                place = next((table.places[p] for p, names in table.labels.items() if name in names), "")
+                message = f"class is {name!r}, but must be one of {CLASSES_FILE}"
+                self._problems.append(Problem(place or str(table.path), message, nearest(name, known)))
+        else:
+            known, where = named, table.path
+            if not table.columns and wanted != "all" and set(wanted) == set(named):
+                known = tuple(wanted)
+            elif not table.columns and self.masks is not None and len(known) > 1:
+                hint = f"write {', '.join(known)} into it, line k for mask id k"
+                message = "is missing, but masks hold ids and nothing says which class is which"
+                self._problems.append(Problem(str(path), message, hint))
+        problems = class_name_problems(known, str(where))
+        if problems:
+            raise DataError([*problems, *self._problems])
+        return known
+
+    def _match(self, table: LabelTable) -> dict[str, tuple[str, ...]]:
+        labels: dict[str, tuple[str, ...]] = {}
+        for written, names in table.labels.items():
+            id = self._id_of(written)
+            if id is None:
+                message = f"there is no photo {written!r}"
+                self._problems.append(Problem(table.places[written], message, self._nearest(written)))
+            elif id in labels:
+                message = f"photo {written!r} is named with and without its ending"
+                self._problems.append(Problem(table.places[written], message))
+            else:
+                labels[id] = names
+        return labels
+
+    def _id_of(self, written: str) -> str | None:
+        """Return the id of a photo, named with or without its ending."""
+        if written in self._photos:
+            return written
+        id = Path(written).stem
+        return id if id in self._photos and self._photos[id] == written else None
+
+    def _nearest(self, written: str) -> str:
+        """Return a hint; beyond the first problems none, as looking for one takes its time."""
+        if len(self._problems) > MOST_HINTS:
+            return ""
+        names = list(self._photos.values())
+        if (self._place / written).is_file():
+            return f"it is there, but photos end in {', '.join(PHOTO_ENDINGS)}"
+        hint = nearest(written, names)
+        alike = hint.startswith("did you mean")
+        return hint if alike else f"there are {len(names)} photos, {names[0]} for one"
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and path.is_file()
+
+
+def _photos_in(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if _is_photo(path)) if place.is_dir() else []
+
+
+def _find_labels(root: Path) -> Path:
+    found = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = " and ".join(path.name for path in found)
+        raise DataError(Problem(str(root), f"holds {names}", "name one of them with `data.labels`"))
+    tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".json"))
+    hint = f"name it with `data.labels`; the folder holds {', '.join(tables)}" if tables else ""
+    raise DataError(Problem(str(root / LABEL_FILES[0]), "the table of labels is missing", hint or NO_TABLE))
+
+
+NO_TABLE = "write one row a photo: image,labels and then a.jpg,cat;dog"

@@ -1,0 +1,175 @@
+"""What data sets have in common: photos, masks and labels that are files, found by id."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from wsss.data.annotations import Annotation
+from wsss.data.decode import decode_mask, decode_photo, read_bytes
+from wsss.errors import ConfigError, DataError, Problem, nearest
+
+IGNORED = 255
+
+Labels = npt.NDArray[np.uint8]
+Mask = npt.NDArray[np.uint8]
+
+
+class Dataset(Protocol):
+    """Images with labels and masks, found by id. `classes` are the foreground classes in use; the
+    one at position k (from 1) has id k in every mask read through it."""
+
+    @property
+    def classes(self) -> tuple[str, ...]: ...
+
+    @property
+    def root(self) -> Path: ...
+
+    def image(self, id: str) -> Image.Image:
+        """Return the photo in RGB."""
+
+    def mask(self, id: str) -> Mask:
+        """Return uint8[H, W] in 0..C and 255; objects of classes that are not in use are 255."""
+
+    def labels(self, ids: Sequence[str]) -> Labels:
+        """Return uint8[N, C], 1 where the image shows the class."""
+
+
+class PhotoSet(abc.ABC):
+    """A data set on disk. With `wanted`, only those of its classes are used, in the order that it has
+    them. Raises `ConfigError` for classes that it doesn't have."""
+
+    def __init__(self, root: Path, known: tuple[str, ...], wanted: Literal["all"] | Sequence[str]) -> None:
+        self.root = root
+        self.known_classes = known
+        """Every class of the data set, in use or not: what masks on disk count."""
+        self.classes: tuple[str, ...] = _select(known, wanted)
+        self._remap = np.full(256, IGNORED, np.uint8)
+        self._remap[0] = 0
+        for source, target in self.class_ids.items():
+            self._remap[source] = target
+
+    @property
+    def class_ids(self) -> dict[int, int]:
+        """Id in masks on disk → id in masks read through this data set, for the classes in use."""
+        return {self.known_classes.index(name) + 1: k for k, name in enumerate(self.classes, 1)}
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was found wrong with the set as a whole when it was opened."""
+        return ()
+
+    @abc.abstractmethod
+    def split_names(self) -> tuple[str, ...]:
+        """Return the names of the lists that exist."""
+
+    @abc.abstractmethod
+    def split(self, name: str) -> tuple[str, ...]:
+        """Return the ids of a list. Raises `DataError` when there is no such list, or it is wrong."""
+
+    @abc.abstractmethod
+    def image_path(self, id: str) -> Path: ...
+
+    @abc.abstractmethod
+    def mask_path(self, id: str) -> Path: ...
+
+    @abc.abstractmethod
+    def has_mask(self, id: str) -> bool:
+        """Whether a mask is expected of the image."""
+
+    @abc.abstractmethod
+    def annotation_path(self, id: str) -> Path:
+        """Return the file that says what the image shows."""
+
+    @abc.abstractmethod
+    def annotation(self, id: str) -> Annotation:
+        """Return what the image shows. Raises `DataError`."""
+
+    def image(self, id: str) -> Image.Image:
+        """Return the photo in RGB. Raises `DataError` when it is missing or can't be decoded."""
+        path = self.image_path(id)
+        return decode_photo(read_bytes(path), path)
+
+    def mask(self, id: str) -> Mask:
+        """Return uint8[H, W] in 0..C and 255; objects of classes that are not in use are 255.
+
+        Raises `DataError` for a file that can't be decoded, is no palette PNG, or holds other ids.
+        """
+        path = self.mask_path(id)
+        mask = decode_mask(read_bytes(path), path)
+        problem = mask_id_problem(path, np.flatnonzero(np.bincount(mask.ravel(), minlength=256)), self)
+        if problem:
+            raise DataError(problem)
+        return self._remap[mask]
+
+    def labels(self, ids: Sequence[str]) -> Labels:
+        """Return uint8[N, C], 1 where the image shows the class.
+
+        Raises one `DataError` with the problems of all annotations.
+        """
+        problems: list[Problem] = []
+        column = {name: index for index, name in enumerate(self.classes)}
+        labels = np.zeros((len(ids), len(self.classes)), np.uint8)
+        for row, id in enumerate(ids):
+            try:
+                names = self.annotation(id).names
+            except DataError as error:
+                problems += error.problems
+                continue
+            labels[row, [column[name] for name in names if name in column]] = 1
+        if problems:
+            raise DataError(problems)
+        return labels
+
+
+def mask_id_problem(path: Path, ids: Sequence[int] | npt.NDArray[Any], dataset: PhotoSet) -> Problem | None:
+    """Return what is wrong with the ids that occur in a mask on disk, if anything is."""
+    count = len(dataset.known_classes)
+    bad = [int(id) for id in ids if count < id != IGNORED]
+    if not bad:
+        return None
+    text = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
+    return Problem(str(path), f"mask holds the ids {text}, but they must be in [0, {count}] or {IGNORED}")
+
+
+def is_safe(id: str) -> bool:
+    """Whether an id can't lead out of a folder."""
+    return bool(id) and not any(part in id for part in ("/", "\\", "..", "\0"))
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return the lines of a text file without blank ones. Raises `DataError` when it can't be read."""
+    text = read_bytes(path).decode("utf-8-sig", errors="replace")
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def class_name_problems(names: Sequence[str], where: str) -> list[Problem]:
+    """Return what is wrong with the names of a data set's classes."""
+    problems = [Problem(where, f"class {name!r} occurs twice") for name in names if names.count(name) > 1]
+    if not 1 <= len(names) < IGNORED:
+        problems.append(Problem(where, f"names {len(names)} classes, but must name 1 to {IGNORED - 1}"))
+    if "background" in names:
+        problems.append(Problem(where, "names 'background', but must name foreground classes only"))
+    return list(dict.fromkeys(problems))
+
+
+def _select(known: tuple[str, ...], wanted: Literal["all"] | Sequence[str]) -> tuple[str, ...]:
+    if wanted == "all":
+        return known
+    if isinstance(wanted, str):
+        raise ConfigError(Problem("data.classes", f"is {wanted!r}, but must be 'all' or a list"))
+    problems = [
+        Problem("data.classes", f"class is {name!r}, but must be one of the data set's", nearest(name, known))
+        for name in wanted
+        if name not in known
+    ]
+    problems += [] if wanted else [Problem("data.classes", "is empty, but must name a class")]
+    if problems:
+        raise ConfigError(problems)
+    return tuple(name for name in known if name in wanted)

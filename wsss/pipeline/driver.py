@@ -1,0 +1,100 @@
+"""Between the driver of a study and whatever executes its jobs: who tells whom what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+from wsss.config import Resources
+from wsss.pipeline.events import Event, StageFinished, TrialProgress, TrialStarted
+from wsss.pipeline.judging import Verdicts
+from wsss.pipeline.readiness import Check
+from wsss.pipeline.searches import Job, Searches
+from wsss.pipeline.trials import Trial
+
+if TYPE_CHECKING:
+    from wsss.pipeline.study import StudyRun
+
+
+class Listener(Protocol):
+    """What an executor tells the driver."""
+
+    def started(self, job: str) -> None: ...
+
+    def event(self, event: Event) -> bool:
+        """Return whether the job goes on. If not, the executor stops it and says that it has ended."""
+
+    def ended(self, job: str, error: str) -> None:
+        """`error` is empty when the chain is complete, or was stopped because `event` said so."""
+
+    def stopping(self) -> bool:
+        """Whether to let no other job start and to stop the running ones between two steps."""
+
+
+class Executor(Protocol):
+    """Something that makes chains. `run` returns when every job has ended, however it ended, or was
+    stopped because the listener said so."""
+
+    def preflight(self, resources: Sequence[Resources]) -> Sequence[Check]:
+        """Look whether what sweeps ask for could ever be run, before anything is."""
+
+    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
+        """Take the next job when there is room for it, and not before: which one comes next may follow
+        from what has been told until then."""
+
+
+class Driver:
+    """The listener that an executor talks to: turns ended jobs into results, records and events."""
+
+    def __init__(
+        self,
+        run: StudyRun,
+        resources: Resources,
+        verdicts: Verdicts | None = None,
+        searches: Searches | None = None,
+    ) -> None:
+        self._run = run
+        self.resources = resources
+        self._began: dict[str, float] = {}
+        self._stopped: dict[str, str] = {}
+        self.trials: dict[str, Trial] = {}
+        """By job; jobs that only prepare what several trials share have none."""
+        self._verdicts = verdicts
+        self._searches = searches
+
+    @property
+    def verdicts(self) -> Verdicts:
+        assert self._verdicts is not None, "shared work is not judged"
+        return self._verdicts
+
+    @property
+    def searches(self) -> Searches:
+        assert self._searches is not None, "shared work is not searched"
+        return self._searches
+
+    def started(self, job: str) -> None:
+        self._began.setdefault(job, time.monotonic())
+        self._run.meter.started(job, self.resources.gpu)
+        if job in self.trials:
+            self._run.tell(TrialStarted(self.trials[job].info))
+
+    def event(self, event: Event) -> bool:
+        if not (isinstance(event, TrialProgress) and event.replayed):
+            self._run.tell(event)
+        if not isinstance(event, TrialProgress | StageFinished) or event.trial not in self.trials:
+            return True
+        reason = self.verdicts.on_event(self.trials[event.trial], event)
+        if reason:
+            self._stopped[event.trial] = reason
+        return not reason
+
+    def stopping(self) -> bool:
+        return bool(self._run.meter.reached())
+
+    def ended(self, job: str, error: str) -> None:
+        self._run.meter.ended(job, trial=job in self.trials)
+        if job in self.trials:
+            seconds = round(time.monotonic() - self._began.get(job, time.monotonic()), 3)
+            stopped = "" if error else self._stopped.get(job, "")
+            self._run.end(self.trials[job], self, error=error, stopped=stopped, seconds=seconds)

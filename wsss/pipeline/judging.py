@@ -1,0 +1,158 @@
+"""When the driver gives up on a trial: a scheduler's judgement of its epochs, or a score that is too low.
+
+Both look at `select` images alone. The driver decides, whoever does the work, so that a trial stops
+for the same reasons in this process and on a cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Sweep
+from wsss.files import read_json
+from wsss.pipeline.chain import Node
+from wsss.pipeline.events import Event, StageFinished, TrialProgress
+from wsss.pipeline.execute import RUNG_SCORE
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.store import Store
+from wsss.pipeline.trials import Trial
+
+
+class Judge(Protocol):
+    """A scheduler's rule for the trials of one arm."""
+
+    def record(self, trial: str, epoch: int, score: float) -> None:
+        """Learn how a trial fared that can no longer be stopped."""
+
+    def stops(self, trial: str, epoch: int, score: float) -> bool:
+        """Learn how a trial fared, and say whether it should end here."""
+
+
+JudgeFactory = Callable[[Scheduler, int], Judge]
+"""From a scheduler and the epochs of an arm's classifier to its judge."""
+
+
+def arm_of(sweep: Sweep, label: str) -> Arm:
+    """Return the arm of a sweep that a trial's arm label, which may name earlier ones too, ends in."""
+    own = label.rpartition("+")[2]
+    return next((arm for arm in sweep.arms if arm.name == own), sweep.arms[0])
+
+
+class Verdicts:
+    """What is known of a sweep's trials while it runs, and which of them are to stop."""
+
+    def __init__(self, sweep: Sweep, store: Store, judges: JudgeFactory | None) -> None:
+        self._sweep = sweep
+        self._store = store
+        self._judges = judges
+        self._of_arm: dict[str, Judge] = {}
+        self._scores: dict[tuple[str, str], dict[str, float]] = {}
+        self._rungs: dict[str, dict[int, float]] = {}
+
+    @property
+    def judged(self) -> bool:
+        """Whether a scheduler looks at epochs."""
+        return not isinstance(self._sweep.scheduler, Fifo | Pbt) and not self._sweep.replicate
+
+    def rungs(self, trial: str) -> list[tuple[int, float]]:
+        """Return (epoch, rung score) of a trial's judged classifier, oldest first."""
+        return sorted(self._rungs.get(trial, {}).items())
+
+    def remember(self, trial: Trial, known: TrialRecord | None) -> None:
+        """Take in a trial that ended earlier: as the ledger has it, or as the store has its artefacts."""
+        for node in trial.chain.nodes:
+            value = self._score(node)
+            if value is not None:
+                metric = f"{next(iter(node.inputs.values()))}/select/miou"
+                self._scores.setdefault((trial.info.arm, metric), {})[trial.info.id] = value
+        judged = self._classifier(trial)
+        if judged is None:
+            return
+        artefact = self._store.known(judged.key)
+        history = artefact.record["history"] if artefact else ()
+        rungs = {n: m[RUNG_SCORE] for n, m in enumerate(history, start=1) if RUNG_SCORE in m}
+        for epoch, score in sorted({**rungs, **dict(known.rungs if known else ())}.items()):
+            self._rungs.setdefault(trial.info.id, {})[epoch] = score
+            self._judge(trial, judged).record(trial.info.id, epoch, score)
+
+    def on_event(self, trial: Trial, event: Event) -> str:
+        """Return why a trial is to stop after what it just did; empty when it goes on."""
+        if isinstance(event, TrialProgress):
+            return self._after_epoch(trial, event)
+        if isinstance(event, StageFinished) and event.stage != trial.chain.nodes[-1].label:
+            return self._after_stage(trial, event)
+        return ""
+
+    def _after_epoch(self, trial: Trial, event: TrialProgress) -> str:
+        node = self._classifier(trial)
+        if node is None or event.stage != node.label or RUNG_SCORE not in event.metrics:
+            return ""
+        rungs = self._rungs.setdefault(trial.info.id, {})
+        if event.step in rungs:
+            return ""  # told again after its process had died
+        score = rungs[event.step] = event.metrics[RUNG_SCORE]
+        judge = self._judge(trial, node)
+        # A classifier that is finished has nothing left to save by stopping it.
+        if event.step >= event.steps or (event.replayed and self._store.known(node.key) is not None):
+            judge.record(trial.info.id, event.step, score)
+            return ""
+        if not judge.stops(trial.info.id, event.step, score):
+            return ""
+        return (
+            f"{self._sweep.scheduler.kind}: rung score {score:.3f} after epoch {event.step} of {event.steps}"
+        )
+
+    def _after_stage(self, trial: Trial, event: StageFinished) -> str:
+        node = trial.chain[event.stage]
+        if not node.is_score:
+            return ""
+        scored = next(iter(node.inputs.values()))
+        arm = arm_of(self._sweep, trial.info.arm) if self._sweep.arms else None
+        own = arm.stop_below if arm is not None else None
+        for rule in self._sweep.stop_below if own is None else own:
+            if rule.metric == f"{scored}/select/miou":
+                return self._too_low(trial, rule, node)
+        return ""
+
+    def _too_low(self, trial: Trial, rule: StopRule, node: Node) -> str:
+        value = self._score(node)
+        if value is None:
+            return ""
+        known = self._scores.setdefault((trial.info.arm, rule.metric), {})
+        others = [score for id, score in known.items() if id != trial.info.id]
+        known[trial.info.id] = value
+        if rule.below is not None:
+            low = value < rule.below
+            return f"{rule.metric} {value:.3f} is below {rule.below:g}" if low else ""
+        if len(others) < rule.min_trials:
+            return ""
+        median = float(np.median(others))
+        if value >= median:
+            return ""
+        return f"{rule.metric} {value:.3f} is below {median:.3f}, the median of {len(others)} trials"
+
+    def _score(self, node: Node) -> float | None:
+        """Return the mIoU on `select` images that a score artefact holds, in [0, 1], if it exists."""
+        if not node.is_score:
+            return None
+        artefact = self._store.get(node.key)
+        scores: Mapping[str, Any] = (artefact and read_json(artefact.folder / "scores.json")) or {}
+        value = scores.get("select", {}).get("miou")
+        return None if value is None else float(value)
+
+    def _classifier(self, trial: Trial) -> Node | None:
+        """Return the last classifier of a trial's chain, if a scheduler judges it."""
+        if not self.judged:
+            return None
+        return next((node for node in reversed(trial.chain.nodes) if node.stage == "classifier"), None)
+
+    def _judge(self, trial: Trial, node: Node) -> Judge:
+        """Return the judge of an arm: arms are compared, so that none may end another's trials."""
+        if trial.info.arm not in self._of_arm:
+            assert self._judges is not None, "a sweep with a scheduler needs somebody who makes judges"
+            params: Any = node.params
+            self._of_arm[trial.info.arm] = self._judges(self._sweep.scheduler, params.epochs)
+        return self._of_arm[trial.info.arm]

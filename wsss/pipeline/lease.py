@@ -1,0 +1,252 @@
+"""A lease on a key: two runs that need the same artefact at once share the work.
+
+The holder renews its lease every few seconds from a thread. Others wait while it changes. A lease
+that has not changed for the whole of `timeout` *while somebody watched it* is stale, and whoever
+watched takes over; clocks of different machines are never compared. On the holder's own machine a
+dead process is noticed at once. Works where `flock` doesn't reach across machines.
+
+A lease saves work and does not guard results: should two runs ever hold one (a process that was
+frozen and woke up again), the work is done twice and the first commit wins.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from wsss.files import read_json, write_json
+
+TIMEOUT = 60.0
+"""Seconds without a sign of life after which a lease is stale."""
+BEATS = 12
+"""How often a lease is renewed within `TIMEOUT`."""
+SETTLE = 0.2
+"""Seconds to wait after a take-over before looking who was last."""
+LEASE = "lease"
+
+_HELD: set[str] = set()
+"""Owners of the leases that this process holds."""
+
+
+@functools.cache
+def this_host() -> str:
+    """Name what shares process ids: the machine, since when it runs, and the container."""
+    boot = Path("/proc/sys/kernel/random/boot_id")
+    since = boot.read_text().strip() if boot.exists() else str(int(psutil.boot_time()))
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        space = ""
+    return " ".join(part for part in (socket.gethostname(), since, space) if part)
+
+
+@functools.cache
+def _process_start(pid: int) -> float:
+    return float(psutil.Process(pid).create_time())
+
+
+def this_process() -> dict[str, Any]:
+    """Return what identifies this process, for ever, among those of all machines."""
+    return {"host": this_host(), "pid": os.getpid(), "started": _process_start(os.getpid())}
+
+
+def is_dead(process: Mapping[str, Any]) -> bool:
+    """Tell whether a process is known to have ended: that can be said of this machine's only."""
+    if process.get("host") != this_host():
+        return False
+    try:
+        found = psutil.Process(int(process["pid"]))
+        if found.status() == psutil.STATUS_ZOMBIE:
+            return True
+        return bool(abs(found.create_time() - float(process["started"])) > 1)
+    except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
+        return True
+    except psutil.Error:
+        return False
+
+
+class Lease(ABC):
+    """One run's wish to work on a key, and its hold once `acquire` has returned True.
+
+    `inputs` are the keys that the work reads: as long as the lease is there, they are not evicted.
+    """
+
+    def __init__(self, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
+        self.owner = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"
+        self.inputs = tuple(inputs)
+        self.timeout = timeout
+        self.lost = False
+        """Another run took over, because this one gave no sign of life for too long."""
+        self.mine = False
+        self.holder: dict[str, Any] = {}
+        """The one that was waited for last."""
+        self._seen: dict[str, tuple[str, float]] = {}
+        self._beat = 0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @abstractmethod
+    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return the leases of others: owner → (what changes with every sign of life, content)."""
+
+    @abstractmethod
+    def _claim(self, stale: set[str]) -> bool:
+        """Write the own lease over stale ones; False if another run was quicker."""
+
+    @abstractmethod
+    def _renew(self) -> bool:
+        """Write a sign of life; False if the lease is no longer the own one."""
+
+    @abstractmethod
+    def _drop(self) -> None:
+        """Delete the own lease."""
+
+    def content(self) -> dict[str, Any]:
+        self._beat += 1
+        about = {"owner": self.owner, "time": time.time(), "beat": self._beat, "inputs": list(self.inputs)}
+        return {**about, **this_process()}
+
+    def acquire(self) -> bool:
+        """Try to take the lease, without waiting. Call it again and again: what it saw before is how
+        it tells a live holder from one that has died elsewhere."""
+        now = time.monotonic()
+        others = self._others()
+        seen = {}
+        for owner, (state, _) in others.items():
+            before = self._seen.get(owner)
+            seen[owner] = before if before and before[0] == state else (state, now)
+        self._seen = seen
+        stale = {
+            owner
+            for owner, (_, content) in others.items()
+            if now - seen[owner][1] >= self.timeout or is_dead(content)
+        }
+        live = sorted(set(others) - stale)
+        if live:
+            self.holder = others[live[0]][1]
+            return False
+        return self.take_over(stale)
+
+    def take_over(self, stale: set[str]) -> bool:
+        """Take the lease from holders that are known to be gone; False if another run was quicker."""
+        if not self._claim(stale):
+            return False
+        self.mine = True
+        _HELD.add(self.owner)
+        self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
+        self._thread.start()
+        return True
+
+    @property
+    def held_here(self) -> bool:
+        """Whether it is this very process that holds what was asked for."""
+        return self.holder.get("owner") in _HELD and self.holder.get("pid") == os.getpid()
+
+    def _keep_alive(self) -> None:
+        while not self._stop.wait(self.timeout / BEATS):
+            try:
+                if not self._renew():
+                    self.lost = True
+                    return
+            except Exception:  # noqa: S112 - a disk that is full or away for a moment; it may come back
+                continue
+
+    def stop(self) -> None:
+        """Stop renewing the lease, which stays until it is released or its folder goes."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=30)
+
+    def release(self) -> None:
+        """Stop renewing and delete the lease. Nothing happens without one."""
+        if not self.mine:
+            return
+        self.mine = False
+        self.stop()
+        _HELD.discard(self.owner)
+        self._drop()
+
+
+class FileLease(Lease):
+    """A lease that is one file, `<folder>/lease`, on a file system with atomic links and renames."""
+
+    def __init__(self, folder: Path, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
+        super().__init__(inputs=inputs, timeout=timeout)
+        self.folder = folder
+        self.path = folder / LEASE
+
+    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        found = read_lease(self.path)
+        if found is None or found[1].get("owner") == self.owner:
+            return {}
+        return {str(found[1].get("owner")): found}
+
+    def _claim(self, stale: set[str]) -> bool:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        aside = self.folder / f".lease-{uuid.uuid4().hex[:8]}"
+        try:
+            write_json(aside, self.content())
+            if stale:
+                aside.replace(self.path)
+                time.sleep(SETTLE)  # two may take over at once: the last one has it
+                return self._is_mine()
+            try:
+                os.link(aside, self.path)
+            except FileExistsError:
+                return False
+            except OSError:  # a file system without links
+                if self.path.exists():
+                    return False
+                aside.replace(self.path)
+                time.sleep(SETTLE)
+                return self._is_mine()
+            return True
+        except FileNotFoundError:  # whoever was here has just finished and removed the folder
+            return False
+        finally:
+            aside.unlink(missing_ok=True)
+
+    def _is_mine(self) -> bool:
+        content = read_json(self.path)
+        return isinstance(content, dict) and content.get("owner") == self.owner
+
+    def _renew(self) -> bool:
+        if not self._is_mine():
+            return False
+        try:
+            write_json(self.path, self.content())
+        except OSError:
+            os.utime(self.path)  # needs no space on a full disk
+        return True
+
+    def _drop(self) -> None:
+        try:
+            if self._is_mine():
+                self.path.unlink(missing_ok=True)
+        except OSError:  # a storage that can't be written any more: the lease goes stale by itself
+            return
+
+
+def read_lease(path: Path) -> tuple[str, dict[str, Any]] | None:
+    """Return (what changes with every sign of life, content) of a lease file, None without one."""
+    try:
+        text = path.read_text()
+        stamp = path.stat().st_mtime_ns
+    except OSError:
+        return None
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = {}
+    return f"{stamp} {text}", content if isinstance(content, dict) else {}

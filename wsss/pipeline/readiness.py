@@ -1,0 +1,86 @@
+"""What is looked at before hours are spent: findings in one table, and refusing all that is bad at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wsss.errors import PreflightError, Problem
+
+State = Literal["ok", "note", "bad"]
+MINIMUM_FREE = 1024**3
+JOB_FOLDER = re.compile(r"/session_[^/]*/runtime_resources/")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One row: what was looked at, what was found, and for what is bad the way out."""
+
+    what: str
+    state: State
+    found: str
+    hint: str = ""
+
+
+def refuse_bad(checks: Iterable[Check]) -> None:
+    """Raise one `PreflightError` with everything that is bad, if anything is."""
+    bad = [Problem(check.what, check.found, check.hint) for check in checks if check.state == "bad"]
+    if bad:
+        raise PreflightError(bad, title="the study can't run here")
+
+
+def storage_checks(storage: Path, needed: float | None, *, complete: bool = True) -> list[Check]:
+    """Look at a storage folder. `needed` is an estimate of the bytes to come, None when there is none;
+    `complete` says that it covers everything."""
+    if JOB_FOLDER.search(f"{storage}/"):
+        hint = "give --storage FOLDER on a file system that every node shares"
+        return [Check("storage", "bad", f"{storage} is deleted when the job ends", hint)]
+    parent = next(path for path in (storage, *storage.parents) if path.exists())
+    if not os.access(parent, os.W_OK):
+        return [Check("storage", "bad", f"{storage} can't be written", "give --storage FOLDER")]
+    return [
+        Check("storage", "ok", str(storage)),
+        disk_check(shutil.disk_usage(parent).free, needed, complete=complete),
+    ]
+
+
+def disk_check(free: int, needed: float | None, *, complete: bool = True) -> Check:
+    """Compare free bytes with the estimate and with the least that a study needs."""
+    have = f"{gibibytes(free)} are free"
+    hint = "give --storage FOLDER, or `storage prune`"
+    if free < MINIMUM_FREE:
+        return Check("disk", "bad", f"{have}, but a study needs at least 1 GiB", hint)
+    if needed is None:
+        return Check("disk", "note", f"{have}; how much the study needs is unknown: nothing like it was run")
+    wanted = f"{'' if complete else 'at least '}{gibibytes(needed)}"
+    if free < needed:
+        return Check("disk", "bad", f"{have}, but the study is estimated to need {wanted}", hint)
+    return Check("disk", "ok", f"{have}, the study is estimated to need {wanted}")
+
+
+def gibibytes(count: float) -> str:
+    """Return bytes as people read them."""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def sharing_check(shares: Sequence[float]) -> list[Check]:
+    """Say what a part of a GPU means, once for every part that is asked for."""
+    return [
+        Check(
+            "GPU sharing",
+            "note",
+            f"with gpu: {share:g}, {int(1 / share + 1e-6)} trials share a GPU, "
+            f"each may take {share:.0%} of its memory",
+        )
+        for share in sorted({share for share in shares if 0 < share < 1})
+    ]

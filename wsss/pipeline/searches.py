@@ -1,0 +1,143 @@
+"""A sweep's searches that learn from scores, one an arm: what to try next, and what came of it.
+
+Also the jobs that executors are handed, and those that make first what several trials share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from wsss.config import OptunaSearch
+from wsss.pipeline.chain import Chain
+from wsss.pipeline.events import TrialStatus
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.store import Store
+from wsss.pipeline.suggest import Suggestions
+from wsss.pipeline.trials import Branch, Trial
+
+
+@dataclass(frozen=True)
+class Job:
+    """A chain to be made. Jobs that only prepare what several trials share have no trial."""
+
+    id: str
+    chain: Chain
+
+
+@dataclass
+class _Configuration:
+    """A configuration that was asked for, and how its trials, one a seed, have ended."""
+
+    search: Suggestions
+    number: int
+    trials: int
+    scores: dict[str, float] = field(default_factory=dict)
+    ended: dict[str, TrialStatus] = field(default_factory=dict)
+    rungs: list[tuple[int, float]] = field(default_factory=list)
+
+
+class Searches:
+    """The searches of a sweep's branches; there are none when everything is drawn up front.
+
+    Arms take turns, so that on a cluster each is asked for as few configurations as can be before it
+    is told how the earlier ones fared.
+    """
+
+    def __init__(self, sweep_branches: Sequence[Branch], records: Mapping[str, TrialRecord]) -> None:
+        self._branches = [branch for branch in sweep_branches if branch.learns]
+        self._searches: list[Suggestions] = []
+        self._asked: dict[str, _Configuration] = {}
+        self._turn = 0
+        for branch in self._branches:
+            options, samples = branch.sweep.searcher, branch.arm.samples
+            assert isinstance(options, OptunaSearch)
+            assert samples is not None
+            search = Suggestions(
+                dict(branch.arm.search),
+                options,
+                samples=samples,
+                seed=branch.study.seed,
+                name=branch.configuration(0),
+            )
+            self._searches.append(search)
+            for values in branch.asked(records):
+                number = search.restore(values)
+                self._remember(branch, search, number)
+
+    @property
+    def left(self) -> int:
+        """How many trials are still to be asked for."""
+        return sum(
+            search.left * _runs(branch) for branch, search in zip(self._branches, self._searches, strict=True)
+        )
+
+    def ask(self) -> list[Trial]:
+        """Return the trials of the next configuration, one a seed."""
+        while not self._searches[self._turn % len(self._searches)].left:
+            self._turn += 1
+        place = self._turn % len(self._searches)
+        self._turn += 1
+        branch, search = self._branches[place], self._searches[place]
+        number, values = search.ask()
+        self._remember(branch, search, number)
+        return branch.trials(number, values)
+
+    def ended(
+        self,
+        trial: Trial,
+        status: TrialStatus,
+        metrics: Mapping[str, float],
+        rungs: Sequence[tuple[int, float]],
+    ) -> None:
+        """Learn how a trial ended; once all seeds of its configuration have, its search is told."""
+        found = self._asked.get(trial.configuration)
+        if found is None:
+            return
+        metric = self._branches[0].sweep.metric or ""
+        found.ended[trial.info.id] = status
+        if metric in metrics:
+            found.scores[trial.info.id] = metrics[metric]
+        if status == "stopped":
+            found.rungs = list(rungs)
+        if len(found.ended) == found.trials:
+            given_up = "stopped" in found.ended.values() and len(found.scores) < found.trials
+            scores = [found.scores[id] for id in sorted(found.scores)]
+            found.search.tell(found.number, scores, found.rungs if given_up else None)
+
+    def shared(self, store: Store) -> list[Job]:
+        """Return jobs for what all configurations of an arm have in common, as it follows from none of
+        the variables."""
+        jobs: dict[str, Job] = {}
+        for branch in self._branches:
+            low = {name: values.values[0] for name, values in branch.arm.search.items()}
+            high = {name: values.values[-1] for name, values in branch.arm.search.items()}
+            for one, other in zip(branch.trials(0, low), branch.trials(1, high), strict=True):
+                pair = [Job(one.info.id, one.chain), Job(other.info.id, other.chain)]
+                jobs.update({job.id: job for job in shared_jobs(pair, store)})
+        return list(jobs.values())
+
+    def _remember(self, branch: Branch, search: Suggestions, number: int) -> None:
+        self._asked[branch.configuration(number)] = _Configuration(search, number, _runs(branch))
+
+
+def _runs(branch: Branch) -> int:
+    return len(branch.sources) or len(branch.sweep.seeds) or 1
+
+
+def shared_jobs(jobs: Sequence[Job], store: Store) -> list[Job]:
+    """Return a job for every part that two or more of `jobs` lack."""
+    users: dict[str, int] = {}
+    pending = {job.id: job.chain.pending(store) for job in jobs}
+    for nodes in pending.values():
+        for node in nodes:
+            users[node.key] = users.get(node.key, 0) + 1
+    shared: dict[str, Job] = {}
+    for job in jobs:
+        common = [node for node in pending[job.id] if users[node.key] > 1]
+        if common and len(common) < len(pending[job.id]):
+            last = common[-1]
+            shared.setdefault(last.key, Job(f"shared-{last.key[:8]}", job.chain.upto(last.label)))
+        elif common:
+            shared.setdefault(common[-1].key, Job(f"shared-{common[-1].key[:8]}", job.chain))
+    return list(shared.values()) if len(shared) < len(jobs) else []

@@ -1,0 +1,185 @@
+"""Everything that studies leave at one place: artefacts, each study's file and its ledger.
+
+In a folder:                                On an object storage:
+
+    store/                                      <uri>/store/
+    studies/<name>/study.yaml                   <uri>/studies/<name>/study.yaml
+    studies/<name>/ledger.jsonl                 <uri>/studies/<name>/ledger/<number>-<random>.json
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import uuid
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+
+from wsss.config.location import Location
+from wsss.errors import ConfigError, PreflightError, Problem, StorageError, nearest
+from wsss.files import write_atomic, writing
+from wsss.pipeline.cache import cache_folder
+from wsss.pipeline.lease import TIMEOUT
+from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.objects import Objects
+from wsss.pipeline.store import Store
+
+STUDY = "study.yaml"
+
+
+class Storage:
+    """A storage in a folder that every process (and node) can reach.
+
+    `local` is a folder of this machine for what need not be shared; here it is the storage itself.
+    """
+
+    def __init__(self, location: Location, local: Path, *, lease_timeout: float = TIMEOUT) -> None:
+        self.location = location
+        self.local = local
+        self.lease_timeout = lease_timeout
+
+    @functools.cached_property
+    def store(self) -> Store:
+        return Store(self.local / "store", lease_timeout=self.lease_timeout)
+
+    def check(self) -> None:
+        """Write and delete something. Raises `PreflightError` naming the storage."""
+        try:
+            self.local.mkdir(parents=True, exist_ok=True)
+            probe = self.local / f".probe-{uuid.uuid4().hex[:8]}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            message = f"can't be written: {error.strerror}"
+            raise PreflightError(Problem(str(self.local), message, "give --storage FOLDER")) from error
+
+    def study_folder(self, name: str) -> Path:
+        """Return this machine's folder for a study."""
+        return self.local / "studies" / name
+
+    def study_address(self, name: str) -> str:
+        """Name the study's place for people."""
+        return str(self.study_folder(name))
+
+    def ledger(self, name: str) -> Ledger:
+        return Ledger(self.study_folder(name))
+
+    def study_text(self, name: str) -> str | None:
+        """Return the study file that was stored under a name, None without one."""
+        path = self.study_folder(name) / STUDY
+        return path.read_text() if path.is_file() else None
+
+    def write_study(self, name: str, text: str) -> None:
+        """Store a study file. Raises `StorageError`."""
+        with writing(self.study_folder(name)):
+            write_atomic(self.study_folder(name) / STUDY, text)
+
+    def study_names(self) -> list[str]:
+        """Return the names of all studies that were ever begun, sorted."""
+        found = (self.local / "studies").glob("*/*")
+        return sorted({path.parent.name for path in found if path.name in (STUDY, "ledger.jsonl")})
+
+    def require(self, name: str) -> None:
+        """Raise `ConfigError` with the nearest name if there is no such study."""
+        if name not in self.study_names():
+            known = self.study_names()
+            hint = nearest(name, known) if known else "the storage has no studies yet"
+            raise ConfigError(Problem(str(self.location), f"no study is named {name!r}", hint))
+
+
+class RemoteStorage(Storage):
+    """A storage on an object storage; `local` is this machine's cache of it."""
+
+    def __init__(self, uri: str, *, cache: Path | None = None, lease_timeout: float = TIMEOUT) -> None:
+        super().__init__(uri, cache or cache_folder(uri), lease_timeout=lease_timeout)
+        self.objects = Objects(uri)
+
+    @functools.cached_property
+    def store(self) -> Store:
+        from wsss.pipeline.remote_store import RemoteStore
+
+        return RemoteStore(self.objects, self.local, lease_timeout=self.lease_timeout)
+
+    def check(self) -> None:
+        super().check()
+        name = f"probe-{uuid.uuid4().hex[:8]}"
+        try:
+            self.objects.write(name, b"wsss")
+            read = self.objects.read(name)
+            self.objects.delete(name)
+        except StorageError as error:
+            hint = "does the bucket exist, and are there keys (AWS_ACCESS_KEY_ID, a profile) that may write?"
+            raise PreflightError([Problem(p.where, p.message, hint) for p in error.problems]) from error
+        if read != b"wsss":
+            raise PreflightError(Problem(self.objects.uri, "does not give back what was written"))
+
+    def study_address(self, name: str) -> str:
+        return self.objects.address(f"studies/{name}")
+
+    def ledger(self, name: str) -> Ledger:
+        return RemoteLedger(self.objects, name, self.study_folder(name))
+
+    def study_text(self, name: str) -> str | None:
+        content = self.objects.read(f"studies/{name}/{STUDY}")
+        return None if content is None else content.decode()
+
+    def write_study(self, name: str, text: str) -> None:
+        self.objects.write(f"studies/{name}/{STUDY}", text.encode())
+
+    def study_names(self) -> list[str]:
+        return [
+            name
+            for name in self.objects.folders("studies")
+            if any(one.name.endswith((STUDY, ".json")) for one in self.objects.below(f"studies/{name}"))
+        ]
+
+
+class RemoteLedger(Ledger):
+    """A ledger as one object an entry, in the order of their names; copies are kept in `cache`."""
+
+    def __init__(self, objects: Objects, study: str, cache: Path) -> None:
+        super().__init__(cache)
+        self._objects = objects
+        self._place = f"studies/{study}/ledger"
+        self._cache = cache / "ledger"
+        self._last: int | None = None
+
+    def _names(self) -> list[str]:
+        return [one.name.rpartition("/")[2] for one in self._objects.below(self._place)]
+
+    def _write(self, line: str) -> None:
+        if self._last is None:
+            numbers = [int(name[:8]) for name in self._names() if name[:8].isdigit()]
+            self._last = max(numbers, default=0)
+        self._last += 1
+        name = f"{self._last:08d}-{uuid.uuid4().hex[:8]}.json"
+        self._objects.write(f"{self._place}/{name}", line.encode())
+
+    def exists(self) -> bool:
+        return bool(self._names())
+
+    def stamp(self) -> Hashable:
+        return tuple(self._names())
+
+    def _lines(self) -> Iterable[str]:
+        return self._objects.map(self._line, self._names())
+
+    def _line(self, name: str) -> str:
+        copy = self._cache / name
+        try:
+            return copy.read_text()
+        except OSError:
+            text = (self._objects.read(f"{self._place}/{name}") or b"").decode(errors="replace")
+        try:
+            json.loads(text)
+            write_atomic(copy, text)
+        except (ValueError, OSError):
+            pass
+        return text
+
+
+def open_storage(location: Location, *, lease_timeout: float = TIMEOUT) -> Storage:
+    """Return the storage in a folder or at a URI. Raises `PreflightError` for a URI of no use."""
+    if isinstance(location, str) and "://" in location:
+        return RemoteStorage(location, lease_timeout=lease_timeout)
+    return Storage(location, Path(location), lease_timeout=lease_timeout)

@@ -1,0 +1,73 @@
+"""What the networks behind a row had learnt from before they saw the study's images, and from how many."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.store import Artefact, Store
+from wsss.report.comparison import Network
+
+IMAGENET = "imagenet"
+COCO = "coco-segmentation"
+"""What the record of a segmenter says whose initial weights have learnt from COCO's pixel masks."""
+
+
+def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Network]:
+    """Return label → network of the trials' chains, as far as they were trained; records outlive files."""
+    found: dict[str, Network] = {}
+    for label, artefact in _trained(trials, store):
+        params = artefact.record["params"]
+        found.setdefault(label, Network(artefact.stage, params["backbone"], _weights(artefact)))
+    return found
+
+
+def pixel_labels(
+    networks: Mapping[str, Network], trials: Sequence[TrialRecord], store: Store
+) -> tuple[str, ...]:
+    """Return, in words, where networks of a chain have seen pixel labels; empty if they never have."""
+    coco = [
+        f"{label} starts from COCO segmentation weights"
+        for label, network in networks.items()
+        if network.weights.startswith(COCO)
+    ]
+    masks = [
+        f"{label} is trained on masks"
+        for label, artefact in _trained(trials, store)
+        if artefact.record["params"].get("supervision") == "masks"
+    ]
+    return tuple(dict.fromkeys([*coco, *masks]))
+
+
+def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
+    """Return how many images the last classifier of the chain learnt from, None without one."""
+    counts = [
+        artefact.record["summary"].get("images")
+        for _, artefact in _trained(trials[:1], store)
+        if artefact.stage == "classifier"
+    ]
+    return counts[-1] if counts else None
+
+
+def _trained(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Artefact]]:
+    """Iterate over the labels and artefacts of networks: what has a backbone."""
+    for trial in trials:
+        for label, key in trial.keys.items():
+            artefact = None if label.endswith(".scores") else store.known(key)
+            if artefact is not None and "backbone" in artefact.record.get("params", {}):
+                yield label, artefact
+
+
+def _weights(artefact: Artefact) -> str:
+    """Return what the initial weights had learnt from, as far as the stage noted or its parameters say, and
+    where they came from."""
+    params = artefact.record["params"]
+    weights = str(params["weights"])
+    if weights == "none":
+        return "random"
+    noted = str(artefact.record["summary"].get("initial_weights", "")).partition(" (")[0].lower()
+    if weights in ("package", "download"):
+        timm = str(params["backbone"]).startswith("timm/")
+        return f"{noted or ('timm' if timm else IMAGENET)} ({weights})"
+    return f"{noted or 'unknown'} (file {Path(weights).name})"

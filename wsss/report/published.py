@@ -1,0 +1,184 @@
+"""Published numbers beside the rows of a storage that were scored by the same protocol.
+
+A row stands there only when its study's data is the whole of PASCAL VOC 2012: of fewer classes, or of other
+photos, a number says nothing about a published one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, model_validator
+
+from wsss.config import Study
+from wsss.config.params import Params
+from wsss.config.yaml_text import parse_yaml, read_text
+from wsss.data.voc import VOC_CLASSES
+from wsss.errors import ConfigError, Problem
+from wsss.report.comparison import Comparison, Row
+
+FILE = Path(__file__).with_name("published.yaml")
+PROTOCOLS = {
+    "cam_train": "CAM, train",
+    "refined_train": "mask, train",
+    "segmentation_val": "segmentation, val",
+    "segmentation_test": "segmentation, test",
+    "cam_val": "CAM, val",
+    "refined_val": "mask, val",
+}
+"""Protocol → title. CAMs and masks with image-level labels given, segmentations without."""
+NAMES = {"cams": "cam", "pseudo_masks": "refined", "segmentations": "segmentation"}
+ProtocolName = Literal[
+    "cam_train", "refined_train", "segmentation_val", "segmentation_test", "cam_val", "refined_val"
+]
+
+
+class Publication(Params):
+    """One entry of the file of published numbers; `scores` in percent."""
+
+    method: str
+    rows: tuple[str, ...]
+    """Our methods that it stands beside."""
+    backbone: str
+    initial_weights: str
+    images: Annotated[int, Field(gt=0)]
+    """That it was trained on."""
+    scores: Annotated[Mapping[ProtocolName, Annotated[float, Field(ge=0, le=100)]], Field(min_length=1)]
+    unverified: tuple[ProtocolName, ...] = ()
+    source: str
+
+    @model_validator(mode="after")
+    def _unverified_are_there(self) -> Publication:
+        missing = [name for name in self.unverified if name not in self.scores]
+        if missing:
+            raise ValueError(f"`unverified` names {', '.join(missing)}, of which there is no score")
+        return self
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the table: a row of the storage (`own`), or a publication. `scores` as shares in [0, 1],
+    by protocol; `images` are those it was trained on."""
+
+    method: str
+    own: bool
+    source: str
+    backbone: str
+    initial_weights: str
+    images: int | None
+    scores: Mapping[str, float]
+    unverified: tuple[str, ...] = ()
+    pixel_labels: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Published:
+    """`lines`, each publication below the rows of its method. `left_out` says of a study why none of its
+    rows may stand here; `scored_on` says of the others what they were scored on."""
+
+    lines: tuple[Line, ...]
+    left_out: Mapping[str, str]
+    scored_on: Mapping[str, str]
+
+
+def publications(path: Path = FILE) -> tuple[Publication, ...]:
+    """Return the published numbers of a file. Raises `ConfigError` with everything that is wrong in it."""
+    document = parse_yaml(read_text(path), path.name)
+    found, problems = [], []
+    for number, entry in enumerate(document.value or []):
+        try:
+            found.append(Publication.model_validate(entry))
+        except ValidationError as error:
+            for one in error.errors():
+                where = document.where((number, *one["loc"]))
+                problems.append(Problem(where, f"{'.'.join(map(str, one['loc']))}: {one['msg']}"))
+    if problems:
+        raise ConfigError(problems)
+    return tuple(found)
+
+
+def beside_published(
+    comparison: Comparison, studies: Mapping[str, Study], entries: Sequence[Publication]
+) -> Published:
+    """Return the rows of a comparison and the publications of the same methods, one below the other.
+
+    The CAM score of a row is the one whose threshold was chosen on the masks that it reports, as in
+    publications.
+    """
+    left_out: dict[str, str] = {}
+    own: dict[str, list[Line]] = {}
+    for row in comparison.rows:
+        study = studies[row.study]
+        reason = _difference(study, row)
+        if reason:
+            left_out.setdefault(row.study, reason)
+        elif scores := _scores(row, study, comparison):
+            own.setdefault(row.method, []).append(_own_line(row, scores, len(studies) > 1))
+    lines: list[Line] = []
+    published_methods = {method for entry in entries for method in entry.rows}
+    for method, rows in own.items():
+        if method not in published_methods:
+            lines += rows
+    for entry in entries:
+        for method in entry.rows:
+            lines += own.pop(method, [])
+        shares = {str(name): round(value / 100, 6) for name, value in entry.scores.items()}
+        texts = (entry.method, False, entry.source, entry.backbone, entry.initial_weights)
+        lines.append(Line(*texts, entry.images, shares, entry.unverified))
+    return Published(
+        tuple(lines),
+        left_out,
+        {name: _scored_on(study) for name, study in studies.items() if name not in left_out},
+    )
+
+
+def _difference(study: Study, row: Row) -> str:
+    """Return why a study's rows may not stand beside published ones, empty when they may."""
+    if study.data.dataset != "voc":
+        return "its data is the drawn sample set, not PASCAL VOC"
+    if study.data.limit is not None:
+        return f"its lists are cut to {study.data.limit} images"
+    chosen = study.data.classes
+    if chosen != "all" and set(chosen) != set(VOC_CLASSES):
+        return f"it has {len(chosen)} classes, not all 20 of PASCAL VOC"
+    seen = {name for cell in row.cells.values() for name in cell.per_class}
+    if seen and seen != {"background", *VOC_CLASSES}:
+        return "its classes are not PASCAL VOC's"
+    return ""
+
+
+def _scores(row: Row, study: Study, comparison: Comparison) -> dict[str, float]:
+    """Return protocol → share; of several steps of a kind, the last one's."""
+    found: dict[str, float] = {}
+    test = study.data.test
+    splits = {"report": study.data.report.split, "test": test.split if test else ""}
+    for step, cell in row.cells.items():
+        protocol = comparison.protocols[step]
+        name = f"{NAMES.get(protocol.kind, protocol.kind)}_{splits[protocol.part]}"
+        score = cell.published if protocol.kind == "cams" else cell.miou
+        if name in PROTOCOLS and score is not None:
+            found[name] = score
+    return found
+
+
+def _own_line(row: Row, scores: Mapping[str, float], several: bool) -> Line:
+    networks = row.networks.values()
+    return Line(
+        row.method,
+        True,
+        f"{row.study}: {row.arm}" if several else row.arm,
+        ", ".join(dict.fromkeys(network.backbone for network in networks)) or "none",
+        ", ".join(dict.fromkeys(network.weights for network in networks)) or "none",
+        row.trained_on,
+        scores,
+        pixel_labels=row.pixel_labels,
+    )
+
+
+def _scored_on(study: Study) -> str:
+    test = study.data.test
+    without = f"; without labels: {test}" if test else ""
+    return f"with image-level labels: {study.data.report}{without}"

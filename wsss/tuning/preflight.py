@@ -1,0 +1,281 @@
+"""Looking at every node of a Ray cluster before a study starts: the same code, the same data, one storage.
+
+Each node runs one small task. It reads a marker that the driver has left in the storage and leaves
+one of its own, which the driver reads: that way both see one folder, and not two of the same name.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+import socket
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+import wsss
+from wsss.config import Resources
+from wsss.config.location import Location, is_remote
+from wsss.data.view import DataView
+from wsss.errors import PreflightError
+from wsss.files import files_below, sha256_file, sha256_json, write_atomic
+from wsss.pipeline.readiness import Check, sharing_check
+from wsss.pipeline.storage import open_storage
+
+TIMEOUT = 60.0
+SAMPLED = 20
+SAME = ("wsss", "code", "python", "ray", "torch")
+NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
+
+
+def cluster_checks(resources: Sequence[Resources], storage: Location, data: DataView | None) -> list[Check]:
+    """Look at the cluster that this process is connected to.
+
+    Every node has to hold the code of the driver, see its storage and have its photos; some node, or
+    one that the cluster could start, has to hold each sweep's trial.
+    """
+    nodes = alive_nodes()
+    checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes())]
+    return [*checks, *node_checks(nodes, storage, data)]
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """Return Ray's description of every node that is alive."""
+    list_nodes: Any = ray.nodes
+    return [node for node in list_nodes() if node["Alive"]]
+
+
+def _nodes_check(nodes: Sequence[dict[str, Any]]) -> Check:
+    cpus, gpus = (sum(node["Resources"].get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    return Check("nodes", "ok", f"{len(nodes)} with {cpus:g} CPU and {gpus:g} GPU in all")
+
+
+def startable_nodes() -> list[dict[str, float]]:
+    """Return the resources of each kind of node that the cluster's autoscaler may start."""
+    try:
+        from ray._private.state import state
+
+        config = state.get_cluster_config()
+        groups = [] if config is None else list(config.node_group_configs)
+        return [dict(group.resources) for group in groups if group.max_count != 0]
+    except (AttributeError, ImportError, RuntimeError):  # not public: a later Ray may not have it
+        return []
+
+
+def placement_checks(
+    resources: Sequence[Resources],
+    nodes: Sequence[dict[str, Any]],
+    startable: Sequence[dict[str, float]] = (),
+) -> list[Check]:
+    """Look for a node that could hold a trial of each sweep; Ray itself would only wait, for ever."""
+    there = [node["Resources"] for node in nodes]
+    have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in there)
+    checks = []
+    for wanted in dict.fromkeys(resources):
+        asks = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU"
+        room = sum(_holds(node, wanted) for node in there)
+        if room:
+            checks.append(Check("placement", "ok", f"{asks}: {room} at a time"))
+        elif any(_holds(node, wanted) for node in startable):
+            checks.append(Check("placement", "note", f"{asks}: no node has them, one will be started"))
+        else:
+            more = ", nor has any that could be started" if startable else ""
+            hint = "give less, for example `-s sweeps.*.resources.gpu=0`"
+            checks.append(Check("placement", "bad", f"{asks}, but the nodes have: {have}{more}", hint))
+    return [*checks, *sharing_check([wanted.gpu for wanted in resources])]
+
+
+def _holds(node: dict[str, float], wanted: Resources) -> int:
+    """Return how many trials a node has room for at a time."""
+    room = int(node.get("CPU", 0) / wanted.cpu)
+    if 0 < wanted.gpu < 1:  # a trial's share is on one GPU
+        return min(room, int(node.get("GPU", 0)) * int(1 / wanted.gpu + 1e-6))
+    return min(room, int(node.get("GPU", 0) / wanted.gpu)) if wanted.gpu else room
+
+
+def node_checks(nodes: Sequence[dict[str, Any]], storage: Location, data: DataView | None) -> list[Check]:
+    """Run the task on every node and compare what it found with what the driver has."""
+    files = sampled_files(data) if data is not None else []
+    own = describe_node(files)
+    if is_remote(storage):
+        found = _ask(nodes, str(storage), files)
+        return [
+            *_same_checks(own, found),
+            *_reach_checks(str(storage), found),
+            *_data_checks(own, found, files),
+        ]
+    storage = Path(storage)
+    folder = storage / f".preflight-{uuid.uuid4().hex[:8]}"
+    content = uuid.uuid4().hex
+    write_atomic(folder / "driver", content)
+    try:
+        found = _ask(nodes, str(folder), files)
+        return [
+            *_same_checks(own, found),
+            *_storage_checks(storage, folder, content, found),
+            *_data_checks(own, found, files),
+        ]
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sampled_files(data: DataView, count: int = SAMPLED) -> list[Path]:
+    """Return the split lists that are there and up to `count` photos, always the same ones."""
+    ids = data.labelled_ids
+    step = max(1, -(-len(ids) // count))
+    lists = sorted((data.dataset.root / "ImageSets" / "Segmentation").glob("*.txt"))
+    return [*lists, *(data.dataset.image_path(id) for id in ids[::step])]
+
+
+def describe_node(files: Sequence[Path]) -> dict[str, Any]:
+    """Return the versions of this process and the SHA-256 of each file (None where it can't be read).
+
+    Builds of torch for other devices ("+cpu", "+cu126") and patches of Python count as the same.
+    """
+    package = Path(wsss.__file__).parent
+    code = {name: sha256_file(package / name) for name in files_below(package) if name.endswith(".py")}
+    return {
+        "wsss": wsss.__version__,
+        "code": sha256_json(code)[:12],
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        "ray": ray.__version__,
+        "torch": importlib.metadata.version("torch").split("+")[0],
+        "files": [_digest(path) for path in files],
+    }
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return sha256_file(path)
+    except OSError:
+        return None
+
+
+def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, Any]:
+    """What every node runs: describe it, read the driver's marker, leave one."""
+    found = describe_node([Path(file) for file in files])
+    if is_remote(folder):
+        try:
+            open_storage(folder).check()
+        except PreflightError as error:
+            found["refused"] = str(error)
+        return found
+    place = Path(folder)
+    try:
+        found["marker"] = (place / "driver").read_text()
+    except OSError:
+        found["marker"] = None
+    try:
+        if place.is_dir():  # never make a folder that only this node has
+            write_atomic(place / name, socket.gethostname())
+    except OSError as error:
+        found["refused"] = error.strerror
+    return found
+
+
+def _ask(
+    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path]
+) -> dict[str, dict[str, Any] | str]:
+    """Return address → what the task found there, or why it did not come back."""
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
+    asked = {}
+    for number, node in enumerate(nodes):
+        strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        pinned = task.options(scheduling_strategy=strategy)
+        names = [str(file) for file in files]
+        label = node["NodeManagerAddress"]
+        label = f"{label} ({node['NodeID'][:6]})" if label in asked else label
+        asked[label] = pinned.remote(folder, f"node-{number}", names)
+    ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=TIMEOUT)
+    found: dict[str, dict[str, Any] | str] = {}
+    for number, (label, reference) in enumerate(asked.items()):
+        if reference not in ready:
+            ray.cancel(reference, force=True)
+            found[label] = f"did not answer within {TIMEOUT:.0f} s"
+            continue
+        try:
+            answer: dict[str, Any] = ray.get(reference)
+            answer["back"] = is_remote(folder) or _digest(Path(folder) / f"node-{number}") is not None
+            found[label] = answer
+        except Exception as error:  # whatever is wrong with that node
+            found[label] = str(error).strip().splitlines()[-1]
+    return found
+
+
+def _same_checks(own: dict[str, Any], found: dict[str, dict[str, Any] | str]) -> list[Check]:
+    hint = "install the same on every node (cluster.yaml does), or submit with `cluster submit`"
+    checks = [
+        Check("node", "bad", f"{label}: {answer}", hint)
+        for label, answer in found.items()
+        if isinstance(answer, str)
+    ]
+    differ = [
+        Check(NAMES[name], "bad", f"{label} has {answer[name]}, the driver {own[name]}", hint)
+        for label, answer in found.items()
+        if not isinstance(answer, str)
+        for name in SAME
+        if answer[name] != own[name]
+    ]
+    if checks or differ:
+        return [*checks, *differ]
+    text = ", ".join(f"{NAMES[name]} {own[name]}" for name in SAME)
+    return [Check("versions", "ok", f"{text}{' everywhere' if len(found) > 1 else ''}")]
+
+
+def _storage_checks(
+    storage: Path, folder: Path, content: str, found: dict[str, dict[str, Any] | str]
+) -> list[Check]:
+    hint = "give --storage FOLDER on a file system that every node has mounted there"
+    checks = []
+    for label, answer in found.items():
+        if isinstance(answer, str):
+            continue
+        wrong = ""
+        if answer["marker"] != content:
+            wrong = f"{label} doesn't see what the driver wrote to {storage}"
+        elif answer.get("refused"):
+            wrong = f"{label} can't write to {storage}: {answer['refused']}"
+        elif not answer["back"]:
+            wrong = f"what {label} wrote to {storage} can't be seen here"
+        if wrong:
+            checks.append(Check("storage", "bad", wrong, hint))
+    if not checks and len(found) > 1:
+        checks.append(Check("storage", "ok", f"every node reads and writes {storage}"))
+    return checks
+
+
+def _reach_checks(uri: str, found: dict[str, dict[str, Any] | str]) -> list[Check]:
+    hint = "every node needs the network and the keys to reach it"
+    refused = [
+        Check("storage", "bad", f"{label}: {answer['refused']}", hint)
+        for label, answer in found.items()
+        if not isinstance(answer, str) and answer.get("refused")
+    ]
+    return refused or [Check("storage", "ok", f"every node reads and writes {uri}")]
+
+
+def _data_checks(
+    own: dict[str, Any], found: dict[str, dict[str, Any] | str], files: Sequence[Path]
+) -> list[Check]:
+    hint = "put the same data set at the same path on every node"
+    checks = []
+    for label, answer in found.items():
+        if isinstance(answer, str):
+            continue
+        pairs = list(zip(files, own["files"], answer["files"], strict=True))
+        missing = [file for file, _, theirs in pairs if theirs is None]
+        other = [file for file, ours, theirs in pairs if theirs is not None and theirs != ours]
+        if missing:
+            text = f"{label} lacks {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else "")
+            checks.append(Check("data", "bad", text, hint))
+        elif other:
+            text = f"{label} has another {other[0]}" + (f" and {len(other) - 1} more" if other[1:] else "")
+            checks.append(Check("data", "bad", text, hint))
+    if not checks and files and len(found) > 1:
+        checks.append(Check("data", "ok", f"every node has the same {len(files)} lists and photos looked at"))
+    return checks

@@ -1,0 +1,103 @@
+"""Schedulers: Ray Tune's own rules, asked by the driver and told nothing but rung scores.
+
+`wsss.config.tuning` says what a study file may ask for and is where a misspelt argument is refused
+(Ray's own factory drops it without a word). The rules need no cluster: they judge a local run too.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wsss.config import Scheduler
+from wsss.config.tuning import Asha, Hyperband, Median
+from wsss.pipeline.judging import Judge
+from wsss.tuning import cluster as _environment  # noqa: F401 - sets Ray's environment first
+
+from ray.tune.schedulers import (  # isort: skip
+    ASHAScheduler,
+    AsyncHyperBandScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+
+TIME = "rung_epoch"
+METRIC = "rung_score"
+
+
+def make_scheduler(scheduler: Scheduler, epochs: int) -> TrialScheduler:
+    """Return Ray's scheduler for classifiers of so many epochs. Raises `ValueError` for one that has no
+    rule of its own."""
+    common: dict[str, Any] = {"time_attr": TIME, "metric": METRIC, "mode": "max"}
+    if isinstance(scheduler, Median):
+        common["min_time_slice"] = math.inf  # never pause: it would only wait for others
+        return MedianStoppingRule(
+            **common, grace_period=scheduler.grace, min_samples_required=scheduler.min_trials
+        )
+    if isinstance(scheduler, Asha | Hyperband):
+        common |= {
+            "grace_period": scheduler.grace,
+            "reduction_factor": scheduler.reduction,
+            "max_t": epochs,
+            "stop_last_trials": False,  # after the last epoch there are still CAMs to make
+        }
+        if isinstance(scheduler, Asha):
+            return ASHAScheduler(**common)
+        return AsyncHyperBandScheduler(**common, brackets=scheduler.brackets)
+    raise ValueError(f"{scheduler.kind} judges nothing")
+
+
+def make_judge(scheduler: Scheduler, epochs: int) -> Judge:
+    """Return the judge of one arm, whose classifiers have so many epochs."""
+    return RayJudge(make_scheduler(scheduler, epochs))
+
+
+@contextmanager
+def _numpy_seeded(name: str) -> Iterator[None]:
+    state = np.random.get_state()  # noqa: NPY002 - Ray draws from the global state
+    np.random.seed(zlib.crc32(name.encode()))  # noqa: NPY002
+    try:
+        yield
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
+
+
+@dataclass(frozen=True)
+class _Subject:
+    """All that a scheduler looks at of a trial besides its results."""
+
+    trial_id: str
+
+
+class RayJudge:
+    """A scheduler of Ray's that is handed rung scores one by one."""
+
+    def __init__(self, scheduler: TrialScheduler) -> None:
+        self._scheduler: Any = scheduler
+        # The median rule keeps a result that is told so, and says nothing; the others forget the trial.
+        quiet = isinstance(scheduler, MedianStoppingRule)
+        self._record: Any = self._scheduler.on_trial_complete if quiet else self._scheduler.on_trial_result
+        self._subjects: dict[str, _Subject] = {}
+
+    def _subject(self, trial: str) -> _Subject:
+        if trial not in self._subjects:
+            self._subjects[trial] = _Subject(trial)
+            with _numpy_seeded(trial):  # a bracket is drawn: the same one for the same trial, always
+                self._scheduler.on_trial_add(None, self._subjects[trial])
+        return self._subjects[trial]
+
+    def record(self, trial: str, epoch: int, score: float) -> None:
+        """Learn how a trial fared that can no longer be stopped."""
+        self._record(None, self._subject(trial), {TIME: epoch, METRIC: score})
+
+    def stops(self, trial: str, epoch: int, score: float) -> bool:
+        """Learn how a trial fared, and say whether it should end here."""
+        result = {TIME: epoch, METRIC: score}
+        decision = self._scheduler.on_trial_result(None, self._subject(trial), result)
+        return bool(decision == TrialScheduler.STOP)

@@ -1,0 +1,112 @@
+"""Sending a study to a Ray cluster as a job, with the code of one folder."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from wsss.config import load_study
+from wsss.config.location import is_remote
+from wsss.errors import ConfigError, PreflightError, Problem
+from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
+
+from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
+
+PASSED_ON = ("MLFLOW_TRACKING_URI",)
+"""What a job takes along of this process's environment. No secrets: the dashboard shows a job's environment
+to everybody; Ray's own token is sent with each request, MLflow's password belongs on the head node."""
+LAUNCHER = "launch.py"
+
+
+@dataclass(frozen=True)
+class JobPlan:
+    """A job before it is sent: a command line of quoted words, run in a copy of `working_dir`."""
+
+    entrypoint: str
+    working_dir: Path
+    environment: dict[str, str]
+
+
+def plan_job(
+    study: str,
+    *,
+    overrides: Sequence[str] = (),
+    smoke: bool = False,
+    storage: str | None = None,
+    name: str | None = None,
+    working_dir: Path = Path("."),
+) -> JobPlan:
+    """Return the job that runs a study file on a cluster.
+
+    Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
+    storage or data in its folder, which is deleted with it, or a study file that isn't in there.
+    """
+    folder = working_dir.resolve()
+    path = Path(study)
+    found = load_study(path, overrides, name=name, storage=storage)
+    problems = []
+    if not (folder / LAUNCHER).is_file():
+        hint = "run from the folder that holds it, or give --working-dir"
+        problems.append(Problem(str(folder), f"has no {LAUNCHER}, which the job starts", hint))
+    if not path.resolve().is_relative_to(folder):
+        hint = f"put it into {folder}: only that folder goes to the cluster"
+        problems.append(Problem(study, "the study file is outside of the working directory", hint))
+    shared = is_remote(found.storage) or (
+        _is_named_absolutely(storage, path, overrides) and not Path(found.storage).is_relative_to(folder)
+    )
+    if not shared:
+        hint = "give --storage an absolute folder that all nodes share"
+        problems.append(
+            Problem("storage", f"{found.storage} would be lost: a job's folder is deleted with it", hint)
+        )
+    if found.data.root is not None and found.data.root.is_relative_to(folder):
+        hint = "give `-s data.root=` an absolute folder that all nodes share"
+        problems.append(Problem("data.root", f"{found.data.root} is in the folder of the job", hint))
+    if problems:
+        raise ConfigError(problems)
+    words = ["python", LAUNCHER, "run", path.resolve().relative_to(folder).as_posix()]
+    words += [word for override in overrides for word in ("-s", override)]
+    words += ["--storage", str(found.storage)]
+    words += ["--name", name] if name else []
+    words += ["--smoke"] if smoke else []
+    passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+    return JobPlan(shlex.join(words), folder, {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed})
+
+
+def _is_named_absolutely(storage: str | None, path: Path, overrides: Sequence[str]) -> bool:
+    """Whether somebody wrote an absolute storage: the default, and what is relative, is in a job's folder."""
+    from wsss.config.yaml_text import parse_yaml, read_text
+
+    written = [override.partition("=")[2] for override in overrides if override.startswith("storage=")]
+    content = parse_yaml(read_text(path), str(path)).value
+    told = storage or (written[-1] if written else content.get("storage"))
+    return told is not None and Path(str(told)).expanduser().is_absolute()
+
+
+def submit_job(job: JobPlan, address: str) -> str:
+    """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached."""
+    try:
+        client = JobSubmissionClient(address)
+        return client.submit_job(
+            entrypoint=job.entrypoint,
+            runtime_env={"working_dir": str(job.working_dir), "env_vars": job.environment},
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        hint = "is `ray dashboard cluster.yaml` running, and RAY_AUTH_MODE=token set?"
+        raise PreflightError(Problem(address, f"did not take the job: {error}", hint)) from error
+
+
+def follow_job(number: str, address: str) -> int:
+    """Print a job's output until it ends; return 0 if it succeeded, else 1."""
+    client = JobSubmissionClient(address)
+
+    async def tail() -> None:
+        async for text in client.tail_job_logs(number):
+            print(text, end="", flush=True)
+
+    asyncio.run(tail())
+    return 0 if client.get_job_status(number) == JobStatus.SUCCEEDED else 1
