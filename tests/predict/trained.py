@@ -18,8 +18,8 @@ from wsss.stages.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 CLASSES = ("cat", "dog", "horse")
 
 
-def make_network(seed: int = 0) -> tuple[DeepLab, SegmenterParams]:
-    params = SegmenterParams(backbone="mobilenet_v2", weights="none", scales=(1.0, 0.5))
+def make_network(seed: int = 0, backbone: str = "mobilenet_v2") -> tuple[DeepLab, SegmenterParams]:
+    params = SegmenterParams(backbone=backbone, weights="none", scales=(1.0, 0.5))
     torch.manual_seed(seed)
     network = build_segmenter(params, CLASSES).eval()
     generator = torch.Generator().manual_seed(seed)
