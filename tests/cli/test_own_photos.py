@@ -113,7 +113,7 @@ def test_with_masks_it_is_scored(finished: Path) -> None:
     assert "classes.txt: is missing, but masks hold ids" in refused.stderr
     done = in_process("run", "own.yaml", "--local", "--storage", "runs", *words, cwd=finished)
     assert done.returncode == 0, done.stderr
-    assert "Scored on" in done.stdout and "floor" in done.stdout
+    assert "Scored: CAM" in done.stdout and "floor" in done.stdout
 
 
 def test_check_counts_or_says_what_is_wrong(folder: Path, tmp_path: Path) -> None:

@@ -83,7 +83,9 @@ def test_results_are_those_of_a_folder(uri: str, tiny_study: Path, tmp_path: Pat
     for place in (uri, tmp_path / "folder"):
         done = in_process("run", tiny_study, "--smoke", "--local", "--storage", place, "--json", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
-        rows.append(json.loads(done.stdout)["comparison"])
+        comparison = json.loads(done.stdout)["comparison"]
+        assert all(row.pop("masks")["pseudo_masks"] for row in comparison["rows"])  # where they lie differs
+        rows.append(comparison)
     assert rows[0] == rows[1]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import toys
-from conftest import write_tiny_voc
+from tiny_devkit import write_tiny_voc
 
 from wsss.config import Budget, DataSpec, SplitSpec
 from wsss.config.params import (

@@ -113,7 +113,9 @@ def test_a_full_storage_ends_the_run_instead_of_failing_every_trial(
 ) -> None:
     chains = [build_chain(PARTS, data, seed) for seed in range(3)]
     begun: list[str] = []
-    listener: Any = SimpleNamespace(started=begun.append, event=lambda event: None, ended=lambda *_: None)
+    listener: Any = SimpleNamespace(
+        started=begun.append, event=lambda event: True, ended=lambda *_: None, stopping=lambda: False
+    )
     disk.breaks(errno.ENOSPC)
     jobs = [Job(f"t{seed}", chain) for seed, chain in enumerate(chains)]
     executor = LocalExecutor(Store(tmp_path), data)

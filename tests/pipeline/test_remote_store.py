@@ -192,7 +192,9 @@ def test_a_lease_elsewhere_is_waited_for_until_it_goes_stale(store: RemoteStore)
     time.sleep(0.3)
     assert not mine.lost
     store.objects.delete(f"store/partial/{KEY}/lease/{mine.owner}")
-    time.sleep(0.5)
+    deadline = time.monotonic() + 20
+    while not mine.lost and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert mine.lost
     mine.release()
 

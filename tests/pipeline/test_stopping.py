@@ -12,6 +12,7 @@ import toy_studies as toy
 from wsss.pipeline.events import TrialFinished, TrialProgress
 from wsss.pipeline.forecast import forecast
 from wsss.pipeline.retention import evict_unkept
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
 
 ASHA = (
@@ -101,7 +102,7 @@ def test_a_retained_storage_forgets_half_made_work_that_was_stopped(data: Any, t
     toy.run(study, data)
     half_made = tmp_path / "store/partial" / by_lr(study)[0.1].keys["classifier"]
     assert half_made.is_dir()
-    evict_unkept(tmp_path, Store(tmp_path / "store"))
+    evict_unkept(open_storage(tmp_path))
     assert not half_made.exists()
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import in_process
-from conftest import write_tiny_voc
+from tiny_devkit import write_tiny_voc
 
 from wsss.config import DataSpec, Resources, SplitSpec
 from wsss.data.view import DataView, open_data

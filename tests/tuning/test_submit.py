@@ -120,3 +120,34 @@ def test_an_unreachable_cluster_is_the_environments_fault() -> None:
     job = submit.JobPlan("python launch.py", Path("/nowhere"), {})
     with pytest.raises(PreflightError, match="did not take the job"):
         submit.submit_job(job, "http://127.0.0.1:9")
+
+
+def test_a_cluster_that_has_just_started_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refusals = ["No available agent to submit job, please try again later."] * 2
+
+    class Late(Client):
+        def submit_job(self, **job: Any) -> str:
+            if refusals:
+                raise RuntimeError(refusals.pop())
+            return "raysubmit_2"
+
+    monkeypatch.setattr(submit, "JobSubmissionClient", Late)
+    monkeypatch.setattr(submit.time, "sleep", lambda seconds: None)
+    job = submit.JobPlan("python launch.py", Path("/somewhere"), {})
+    assert submit.submit_job(job, "http://localhost:8265") == "raysubmit_2"
+    refusals.append("No available agent")
+    with pytest.raises(PreflightError, match="No available agent"):
+        submit.submit_job(job, "http://localhost:8265", patience=0)
+
+
+def test_a_cluster_lost_on_the_way_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lost(Client):
+        async def tail_job_logs(self, number: str) -> AsyncIterator[str]:
+            yield "study tiny\n"
+            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
+
+    monkeypatch.setattr(submit, "JobSubmissionClient", Lost)
+    with pytest.raises(
+        PreflightError, match=r"can't be followed any more: WebSocket .* ray job logs raysubmit_3"
+    ):
+        submit.follow_job("raysubmit_3", "http://localhost:8265")

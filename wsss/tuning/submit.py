@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,9 @@ PASSED_ON = ("MLFLOW_TRACKING_URI",)
 """What a job takes along of this process's environment. No secrets: the dashboard shows a job's environment
 to everybody; Ray's own token is sent with each request, MLflow's password belongs on the head node."""
 LAUNCHER = "launch.py"
+NO_AGENT = "No available agent"
+"""What Ray says while the processes that start jobs aren't up yet."""
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)
@@ -87,26 +91,39 @@ def _is_named_absolutely(storage: str | None, path: Path, overrides: Sequence[st
     return told is not None and Path(str(told)).expanduser().is_absolute()
 
 
-def submit_job(job: JobPlan, address: str) -> str:
-    """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached."""
-    try:
-        client = JobSubmissionClient(address)
-        return client.submit_job(
-            entrypoint=job.entrypoint,
-            runtime_env={"working_dir": str(job.working_dir), "env_vars": job.environment},
-        )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        hint = "is `ray dashboard cluster.yaml` running, and RAY_AUTH_MODE=token set?"
-        raise PreflightError(Problem(address, f"did not take the job: {error}", hint)) from error
+def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str:
+    """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached, or
+    isn't ready to take jobs for `patience` seconds."""
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            client = JobSubmissionClient(address)
+            return client.submit_job(
+                entrypoint=job.entrypoint,
+                runtime_env={"working_dir": str(job.working_dir), "env_vars": job.environment},
+            )
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            if NO_AGENT in str(error) and time.monotonic() < deadline:
+                time.sleep(2)  # a cluster that has just started
+                continue
+            hint = "is `ray dashboard cluster.yaml` running, and RAY_AUTH_MODE=token set?"
+            raise PreflightError(Problem(address, f"did not take the job: {error}", hint)) from error
 
 
 def follow_job(number: str, address: str) -> int:
-    """Print a job's output until it ends; return 0 if it succeeded, else 1."""
-    client = JobSubmissionClient(address)
+    """Print a job's output until it ends; return 0 if it succeeded, else 1.
 
-    async def tail() -> None:
-        async for text in client.tail_job_logs(number):
-            print(text, end="", flush=True)
+    Raises `PreflightError` when the cluster is lost on the way; the job may well go on.
+    """
+    try:
+        client = JobSubmissionClient(address)
 
-    asyncio.run(tail())
-    return 0 if client.get_job_status(number) == JobStatus.SUCCEEDED else 1
+        async def tail() -> None:
+            async for text in client.tail_job_logs(number):
+                print(text, end="", flush=True)
+
+        asyncio.run(tail())
+        return 0 if client.get_job_status(number) == JobStatus.SUCCEEDED else 1
+    except (OSError, RuntimeError) as error:
+        hint = f"if the cluster is there, the job goes on: ray job logs {number} --address {address} --follow"
+        raise PreflightError(Problem(address, f"can't be followed any more: {error}", hint)) from error
