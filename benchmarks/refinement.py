@@ -1,9 +1,12 @@
 """Measures the steps from CAMs to masks against their plain formulations, side by side.
 
-python benchmarks/refinement.py [--root VOC2012] [--photos 40] [--images 1000] [--only walk crf pairs flat]
+python benchmarks/refinement.py [--root VOC2012] [--photos 40] [--images 1000]
+                                [--only walk crf chunk pairs flat]
 
 walk   the sparse walk against squaring the dense matrix, 375 × 500 pixels, radius 5, 256 steps
 crf    the CRF over the classes present against all 21 labels, and two processes against one
+chunk  the CRF in two processes, by images of a step for each process and images that one fetches at once;
+       idle is the share of their time that they wait, which other work on the machine hardly touches
 pairs  forward and backward of the affinity loss at 448 pixels against a forward of the backbone
 flat   time and memory an image over many images
 """
@@ -38,6 +41,7 @@ from wsss.masks.pairs import affinity_loss, pair_affinities, pair_labels, pair_o
 from wsss.masks.random_walk import transition, walk
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, create_backbone
+from wsss.stages import pool as process_pool
 from wsss.stages.pool import ImagePool
 from wsss.stages.walker import Walker
 
@@ -45,7 +49,15 @@ HEIGHT, WIDTH, STRIDE, RADIUS, BETA, LOG_STEPS = 375, 500, 8, 5, 8.0, 8
 GRID = math.ceil(HEIGHT / STRIDE), math.ceil(WIDTH / STRIDE)
 REPEATS = 5
 LABELS = 21
+ROOT_HELP = "VOC2012 folder (default: WSSS_VOC_ROOT, shared/data beside this folder, else drawn photos)"
 MIB = 2**20
+WORKERS, PER_WORKER, CHUNKSIZES = 2, (2, 4, 8, 16, 32), (1, 2, 4)
+
+
+def default_root() -> Path | None:
+    beside = Path(__file__).parents[2] / "shared/data/VOCdevkit/VOC2012"
+    root = Path(os.environ.get("WSSS_VOC_ROOT", beside))
+    return root if (root / "JPEGImages").is_dir() else None
 
 
 def timed(function: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, Any]:
@@ -169,6 +181,33 @@ def compare_crfs(root: Path | None, count: int) -> None:
     print(f"        {plain / ours:.2f} times as fast, two processes {ours / two:.2f} times more")
 
 
+def timed_mask(*task: Any) -> float:
+    """Return the seconds that one photo takes in the process that refines it."""
+    began = time.perf_counter()
+    cam_to_mask_with_crf(*task)
+    return time.perf_counter() - began
+
+
+def compare_chunks(root: Path | None, count: int) -> None:
+    tasks = [(*photo, PseudoMasksParams()) for photo in photos_of(root, count)]
+    pool = ImagePool(WORKERS)
+    pool.map(timed_mask, tasks[:2])  # starts the processes
+    print(f"chunk   {len(tasks)} photos, {WORKERS} processes: seconds (idle)")
+    print("        images a step " + "".join(f"{f'{size} at once':>16}" for size in CHUNKSIZES))
+    for per_worker in PER_WORKER:
+        cells = []
+        step = per_worker * WORKERS
+        steps = [tasks[start : start + step] for start in range(0, len(tasks), step)]
+        for size in CHUNKSIZES:
+            process_pool.CHUNKSIZE = size
+            began = time.perf_counter()
+            busy = sum(sum(pool.map(timed_mask, step)) for step in steps)
+            wall = time.perf_counter() - began
+            cells.append(f"{f'{wall:.1f} ({1 - busy / (WORKERS * wall):.1%})':>16}")
+        print(f"        {f'{per_worker} × {WORKERS}':>13} " + "".join(cells), flush=True)
+    pool.close()
+
+
 def compare_pairs() -> None:
     torch.set_num_threads(1)
     offsets = pair_offsets(RADIUS)
@@ -216,14 +255,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--root", type=Path, help="VOC2012 folder (default: drawn photos)")
+    parser.add_argument("--root", type=Path, default=default_root(), help=ROOT_HELP)
     parser.add_argument("--photos", type=int, default=40)
     parser.add_argument("--images", type=int, default=1000)
-    parser.add_argument("--only", nargs="+", choices=["walk", "crf", "pairs", "flat"])
+    parser.add_argument("--only", nargs="+", choices=["walk", "crf", "chunk", "pairs", "flat"])
     asked = parser.parse_args()
     steps: dict[str, Callable[[], None]] = {
         "walk": compare_walks,
         "crf": lambda: compare_crfs(asked.root, asked.photos),
+        "chunk": lambda: compare_chunks(asked.root, asked.photos),
         "pairs": compare_pairs,
         "flat": lambda: measure_flatness(asked.images),
     }

@@ -43,6 +43,19 @@ def test_pictures_and_links_lead_somewhere(target: str) -> None:
     assert (ROOT / target).is_file()
 
 
+def test_every_page_is_reached_from_the_readme_and_every_link_leads_somewhere() -> None:
+    pages, found = [ROOT / "README.md"], set()
+    while pages:
+        page = pages.pop()
+        found.add(page)
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            linked = (page.parent / target).resolve()
+            assert linked.is_file(), f"{page} links to {target}"
+            if linked.suffix == ".md" and linked not in found:
+                pages.append(linked)
+    assert found >= set((ROOT / "docs").rglob("*.md"))
+
+
 @pytest.mark.parametrize("file", sorted(set(re.findall(r"tune_configs/\w+\.yaml", TEXT))))
 def test_a_study_it_names_exists(file: str) -> None:
     assert (ROOT / file).is_file()

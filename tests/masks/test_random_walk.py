@@ -63,6 +63,15 @@ def test_columns_sum_to_one_and_stay_so() -> None:
     torch.testing.assert_close(power.sum(1), torch.ones(72, dtype=torch.float64), atol=1e-5, rtol=0)
 
 
+def test_in_float64_columns_sum_to_one_within_1e_9() -> None:
+    affinities = made_up(8, 9, 5, 1).double()
+    matrix = transition(affinities, pair_offsets(5), 8, 9, 8).to_dense()
+    assert matrix.dtype == torch.float64
+    assert (matrix.sum(1) - 1).abs().max() < 1e-9
+    assert (torch.linalg.matrix_power(matrix, 256).sum(1) - 1).abs().max() < 1e-9
+    np.testing.assert_allclose(matrix.numpy().T, dense(affinities, 8, 9, 5, 8), rtol=1e-12)
+
+
 def test_what_a_walk_keeps() -> None:
     affinities = made_up(9, 7, 4, 2)
     matrix = transition(affinities, pair_offsets(4), 9, 7, 2.0)

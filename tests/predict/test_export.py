@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -12,10 +13,13 @@ import numpy as np
 import pytest
 import torch
 from command_line import in_process
-from trained import CLASSES, draw_photo
+from torch.nn.functional import interpolate
+from trained import CLASSES, draw_photo, make_network
 
 from wsss.errors import ConfigError, StageError
 from wsss.masks.images import read_mask
+from wsss.masks.segmentation import segment
+from wsss.models import DeepLab
 from wsss.pipeline.store import Artefact
 from wsss.predict import program
 from wsss.predict.program import export_network, read_program
@@ -83,6 +87,57 @@ def test_export_refuses_what_differs_other_endings_and_files_that_exist(
     with pytest.raises(StageError, match=r"was not written: its logits differ by 1\.0e-03"):
         export_network(network, tmp_path / "a.pt2", id="x")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture(scope="module")
+def lite(tmp_path_factory: pytest.TempPathFactory) -> tuple[DeepLab, Path]:
+    """EfficientNet-Lite0, whose padding depends on the picture's size."""
+    network, _ = make_network(backbone="efficientnet_lite0")
+    path = tmp_path_factory.mktemp("lite") / "lite.pt2"
+    began = time.process_time()
+    found = export_network(network, path, id="x")
+    assert time.process_time() - began < 60, "10 s are usual"
+    assert set(found.differences) == {(1, 3, 128, 192), (3, 3, 232, 152)} and found.largest <= 1e-4
+    return network, path
+
+
+def test_lite0_is_exported_for_multiples_of_its_stride(lite: tuple[DeepLab, Path]) -> None:
+    network, path = lite
+    extra = {"wsss.json": ""}
+    module = torch.export.load(path, extra_files=extra).module()
+    about = json.loads(extra["wsss.json"])
+    assert about["multiple"] == 8 and "zeros" in about["padding"]
+    for shape in ((1, 3, 96, 64), (2, 3, 40, 208), (1, 3, 16, 16)):
+        x = torch.randn(shape)
+        with torch.inference_mode():
+            expected = network.logits(x)
+            assert expected.std() > 0.1
+            assert (module(x) - expected).abs().max() < 1e-4
+    with pytest.raises(RuntimeError, match=r"shape\[2\] = 97 to be of the form 8"):
+        module(torch.randn(1, 3, 97, 64))
+
+
+def test_lite0_takes_other_sizes_padded_and_cropped(lite: tuple[DeepLab, Path]) -> None:
+    network, path = lite
+    program = read_program(path)
+    x = torch.randn(2, 3, 45, 62).contiguous(memory_format=torch.channels_last)
+    padded = torch.zeros(2, 3, 48, 64)
+    padded[:, :, :45, :62] = x
+    with torch.inference_mode():
+        found, half = program.pyramid(x, [1.0, 0.5])
+        by_pixel = interpolate(network.logits(padded), (48, 64), mode="bilinear", align_corners=False)
+    assert (found - by_pixel[:, :, :45, :62]).abs().max() < 1e-4
+    assert half.shape == (2, len(CLASSES) + 1, 22, 31)
+
+
+def test_lite0_segments_a_photo_like_its_network(lite: tuple[DeepLab, Path], tmp_path: Path) -> None:
+    network, path = lite
+    photo = draw_photo(tmp_path / "a.png", 96, 128)
+    one, other = (
+        segment(model, photo, scales=(1.0, 0.5), flip=True, device="cpu").argmax(0)
+        for model in (network, read_program(path))
+    )
+    assert len(np.unique(one)) > 1 and np.mean(one != other) < 1e-3
 
 
 def rewritten(source: Path, target: Path, name: str, change: Callable[[bytes], bytes]) -> Path:

@@ -122,10 +122,11 @@ def test_a_run_of_mlflow_leads_to_its_trial(
     trial = client.create_run(experiment, tags={"wsss.trial": "segment-a-001", "wsss.sweep": "segment"})
     sweep = client.create_run(experiment, tags={"wsss.sweep": "segment"})
     gone = client.create_run(experiment, tags={"wsss.trial": "segment-a-009", "wsss.sweep": "segment"})
-    assert find_segmenter(trial.info.run_id, copy).key == SECOND
+    storage = open_storage(copy)
+    assert find_segmenter(trial.info.run_id, storage).key == SECOND
     with pytest.raises(ConfigError, match="a whole sweep of one"):
-        find_segmenter(sweep.info.run_id, copy)
+        find_segmenter(sweep.info.run_id, storage)
     with pytest.raises(ConfigError, match=r"trial 'segment-a-009' of one, which .* doesn't hold"):
-        find_segmenter(gone.info.run_id, copy)
+        find_segmenter(gone.info.run_id, storage)
     with pytest.raises(ConfigError, match="nothing in"):
-        find_segmenter("0123456789abcdef" * 2, copy)
+        find_segmenter("0123456789abcdef" * 2, storage)

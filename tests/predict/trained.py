@@ -18,8 +18,8 @@ from wsss.stages.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 CLASSES = ("cat", "dog", "horse")
 
 
-def make_network(seed: int = 0) -> tuple[DeepLab, SegmenterParams]:
-    params = SegmenterParams(backbone="mobilenet_v2", weights="none", scales=(1.0, 0.5))
+def make_network(seed: int = 0, backbone: str = "mobilenet_v2") -> tuple[DeepLab, SegmenterParams]:
+    params = SegmenterParams(backbone=backbone, weights="none", scales=(1.0, 0.5))
     torch.manual_seed(seed)
     network = build_segmenter(params, CLASSES).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -27,10 +27,15 @@ def make_network(seed: int = 0) -> tuple[DeepLab, SegmenterParams]:
         for module in network.aspp.modules():
             if isinstance(module, torch.nn.Conv2d):
                 module.weight.copy_(torch.randn(module.weight.shape, generator=generator))
-        features = network.logits(torch.randn(1, 3, 64, 64, generator=generator))
+        small = torch.rand(4, 3, 6, 8, generator=generator)
+        x = torch.nn.functional.interpolate(small, (64, 96), mode="bicubic")
+        logits = network.logits((x - 0.45) / 0.23)
+        means = logits.mean((0, 2, 3))
+        spread = (logits - means[None, :, None, None]).std()
         for module in network.aspp.modules():
             if isinstance(module, torch.nn.Conv2d):
-                module.weight /= features.std()
+                module.weight /= spread
+        network.aspp.c0.bias.copy_(-means / spread)
     return network, params
 
 

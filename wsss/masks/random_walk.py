@@ -26,10 +26,11 @@ BYTES_PER_ENTRY = 24
 def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float) -> Tensor:
     """Return the transposed transition matrix D⁻¹ · A^β, a sparse float32[N, N], N = height · width.
 
-    `affinities` float[P] in [0, 1] of one image's pairs, offset by offset. A is symmetric, so that rows
-    of the result sum to 1 as columns of T do.
+    `affinities` float[P] in [0, 1] of one image's pairs, offset by offset; those in float64 give a matrix
+    in float64. A is symmetric, so that rows of the result sum to 1 as columns of T do.
     """
     device = affinities.device
+    dtype = torch.promote_types(affinities.dtype, torch.float32)
     pairs = [windows(height, width, offset) for offset in offsets]
     sizes = [len(range(height)[rows]) * len(range(width)[columns]) for (rows, columns), _ in pairs]
     if sum(sizes) != len(affinities):
@@ -37,11 +38,11 @@ def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width
     # One slot for every neighbour of every cell, in the order of columns. A neighbour that doesn't exist
     # stands in as the cell itself with a weight of 0, which keeps all rows of one length.
     everywhere = sorted([(0, 0), *offsets, *((-dy, -dx) for dy, dx in offsets)])
-    slots = torch.zeros((height, width, len(everywhere)), device=device)
+    slots = torch.zeros((height, width, len(everywhere)), device=device, dtype=dtype)
     cells = torch.arange(height * width, dtype=torch.int32, device=device).view(height, width)
     columns = cells[:, :, None].repeat(1, 1, len(everywhere))
     slots[:, :, everywhere.index((0, 0))] = 1
-    parts = torch.split(affinities.float() ** beta, sizes)
+    parts = torch.split(affinities.to(dtype) ** beta, sizes)
     for (dy, dx), (first, second), values in zip(offsets, pairs, parts, strict=True):
         there, back = everywhere.index((dy, dx)), everywhere.index((-dy, -dx))
         slots[*first, there] = values.view(cells[first].shape)

@@ -13,7 +13,8 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-PROBE = 256
+PROBE = 250
+"""No multiple of a stride at any usual scale: where that costs memory (padding), it is seen."""
 SAFETY = 2.0
 """For what convolutions allocate for themselves: DeepLab on a CPU took 1.1 to 1.7 times what was counted."""
 

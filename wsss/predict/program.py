@@ -3,6 +3,9 @@
 The program maps float32[B, 3, H, W], RGB in [0, 1] normalised with `mean` and `std`, to logits
 float32[B, C + 1, h, w] on a grid of stride 8. What a user must know of it is in the file, as
 `extra/wsss.json`.
+
+Networks that pad as TensorFlow does pad by amounts that depend on the picture's size, which a program with
+free sizes can't hold. Theirs take sizes that are multiples of the stride: there the amounts are constants.
 """
 
 from __future__ import annotations
@@ -15,15 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim
-from torch.nn.functional import conv2d, pad
+from torch.nn.functional import interpolate, pad
 
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.files import write_atomic
 from wsss.models import DeepLab
 from wsss.models.deeplab import scaled
+from wsss.models.torchvision_cpu import timm
 from wsss.predict.untrusted import checked_archive
 
 ABOUT = "wsss.json"
@@ -31,6 +34,8 @@ FORMAT = 1
 TRACED = (2, 3, 161, 209)
 CHECKED = ((1, 3, 128, 192), (3, 3, 231, 150))
 TOLERANCE = 1e-4
+_LAYERS: Any = timm.layers  # its types don't say what it exports
+Conv2dSame: type[nn.Conv2d] = _LAYERS.Conv2dSame
 
 
 class ExportedNetwork(nn.Module):
@@ -44,33 +49,59 @@ class ExportedNetwork(nn.Module):
         mean, std = about["mean"], about["std"]
         self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))
         self.std = (float(std[0]), float(std[1]), float(std[2]))
+        self.multiple = int(about["multiple"])
 
     def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
-        """Return the logits float32[B, C + 1, h, w] at every scale, each on a grid of its own."""
-        return [self.program(scaled(x, scale)) for scale in scales]
+        """Return the logits float32[B, C + 1, h, w] at every scale, each on a grid of its own.
+
+        At a size that isn't a multiple of `multiple` the picture is padded and the logits come pixel by
+        pixel, h × w being the picture's own size.
+        """
+        return [self._logits(scaled(x, scale)) for scale in scales]
+
+    def _logits(self, x: Tensor) -> Tensor:
+        height, width = x.shape[2:]
+        below, right = -height % self.multiple, -width % self.multiple
+        if not below and not right:
+            logits: Tensor = self.program(x)
+            return logits
+        logits = self.program(pad(x, (0, right, 0, below)))
+        grown = interpolate(logits, (height + below, width + right), mode="bilinear", align_corners=False)
+        return grown[:, :, :height, :width]
 
 
-class _SameConv(nn.Conv2d):
-    """timm's `Conv2dSame` with its padding in whole numbers: programs hold no rounding of free sizes."""
+class _PaddedConv(nn.Conv2d):
+    """A `Conv2dSame` for lengths that are multiples of its stride, where it pads by constant amounts."""
+
+    pads: list[int]
 
     def forward(self, x: Tensor) -> Tensor:
-        pads: list[Any] = []
+        result: Tensor = self._conv_forward(pad(x, self.pads), self.weight, self.bias)
+        return result
+
+    @classmethod
+    def replace(cls, conv: nn.Conv2d) -> None:
+        """Change a `Conv2dSame` in place."""
+        pads = []
         for axis in (1, 0):
-            length, stride = x.shape[2 + axis], self.stride[axis]
-            reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
-            # As (⌈length / stride⌉ − 1) · stride + reach − length; kernels reach as far as they stride.
-            missing = reach - stride + (-length) % stride
+            # (⌈length / stride⌉ − 1) · stride + reach − length, which may not be below 0.
+            reach = conv.dilation[axis] * (conv.kernel_size[axis] - 1) + 1
+            missing = max(0, reach - conv.stride[axis])
             pads += [missing // 2, missing - missing // 2]
-        return conv2d(pad(x, pads), self.weight, self.bias, self.stride, 0, self.dilation, self.groups)
+        conv.__class__ = cls
+        conv.pads, conv.padding = pads, (0, 0)  # type: ignore[assignment]
 
 
 class _Logits(nn.Module):
+    """A copy of a network. Sizes that it takes are multiples of `multiple`."""
+
     def __init__(self, network: DeepLab) -> None:
         super().__init__()
         self.network = copy.deepcopy(network)
-        for module in self.network.modules():
-            if isinstance(module, Conv2dSame):
-                module.__class__ = _SameConv  # type: ignore[assignment]
+        same = [module for module in self.network.modules() if isinstance(module, Conv2dSame)]
+        for module in same:
+            _PaddedConv.replace(module)
+        self.multiple = network.backbone.stride if same else 1
 
     def forward(self, x: Tensor) -> Tensor:
         # Whatever layout photos come in, the program sees one.
@@ -99,11 +130,13 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
         raise ConfigError(Problem(str(path), f"ends in {path.suffix!r}, but a program's file ends in .pt2"))
     if path.exists() and not force:
         raise ConfigError(Problem(str(path), "exists already", "--force writes over it"))
-    free = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    logits = _Logits(network).eval()
+    free = _free_sizes(logits.multiple)
+    traced = _at_multiples(TRACED, logits.multiple)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        example = torch.rand(TRACED, generator=generator)
-        program = torch.export.export(_Logits(network).eval(), (example,), dynamic_shapes=(free,))
+        example = torch.rand(traced, generator=generator)
+        program = torch.export.export(logits, (example,), dynamic_shapes=(free,))
     program.example_inputs = None  # the file is smaller, and without anything pickled
     about = {
         "format": FORMAT,
@@ -116,7 +149,9 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
         "std": list(network.std),
         "scales": list(network.scales),
         "stride": network.backbone.stride,
-        "traced": list(TRACED),
+        "traced": list(traced),
+        "multiple": logits.multiple,
+        "padding": "zeros (the mean colour) below and at the right, to multiples; crop the result",
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.stem}.unchecked.pt2")
@@ -132,10 +167,22 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
     return found
 
 
+def _free_sizes(multiple: int) -> dict[int, Any]:
+    if multiple == 1:
+        return {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
+    return {0: Dim("batch"), 2: multiple * Dim("height"), 3: multiple * Dim("width")}
+
+
+def _at_multiples(shape: tuple[int, ...], multiple: int) -> tuple[int, ...]:
+    """Return (B, 3, H, W) with H and W rounded up."""
+    return *shape[:2], *(-(-length // multiple) * multiple for length in shape[2:])
+
+
 def _compare(network: DeepLab, program: ExportedNetwork, generator: torch.Generator) -> Exported:
     differences: dict[tuple[int, ...], float] = {}
     with torch.inference_mode():
-        for shape in CHECKED:
+        for sizes in CHECKED:
+            shape = _at_multiples(sizes, program.multiple)
             x = torch.randn(shape, generator=generator)
             ours, theirs = network.logits(x), program.pyramid(x, [1.0])[0]
             same = ours.shape == theirs.shape

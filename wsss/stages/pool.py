@@ -12,6 +12,9 @@ from wsss.errors import StageError
 
 Result = TypeVar("Result")
 
+CHUNKSIZE = 1
+"""Images that a process fetches at once: more leave others idle at the end (docs/results.md, refinement)."""
+
 
 class ImagePool:
     """Maps a function over images with `workers` processes; with one, in this process.
@@ -32,7 +35,7 @@ class ImagePool:
             context = multiprocessing.get_context("forkserver")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context)
         try:
-            return list(self._pool.map(function, *zip(*tasks, strict=True), chunksize=2))
+            return list(self._pool.map(function, *zip(*tasks, strict=True), chunksize=CHUNKSIZE))
         except BrokenProcessPool as error:
             self._pool = None
             raise StageError("a worker process died, most likely for want of memory") from error
