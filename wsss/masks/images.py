@@ -30,6 +30,8 @@ def voc_palette() -> npt.NDArray[np.uint8]:
 
 
 PALETTE = voc_palette()
+STRIP = 256
+"""Rows of a photo that are tinted at a time."""
 
 
 def write_mask(path: Path, mask: Mask, *, grey: bool = False) -> None:
@@ -61,6 +63,9 @@ def overlay(rgb: npt.NDArray[np.uint8], mask: Mask, alpha: float = 0.5) -> Image
     """Return the photo uint8[H, W, 3] with each labelled pixel tinted; background stays as it is."""
     if rgb.shape[:2] != mask.shape:
         raise DataError(f"mask is {list(mask.shape)}, but must be {list(rgb.shape[:2])} like its photo")
-    weight = np.where(mask > 0, alpha, 0.0)[..., None]
-    blended = (1 - weight) * rgb + weight * PALETTE[mask]
-    return Image.fromarray(np.rint(blended).astype(np.uint8))
+    blended = np.empty_like(rgb)
+    for start in range(0, len(rgb), STRIP):  # floats of a whole large photo would take gigabytes
+        rows = slice(start, start + STRIP)
+        weight = np.where(mask[rows] > 0, alpha, 0.0)[..., None]
+        blended[rows] = np.rint((1 - weight) * rgb[rows] + weight * PALETTE[mask[rows]])
+    return Image.fromarray(blended)
