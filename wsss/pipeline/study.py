@@ -7,20 +7,12 @@ study goes on from any of them, however it was stopped.
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import itertools
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
 
-from wsss.config import Budget, Fifo, Pbt, Resources, Study, Sweep, dump_study, load_study_text
-from wsss.config.location import Location
+from wsss.config import Pbt, Resources, Study, Sweep, dump_study
 from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem, nearest
-from wsss.pipeline.base import base_trials
 from wsss.pipeline.budget import Meter, describe
 from wsss.pipeline.events import (
     Event,
@@ -36,7 +28,13 @@ from wsss.pipeline.events import (
     TrialStarted,
     TrialStatus,
 )
-from wsss.pipeline.judging import JudgeFactory, Verdicts
+from wsss.pipeline.executing import Executor as Executor
+from wsss.pipeline.executing import Listener as Listener
+from wsss.pipeline.executing import Outcome as Outcome
+from wsss.pipeline.finding import check_same_content as check_same_content
+from wsss.pipeline.finding import find_study as find_study
+from wsss.pipeline.finding import upstream_of as upstream_of
+from wsss.pipeline.judging import JudgeFactory, Verdicts, check_rungs
 from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.population import next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
@@ -44,77 +42,8 @@ from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.searches import Job, Searches, shared_jobs
 from wsss.pipeline.selection import kept_trials
-from wsss.pipeline.storage import Storage, open_storage
+from wsss.pipeline.storage import open_storage
 from wsss.pipeline.trials import Branch, Trial, branches, population, sweep_trials
-
-
-class Listener(Protocol):
-    """What an executor tells the driver."""
-
-    def started(self, job: str) -> None: ...
-
-    def event(self, event: Event) -> bool:
-        """Return whether the job goes on. If not, the executor stops it and says that it has ended."""
-
-    def ended(self, job: str, error: str) -> None:
-        """`error` is empty when the chain is complete, or was stopped because `event` said so."""
-
-    def stopping(self) -> bool:
-        """Whether to let no other job start and to stop the running ones between two steps."""
-
-
-class Executor(Protocol):
-    """Something that makes chains. `run` returns when every job has ended, however it ended, or was
-    stopped because the listener said so."""
-
-    def preflight(self, resources: Sequence[Resources]) -> Sequence[Check]:
-        """Look whether what sweeps ask for could ever be run, before anything is."""
-
-    def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
-        """Take the next job when there is room for it, and not before: which one comes next may follow
-        from what has been told until then."""
-
-
-@dataclass
-class Outcome:
-    """How a study ended. `computed` counts artefacts made, `reused` those found."""
-
-    trials: int = 0
-    failed: list[str] = field(default_factory=list)
-    computed: int = 0
-    reused: int = 0
-    interrupted: bool = False
-    budget: str = ""
-    """The limit that ended the run, and what is used of it; empty when none did."""
-    budget_key: str = ""
-    stopped: list[str] = field(default_factory=list)
-
-
-def find_study(name: str, location: Location) -> Study:
-    """Return the study of that name as it was stored. Raises `ConfigError` with the nearest name."""
-    storage = open_storage(location)
-    stored = _stored(name, storage) if re.fullmatch(r"[\w.-]+", name) else None
-    if stored is None:
-        known = storage.study_names()
-        hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(location), f"no study is named {name!r}", hint))
-    return stored
-
-
-def _stored(name: str, storage: Storage) -> Study | None:
-    text = storage.study_text(name)
-    if text is None:
-        return None
-    source = f"{storage.study_address(name)}/study.yaml"
-    return load_study_text(text, source=source, base=storage.study_folder(name))
-
-
-def upstream_of(study: Study, data: DataView) -> list[Trial]:
-    """Return the trials that a study's first sweep starts from: none, or those kept by its base."""
-    if study.base is None:
-        return []
-    base = find_study(study.base.study, study.storage)
-    return base_trials(study.base, base, open_storage(study.storage).ledger(base.name).trials(), data)
 
 
 class _BudgetReached(Exception):
@@ -150,7 +79,7 @@ class StudyRun:
         self._results: dict[str, Result] = {}
         self._checked = False
         check_same_content(study)
-        _check_rungs(study, data)
+        check_rungs(study, data)
         self.storage.write_study(study.name, dump_study(study))
         self.ledger = self.storage.ledger(study.name)
         self._known = self.ledger.trials()
@@ -462,39 +391,3 @@ class _Driver:
             seconds = round(time.monotonic() - self._began.get(job, time.monotonic()), 3)
             stopped = "" if error else self._stopped.get(job, "")
             self._run._end(self.trials[job], self, error=error, stopped=stopped, seconds=seconds)
-
-
-def _check_rungs(study: Study, data: DataView) -> None:
-    """Refuse a scheduler on images without masks: there would be no rung scores to judge by."""
-    if data.has_masks:
-        return
-    for sweep in study.sweeps:
-        if not isinstance(sweep.scheduler, Fifo):
-            message = f"`{sweep.scheduler.kind}` judges by masks of `select` images, but there are none"
-            raise ConfigError(Problem(f"sweep {sweep.name}", message, "use `scheduler: fifo`"))
-
-
-def check_same_content(study: Study) -> None:
-    """Refuse to go on under a name that already holds another study, showing the difference."""
-    # Read and written anew, so that a key which has come to exist since is there with its default.
-    stored = _stored(study.name, open_storage(study.storage))
-    if stored is None:
-        return
-    # How much it may use up changes nothing of what it finds.
-    old = dump_study(dataclasses.replace(stored, budget=Budget())).splitlines()
-    new = dump_study(dataclasses.replace(study, budget=Budget())).splitlines()
-    changed = [
-        line
-        for line in difflib.unified_diff(old, new, lineterm="", n=0)
-        if line[:1] in "+-" and not line.startswith(("+++", "---"))
-    ]
-    changed = [line for line in changed if not re.match(r"[+-](storage|tracking|  uri):", line)]
-    if changed:
-        problems = [Problem("", line) for line in changed]
-        raise ConfigError(
-            problems,
-            title=(
-                f"the storage has another study named {study.name!r}; "
-                "give this one its own with --name NAME. What differs (- stored, + now)"
-            ),
-        )
