@@ -332,21 +332,21 @@ def study(folder: Path, trials: int) -> None:
 
 
 def growth(folder: Path, trials: int) -> None:
+    print(f"growth: 2,000 no-op trials in this process ({load()})")
+    marks = Marks()
+    with without_stages() as data:
+        many = no_op_study(folder / "many", 2000)
+        executor = LocalExecutor(Store(folder / "many/store"), data)
+        outcome = StudyRun(many, data, executor, [marks]).run()
+    assert (outcome.computed, outcome.failed) == (2000, [])
+    marks.say(100)
+    ledger = folder / "many/studies/nothing/ledger.jsonl"
+    print(f"  the ledger has {ledger.stat().st_size / MIB:.1f} MiB")
     print(f"growth: 200 no-op trials on Ray ({load()})")
     connect(None)
     marks = Marks()
     ours(folder / "growth", 200, marks)
     marks.say(50)
-    print(f"growth: 2,000 no-op trials in this process ({load()})")
-    marks = Marks()
-    with without_stages() as data:
-        many = no_op_study(folder / "many", 2000)
-        executor = LocalExecutor(Store(many.storage / "store"), data)
-        outcome = StudyRun(many, data, executor, [marks]).run()
-    assert (outcome.computed, outcome.failed) == (2000, [])
-    marks.say(100)
-    ledger = many.storage / "studies/nothing/ledger.jsonl"
-    print(f"  the ledger has {ledger.stat().st_size / MIB:.1f} MiB")
 
 
 PARTS = {"overhead": overhead, "refinements": refinements, "study": study, "growth": growth}

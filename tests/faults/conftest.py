@@ -85,7 +85,7 @@ class Driver:
     def text(self) -> str:
         return self.log.read_text()
 
-    def wait_for(self, seen: Callable[[], bool], timeout: float = 120) -> None:
+    def wait_for(self, seen: Callable[[], bool], timeout: float = 240) -> None:
         """Return once something has happened; fail when the driver ends before."""
         until = time.monotonic() + timeout
         while not seen():
@@ -93,7 +93,7 @@ class Driver:
             assert time.monotonic() < until, f"did not happen: {self.text[-3000:]}"
             time.sleep(0.02)
 
-    def wait(self, timeout: float = 180) -> int:
+    def wait(self, timeout: float = 300) -> int:
         return self.process.wait(timeout)
 
     def kill(self, number: int = signal.SIGKILL) -> None:

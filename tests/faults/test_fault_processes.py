@@ -92,13 +92,13 @@ def test_ctrl_c_and_sigterm_exit_with_130_and_resume(
 
 
 def kill_again_and_again(
-    faulty: Any, storage: Path, study: Path, drive: Any, address: str, seed: int, times: int = 10
+    faulty: Any, storage: Path, study: Path, drive: Any, place: list[str], seed: int, times: int = 10
 ) -> int:
     """Run a study whose driver is killed at random moments; return how often it was before it ended."""
     rng = random.Random(seed)
     words: list[object] = ["run", study]
     for kill in range(times):
-        driver = drive(*words, "--storage", storage, "--address", address)
+        driver = drive(*words, "--storage", storage, *place)
         # A moment between the first thing that happens and the last, counted in what the driver says.
         lines = rng.randrange(1, 40)
         beginning = lambda text: text.count("\n") - text.count("  ok    ")  # noqa: E731
@@ -112,14 +112,22 @@ def kill_again_and_again(
         driver.kill()
         driver.wait()
         words = ["resume", "toy"] if (storage / "studies/toy/study.yaml").exists() else ["run", study]
-    driver = drive(*words, "--storage", storage, "--address", address)
+    driver = drive(*words, "--storage", storage, *place)
     assert driver.wait() == 0, driver.text[-3000:]
     return times
 
 
+@pytest.fixture(params=["local", "ray"])
+def place(request: pytest.FixtureRequest) -> list[str]:
+    if request.param == "local":
+        return ["--local"]
+    return ["--address", request.getfixturevalue("nodes").address]
+
+
 @pytest.mark.fault
+@pytest.mark.timeout(1800)
 def test_a_driver_killed_at_ten_random_moments_ends_as_if_it_had_not_been(
-    faulty: Any, storage: Path, tmp_path: Path, calm: Calm, nodes: Any, drive: Any
+    faulty: Any, storage: Path, tmp_path: Path, calm: Calm, place: list[str], drive: Any
 ) -> None:
     study = tmp_path / "toy.yaml"
     more = "search: {lr: {loguniform: [0.001, 1.0]}}, samples: 8"
@@ -127,14 +135,15 @@ def test_a_driver_killed_at_ten_random_moments_ends_as_if_it_had_not_been(
     expected = calm(study)
     faulty.heal(storage)
     faulty.slow(storage, 0.15)
-    kills = kill_again_and_again(faulty, storage, study, drive, nodes.address, seed=1)
+    kills = kill_again_and_again(faulty, storage, study, drive, place, seed=1)
     assert kills == 10
     assert_as_calm(faulty, storage, expected)
 
 
 @pytest.mark.fault
+@pytest.mark.timeout(1800)
 def test_a_search_killed_at_ten_random_moments_loses_and_doubles_nothing(
-    faulty: Any, storage: Path, tmp_path: Path, nodes: Any, drive: Any
+    faulty: Any, storage: Path, tmp_path: Path, place: list[str], drive: Any
 ) -> None:
     study = tmp_path / "toy.yaml"
     more = (
@@ -152,7 +161,7 @@ def test_a_search_killed_at_ten_random_moments_loses_and_doubles_nothing(
         ended.update(now)
         return drive(*words)
 
-    assert kill_again_and_again(faulty, storage, study, drive_and_look, nodes.address, seed=2) >= 5
+    assert kill_again_and_again(faulty, storage, study, drive_and_look, place, seed=2) >= 5
     records = faulty.records(storage)
     assert {id: records[id][:7] for id in ended} == ended
     assert len(records) == 12 and {one[3] for one in records.values()} == {"done", "stopped"}

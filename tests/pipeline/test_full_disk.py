@@ -18,8 +18,8 @@ from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
+from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import Job
 
 REAL = os.fsync
 

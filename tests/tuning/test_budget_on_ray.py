@@ -10,8 +10,8 @@ from wsss.config import load_study
 from wsss.data.view import open_data
 from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import Job
 from wsss.pipeline.trials import sweep_trials
 
 pytestmark = pytest.mark.timeout(600)

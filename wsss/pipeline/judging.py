@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Sweep
+from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Study, Sweep
+from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem
 from wsss.files import read_json
 from wsss.pipeline.chain import Node
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
@@ -156,3 +158,13 @@ class Verdicts:
             params: Any = node.params
             self._of_arm[trial.info.arm] = self._judges(self._sweep.scheduler, params.epochs)
         return self._of_arm[trial.info.arm]
+
+
+def check_rungs(study: Study, data: DataView) -> None:
+    """Refuse a scheduler on images without masks: there would be no rung scores to judge by."""
+    if data.has_masks:
+        return
+    for sweep in study.sweeps:
+        if not isinstance(sweep.scheduler, Fifo):
+            message = f"`{sweep.scheduler.kind}` judges by masks of `select` images, but there are none"
+            raise ConfigError(Problem(f"sweep {sweep.name}", message, "use `scheduler: fifo`"))

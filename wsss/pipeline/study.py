@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from wsss.config import Fifo, Pbt, Study, Sweep, dump_study
+from wsss.config import Pbt, Study, Sweep, dump_study
 from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem
 from wsss.pipeline.budget import Meter, describe
 from wsss.pipeline.driver import Driver, Executor
 from wsss.pipeline.events import (
@@ -30,7 +29,7 @@ from wsss.pipeline.events import (
     TrialStarted,
     TrialStatus,
 )
-from wsss.pipeline.judging import JudgeFactory, Verdicts
+from wsss.pipeline.judging import JudgeFactory, Verdicts, check_rungs
 from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.population import next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
@@ -91,7 +90,7 @@ class StudyRun:
         self._results: dict[str, Result] = {}
         self._checked = False
         check_same_content(study)
-        _check_rungs(study, data)
+        check_rungs(study, data)
         self.storage.write_study(study.name, dump_study(study))
         self.ledger = self.storage.ledger(study.name)
         self._known = self.ledger.trials()
@@ -348,13 +347,3 @@ class StudyRun:
                 self.meter.made(event.key)
         for observer in self.observers:
             observer.on_event(event)
-
-
-def _check_rungs(study: Study, data: DataView) -> None:
-    """Refuse a scheduler on images without masks: there would be no rung scores to judge by."""
-    if data.has_masks:
-        return
-    for sweep in study.sweeps:
-        if not isinstance(sweep.scheduler, Fifo):
-            message = f"`{sweep.scheduler.kind}` judges by masks of `select` images, but there are none"
-            raise ConfigError(Problem(f"sweep {sweep.name}", message, "use `scheduler: fifo`"))

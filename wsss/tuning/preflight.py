@@ -27,7 +27,7 @@ from wsss.files import files_below, sha256_file, sha256_json, write_atomic
 from wsss.pipeline.readiness import Check, sharing_check
 from wsss.pipeline.storage import open_storage
 
-TIMEOUT = 60.0
+TIMEOUT = 120.0
 SAMPLED = 20
 SAME = ("wsss", "code", "python", "ray", "torch")
 NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
