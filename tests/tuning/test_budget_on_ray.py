@@ -26,9 +26,10 @@ class StopsAfter:
 
     def started(self, job: str) -> None: ...
 
-    def event(self, event: Event) -> None:
+    def event(self, event: Event) -> bool:
         if isinstance(event, TrialProgress):
             self.steps.append(event)
+        return True
 
     def ended(self, job: str, error: str) -> None:
         self.ended_jobs.append(job)

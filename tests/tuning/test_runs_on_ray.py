@@ -32,6 +32,8 @@ def table(storage: Path) -> dict[str, Any]:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     found: dict[str, Any] = json.loads(done.stdout)
+    for row in found["rows"]:
+        assert row.pop("masks"), "where masks lie is each storage's own affair"
     return found
 
 
