@@ -58,8 +58,14 @@ def faulty() -> Iterator[Any]:
     before = chain.STAGES, execute.STAGES, dict(defaults), executor.ChainTrainable
     shown = report_compare.compare, cli_compare.show
     handler = signal.getsignal(signal.SIGTERM)
+    # Ray pickles toys by value; read again in this process, their methods would get globals of their own.
+    methods = {kind: dict(vars(kind)) for kind in {*module.toy.STAGES.values(), module.Classifier}}
     module.install_driver()
     yield module
+    for kind, content in methods.items():
+        for name, value in content.items():
+            if name not in ("__dict__", "__weakref__"):
+                setattr(kind, name, value)
     chain.STAGES, execute.STAGES, old, executor.ChainTrainable = before  # type: ignore[misc, attr-defined]
     defaults.update(old)
     report_compare.compare, cli_compare.show = shown

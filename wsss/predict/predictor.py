@@ -21,6 +21,8 @@ from wsss.predict.model import Model
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
 from wsss.stages.pool import ImagePool
 
+LATER = 128 * 2**20
+"""Bytes for what the process comes to hold only once it works: encoders, pieces that an allocator keeps."""
 PHOTO_BYTES = 16
 """Bytes a pixel for the decoded photo, its mask and its overlay, some of them twice."""
 CRF_BYTES = 600, 85
@@ -71,7 +73,7 @@ class Predictor:
         self.model = model.to(settings.device)
         self.settings = settings
         self.per_pixel = bytes_per_pixel(self._segment)
-        used = used_memory() if torch.device(settings.device).type == "cpu" else 0
+        used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
         self.budget = settings.memory * GIB - used
         if self.budget <= 0:
             message = (
