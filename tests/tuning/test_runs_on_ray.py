@@ -128,6 +128,7 @@ def run_until(words: list[str], seen: Callable[[str], bool], log: Path) -> bool:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.fault
 def test_kill_9_at_three_moments_then_resume_is_as_if_nothing_had_happened(
     calm: Path, study_file: Path, tmp_path: Path
 ) -> None:
@@ -151,6 +152,7 @@ def test_kill_9_at_three_moments_then_resume_is_as_if_nothing_had_happened(
     assert mlflow_runs(storage) == mlflow_runs(calm), "no run is doubled, none is left open"
 
 
+@pytest.mark.fault
 def test_a_killed_trial_process_is_started_again_and_goes_on(
     calm: Path, study_file: Path, tmp_path: Path
 ) -> None:
