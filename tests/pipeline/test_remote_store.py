@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -70,7 +72,94 @@ def test_an_upload_that_was_cut_short_is_no_artefact(uri: str, store: RemoteStor
     assert process.exitcode == -signal.SIGKILL
     assert any(name.endswith("sub/file.bin") for name in names(store)), "something was uploaded"
     assert store.get(KEY) is None and store.known(KEY) is None and store.keys() == []
+    store = RemoteStore(Objects(uri), tmp_path / "again", lease_timeout=1.0)
     assert make(store).record["files"]["sub/file.bin"]["bytes"] == 7
+
+
+def _upload(store: RemoteStore, writer: str, content: bytes, tmp_path: Path, *, record: bool = True) -> None:
+    """Leave what a writer of this name leaves: its files and, with `record`, its record."""
+    folder = tmp_path / f"made-{writer}"
+    folder.mkdir(exist_ok=True)
+    (folder / "file.bin").write_bytes(content)
+    whole = store._describe(KEY, folder, {"stage": "toy", "inputs": {}, "seconds": 0.0})
+    store.objects.upload_all(folder, whole["files"], f"store/{KEY[:2]}/{KEY}/{writer}")
+    if record:
+        store.objects.upload(folder / "artefact.json", f"store/{KEY[:2]}/{KEY}/{writer}/artefact.json")
+
+
+def test_nobody_takes_a_version_while_an_earlier_writer_may_still_finish(
+    uri: str, store: RemoteStore, tmp_path: Path
+) -> None:
+    _upload(store, "1-early", b"early", tmp_path, record=False)
+    _upload(store, "2-late", b"late", tmp_path)
+    assert store.get(KEY) is None and store.known(KEY) is None and not store.has(KEY)
+    _upload(store, "1-early", b"early", tmp_path)
+    found = store.get(KEY)
+    assert found is not None and (found.folder / "file.bin").read_bytes() == b"early"
+
+
+def test_a_writer_that_died_while_it_uploaded_is_waited_for_no_longer_than_a_lease(
+    uri: str, tmp_path: Path
+) -> None:
+    store = RemoteStore(Objects(uri), tmp_path / "cache", lease_timeout=1.0)
+    _upload(store, "0000000000000001-dead", b"dead", tmp_path, record=False)
+    began = time.monotonic()
+    mine = make(store)
+    assert time.monotonic() - began < 10
+    assert not any("-dead/" in name for name in names(store)), "what it left is deleted"
+    _upload(store, "0000000000000001-dead", b"dead", tmp_path)  # it wasn't dead; its files came too late …
+    store.objects.delete(f"store/{KEY[:2]}/{KEY}/0000000000000001-dead/file.bin")  # … and were deleted
+    found = RemoteStore(Objects(uri), tmp_path / "other").get(KEY)
+    assert found is not None and found.digest == mine.digest
+
+
+class _Slow(Objects):
+    """Takes its time, another one each time."""
+
+    def __init__(self, uri: str, seed: int) -> None:
+        super().__init__(uri)
+        self._random = random.Random(seed)
+
+    def _do(self, what: str, name: str, call: Any) -> Any:
+        time.sleep(self._random.random() ** 4 * 0.4)
+        return super()._do(what, name, call)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_writers_at_once_and_readers_meanwhile_agree_on_one_version(
+    uri: str, tmp_path: Path, seed: int
+) -> None:
+    stores = [RemoteStore(_Slow(uri, 10 * seed + place), tmp_path / f"{place}") for place in range(6)]
+    writers, readers = stores[:3], stores[3:]
+    seen: list[str] = []
+    made: list[str] = []
+    done = threading.Event()
+
+    def write(place: int) -> None:
+        folder = tmp_path / f"own-{place}"
+        folder.mkdir()
+        (folder / "file.bin").write_bytes(bytes([place]) * 1000)
+        record = {"stage": "toy", "inputs": {}, "seconds": 0.0}
+        made.append(writers[place].commit(KEY, folder, record).digest)  # none of them holds a lease
+
+    def read(store: RemoteStore) -> None:
+        while not done.is_set():
+            found = store.get(KEY)
+            if found is not None:
+                seen.append(found.digest)
+
+    reading = [threading.Thread(target=read, args=(store,)) for store in readers]
+    writing = [threading.Thread(target=write, args=(place,)) for place in range(len(writers))]
+    for thread in [*reading, *writing]:
+        thread.start()
+    for thread in writing:
+        thread.join()
+    done.set()
+    for thread in reading:
+        thread.join()
+    assert len(made) == len(writers) and len({*made, *seen}) == 1
+    last = RemoteStore(Objects(uri), tmp_path / "last").get(KEY, thorough=True)
+    assert last is not None and last.digest == made[0]
 
 
 def test_readers_take_the_first_whole_writer(store: RemoteStore, tmp_path: Path) -> None:
@@ -81,7 +170,7 @@ def test_readers_take_the_first_whole_writer(store: RemoteStore, tmp_path: Path)
         content = store.objects.read(one.name) or b""
         store.objects.write(f"{folder}/0-earlier/{name}", content.replace(b"content", b"CONTENT"))
         if name != "artefact.json":
-            store.objects.write(f"{folder}/00-without-record/{name}", content)
+            store.objects.write(f"{folder}/zz-without-record/{name}", content)
     fresh = RemoteStore(store.objects, tmp_path / "another")
     assert fresh.get(KEY, thorough=True) is not None, "the earlier one is damaged, the next is whole"
     assert (fresh.folder(KEY) / "sub/file.bin").read_bytes() == b"content"

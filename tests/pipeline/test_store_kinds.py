@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import s3_address
-from store_contract import Open, StoreContract
+from store_contract import Open, StoreContract, make
 
+from wsss.files import sha256_json
 from wsss.pipeline.objects import Objects
 from wsss.pipeline.remote_store import RemoteStore
 from wsss.pipeline.store import Store
@@ -24,6 +28,33 @@ class TestFolder(StoreContract):
         path.unlink()
         if content is not None:
             path.write_bytes(content)
+
+    @pytest.mark.parametrize("before", ["nothing", "evicted", "broken"])
+    def test_many_writers_at_once_never_lose_what_one_has_put_there(self, open: Open, before: str) -> None:
+        """The window between a look and a rename is short: forty keys, eight writers each."""
+        record = {"stage": "toy", "inputs": {}, "seconds": 0.0}
+        for number in range(40):
+            key = sha256_json(number)
+            stores = [open() for _ in range(8)]
+            if before != "nothing":
+                make(stores[0], key)
+            if before == "evicted":
+                stores[0].evict(key)
+            elif before == "broken":
+                (stores[0].folder(key) / "artefact.json").write_bytes(b"{")
+            gate = threading.Barrier(len(stores))
+
+            def write(place: int, key: str = key, stores: list[Store] = stores, gate: Any = gate) -> str:
+                folder = stores[place].root / f"own-{place}"
+                folder.mkdir()
+                (folder / "file.bin").write_bytes(bytes([place]) * 10)
+                gate.wait()
+                return stores[place].commit(key, folder, record).digest
+
+            with ThreadPoolExecutor(len(stores)) as pool:
+                made = set(pool.map(write, range(len(stores))))
+            found = open().get(key, thorough=True)
+            assert found is not None and made == {found.digest}
 
 
 class TestObjects(StoreContract):

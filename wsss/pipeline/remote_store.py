@@ -6,7 +6,13 @@
     <uri>/store/partial/<key>/                           see `wsss.pipeline.remote_partial`
 
 There is no rename: each writer has a folder of its own, named by the time of the commit, and readers
-take the first whole one.
+take the first whole one. So that they agree on which is first without a compare-and-swap:
+
+- a writer whose files are up, but not its record, gives way to anybody's whole version;
+- else it writes its record, and among whole versions the smallest name wins. Nobody takes a version
+  while a writer of a smaller name has files and no record yet: that one may still finish;
+- a writer that has left no new file for the length of a lease is taken for dead. Should it wake and
+  write its record nevertheless, its files are gone, and readers set it aside as damaged.
 """
 
 from __future__ import annotations
@@ -35,6 +41,8 @@ STORE = "store"
 DAMAGED = "damaged"
 REMEMBER_SECONDS = 30.0
 """How long it is believed that a finished artefact is still there; what is missing is always looked up."""
+SETTLE_SECONDS = 0.05
+"""Between two looks at whether a writer who began earlier has finished."""
 BATCH = 256
 
 
@@ -44,6 +52,12 @@ class Version:
 
     writer: str
     files: Mapping[str, int]
+    newest: int
+    """When its last object was written, by the storage's clock, in ns."""
+
+    @property
+    def begun(self) -> bool:
+        return not self.files.keys() & {RECORD, DAMAGED, EVICTED}
 
     @property
     def whole(self) -> bool:
@@ -118,8 +132,11 @@ class RemoteStore(Store):
             writer = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"
             place = f"{_place(key)}/{writer}"
             self.objects.upload_all(folder, whole["files"], place)
-            self.objects.upload(folder / RECORD, f"{place}/{RECORD}")
-            found = self._whole(key, fresh=True)
+            finished = not any(one.whole and not one.evicted for one in self._list(key))
+            if finished:
+                self.objects.upload(folder / RECORD, f"{place}/{RECORD}")
+                self._settle(key)
+            found = self._whole(key, fresh=True) if finished else None
             if found is not None and found[0].writer == writer:
                 with writing(self.folder(key)):
                     if self.local.known(key) is not None:
@@ -127,9 +144,10 @@ class RemoteStore(Store):
                     self.local._take(key, folder)
                     self.cache.touch(key)
                 self.cache.added(sum(int(facts["bytes"]) for facts in whole["files"].values()))
-            elif found is not None:  # another writer began to upload earlier
+            elif found is not None or not finished:  # another writer's is the first
                 self.objects.delete(f"{place}/{RECORD}")
                 self.objects.delete(*(f"{place}/{name}" for name in whole["files"]))
+                self._settle(key)
         shutil.rmtree(folder, ignore_errors=True)
         artefact = self.get(key)
         if artefact is None:
@@ -219,17 +237,45 @@ class RemoteStore(Store):
             finally:
                 lease.release()
 
+    def _list(self, key: str) -> list[Version]:
+        return _group(key, self.objects.below(_place(key)))
+
     def _versions(self, key: str, *, fresh: bool = False) -> list[Version]:
-        """Return the whole versions, those with files before evicted ones, the first writer first."""
+        """Return the whole versions, those with files before evicted ones, the first writer first.
+
+        None, while it isn't settled which is the first.
+        """
         listed = self._listed.get(key)
         if fresh or listed is None or time.monotonic() - listed[0] > REMEMBER_SECONDS:
-            listed = (time.monotonic(), _group(key, self.objects.below(_place(key))))
+            listed = (time.monotonic(), self._list(key))
             if any(version.whole and not version.evicted for version in listed[1]):
                 self._listed[key] = listed
             else:
                 self._listed.pop(key, None)
+        if self._unsettled(listed[1]):
+            self._listed.pop(key, None)
+            return []
         whole = [version for version in listed[1] if version.whole]
         return sorted(whole, key=lambda version: (version.evicted, version.writer))
+
+    def _unsettled(self, versions: Sequence[Version]) -> list[Version]:
+        """Return the writers who may yet come before the first whole version."""
+        first = next((one for one in versions if one.whole and not one.evicted), None)
+        if first is None:
+            return []
+        alive = first.newest - int(self.lease_timeout * 1e9)
+        return [one for one in versions if one.begun and one.writer < first.writer and one.newest >= alive]
+
+    def _settle(self, key: str) -> None:
+        """Wait until nobody may come before the first whole version; delete what the dead have left."""
+        changed: dict[tuple[str, int], float] = {}
+        while waited_for := self._unsettled(self._list(key)):
+            now = time.monotonic()
+            for one in waited_for:
+                if now - changed.setdefault((one.writer, len(one.files)), now) > self.lease_timeout:
+                    self.objects.delete(*(f"{_place(key)}/{one.writer}/{name}" for name in one.files))
+            time.sleep(SETTLE_SECONDS)
+        self._listed.pop(key, None)
 
     def _record(self, key: str, writer: str) -> dict[str, Any] | None:
         """Return a version's record, which never changes, from this machine's notes or the storage."""
@@ -299,10 +345,18 @@ def _place(key: str) -> str:
 
 
 def _group(key: str, objects: Sequence[Object]) -> list[Version]:
-    writers: dict[str, dict[str, int]] = {}
+    """Return what each writer has left, in the order of their names."""
+    writers: dict[str, dict[str, Object]] = {}
     cut = len(_place(key)) + 1
     for one in objects:
         writer, _, name = one.name[cut:].partition("/")
         if name:
-            writers.setdefault(writer, {})[name] = one.bytes
-    return [Version(writer, files) for writer, files in sorted(writers.items())]
+            writers.setdefault(writer, {})[name] = one
+    return [
+        Version(
+            writer,
+            {name: one.bytes for name, one in them.items()},
+            max(one.modified for one in them.values()),
+        )
+        for writer, them in sorted(writers.items())
+    ]

@@ -3,9 +3,11 @@
     <root>/<key[:2]>/<key>/artefact.json    written last: with it the artefact exists
     <root>/partial/<key>/                   an artefact being made (see `wsss.pipeline.partial`)
     <root>/damaged/<key>-<n>/               set aside because a file was missing or had changed
+    <root>/clearing/<key>/                  somebody is moving a broken or evicted artefact away
 
 A commit is a rename of a finished folder, so that the first of two writers wins and a reader sees
-all of an artefact or nothing.
+all of an artefact or nothing. What is in the way of a commit is moved by one process at a time, so
+that none moves what another has just put there.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import contextlib
 import functools
 import os
 import shutil
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -143,12 +146,21 @@ class Store:
         if artefact is None or artefact.evicted:
             return None
         thorough = thorough and key not in self._verified
-        if damaged_files(artefact.folder, dict(artefact.record["files"]), thorough=thorough):
-            self.set_aside(key)
-            return None
+        if self._damaged(key, thorough):
+            with self._alone(key):
+                if self._damaged(key, thorough):
+                    self.set_aside(key)
+                    return None
+                artefact = self.known(key)  # made again meanwhile
         if thorough:
             self._verified.add(key)
         return artefact
+
+    def _damaged(self, key: str, thorough: bool) -> bool:
+        artefact = self.known(key)
+        if artefact is None or artefact.evicted:
+            return artefact is None
+        return bool(damaged_files(artefact.folder, dict(artefact.record["files"]), thorough=thorough))
 
     def set_aside(self, key: str) -> None:
         """Move an artefact out of the way, so that it is made again; nothing is deleted."""
@@ -157,6 +169,8 @@ class Store:
             aside.parent.mkdir(parents=True, exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
                 self.folder(key).rename(aside)
+                if (aside / EVICTED).exists():  # there is nothing to keep
+                    shutil.rmtree(aside, ignore_errors=True)
         self._verified.discard(key)
 
     def partial(self, key: str, *, inputs: Sequence[str] = ()) -> Partial:
@@ -187,20 +201,48 @@ class Store:
         """Rename a folder with its record to where the artefact belongs, unless there is one."""
         target = self.folder(key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        known = self.known(key)
-        if known is None and target.exists():
-            self.set_aside(key)
-        elif known is not None and known.evicted:
-            shutil.rmtree(target, ignore_errors=True)
+        if self._in_the_way(key):
+            with self._alone(key):
+                if self._in_the_way(key):
+                    self.set_aside(key)
+        record: dict[str, Any] = read_json(folder / RECORD) or {}
         try:
             folder.rename(target)
         except OSError:
-            if self.get(key) is None:
+            artefact = self.get(key)
+            if artefact is None:
                 raise
             shutil.rmtree(folder)
-        artefact = self.get(key)
-        assert artefact is not None
-        return artefact
+            return artefact
+        return Artefact(key, target, record)
+
+    def _in_the_way(self, key: str) -> bool:
+        """Tell whether a folder without a readable record, or an evicted one, is where `key` belongs."""
+        if not self.folder(key).exists():
+            return False
+        known = self.known(key)
+        return known is None or known.evicted
+
+    @contextlib.contextmanager
+    def _alone(self, key: str) -> Iterator[None]:
+        """Keep other processes from moving what is at `key`; one that died is waited for a lease long."""
+        claim = self.root / "clearing" / key
+        with writing(claim):
+            claim.parent.mkdir(parents=True, exist_ok=True)
+            while True:
+                try:
+                    claim.mkdir()
+                    break
+                except FileExistsError:
+                    with contextlib.suppress(OSError):
+                        if time.time() - claim.stat().st_mtime > self.lease_timeout:
+                            claim.rmdir()
+                    time.sleep(0.01)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                claim.rmdir()
 
     def evict(self, key: str) -> int:
         """Delete an artefact's files, keep its record; return the bytes freed."""
