@@ -36,7 +36,7 @@ import torch
 from wsss.config.params import PseudoMasksParams, WalkParams
 from wsss.data.sample import write_sample
 from wsss.data.voc import VocDataset
-from wsss.masks.crf import cam_to_mask_with_crf, dense_crf
+from wsss.masks.crf import cam_to_sure_mask_with_crf, dense_crf
 from wsss.masks.pairs import affinity_loss, pair_affinities, pair_labels, pair_offsets, windows
 from wsss.masks.random_walk import transition, walk
 from wsss.masks.seeds import background_score, with_background
@@ -167,11 +167,11 @@ def crf_all(rgb: np.ndarray, cams: np.ndarray, keys: np.ndarray, params: PseudoM
 def compare_crfs(root: Path | None, count: int) -> None:
     params = PseudoMasksParams()
     tasks = [(*photo, params) for photo in photos_of(root, count)]
-    plain, _ = timed(lambda: [crf_all(*task) for task in tasks], 1)
-    ours, one = timed(lambda: [cam_to_mask_with_crf(*task) for task in tasks], 1)
+    plain, _ = timed(lambda: [crf_all(*task) for task in tasks])
+    ours, one = timed(lambda: [cam_to_sure_mask_with_crf(*task) for task in tasks])
     pool = ImagePool(2)
-    pool.map(cam_to_mask_with_crf, tasks[:2])  # starts the processes
-    two, both = timed(lambda: pool.map(cam_to_mask_with_crf, tasks))
+    pool.map(cam_to_sure_mask_with_crf, tasks[:2])  # starts the processes
+    two, both = timed(lambda: pool.map(cam_to_sure_mask_with_crf, tasks))
     pool.close()
     assert all(np.array_equal(a, b) for a, b in zip(one, both, strict=True))
     print(
@@ -184,7 +184,7 @@ def compare_crfs(root: Path | None, count: int) -> None:
 def timed_mask(*task: Any) -> float:
     """Return the seconds that one photo takes in the process that refines it."""
     began = time.perf_counter()
-    cam_to_mask_with_crf(*task)
+    cam_to_sure_mask_with_crf(*task)
     return time.perf_counter() - began
 
 

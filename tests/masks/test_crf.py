@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from pydensecrf import densecrf
 
 from wsss.config.params import CrfParams, PseudoMasksParams
 from wsss.errors import ConfigError, DataError
-from wsss.masks.crf import cam_to_mask_with_crf, dense_crf, infer, labels_to_unary
+from wsss.masks.crf import cam_to_sure_mask_with_crf, dense_crf, infer, labels_to_unary
 
 HEIGHT, WIDTH = 24, 32
 GAUSSIAN_ONLY = CrfParams(bilateral_weight=0, iterations=1)
@@ -151,7 +152,7 @@ def test_mask_follows_the_edge_that_the_cam_misses() -> None:
     rgb[10:30, 20:50] = (220, 180, 60)
     cam = np.full((1, 40, 60), 0.2, np.float16)
     cam[0, 13:27, 17:44] = 0.9
-    mask = cam_to_mask_with_crf(rgb, cam, np.array([14]), PseudoMasksParams())
+    mask, _ = cam_to_sure_mask_with_crf(rgb, cam, np.array([14]), PseudoMasksParams())
     assert mask.dtype == np.uint8
     assert set(np.unique(mask)) == {0, 15}
     object_ = rgb[..., 0] == 220
@@ -160,7 +161,7 @@ def test_mask_follows_the_edge_that_the_cam_misses() -> None:
 
 
 def test_mask_without_classes_is_background() -> None:
-    mask = cam_to_mask_with_crf(
+    mask, _ = cam_to_sure_mask_with_crf(
         photo(), np.zeros((0, 0, 0), np.float16), np.zeros(0, int), PseudoMasksParams()
     )
     assert mask.shape == (HEIGHT, WIDTH)
@@ -195,5 +196,21 @@ def test_recovers_a_real_object_from_a_shrunken_one(voc_root: Path) -> None:
     def overlap(mask: np.ndarray) -> float:
         return (mask & (truth == dog))[counted].sum() / (mask | (truth == dog))[counted].sum()
 
-    mask = cam_to_mask_with_crf(rgb, blurred[None].astype(np.float16), [dog - 1], PseudoMasksParams())
+    mask, _ = cam_to_sure_mask_with_crf(rgb, blurred[None].astype(np.float16), [dog - 1], PseudoMasksParams())
     assert overlap(mask == dog) > max(0.8, overlap(blurred > 0.2755))
+
+
+@pytest.mark.parametrize("labels", [1, 2, 3, 4, 7, 21])
+def test_the_label_that_makes_the_library_faster_changes_nothing(labels: int) -> None:
+    params = CrfParams()
+    energies = -np.log(random_scores(labels))
+    field = densecrf.DenseCRF2D(WIDTH, HEIGHT, labels)
+    field.setUnaryEnergy(energies.reshape(labels, -1))
+    field.addPairwiseGaussian(sxy=params.gaussian_sigma, compat=params.gaussian_weight)
+    colour, position = params.bilateral_color_sigma, params.bilateral_sigma
+    field.addPairwiseBilateral(sxy=position, srgb=colour, rgbim=photo(), compat=params.bilateral_weight)
+    expected = np.asarray(field.inference(params.iterations)).reshape(energies.shape)
+    found = infer(photo(), energies, params)
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-5, "no more than the order of the library's sums does"
+    assert np.array_equal(found.argmax(0), expected.argmax(0))
