@@ -89,6 +89,24 @@ def test_results_are_those_of_a_folder(uri: str, tiny_study: Path, tmp_path: Pat
     assert rows[0] == rows[1]
 
 
+@pytest.mark.timeout(600)
+def test_trials_on_ray_share_a_bucket(uri: str, tiny_study: Path, tmp_path: Path) -> None:
+    """Trials are processes of their own, which find in the bucket what others made and leave theirs."""
+    words = [sys.executable, str(ROOT / "launch.py"), "run", str(tiny_study), "--smoke", "--json"]
+    rows = []
+    for options in (["--storage", uri], ["--storage", str(tmp_path / "folder"), "--local"]):
+        done = subprocess.run([*words, *options], capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        comparison = json.loads(done.stdout)["comparison"]
+        assert all(row.pop("masks")["pseudo_masks"] for row in comparison["rows"])
+        rows.append(comparison)
+    assert rows[0] == rows[1]
+    keys = artefacts(uri)
+    assert len(keys) == len(set(keys)) > 5
+    partial = [one.name for one in Objects(uri).below("store/partial")]
+    assert partial == [], "leases and checkpoints of what has ended are gone"
+
+
 @pytest.mark.parametrize(
     ("address", "code", "message"),
     [

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -243,3 +245,16 @@ def test_the_checkpoints_of_a_chain_keep_their_names_and_the_last_is_champion(
         assert sent.read_text() == f"weights of the {label}"
     version = client.get_model_version_by_alias("wsss-made", "champion")
     assert version.source.endswith("/classifier.safetensors")
+
+
+def test_a_database_that_cannot_be_read_any_more_is_an_error_without_a_traceback(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    replay = MlflowReplay(uri, None)
+    replay.do({"op": "experiment", "name": "first"})
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("ALTER TABLE experiments RENAME TO lost")
+    with pytest.raises(MlflowException, match="no such table"):
+        replay.do({"op": "experiment", "name": "second"})
+    assert "Traceback" not in capfd.readouterr().err

@@ -7,6 +7,7 @@ sent twice, and a trial that was finished before is left as it is.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import re
@@ -47,20 +48,26 @@ class _Known:
     status: str = "RUNNING"
 
 
+def quiet_mlflow() -> None:
+    """Keep MLflow from reporting usage, and from printing tracebacks beside the errors that it raises."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # would send a creation twice
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    import mlflow  # noqa: F401, because it sets levels itself
+
+    for name in ("mlflow", "alembic", "sqlalchemy"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
 class MlflowReplay:
     """Carries out operations through one `MlflowClient`. Importing MLflow takes seconds: build it in
     the background."""
 
     def __init__(self, uri: str, artifacts: Path | None) -> None:
-        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # would send a creation twice
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-        import logging
-
+        quiet_mlflow()
         from mlflow import MlflowClient
 
-        for name in ("mlflow", "mlflow.store.db.utils", "alembic", "sqlalchemy"):
-            logging.getLogger(name).setLevel(logging.ERROR)
         self._client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._artifacts = artifacts
         self._experiment = ""

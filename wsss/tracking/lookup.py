@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import logging
-import os
-
 from wsss.errors import Problem, TrackingError
+from wsss.tracking.client import quiet_mlflow
 
 
 def find_run(uri: str, run: str) -> tuple[str, str] | None:
@@ -13,14 +11,10 @@ def find_run(uri: str, run: str) -> tuple[str, str] | None:
 
     The trial id is empty for the run of a sweep. Raises `TrackingError` when the server doesn't answer.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
+    quiet_mlflow()
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    for name in ("mlflow", "mlflow.store.db.utils", "alembic", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.ERROR)
     try:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_run(run)
