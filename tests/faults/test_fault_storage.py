@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,11 @@ def test_a_disk_that_is_full_or_read_only_is_one_error_and_costs_nothing_finishe
             fill(filler)
         else:  # another mount over it: what is open for writing keeps the first one from changing
             subprocess.run(["mount", "--bind", str(disk), str(disk)], check=True)
-            subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=True)
+            for _ in range(200):  # busy, while something of the new mount is being written
+                if not subprocess.run(["mount", "-o", "remount,bind,ro", str(disk)], check=False).returncode:
+                    return
+                time.sleep(0.05)
+            raise AssertionError("the disk stays busy")
 
     # The toy takes its notes elsewhere.
     disturbed = During(monkeypatch, faulty, LRS[1], disturb)

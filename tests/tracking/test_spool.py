@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,9 @@ def test_a_reader_is_woken_and_a_waiter_released(tmp_path: Path) -> None:
     assert found == [7]
     spool.put({"n": 8})
     assert not spool.wait_until_empty(0.05)
+    began = time.monotonic()
+    assert not spool.wait_until_empty(60, quiet=0.05), "nobody takes anything"
+    assert time.monotonic() - began < 30
 
 
 def test_where_mlflow_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +90,23 @@ class Spool:
         """Bytes of operations not yet carried out."""
         return self._path.stat().st_size - self._position
 
-    def wait_until_empty(self, seconds: float) -> bool:
-        """Wait until everything has been carried out; return whether it has."""
+    def wait_until_empty(self, seconds: float, quiet: float = math.inf) -> bool:
+        """Wait until everything has been carried out; return whether it has.
+
+        Gives up after `seconds`, or once nothing has been carried out for `quiet` seconds.
+        """
+        began = since = time.monotonic()
         with self._condition:
-            return self._condition.wait_for(lambda: not self.pending, timeout=seconds)
+            position = self._position
+            while self.pending:
+                now = time.monotonic()
+                if self._position != position:
+                    position, since = self._position, now
+                left = min(began + seconds, since + quiet) - now
+                if left <= 0:
+                    return False
+                self._condition.wait(left)
+        return True
 
     def wake(self) -> None:
         """Wake a reader that waits in `next`."""

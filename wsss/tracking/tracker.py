@@ -31,6 +31,8 @@ from wsss.tracking.location import ARTIFACTS
 from wsss.tracking.spool import Operation, Spool
 
 FLUSH_SECONDS = 60.0
+QUIET_SECONDS = 20.0
+"""How long, at the end, a server is waited for that takes nothing."""
 LONGEST_PAUSE = 30.0
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
 STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "images_per_second")
@@ -68,7 +70,7 @@ class MlflowTracker:
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait up to `seconds` for the server to take everything; the rest stays in the spool."""
-        if not self._spool.wait_until_empty(seconds):
+        if not self._spool.wait_until_empty(seconds, QUIET_SECONDS):
             self._warn(f"{self._uri} has not taken everything; the rest goes out when the study runs again")
         self._closing.set()
         self._spool.wake()
