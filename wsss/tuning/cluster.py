@@ -5,7 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 
@@ -28,22 +32,34 @@ def connect(address: str | None) -> None:
     address = address or os.environ.get("RAY_ADDRESS")
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
-        if address:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=os.cpu_count(),
-                object_store_memory=OBJECT_STORE_BYTES,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                _node_ip_address="127.0.0.1",
-            )
+        with _sigterm_kept():
+            if address:
+                ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=os.cpu_count(),
+                    object_store_memory=OBJECT_STORE_BYTES,
+                    include_dashboard=False,
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    _node_ip_address="127.0.0.1",
+                )
     except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
         where = address or "this machine"
         hint = "check the address, or leave --address out to run on this machine"
         raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
+
+
+@contextmanager
+def _sigterm_kept() -> Iterator[None]:
+    """Put the process's own answer to SIGTERM back, if it has one: Ray's ends the process with a dump."""
+    answer = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(answer) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, answer)
 
 
 def ray_folder(storage: Storage, study: str) -> str:
