@@ -8,6 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
+import numpy as np
+
 from wsss.errors import StageError
 
 Result = TypeVar("Result")
@@ -28,19 +30,30 @@ class ImagePool:
         self._pool: ProcessPoolExecutor | None = None
 
     def map(self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> list[Result]:
-        """Return `function(*task)` for every task, in order. Raises `StageError` if a process dies."""
+        """Return `function(*task)` for every task, in order.
+
+        Those with the largest arrays are begun first, so that processes end together. Raises `StageError` if
+        a process dies.
+        """
         if self.workers == 1:
             return [function(*task) for task in tasks]
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context)
+        order = sorted(range(len(tasks)), key=lambda index: _size(tasks[index]), reverse=True)
+        columns = zip(*(tasks[index] for index in order), strict=True)
         try:
-            return list(self._pool.map(function, *zip(*tasks, strict=True), chunksize=CHUNKSIZE))
+            results = dict(zip(order, self._pool.map(function, *columns, chunksize=CHUNKSIZE), strict=True))
         except BrokenProcessPool as error:
             self._pool = None
             raise StageError("a worker process died, most likely for want of memory") from error
+        return [results[index] for index in range(len(tasks))]
 
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
+
+
+def _size(task: tuple[Any, ...]) -> int:
+    return sum(part.nbytes for part in task if isinstance(part, np.ndarray))
