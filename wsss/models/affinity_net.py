@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -35,8 +36,10 @@ class PairNetwork(nn.Module):
             raise ConfigError(Problem("backbone", message, "resnet50, resnet101, resnet38 and others do"))
         self.backbone = backbone
         self.taps = taps
-        channels = {tap.name: tap.channels for tap in backbone.taps}
-        self.channels = [channels[tap] for tap in taps]
+        known = {tap.name: tap for tap in backbone.taps}
+        self.channels = [known[tap].channels for tap in taps]
+        self.nesting = math.lcm(self.stride, *(known[tap].stride for tap in taps))
+        """Images whose sides are multiples of this need no grid stretched to another."""
 
     @property
     def heads(self) -> list[nn.Module]:

@@ -36,7 +36,7 @@ class PseudoMasks(Stage):
     request confidence/<id>.png."""
 
     name: ClassVar[str] = "pseudo_masks"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[tuple[str, ...]] = ("cams",)
 
     def __init__(self, context: Context) -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import psutil
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import interpolate, pad
 
 from wsss.config.params import WalkParams
 from wsss.errors import StageError
@@ -124,13 +124,20 @@ class Walker:
         return torch.cat([torch.full_like(scores[:1], params.background_threshold), scores])
 
     def _affinities(self, photo: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the affinities of all pairs and a map float32[h, w] of boundaries, 0 without any."""
+        """Return the affinities of all pairs and a map float32[h, w] of boundaries, 0 without any.
+
+        The photo is padded at the right and below until all taps' grids nest: one that was stretched to the
+        next would be off by up to a cell at the far edge.
+        """
         mean = photo.new_tensor(self.network.mean).view(1, 3, 1, 1)
         std = photo.new_tensor(self.network.std).view(1, 3, 1, 1)
-        x = ((photo - mean) / std).contiguous(memory_format=torch.channels_last)
+        height, width = self.network.grid(photo)
+        missing = (-photo.shape[3] % self.network.nesting, -photo.shape[2] % self.network.nesting)
+        x = pad((photo - mean) / std, (0, missing[0], 0, missing[1]))
+        x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(self.network, AffinityNetwork):
-            features = self.network(x)
-            return pair_affinities(features, self.offsets), features.new_zeros(features.shape[2:])
+            features = self.network(x)[:, :, :height, :width]
+            return pair_affinities(features, self.offsets), features.new_zeros(height, width)
         logits, mirrored = self.network(torch.cat([x, x.flip(-1)])).float()
-        boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()
+        boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()[:height, :width]
         return boundary_affinities(boundary[None], self.offsets), boundary
