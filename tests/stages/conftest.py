@@ -13,7 +13,7 @@ from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
-from wsss.stages import affinity_labels, cams, features, pseudo_masks, scores, segmentations
+from wsss.stages import cams, chunks, features, scores
 
 STUDY = """
 name: tiny
@@ -52,9 +52,7 @@ def small_chunks() -> Iterator[None]:
         patch.setattr(features, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
-        patch.setattr(pseudo_masks, "CHUNK_PER_WORKER", 5)
-        patch.setattr(segmentations, "CHUNK_PER_WORKER", 5)
-        patch.setattr(affinity_labels, "CHUNK_PER_WORKER", 5)
+        patch.setattr(chunks, "PER_WORKER", 5)
         yield
 
 

@@ -99,3 +99,29 @@ def test_an_unfinished_last_step_is_not_lost_when_finishing_fails(
     made = [event for event in again if isinstance(event, TrialProgress) and not event.replayed]
     assert len(made) <= 1
     assert [e.cached for e in again if isinstance(e, StageFinished)] == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("threads", [(1, 2), (2, 1)], ids=["more", "fewer"])
+@pytest.mark.parametrize("label", [label for label in LABELS if "." not in label])
+def test_it_goes_on_with_more_cpus_or_fewer(
+    label: str,
+    threads: tuple[int, int],
+    tiny_chain: Chain,
+    tiny_view: DataView,
+    calm_store: Store,
+    small_chunks: None,
+    tmp_path: Path,
+) -> None:
+    store = Store(tmp_path / "store")
+    chain = tiny_chain.upto(label)
+    for node in chain.nodes[:-1]:
+        shutil.copytree(calm_store.folder(node.key), store.folder(node.key))
+    events = run_chain("t", chain, store, tiny_view, device="cpu", threads=threads[0], checkpoint_seconds=0)
+    next(event for event in events if isinstance(event, TrialProgress) and not event.replayed)
+    events.close()  # type: ignore[attr-defined]
+    rest = [*run_chain("t", chain, store, tiny_view, device="cpu", threads=threads[1], checkpoint_seconds=0)]
+    steps = [event.step for event in rest if isinstance(event, TrialProgress) and not event.replayed]
+    assert steps[0] == 2, "it goes on"
+    calm, other = calm_store.get(chain[label].key), store.get(chain[label].key, thorough=True)
+    assert calm is not None and other is not None
+    assert other.record["files"].keys() == calm.record["files"].keys()

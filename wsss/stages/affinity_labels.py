@@ -13,12 +13,12 @@ from wsss.data.view import DataView
 from wsss.files import place
 from wsss.masks.affinity_labels import IGNORED, affinity_labels
 from wsss.masks.images import read_mask, write_mask
-from wsss.stages.contract import Context, Stage
-from wsss.stages.pool import ImagePool
-from wsss.stages.shards import CHUNK_PER_WORKER, CamShards, split_shards
+from wsss.stages.chunks import ChunkedStage
+from wsss.stages.contract import Context
+from wsss.stages.shards import CamShards
 
 
-class AffinityLabels(Stage):
+class AffinityLabels(ChunkedStage):
     """One step labels a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C or 255."""
 
     name: ClassVar[str] = "affinity_labels"
@@ -26,25 +26,17 @@ class AffinityLabels(Stage):
     needs: ClassVar[tuple[str, ...]] = ("cams",)
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
+        super().__init__(context, context.data.train)
         assert isinstance(context.params, AffinityLabelsParams)
         self.params = context.params
         self.cams = CamShards(context.inputs["cams"])
-        self.ids = list(context.data.train)
-        self.chunks = split_shards(self.ids, CHUNK_PER_WORKER * context.threads)
-        self.done = 0
-        self.pool = ImagePool(context.threads)
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         return {"images": data.image_key(data.train)}
 
-    @property
-    def steps(self) -> int:
-        return len(self.chunks)
-
     def step(self) -> dict[str, float]:
-        ids = self.chunks[self.done]
+        ids = self.chunk()
         tasks = [(np.asarray(self.context.data.dataset.image(id)), *self.cams[id], self.params) for id in ids]
         ignored = []
         for id, labels in zip(ids, self.pool.map(affinity_labels, tasks), strict=True):
@@ -53,11 +45,7 @@ class AffinityLabels(Stage):
         self.done += 1
         return {"images": float(len(ids)), "ignored": float(np.mean(ignored))}
 
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
-
     def finish(self, folder: Path) -> dict[str, Any]:
-        self.pool.close()
         counts = np.zeros(256, np.int64)
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")

@@ -20,9 +20,9 @@ from wsss.masks.crf import (
 )
 from wsss.masks.images import Mask, write_mask
 from wsss.stages.affinity import load_affinity
-from wsss.stages.contract import Context, Stage
-from wsss.stages.pool import ImagePool
-from wsss.stages.shards import CHUNK_PER_WORKER, CamShards, split_shards
+from wsss.stages.chunks import ChunkedStage
+from wsss.stages.contract import Context
+from wsss.stages.shards import CamShards
 from wsss.stages.walker import Walker
 
 CONFIDENCE = "confidence"
@@ -31,7 +31,7 @@ SureMask = tuple[Mask, Mask]
 """(ids, confidence), both uint8[H, W]."""
 
 
-class PseudoMasks(Stage):
+class PseudoMasks(ChunkedStage):
     """One step refines a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C, and on
     request confidence/<id>.png."""
 
@@ -40,14 +40,10 @@ class PseudoMasks(Stage):
     needs: ClassVar[tuple[str, ...]] = ("cams",)
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
+        self.cams = CamShards(context.inputs["cams"])
+        super().__init__(context, list(self.cams))
         assert isinstance(context.params, PseudoMasksParams)
         self.params = context.params
-        self.cams = CamShards(context.inputs["cams"])
-        self.ids = list(self.cams)
-        self.chunks = split_shards(self.ids, CHUNK_PER_WORKER * context.threads)
-        self.done = 0
-        self.pool = ImagePool(context.threads)
         self.notes: dict[str, Any] = {}
         self.walker: Walker | None = None
         if self.params.walk is not None:
@@ -64,12 +60,8 @@ class PseudoMasks(Stage):
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         return {"images": data.image_key(data.labelled_ids)}
 
-    @property
-    def steps(self) -> int:
-        return len(self.chunks)
-
     def step(self) -> dict[str, float]:
-        ids = self.chunks[self.done]
+        ids = self.chunk()
         photos = [np.asarray(self.context.data.dataset.image(id)) for id in ids]
         cams = [self.cams[id] for id in ids]
         if self.walker is None:
@@ -113,11 +105,7 @@ class PseudoMasks(Stage):
             masks[number] = mask
         return masks
 
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
-
     def finish(self, folder: Path) -> dict[str, Any]:
-        self.pool.close()
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
             if self.params.confidence:

@@ -15,13 +15,12 @@ from wsss.files import place
 from wsss.masks.crf import probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
 from wsss.masks.segmentation import segment
-from wsss.stages.contract import Context, Stage
-from wsss.stages.pool import ImagePool
+from wsss.stages.chunks import ChunkedStage
+from wsss.stages.contract import Context
 from wsss.stages.segmentation_network import load_segmenter
-from wsss.stages.shards import CHUNK_PER_WORKER, split_shards
 
 
-class Segmentations(Stage):
+class Segmentations(ChunkedStage):
     """One step segments a chunk of the `select` and `test` images; a CRF runs in a pool of the trial's CPUs.
     Files: <id>.png, ids 0..C."""
 
@@ -30,26 +29,18 @@ class Segmentations(Stage):
     needs: ClassVar[tuple[str, ...]] = ("segmenter",)
 
     def __init__(self, context: Context) -> None:
-        super().__init__(context)
+        super().__init__(context, segmented_ids(context.data))
         assert isinstance(context.params, SegmentationsParams)
         self.params = context.params
-        self.ids = segmented_ids(context.data)
-        self.chunks = split_shards(self.ids, CHUNK_PER_WORKER * context.threads)
         self.network = load_segmenter(context.inputs["segmenter"]).to(context.device)
         self.scales = self.params.scales or self.network.scales
-        self.pool = ImagePool(context.threads)
-        self.done = 0
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         return {"images": data.photo_key(segmented_ids(data))}
 
-    @property
-    def steps(self) -> int:
-        return len(self.chunks)
-
     def step(self) -> dict[str, float]:
-        ids = self.chunks[self.done]
+        ids = self.chunk()
         photos = [np.asarray(self.context.data.dataset.image(id)) for id in ids]
         for id, mask in zip(ids, self._masks(photos), strict=True):
             write_mask(self.context.work / f"{id}.png", mask)
@@ -67,16 +58,10 @@ class Segmentations(Stage):
         tasks = [(photo, scores, crf) for photo, scores in zip(photos, found, strict=True)]
         return self.pool.map(probabilities_to_mask_with_crf, tasks)
 
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
-
     def finish(self, folder: Path) -> dict[str, Any]:
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
         return {"images": len(self.ids), "scales": list(self.scales)}
-
-    def close(self) -> None:
-        self.pool.close()
 
 
 def segmented_ids(data: DataView) -> list[str]:

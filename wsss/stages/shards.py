@@ -18,9 +18,6 @@ from wsss.files import place, read_json, write_json
 
 INDEX = "index.json"
 SHARD_IMAGES = 64
-CHUNK_PER_WORKER = 16
-"""Images of a chunk for each process of a pool: larger ones don't keep processes busier, smaller ones keep
-them less busy (docs/results.md, refinement)."""
 
 
 def split_shards(ids: Sequence[str], size: int = SHARD_IMAGES) -> list[list[str]]:
