@@ -1,11 +1,14 @@
 """Measures what running a study costs besides its work, against doing without, side by side.
 
-python benchmarks/orchestration.py [--only overhead refinements study growth] [--trials 64]
+python benchmarks/orchestration.py [--only overhead refinements study growth artefacts] [--trials 64]
 
 overhead     no-op trials through a study on Ray against bare Ray Tune, on the same cluster
 refinements  eight refinements of the same CAMs; an unchanged study run again
 study        caching, ASHA and `stop_below` against every trial, every stage, to its end, with no cache
 growth       seconds and memory a trial over many trials, on Ray and in this process
+artefacts    time and memory an artefact in a small storage and in a large one (store_growth.py)
+
+Each prints its targets and whether they are met; one that is missed is an exit code of 1.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
+from targets import conclude, target
 
 from wsss.config import Study, load_study_text
 from wsss.data.view import DataView, open_data
@@ -52,6 +56,11 @@ from ray import tune  # isort: skip
 
 ROOT = Path(__file__).resolve().parents[1]
 MIB = 2**20
+SLOWER = 1.5
+GROWN = 16
+UNCHANGED_SECONDS = 20
+TIMES = 3
+REFINEMENTS = 8
 DATA = """\
 data:
   dataset: sample
@@ -133,11 +142,19 @@ class Marks:
     def close(self) -> None: ...
 
     def say(self, every: int) -> None:
+        """Print time and memory of each run of `every` trials, and whether the last is like the first."""
+        took = []
         for end in range(every, len(self.times) + 1, every):
             begin = end - every
             start = self.times[begin - 1] if begin else self.times[0]
-            each = (self.times[end - 1] - start) / (every if begin else every - 1)
-            print(f"  {begin:5d} to {end:5d}: {each * 1000:8.1f} ms a trial, {self.memory[end - 1]:6.0f} MiB")
+            took.append((self.times[end - 1] - start) / (every if begin else every - 1) * 1000)
+            print(f"  {begin:5d} to {end:5d}: {took[-1]:8.1f} ms a trial, {self.memory[end - 1]:6.0f} MiB")
+        slower = took[-1] / took[0]
+        target(
+            slower <= SLOWER, f"time: the last take at most {SLOWER:g} times the first, found {slower:.2f}"
+        )
+        grown = self.memory[-1] - self.memory[every - 1]
+        target(grown <= GROWN, f"memory: at most {GROWN:g} MiB more at the end, found {grown:.0f}")
 
 
 def no_op_study(storage: Path, trials: int) -> Study:
@@ -189,7 +206,8 @@ def ours(folder: Path, trials: int, marks: Marks | None = None) -> float:
     return (time.perf_counter() - began) / trials
 
 
-def overhead(folder: Path, trials: int) -> None:
+def overhead(folder: Path, chosen: argparse.Namespace) -> None:
+    trials = chosen.trials
     print(f"overhead: {trials} no-op trials on one cluster of {os.cpu_count()} CPUs ({load()})")
     connect(None)
     bare(folder / "warm", 2, reuse=True)
@@ -200,6 +218,8 @@ def overhead(folder: Path, trials: int) -> None:
     }
     for name, seconds in rows.items():
         print(f"  {name:42s} {seconds:6.2f} s a trial   {seconds / rows['ours']:5.2f} of ours")
+    plain = rows["bare Ray Tune, class that imports torch"]
+    target(rows["ours"] <= plain, "no more than bare Ray Tune")
 
 
 def launch(*words: object) -> tuple[float, dict[str, Any]]:
@@ -221,7 +241,7 @@ CLASSIFIER = (
 CAMS = "cams: {scales: [1.0]}"
 
 
-def refinements(folder: Path, trials: int) -> None:
+def refinements(folder: Path, chosen: argparse.Namespace) -> None:
     print(f"refinements ({load()})")
     first = CLASSIFIER.replace("EPOCHS", "3").replace("LR", "0.01")
     sweep = f"  - {{name: cam, metric: cams/select/miou, stages: [{first}, {CAMS}]}}\n"
@@ -242,6 +262,10 @@ def refinements(folder: Path, trials: int) -> None:
     made = f"{told['computed']} artefacts made, in all {counted}"
     print(f"  eight refinements of them         {eight:6.1f} s, {made}")
     print(f"  the same study, unchanged         {again:6.1f} s, {unchanged['computed']} made")
+    once = counted == {"classifier": 1, "cams": 1, "pseudo_masks": REFINEMENTS}
+    target(once, f"{REFINEMENTS} refinements, no training")
+    quick = again < UNCHANGED_SECONDS and unchanged["computed"] == 0
+    target(quick, f"an unchanged study in less than {UNCHANGED_SECONDS} s")
 
 
 STUDY_DATA = DATA.replace("{train: 40, val: 4, size: 96}", "{train: 160, val: 4, size: 128}")
@@ -275,12 +299,13 @@ def study_text(name: str, *, smart: bool, seeds: Iterable[int] = (), lrs: Iterab
 
 
 def run_here(text: str, storage: Path, data: DataView) -> tuple[float, StudyRun]:
+    """Run a study in this process; return its CPU seconds, which other work on the machine hardly changes."""
     study = load_study_text(text, source="study.yaml", base=Path("/"), storage=str(storage))
     run = StudyRun(study, data, LocalExecutor(Store(storage / "store"), data), (), make_judge)
-    began = time.perf_counter()
+    began = time.process_time()
     outcome = run.run()
-    assert not outcome.failed
-    return time.perf_counter() - began, run
+    assert not outcome.failed, outcome.failed
+    return time.process_time() - began, run
 
 
 def winner(run: StudyRun) -> tuple[dict[str, Any], float, float]:
@@ -302,23 +327,23 @@ def every_chain(text: str, data: DataView, folder: Path) -> Iterator[tuple[dict[
 
 
 def naive(text: str, data: DataView, folder: Path) -> tuple[float, dict[str, Any], float, float]:
-    """Make every chain from its beginning to its end in a storage of its own; return the seconds, and the
+    """Make every chain from its beginning to its end in a storage of its own; return the CPU seconds, and the
     parameters and mIoUs of the best by select images."""
     found = []
-    began = time.perf_counter()
+    began = time.process_time()
     for number, (params, chain) in enumerate(every_chain(text, data, folder)):
         store = Store(folder / f"{number}" / "store")
         for _ in run_chain(f"{number}", chain, store, data, device="cpu", threads=1):
             pass
         metrics = chain_result(chain, store).metrics
         found.append((metrics["refined/select/miou"], metrics["refined/report/miou"], params))
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     select, report, params = max(found, key=lambda one: one[0])
     return seconds, params, select, report
 
 
-def study(folder: Path, trials: int) -> None:
-    print(f"study: six learning rates, four refinements ({load()})")
+def study(folder: Path, chosen: argparse.Namespace) -> None:
+    print(f"study: six learning rates, four refinements, CPU seconds ({load()})")
     text = study_text("smart", smart=True)
     spec = load_study_text(text, source="study.yaml", base=Path("/"), storage=str(folder)).data
     data = open_data(spec, storage=folder)
@@ -340,29 +365,45 @@ def study(folder: Path, trials: int) -> None:
     ]
     noise = statistics.stdev(reports) if len(reports) > 1 else float("nan")
     apart = 100 * abs(report - naive_report)
-    print(f"  {plain / smart:.1f} times as fast; the winners differ by {apart:.1f} points,")
-    print(f"  the first one's {len(reports)} seeds by a standard deviation of {100 * noise:.1f}")
+    target(plain / smart >= TIMES, f"at least {TIMES} times as fast, found {plain / smart:.1f}")
+    told = f"{apart:.1f}; the first one's {len(reports)} seeds have a standard deviation of {100 * noise:.1f}"
+    target(apart <= 2 * 100 * noise, f"the winners differ by at most two of those: {told}")
 
 
-def growth(folder: Path, trials: int) -> None:
-    print(f"growth: 2,000 no-op trials in this process ({load()})")
+def growth(folder: Path, chosen: argparse.Namespace) -> None:
+    print(f"growth: {chosen.many:,} no-op trials in this process ({load()})")
     marks = Marks()
     with without_stages() as data:
-        many = no_op_study(folder / "many", 2000)
+        many = no_op_study(folder / "many", chosen.many)
         executor = LocalExecutor(Store(folder / "many/store"), data)
         outcome = StudyRun(many, data, executor, [marks]).run()
-    assert (outcome.computed, outcome.failed) == (2000, [])
-    marks.say(100)
+    assert (outcome.computed, outcome.failed) == (chosen.many, [])
+    marks.say(chosen.many // 20)
     ledger = folder / "many/studies/nothing/ledger.jsonl"
     print(f"  the ledger has {ledger.stat().st_size / MIB:.1f} MiB")
-    print(f"growth: 200 no-op trials on Ray ({load()})")
+    print(f"growth: {chosen.on_ray} no-op trials on Ray ({load()})")
     connect(None)
     marks = Marks()
-    ours(folder / "growth", 200, marks)
-    marks.say(50)
+    ours(folder / "growth", chosen.on_ray, marks)
+    marks.say(chosen.on_ray // 4)
 
 
-PARTS = {"overhead": overhead, "refinements": refinements, "study": study, "growth": growth}
+def artefacts(folder: Path, chosen: argparse.Namespace) -> None:
+    print(f"artefacts ({load()})", flush=True)
+    program = [sys.executable, str(ROOT / "benchmarks" / "store_growth.py"), "--sizes"]
+    done = subprocess.run(
+        [*program, *map(str, chosen.sizes)], check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    target(done.returncode == 0, "a storage's targets")
+
+
+PARTS = {
+    "overhead": overhead,
+    "refinements": refinements,
+    "study": study,
+    "growth": growth,
+    "artefacts": artefacts,
+}
 
 
 def main() -> None:
@@ -370,15 +411,19 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--trials", type=int, default=64, help="of `overhead`")
+    parser.add_argument("--many", type=int, default=2000, help="trials of `growth` in this process")
+    parser.add_argument("--on-ray", type=int, default=200, help="trials of `growth` on Ray")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10000], help="of `artefacts`")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="wsss-") as place:
         for name in arguments.only:
             folder = Path(place) / name
             folder.mkdir()
-            PARTS[name](folder, arguments.trials)
+            PARTS[name](folder, arguments)
     if ray.is_initialized():
         ray.shutdown()
+    conclude()
 
 
 if __name__ == "__main__":

@@ -3,18 +3,22 @@
     python benchmarks/store_growth.py [--sizes 1000 10000] [--s3 URI]
 
 Prints microseconds per artefact (per trial for `pending` and the ledger). Equal columns mean that
-nothing is quadratic.
+nothing is quadratic. Target: nothing takes twice as long in the largest storage as in the smallest, and
+memory doesn't grow by more than 10 KiB an artefact.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import gc
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import psutil
+from targets import conclude, target
 
 from wsss.config.params import Params
 from wsss.files import sha256_json
@@ -23,6 +27,10 @@ from wsss.pipeline.retention import evictable, wanted_keys
 from wsss.pipeline.storage import RemoteStorage, Storage
 
 STAGES = 5
+RATIO = 2.0
+NOISE = 20.0
+"""Microseconds that may come and go."""
+KIB_AN_ARTEFACT = 10.0
 
 
 def fill(storage: Storage, trials: int) -> list[Chain]:
@@ -88,7 +96,8 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[1000, 10000], help="numbers of artefacts")
     parser.add_argument("--s3", help="measure an object storage at this address instead of a folder")
     chosen = parser.parse_args()
-    columns = []
+    columns, memories = [], []
+    process = psutil.Process()
     for size in chosen.sizes:
         with tempfile.TemporaryDirectory() as folder:
             storage = Storage(Path(folder), Path(folder))
@@ -96,11 +105,21 @@ def main() -> None:
                 address, _, query = chosen.s3.partition("?")
                 storage = RemoteStorage(f"{address}/{size}?{query}", cache=Path(folder))
             columns.append(measure(storage, size))
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{size} artefacts: {memory:.0f} MiB at most so far")
+            memories.append(process.memory_info().rss / 2**20)
+            gc.collect()
+        print(f"{size} artefacts: {memories[-1]:.0f} MiB")
     print(f"{'µs':>16}" + "".join(f"{size:>10}" for size in chosen.sizes))
     for name in columns[0]:
         print(f"{name:>16}" + "".join(f"{column[name]:10.0f}" for column in columns))
+    first, last = columns[0], columns[-1]
+    worst = max(first, key=lambda name: last[name] / max(first[name], NOISE))
+    ratio = last[worst] / max(first[worst], NOISE)
+    target(ratio <= RATIO, f"time: at most {RATIO:g} times as long, found {ratio:.2f} ({worst})")
+    grown = (memories[-1] - memories[0]) * 1024 / max(1, chosen.sizes[-1] - chosen.sizes[0])
+    target(
+        grown <= KIB_AN_ARTEFACT, f"memory: at most {KIB_AN_ARTEFACT:g} KiB an artefact, found {grown:.1f}"
+    )
+    conclude()
 
 
 if __name__ == "__main__":
