@@ -268,6 +268,26 @@ def test_what_a_study_was_allowed_is_said_below_its_numbers(
     assert "made was allowed to select on report: its numbers are optimistic" in text
 
 
+def test_what_a_step_adds_is_paired_with_the_step_before(storage: Storage) -> None:
+    """By image and by seed; the same as the difference of two arms with these scores."""
+    before, after = [[POOR, FAIR, GOOD], [FAIR, FAIR, POOR]], [[FAIR, GOOD, GOOD], [GOOD, FAIR, POOR]]
+    for seed in (0, 1):
+        cam, crf = storage.scores(before[seed]), storage.scores(after[seed], kind="pseudo_masks")
+        far = storage.scores([GOOD] * 3, kind="segmentations")
+        keys = {"cams.scores": cam, "crf.scores": crf, "net.scores": far}
+        storage.trial("chain", None, id=f"cam-chain-000-s{seed}", configuration="c", seed=seed, keys=keys)
+        storage.trial("baseline", cam, id=f"cam-baseline-000-s{seed}", configuration="b", seed=seed)
+        again = storage.scores(after[seed])
+        storage.trial("after", again, id=f"cam-after-000-s{seed}", configuration="a", seed=seed)
+    rows = {row.arm: row.cells for row in compare(storage.root, ["made"]).rows}
+    added, paired = rows["chain"]["crf"].to_before, rows["after"]["cams"].to_baseline
+    assert added is not None and paired is not None
+    assert (added.mean, added.low, added.high) == (paired.mean, paired.low, paired.high)
+    assert added.low < added.mean < added.high
+    assert rows["chain"]["cams"].to_before is None, "nothing comes before"
+    assert rows["chain"]["net"].to_before is None, "it is scored on other images"
+
+
 def test_the_table_of_errors_says_in_which_way_masks_are_wrong(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,3 +300,18 @@ def test_the_table_of_errors_says_in_which_way_masks_are_wrong(
     assert (found["mIoU"], found["precision"], found["recall"]) == (f"{100 * FAIR_MIOU:.1f}", "50.0", "100.0")
     assert (found["false positive"], found["false negative"], found["confused"]) == ("10.0", "0.0", "0.0")
     assert found["boundary f"] == "25.0"
+    assert found["Δ before"] == found["95 % interval"] == ""
+
+
+def test_the_table_of_errors_says_what_a_step_adds(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = {
+        "cams.scores": storage.scores([FAIR] * 2),
+        "crf.scores": storage.scores([GOOD] * 2, kind="pseudo_masks"),
+    }
+    storage.trial("plain", None, keys=keys)
+    show(compare(storage.root, ["made"]), "csv", View.errors)
+    _, _, line = csv.reader(io.StringIO(capsys.readouterr().out))
+    more = f"{100 * (1 - FAIR_MIOU):+.1f}"
+    assert line[3:5] == [f"{more}*", f"[{more}, {more}]"]

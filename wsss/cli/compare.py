@@ -241,6 +241,10 @@ def _difference(difference: Difference | None) -> str:
     return f"{100 * difference.mean:+.1f}{'*' if difference.significant else ''}"
 
 
+def _interval(difference: Difference | None) -> str:
+    return "" if difference is None else f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+
+
 def _threshold_cells(cell: Cell | None) -> list[str]:
     if cell is None or cell.threshold is None:
         return ["", "", "", ""]
@@ -262,13 +266,22 @@ def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the table of errors: one line an arm and step, in percent.
 
-    False positive, false negative and confused are shares of all pixels.
+    Δ before is the paired difference to the step before, with its interval. False positive, false negative
+    and confused are shares of all pixels.
     """
     names = ("miou", "precision", "recall", "boundary_f", "false_positive", "false_negative", "confused")
-    header = ["arm", "step", "mIoU", *(name.replace("_", " ") for name in names[1:])]
+    header = [
+        "arm",
+        "step",
+        "mIoU",
+        "Δ before",
+        "95 % interval",
+        *(name.replace("_", " ") for name in names[1:]),
+    ]
     lines = [
-        [arm_title(row, comparison), STEP_TITLES.get(step, step)]
-        + [_percent(getattr(cell, name)) for name in names]
+        [arm_title(row, comparison), STEP_TITLES.get(step, step), _percent(cell.miou)]
+        + [_difference(cell.to_before), _interval(cell.to_before)]
+        + [_percent(getattr(cell, name)) for name in names[1:]]
         for row in comparison.rows
         for step, cell in row.cells.items()
     ]

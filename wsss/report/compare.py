@@ -181,11 +181,14 @@ def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:
 
 
 def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two scores are of the same images, classes and masks, so that they may be compared.
+    """Whether two scores are of the same part, images, classes and masks, so that they may be compared.
 
     What a mask holds of each class is what its confusions' rows add up to, whatever was predicted.
     """
-    same = one["ids"] == other["ids"] and one["json"]["classes"] == other["json"]["classes"]
+    same = (
+        all(one[name] == other[name] for name in ("part", "ids"))
+        and one["json"]["classes"] == other["json"]["classes"]
+    )
     return bool(same and np.array_equal(one["counts"].sum(-1), other["counts"].sum(-1)))
 
 
@@ -200,10 +203,12 @@ def _row(
 ) -> Row:
     first = group[0]
     cells = {}
+    before: Mapping[int, Score] = {}
     for step in dict.fromkeys(step for one in scores for step in one):
         mine = {t.seed: one[step] for t, one in zip(group, scores, strict=True) if step in one}
-        others = [{seed: one[step] for seed, one in them.items() if step in one} for them in (base, controls)]
-        cells[step] = _cell(mine, *others)
+        to = [{seed: one[step] for seed, one in them.items() if step in one} for them in (base, controls)]
+        cells[step] = _cell(mine, to[0], to[1], before)
+        before = mine
     networks = networks_of(group, store)
     return Row(
         study,
@@ -221,7 +226,12 @@ def _row(
     )
 
 
-def _cell(mine: Mapping[int, Score], base: Mapping[int, Score], controls: Mapping[int, Score]) -> Cell:
+def _cell(
+    mine: Mapping[int, Score],
+    base: Mapping[int, Score],
+    controls: Mapping[int, Score],
+    before: Mapping[int, Score],
+) -> Cell:
     scores = list(mine.values())
     parts = [one["json"] for one in scores]
     values, draws = _resampled(scores)
@@ -241,6 +251,7 @@ def _cell(mine: Mapping[int, Score], base: Mapping[int, Score], controls: Mappin
         high,
         _difference(mine, base),
         _difference(mine, controls),
+        _difference(mine, before),
         threshold=mean("threshold"),
         at_015=mean("miou_at_0.15"),
         at_020=mean("miou_at_0.20"),
@@ -280,7 +291,7 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Diffe
 def _corrected(rows: Sequence[Row], steps: Sequence[str]) -> tuple[Row, ...]:
     """Return the rows with p-values adjusted for the number of differences at each step (Holm)."""
     result = list(rows)
-    for step, to in itertools.product(steps, ("to_baseline", "to_control")):
+    for step, to in itertools.product(steps, ("to_baseline", "to_control", "to_before")):
         found = {n: getattr(row.cells[step], to) for n, row in enumerate(result) if step in row.cells}
         found = {n: difference for n, difference in found.items() if difference is not None}
         adjusted = holm([difference.p for difference in found.values()])

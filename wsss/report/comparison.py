@@ -28,13 +28,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Cell:
-    """The score of one arm at one step, as shares in [0, 1]; means over seeds."""
+    """The score of one arm at one step, as shares in [0, 1]; means over seeds.
+
+    `to_before` is the difference to the same arm's step before, where both were scored on the same images.
+    """
 
     miou: float
     low: float
     high: float
     to_baseline: Difference | None = None
     to_control: Difference | None = None
+    to_before: Difference | None = None
     threshold: float | None = None
     at_015: float | None = None
     at_020: float | None = None
