@@ -8,15 +8,18 @@ crf    the CRF over the classes present against all 21 labels, and two processes
 chunk  the CRF in two processes, by images of a step for each process and images that one fetches at once;
        idle is the share of their time that they wait, which other work on the machine hardly touches
 pairs  forward and backward of the affinity loss at 448 pixels against a forward of the backbone
-flat   time and memory an image over many images
+flat   time and memory an image over many images, through the stages themselves: affinity labels, masks by
+       CRF, masks by a walk with a CRF after it
+
+Each prints its targets and whether they are met; one that is missed is an exit code of 1.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -25,25 +28,35 @@ from collections.abc import Callable
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+import psutil
 import torch
+from PIL import Image
+from safetensors.torch import save_file
+from targets import conclude, target
 
-from wsss.config.params import PseudoMasksParams, WalkParams
+from wsss.config.params import AffinityLabelsParams, AffinityParams, CrfParams, PseudoMasksParams, WalkParams
 from wsss.data.sample import write_sample
 from wsss.data.voc import VocDataset
+from wsss.files import write_json
 from wsss.masks.crf import cam_to_sure_mask_with_crf, dense_crf
 from wsss.masks.pairs import affinity_loss, pair_affinities, pair_labels, pair_offsets, windows
 from wsss.masks.random_walk import transition, walk
 from wsss.masks.seeds import background_score, with_background
-from wsss.models import AffinityNetwork, create_backbone
+from wsss.models import create_backbone
 from wsss.stages import pool as process_pool
+from wsss.stages.affinity import ABOUT, WEIGHTS, build_affinity
+from wsss.stages.affinity_labels import AffinityLabels
+from wsss.stages.contract import Context
 from wsss.stages.pool import ImagePool
-from wsss.stages.walker import Walker
+from wsss.stages.pseudo_masks import PseudoMasks
+from wsss.stages.shards import split_shards, write_index, write_shard
 
 HEIGHT, WIDTH, STRIDE, RADIUS, BETA, LOG_STEPS = 375, 500, 8, 5, 8.0, 8
 GRID = math.ceil(HEIGHT / STRIDE), math.ceil(WIDTH / STRIDE)
@@ -72,7 +85,11 @@ def timed(function: Callable[[], Any], repeats: int = REPEATS) -> tuple[float, A
 
 
 def peak_mib() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Return the most that this process has held; `ru_maxrss` would begin with what its parent held."""
+    (line,) = (
+        line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM")
+    )
+    return int(line.split()[1]) / 1024
 
 
 def walk_input() -> tuple[torch.Tensor, torch.Tensor]:
@@ -137,6 +154,9 @@ def compare_walks() -> None:
         f"        against dense in float64: same winner in {100 * same:.2f} % of clear cells, largest "
         f"relative difference {errors[0]:.1e} (of dense in float32 {errors[1]:.1e})"
     )
+    target(slow / fast >= 30, "at least 30 times as fast")
+    target(large / max(small, 1) >= 10, "at most a tenth of the memory")
+    target(same == 1 and errors[0] <= 1e-5, "the same winners, relative differences of at most 1e-5")
 
 
 def photos_of(root: Path | None, count: int) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -167,7 +187,7 @@ def crf_all(rgb: np.ndarray, cams: np.ndarray, keys: np.ndarray, params: PseudoM
 def compare_crfs(root: Path | None, count: int) -> None:
     params = PseudoMasksParams()
     tasks = [(*photo, params) for photo in photos_of(root, count)]
-    plain, _ = timed(lambda: [crf_all(*task) for task in tasks])
+    plain, all_labels = timed(lambda: [crf_all(*task) for task in tasks])
     ours, one = timed(lambda: [cam_to_sure_mask_with_crf(*task) for task in tasks])
     pool = ImagePool(2)
     pool.map(cam_to_sure_mask_with_crf, tasks[:2])  # starts the processes
@@ -178,7 +198,11 @@ def compare_crfs(root: Path | None, count: int) -> None:
         f"crf     {len(tasks)} photos: 21 labels {plain:.1f} s, "
         f"classes present {ours:.1f} s, two processes {two:.1f} s"
     )
-    print(f"        {plain / ours:.2f} times as fast, two processes {ours / two:.2f} times more")
+    alike = np.concatenate([(a == b[0]).ravel() for a, b in zip(all_labels, one, strict=True)]).mean()
+    print(f"        the same label as of 21 at {100 * alike:.3f} % of the pixels")
+    target(plain / ours >= 2.2, f"at least 2.2 times as fast, found {plain / ours:.2f}")
+    target(ours / two >= 1.8, f"two processes at least 1.8 times more, found {ours / two:.2f}")
+    target(alike >= 0.999, "the same masks: at 99.9 % of the pixels at least")
 
 
 def timed_mask(*task: Any) -> float:
@@ -226,29 +250,76 @@ def compare_pairs() -> None:
             backbone(x)
             theirs, _ = timed(lambda backbone=backbone, x=x: backbone(x))
         print(f"pairs   loss {ours:.3f} s, {name} forward {theirs:.3f} s: {ours / theirs:.2f} of it")
+        target(ours / theirs <= 1.5, "at most 1.5 times the forward")
+
+
+SIZE = 128, 160
+TENTHS = 10
+
+
+def same_images(folder: Path, count: int) -> tuple[SimpleNamespace, dict[str, Path]]:
+    """Return data and inputs in which the same image stands again and again, with CAMs of two classes."""
+    random = np.random.default_rng(0)
+    photo = random.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    Image.fromarray(photo).save(folder / "photo.jpg")
+    ids = [f"image-{number:05d}" for number in range(count)]
+    maps = random.random((2, *SIZE), dtype=np.float32).astype(np.float16)
+    cams, work = folder / "cams", folder / "cams-work"
+    shards = split_shards(ids)
+    for place in (cams, work):
+        place.mkdir()
+    for number, shard in enumerate(shards):
+        write_shard(work, number, dict.fromkeys(shard, maps))
+    write_index(work, cams, shards, dict.fromkeys(ids, np.array([0, 1])))
+    params = AffinityParams(backbone="efficientnet_lite0", weights="none")
+    affinity = folder / "affinity"
+    affinity.mkdir()
+    save_file(build_affinity(params, weights="none").state_dict(), affinity / WEIGHTS)
+    write_json(affinity / ABOUT, {"params": params.model_dump(mode="json")})
+    dataset = SimpleNamespace(
+        image=lambda id: Image.fromarray(photo), image_path=lambda id: folder / "photo.jpg"
+    )
+    data = SimpleNamespace(train=ids, labelled_ids=ids, dataset=dataset)
+    return data, {"cams": cams, "affinity": affinity}
 
 
 def measure_flatness(count: int) -> None:
-    """Walk the same image again and again."""
+    """Send the same image through the stages again and again."""
     torch.set_num_threads(1)
-    random = np.random.default_rng(0)
-    walker = Walker(
-        AffinityNetwork(create_backbone("efficientnet_lite0", "none")), WalkParams(log_steps=4), "cpu"
-    )
-    rgb = random.integers(0, 256, (128, 160, 3), dtype=np.uint8)
-    cams = random.random((2, 128, 160), dtype=np.float32)
+    few = CrfParams(iterations=2)
+    cases: list[tuple[str, Any, Any]] = [
+        ("affinity labels", AffinityLabels, AffinityLabelsParams(crf=few)),
+        ("masks by CRF", PseudoMasks, PseudoMasksParams(crf=few)),
+        ("by walk and CRF", PseudoMasks, PseudoMasksParams(crf=few, walk=WalkParams(log_steps=4, crf=True))),
+    ]
+    with tempfile.TemporaryDirectory() as place:
+        data, inputs = same_images(Path(place), count)
+        print(f"flat    {count} images of {SIZE[0]} × {SIZE[1]}, two processes")
+        for name, kind, params in cases:
+            work = Path(place) / f"work-{name}"
+            work.mkdir()
+            stage = kind(Context(params, inputs, data, 0, "cpu", WORKERS, work))
+            flatness(name, stage, count)
+            stage.close()
+
+
+def flatness(name: str, stage: Any, count: int) -> None:
+    """Take all steps of a stage; tell its time and memory in the second tenth and in the last."""
+    me = psutil.Process()
+    bounds = [round(tenth * stage.steps / TENTHS) for tenth in range(TENTHS + 1)]
     marks = []
-    for _ in range(10):
+    for start, stop in itertools.pairwise(bounds):
         began = time.perf_counter()
-        for _ in range(count // 10):
-            walker(rgb, cams)
-        marks.append((time.perf_counter() - began, peak_mib()))
-    each = [1000 * seconds / (count // 10) for seconds, _ in marks]
+        images = sum(stage.step()["images"] for _ in range(start, stop))
+        memory = sum(one.memory_info().rss for one in [me, *me.children(recursive=True)]) / MIB
+        marks.append((1000 * (time.perf_counter() - began) / images, memory))
+    (second, held), (last, holds) = marks[1], marks[-1]
     print(
-        f"flat    {count} images of 128 × 160: {each[1]:.1f} ms an image in the second tenth, "
-        f"{each[-1]:.1f} in the last"
+        f"        {name:16s} {second:6.1f} ms an image in the second tenth, {last:6.1f} in the last", end=""
     )
-    print(f"        peak memory {marks[1][1]:.0f} MiB after two tenths, {marks[-1][1]:.0f} at the end")
+    print(f"; {held:.0f} MiB after it, {holds:.0f} at the end")
+    target(last <= 1.25 * second, f"{name}: at most a quarter slower at the end")
+    target(holds - held <= 32, f"{name}: at most 32 MiB more at the end")
 
 
 def main() -> None:
@@ -269,6 +340,7 @@ def main() -> None:
     }
     for name in asked.only or steps:
         steps[name]()
+    conclude()
 
 
 if __name__ == "__main__":

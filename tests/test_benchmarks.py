@@ -1,0 +1,41 @@
+"""The benchmarks run: as small as can be, so that their verdicts on speed mean nothing here."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SMALL = {
+    "orchestration.py": (
+        "--only overhead growth artefacts --trials 2 --many 40 --on-ray 8 --sizes 20 40",
+        ["overhead: 2 no-op trials", "growth: 40 no-op", "growth: 8 no-op trials on Ray", "40 artefacts"],
+        6,
+    ),
+    "refinement.py": ("--only pairs flat --images 80", ["pairs   loss", "by walk and CRF"], 8),
+}
+
+
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", SMALL)
+def test_a_small_run_prints_its_figures_and_a_verdict_on_each_target(name: str) -> None:
+    words, lines, verdicts = SMALL[name]
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *words.split()],
+        capture_output=True,
+        text=True,
+        timeout=390,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode in (0, 1), done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
+    for line in lines:
+        assert line in done.stdout
+    found = re.findall(r"^  (met   |MISSED)  ", done.stdout, re.MULTILINE)
+    assert len(found) >= verdicts
+    assert (done.returncode == 1) == ("MISSED" in found), "a missed target is the exit code"
