@@ -306,7 +306,8 @@ def measure_flatness(count: int) -> None:
 def flatness(name: str, stage: Any, count: int) -> None:
     """Take all steps of a stage; tell its time and memory in the second tenth and in the last."""
     me = psutil.Process()
-    bounds = [round(tenth * stage.steps / TENTHS) for tenth in range(TENTHS + 1)]
+    parts = min(TENTHS, stage.steps)
+    bounds = [round(part * stage.steps / parts) for part in range(parts + 1)]
     marks = []
     for start, stop in itertools.pairwise(bounds):
         began = time.perf_counter()
