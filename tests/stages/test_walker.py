@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ from wsss.config.params import WalkParams
 from wsss.errors import StageError
 from wsss.masks.pairs import pair_affinities, pair_offsets
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
+from wsss.models.memory import PeakMemory
 from wsss.stages.walker import Walker
 
 RGB = np.random.default_rng(0).integers(0, 256, (50, 67, 3), dtype=np.uint8)
@@ -100,3 +105,52 @@ def test_more_than_is_free_is_refused_before_the_first_walk(
     assert walker.prepare({"a": (375, 500)}) == {}
     with pytest.raises(StageError, match=r"takes \d+\.\d GiB, but 1\.0 are free on cpu; lower `walk.memory`"):
         walker.prepare({"a": (375, 500), "b": (6000, 8000)})
+
+
+NETWORKS = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}
+
+
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet50"])
+@pytest.mark.parametrize("kind", NETWORKS)
+def test_a_walk_takes_no_more_than_its_estimate_and_not_much_less(backbone: str, kind: str) -> None:
+    """All tensors alive at once, the mirrored photo's too; convolutions may take as much again."""
+    network = NETWORKS[kind](create_backbone(backbone, "none"))
+    walker = Walker(network, WalkParams(log_steps=1), "cpu")
+    for height, width in ((65, 160), (192, 256)):
+        rgb, cams = np.zeros((height, width, 3), np.uint8), np.ones((3, height, width), np.float32)
+        with PeakMemory() as memory:
+            walker(rgb, cams)
+        assert 1.5 * memory.peak < walker.memory(height, width) < 4 * memory.peak
+
+
+PROGRAM = """
+import re, sys
+from pathlib import Path
+import numpy as np, torch
+from wsss.config.params import WalkParams
+from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
+from wsss.stages.network import to_channels_last
+from wsss.stages.walker import Walker
+torch.set_num_threads(1)
+network = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}[sys.argv[1]](create_backbone(sys.argv[2], "none"))
+to_channels_last(network)
+walker = Walker(network, WalkParams(log_steps=1), "cpu")
+status = lambda key: int(re.search(key + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text()).group(1)) * 1024
+before = status("VmRSS")
+walker(np.zeros((480, 640, 3), np.uint8), np.ones((3, 480, 640), np.float32))
+print(status("VmHWM") - before, walker.memory(480, 640))
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "backbone"), [("affinity", "mobilenet_v2"), ("boundary", "efficientnet_lite0")]
+)
+def test_a_process_grows_by_no_more_than_the_estimate(kind: str, backbone: str) -> None:
+    """What the kernel saw at its peak, with all that libraries allocate for themselves."""
+    run = subprocess.run(
+        [sys.executable, "-c", PROGRAM, kind, backbone], capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    grown, estimate = map(int, run.stdout.split())
+    assert estimate / 4 < grown < estimate

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,11 +20,12 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
+from wsss.models.memory import SAFETY, PeakMemory
 
 GIB = 2**30
 SHRINK = 0.9
-LARGEST_ACTIVATIONS = 3
-"""How many times the features of all taps the network takes at its peak, roughly."""
+PROBE = 128
+"""A photo's side on which the network's memory is counted: a multiple of all strides."""
 
 log = logging.getLogger("wsss")
 
@@ -42,6 +44,7 @@ class Walker:
         self.params = params
         self.device = torch.device(device)
         self.offsets = pair_offsets(params.radius)
+        self.per_pixel = self._bytes_per_pixel()
 
     def prepare(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
         """Return the (height, width) of the copies of photos, by id, that are too large; log how many.
@@ -98,11 +101,19 @@ class Walker:
         return size
 
     def memory(self, height: int, width: int) -> int:
-        """Return about how many bytes the network and the walk take on an image."""
-        backbone = self.network.backbone
-        features = sum(tap.channels / tap.stride**2 for tap in backbone.taps) * height * width * 4
-        matrix = walk_memory(height, width, self.network.stride, len(self.offsets))
-        return int(LARGEST_ACTIVATIONS * features) + matrix
+        """Return about how many bytes the network and the walk take on an image, at most."""
+        step = max(tap.stride for tap in self.network.backbone.taps)
+        padded = math.ceil(height / step) * math.ceil(width / step) * step**2
+        return int(self.per_pixel * padded) + walk_memory(
+            height, width, self.network.stride, len(self.offsets)
+        )
+
+    def _bytes_per_pixel(self) -> float:
+        """Return how many bytes affinities take for each pixel: no list of layers would say it."""
+        photo = torch.zeros(1, 3, PROBE, PROBE, device=self.device)
+        with torch.inference_mode(), PeakMemory() as memory:
+            self._affinities(photo)
+        return SAFETY * float(memory.peak) / PROBE**2
 
     def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32]) -> Tensor:
         params, stride = self.params, self.network.stride
