@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import math
 import os
 import subprocess
 import sys
@@ -57,6 +59,49 @@ def test_it_is_the_published_walk_step_by_step(affinity: AffinityNetwork) -> Non
     small = avg_pool2d(torch.from_numpy(padded)[None], 8)[0].flatten(1).double().numpy() @ power
     grown = interpolate(torch.from_numpy(small).view(1, 3, 7, 9), scale_factor=8, mode="bilinear")[0]
     np.testing.assert_allclose(found, grown[:, :50, :67].numpy(), atol=1e-4)
+
+
+def boundary_walk(network: BoundaryNetwork, rgb: np.ndarray, cams: np.ndarray, beta: int) -> np.ndarray:
+    """IRNet's inference in loops over cells and a dense matrix: scores of 4 steps, not yet divided."""
+    height, width = rgb.shape[0] // 4, rgb.shape[1] // 4
+    with torch.inference_mode():
+        x = torch.from_numpy(rgb).permute(2, 0, 1)[None] / 255
+        x = (x - torch.tensor(network.mean).view(1, 3, 1, 1)) / torch.tensor(network.std).view(1, 3, 1, 1)
+        logits = (network(x)[0] + network(x.flip(-1))[0].flip(-1)) / 2
+    edge = (1 / (1 + np.exp(-logits.double().numpy()))).tolist()
+    cells = [(y, x) for y in range(height) for x in range(width)]
+    matrix = np.eye(len(cells))
+    for number, (y, x) in enumerate(cells):
+        for other, (v, u) in enumerate(cells[:number]):
+            length = math.hypot(y - v, x - u)
+            if length < 5:
+                box = itertools.product(range(v, y + 1), range(min(x, u), max(x, u) + 1))
+                # Less than a cell off the line through both: the distance of a point from a line.
+                line = [(b, a) for b, a in box if abs((y - v) * (a - u) - (x - u) * (b - v)) / length < 1]
+                weight = (1 - max(edge[b][a] for b, a in line)) ** beta
+                matrix[number, other] = matrix[other, number] = weight
+    power = np.linalg.matrix_power(matrix / matrix.sum(0), 4)
+    small = cams.reshape(len(cams), height, 4, width, 4).mean((2, 4)).astype(np.float64) * (
+        1 - np.array(edge)
+    )
+    walked = torch.from_numpy(small.reshape(len(cams), -1) @ power).view(1, -1, height, width)
+    return interpolate(walked, scale_factor=4, mode="bilinear")[0].numpy()
+
+
+def test_it_is_irnets_walk_step_by_step() -> None:
+    """Flip-averaged logits, 1 − the largest boundary on a line, CAMs outside boundaries, one maximum."""
+    torch.manual_seed(3)
+    network = BoundaryNetwork(create_backbone("efficientnet_lite0", "none")).eval()
+    with torch.no_grad():
+        network.mix.weight *= 20  # boundaries from nearly none to nearly sure
+    rgb, cams = np.tile(RGB, (1, 2, 1))[:32, :64].copy(), np.tile(CAMS, (1, 1, 2))[:, :32, :64].copy()
+    cams[0] *= 0.5
+    params = WalkParams(background_threshold=0.25, beta=2, log_steps=2)
+    found = Walker(network, params, "cpu")(rgb, cams)
+    expected = boundary_walk(network, rgb, cams, 2)
+    assert expected[0].max() < 0.7 * expected[1].max(), "a maximum for each class would be seen"
+    np.testing.assert_allclose(found[0], 0.25)
+    np.testing.assert_allclose(found[1:], expected / expected.max(), atol=1e-5)
 
 
 def test_a_threshold_leaves_the_background_out_of_the_walk(boundary: BoundaryNetwork) -> None:
