@@ -142,14 +142,32 @@ def test_a_photo_too_large_for_the_memory_walks_on_a_smaller_copy_and_says_so(
     assert whole.fitting_size(200, 268) == (200, 268)
 
 
-def test_more_than_is_free_is_refused_before_the_first_walk(
-    affinity: AffinityNetwork, monkeypatch: pytest.MonkeyPatch
+def test_less_that_is_free_makes_smaller_copies_too_and_says_so(
+    affinity: AffinityNetwork, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     walker = Walker(affinity, WalkParams(memory=64), "cpu")
     monkeypatch.setattr(walker, "_free", lambda: 2**30)
-    assert walker.prepare({"a": (375, 500)}) == {}
-    with pytest.raises(StageError, match=r"takes \d+\.\d GiB, but 1\.0 are free on cpu; lower `walk.memory`"):
-        walker.prepare({"a": (375, 500), "b": (6000, 8000)})
+    with caplog.at_level(logging.WARNING, "wsss"):
+        found = walker.prepare({"a": (375, 500), "b": (6000, 8000)})
+    assert [*found] == ["b"]
+    assert 0.5 * 2**30 < walker.memory(*found["b"]) <= 0.8 * 2**30
+    assert walker.fitting_size(6000, 8000) == found["b"], "it walks as it said"
+    assert "more than the 0.80 that it may take of 1.00 free on cpu; it is walked on" in caplog.messages[0]
+
+
+@pytest.mark.parametrize(("memory", "free", "words"), [
+    (64, 2**20, r"more than the 0\.00 that it may take of 0\.00 free on cpu"),
+    (0.001, 2**40, r"more than `walk.memory`, which is 0\.001"),
+])  # fmt: skip
+def test_less_than_a_few_cells_take_is_refused_before_the_first_walk(
+    affinity: AffinityNetwork, monkeypatch: pytest.MonkeyPatch, memory: float, free: int, words: str
+) -> None:
+    walker = Walker(affinity, WalkParams(memory=memory), "cpu")
+    monkeypatch.setattr(walker, "_free", lambda: free)
+    with pytest.raises(
+        StageError, match=r"the walk of b takes \d\.\d\d GiB even on \d+ × \d+ pixels, " + words
+    ):
+        walker.prepare({"b": (600, 800)})
 
 
 NETWORKS = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}

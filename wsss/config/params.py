@@ -256,7 +256,7 @@ class WalkParams(Params):
     crf: bool = False
     """Whether a dense CRF follows the walk."""
     memory: PositiveFloat = 4.0
-    """GiB that an image may take; larger photos walk on a smaller copy."""
+    """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
 
 
 class PseudoMasksParams(Params):

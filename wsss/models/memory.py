@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,8 @@ PROBE = 250
 SAFETY = 2.0
 """For what convolutions allocate for themselves: on a CPU DeepLab took 1.1 to 1.7 times what was counted,
 affinity networks 1.1 to 1.8 times."""
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_GROUPS = Path("/proc/self/cgroup")
 
 
 class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -87,3 +90,48 @@ def bytes_per_pixel(segment: Callable[[npt.NDArray[np.uint8]], Any]) -> float:
 def used_memory() -> int:
     """Return the bytes of main memory that this process holds now."""
     return int(psutil.Process().memory_info().rss)
+
+
+def free_memory(device: torch.device, cgroups: Path = CGROUPS, own: Path = OWN_GROUPS) -> int:
+    """Return the bytes that this process may still take: of a GPU, its share of it; else of main memory.
+
+    The limits of the container that the process runs in count, and those of all around it.
+    """
+    if device.type == "cuda":
+        free, total = torch.cuda.mem_get_info(device)
+        share = torch.cuda.get_per_process_memory_fraction(device) * total
+        return int(min(free, share - torch.cuda.memory_reserved(device)))
+    return min([int(psutil.virtual_memory().available), *_left_by_limits(cgroups, own)])
+
+
+def _left_by_limits(cgroups: Path, own: Path) -> Iterator[int]:
+    """Yield what each limit of Linux' control groups, of both versions, leaves; files' caches are free."""
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return  # another system
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            root, names = cgroups, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+            root = cgroups / "memory"
+        else:
+            continue
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            try:
+                limit, used, stat = _limit(root.joinpath(*parts[:depth]), names)
+            except (OSError, ValueError, KeyError):
+                continue  # no limit, or seen from inside of a container it isn't there
+            yield max(0, limit - used + stat)
+
+
+def _limit(group: Path, names: tuple[str, str, str]) -> tuple[int, int, int]:
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    return (
+        int((group / names[0]).read_text()),
+        int((group / names[1]).read_text()),
+        int(stat[names[2]]),
+    )

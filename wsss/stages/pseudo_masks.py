@@ -11,7 +11,7 @@ import numpy as np
 from wsss.config.params import Params, PseudoMasksParams
 from wsss.data.decode import photo_size
 from wsss.data.view import DataView
-from wsss.files import place
+from wsss.files import place, read_json, write_json
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
     confidence,
@@ -23,8 +23,10 @@ from wsss.stages.affinity import load_affinity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.pool import ImagePool
 from wsss.stages.shards import CHUNK_PER_WORKER, CamShards, split_shards
-from wsss.stages.walker import Walker
+from wsss.stages.walker import GIB, Walker
 
+WALK = "walk.json"
+"""What is remembered of a walk that goes on later."""
 CONFIDENCE = "confidence"
 """Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
 SureMask = tuple[Mask, Mask]
@@ -53,7 +55,7 @@ class PseudoMasks(Stage):
         if self.params.walk is not None:
             network = load_affinity(context.inputs["affinity"])
             self.walker = Walker(network, self.params.walk, context.device)
-            self.notes["smaller"] = self.walker.prepare({id: self._size(id) for id in self.ids})
+            self._prepare(self.walker)
 
     @classmethod
     def needs_of(cls, params: Params) -> tuple[str, ...]:
@@ -85,6 +87,19 @@ class PseudoMasks(Stage):
         self.done += 1
         return {"images": float(len(ids))}
 
+    def _prepare(self, walker: Walker) -> None:
+        """Fix what walks may take. Free memory decides too: what goes on later takes no more than before."""
+        earlier = read_json(self.context.work / WALK) or {"bytes": None, "smaller": {}}
+        smaller = walker.prepare({id: self._size(id) for id in self.ids}, earlier["bytes"])
+        self.earlier = earlier["smaller"]
+        self.notes["smaller"] = {id: list(size) for id, size in smaller.items()}
+        if smaller and walker.budget < int(walker.params.memory * GIB):
+            self.notes["free_memory_allowed_gib"] = round(walker.budget / GIB, 3)
+        self._remember(walker)
+
+    def _remember(self, walker: Walker) -> None:
+        write_json(self.context.work / WALK, {"bytes": walker.budget, "smaller": self.notes["smaller"]})
+
     def _size(self, id: str) -> tuple[int, int]:
         width, height = photo_size(self.context.data.dataset.image_path(id))
         return height, width
@@ -115,6 +130,12 @@ class PseudoMasks(Stage):
 
     def load(self, folder: Path, done: int) -> None:
         self.done = done
+        if self.walker is not None:  # photos that are done were walked on the copies of then
+            walked = {id for chunk in self.chunks[:done] for id in chunk}
+            now = {id: size for id, size in self.notes["smaller"].items() if id not in walked}
+            before = {id: size for id, size in self.earlier.items() if id in walked}
+            self.notes["smaller"] = before | now
+            self._remember(self.walker)
 
     def finish(self, folder: Path) -> dict[str, Any]:
         self.pool.close()

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
@@ -20,10 +19,14 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
-from wsss.models.memory import SAFETY, PeakMemory
+from wsss.models.memory import SAFETY, PeakMemory, free_memory
 
 GIB = 2**30
 SHRINK = 0.9
+FREE_SHARE = 0.8
+"""Of the memory that is free: the rest is for the photo, its maps and whatever else runs."""
+LEAST_CELLS = 8
+"""Of a smaller copy's short side: with fewer there is no object left to walk on."""
 PROBE = 128
 """A photo's side on which the network's memory is counted: a multiple of all strides."""
 
@@ -33,8 +36,8 @@ log = logging.getLogger("wsss")
 class Walker:
     """Walks CAMs over the affinities of their photo.
 
-    A photo whose walk would take more than `params.memory` GiB is walked on a smaller copy; `prepare` says
-    for how many, before the first.
+    A photo whose walk would take more than `params.memory` GiB, or than is free, is walked on a smaller
+    copy; `prepare` says for how many, before the first.
     """
 
     def __init__(
@@ -44,38 +47,50 @@ class Walker:
         self.params = params
         self.device = torch.device(device)
         self.offsets = pair_offsets(params.radius)
+        self.budget = int(params.memory * GIB)
+        """Bytes that a walk may take."""
         self.per_pixel = self._bytes_per_pixel()
 
-    def prepare(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    def prepare(
+        self, sizes: Mapping[str, tuple[int, int]], at_most: int | None = None
+    ) -> dict[str, tuple[int, int]]:
         """Return the (height, width) of the copies of photos, by id, that are too large; log how many.
 
-        `sizes` are the photos' (height, width). Raises `StageError` when less memory is free than the
-        largest walk takes.
+        `sizes` are the photos' (height, width). From now on a walk may take `params.memory`, or less: most
+        of what is free now, and `at_most` bytes. Raises `StageError` when that isn't enough even for copies
+        of few cells.
         """
-        smaller = {id: self.fitting_size(*size) for id, size in sizes.items()}
-        need = max((self.memory(*size) for size in smaller.values()), default=0)
         free = self._free()
-        if need > free:
-            raise StageError(
-                f"the largest walk takes {need / GIB:.1f} GiB, but {free / GIB:.1f} are free on "
-                f"{self.device}; lower `walk.memory`, which is {self.params.memory:g}"
+        self.budget = min(self.budget, int(FREE_SHARE * free), at_most or self.budget)
+        if self.budget < int(self.params.memory * GIB):
+            allowed = (
+                f"the {self.budget / GIB:.2f} that it may take of {free / GIB:.2f} free on {self.device}"
             )
+        else:
+            allowed = f"`walk.memory`, which is {self.params.memory:g}"
+        smaller = {id: self.fitting_size(*size) for id, size in sizes.items()}
         smaller = {id: small for id, small in smaller.items() if small != sizes[id]}
+        large = [id for id, size in sizes.items() if self.memory(*smaller.get(id, size)) > self.budget]
+        if large:
+            id = max(large, key=lambda id: self.memory(*smaller.get(id, sizes[id])))
+            height, width = smaller.get(id, sizes[id])
+            raise StageError(
+                f"the walk of {id} takes {self.memory(height, width) / GIB:.2f} GiB even on "
+                f"{width} × {height} pixels, more than {allowed}"
+            )
         if smaller:
             id = max(smaller, key=lambda id: self.memory(*sizes[id]))
             (height, width), small = sizes[id], smaller[id]
             log.warning(
                 "%d of %d photos are walked on smaller copies: %s of %d × %d pixels would take %.1f GiB, "
-                "more than `walk.memory`, which is %g; it is walked on %d × %d",
+                "more than %s; it is walked on %d × %d",
                 len(smaller), len(sizes), id, width, height, self.memory(height, width) / GIB,
-                self.params.memory, small[1], small[0],
+                allowed, small[1], small[0],
             )  # fmt: skip
         return smaller
 
     def _free(self) -> int:
-        if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0])
-        return int(psutil.virtual_memory().available)
+        return free_memory(self.device)
 
     def __call__(self, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32[n + 1, H, W] in [0, 1], the background first, of CAMs float[n, H, W], n > 0."""
@@ -94,10 +109,15 @@ class Walker:
         return result
 
     def fitting_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the largest (height, width) of the same proportions whose walk fits into `memory`."""
+        """Return the largest (height, width) of the same proportions whose walk fits, if any does.
+
+        The short side keeps a few cells.
+        """
         size = height, width
-        while self.memory(*size) > self.params.memory * GIB and min(size) > self.network.stride:
-            size = max(1, round(size[0] * SHRINK)), max(1, round(size[1] * SHRINK))
+        least = min(height, width, LEAST_CELLS * self.network.stride)
+        while self.memory(*size) > self.budget and min(size) > least:
+            scale = max(SHRINK, least / min(size))
+            size = round(size[0] * scale), round(size[1] * scale)
         return size
 
     def memory(self, height: int, width: int) -> int:
