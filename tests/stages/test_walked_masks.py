@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.store import Store
+from wsss.stages import pseudo_masks
 from wsss.stages.contract import Context
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.walker import FREE_SHARE, Walker
@@ -67,3 +70,35 @@ def test_what_was_walked_on_smaller_copies_for_want_of_memory_stands_in_the_reco
         third.step()
     (tmp_path / "made").mkdir()
     assert third.finish(tmp_path / "made")["smaller"] == second.notes["smaller"]
+
+
+def test_scores_that_wait_for_a_crf_are_bounded_and_masks_are_the_same(
+    stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage = stages.build()
+    assert stage.walker is not None and stage.walker.params.crf
+    ids = [id for id in stage.ids if len(stage.cams[id][1])][:6]
+    photos = [np.asarray(stages.view.dataset.image(id)) for id in ids]
+    cams = [stage.cams[id] for id in ids]
+    groups: list[list[int]] = []
+    refined = stage.pool.map
+
+    def recorded(function: Any, tasks: list[Any]) -> list[Any]:
+        groups.append([task[1].nbytes for task in tasks])
+        return refined(function, tasks)
+
+    monkeypatch.setattr(stage.pool, "map", recorded)
+    at_once = stage._walked(stage.walker, photos, cams)
+    (sizes,) = groups
+    assert len(sizes) == 6
+    for most in (max(sizes) * 2, 1):
+        groups.clear()
+        monkeypatch.setattr(pseudo_masks, "MOST_WAITING", most)
+        in_groups = stage._walked(stage.walker, photos, cams)
+        assert [size for group in groups for size in group] == sizes
+        assert len(groups) > 1 and all(sum(group) <= most or len(group) == 1 for group in groups)
+        assert all(
+            np.array_equal(found, expected)
+            for one, other in zip(in_groups, at_once, strict=True)
+            for found, expected in zip(one, other, strict=True)
+        )

@@ -29,6 +29,8 @@ WALK = "walk.json"
 """What is remembered of a walk that goes on later."""
 CONFIDENCE = "confidence"
 """Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
+MOST_WAITING = 2**30
+"""Bytes of scores that wait for a CRF at once, or those of one photo."""
 SureMask = tuple[Mask, Mask]
 """(ids, confidence), both uint8[H, W]."""
 
@@ -114,6 +116,7 @@ class PseudoMasks(Stage):
         crf = self.params.crf if walker.params.crf else None
         masks: list[SureMask] = []
         waiting: dict[int, tuple[Any, ...]] = {}
+        size = 0
         for number, (photo, (maps, keys)) in enumerate(zip(photos, cams, strict=True)):
             masks.append((np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)))
             if not len(keys):
@@ -121,12 +124,21 @@ class PseudoMasks(Stage):
             scores = walker(photo, maps)
             if crf is None:
                 masks[number] = scores_to_mask(scores, keys), confidence(scores)
-            else:
-                waiting[number] = (photo, scores, keys, crf)
+                continue
+            if size + scores.nbytes > MOST_WAITING and waiting:
+                self._refine(waiting, masks)
+                size = 0
+            waiting[number] = (photo, scores, keys, crf)
+            size += scores.nbytes
+        self._refine(waiting, masks)
+        return masks
+
+    def _refine(self, waiting: dict[int, tuple[Any, ...]], masks: list[SureMask]) -> None:
+        """Put the masks of those that wait for a CRF in their places; none waits any more."""
         refined = self.pool.map(scores_to_sure_mask_with_crf, [*waiting.values()]) if waiting else []
         for number, mask in zip(waiting, refined, strict=True):
             masks[number] = mask
-        return masks
+        waiting.clear()
 
     def load(self, folder: Path, done: int) -> None:
         self.done = done
