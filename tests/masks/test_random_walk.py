@@ -12,10 +12,10 @@ from wsss.masks.pairs import pair_offsets, windows
 from wsss.masks.random_walk import pooled, transition, upsampled, walk
 
 
-def count(height: int, width: int, radius: int) -> int:
+def count(height: int, width: int, radius: int, crop: int = 0) -> int:
     found = 0
     for offset in pair_offsets(radius):
-        (rows, columns), _ = windows(height, width, offset)
+        (rows, columns), _ = windows(height, width, offset, crop)
         found += len(range(height)[rows]) * len(range(width)[columns])
     return found
 
@@ -160,6 +160,22 @@ def test_nothing_crosses_a_wall() -> None:
     found = walk(scores, transition(torch.cat(parts), pair_offsets(radius), height, width, 8.0), 256)[0]
     assert not found[:, 5:].any()
     assert (found[:, :5] > 0).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(56, 56), (47, 63)])
+def test_with_cropped_pairs_ten_cells_never_mix(height: int, width: int) -> None:
+    """As in the first public code: four at the upper left, three at each of the lower corners."""
+    generator = torch.Generator().manual_seed(7)
+    affinities = 0.5 + torch.rand(count(height, width, 5, 5), generator=generator) / 2
+    scores = torch.rand(2, height, width, generator=generator)
+    matrix = transition(affinities, pair_offsets(5), height, width, 1, crop=5)
+    after = walk(scores, matrix, 256)
+    stay = [(y, x) for y, x in ((after == scores).all(0)).nonzero().tolist()]
+    corners = [(y < 5, x < 5) for y, x in stay]
+    assert len(stay) == 10
+    assert [corners.count(corner) for corner in ((True, True), (False, True), (False, False))] == [4, 3, 3]
+    full = transition(0.5 + made_up(height, width, 5, 7) / 2, pair_offsets(5), height, width, 1)
+    assert not (walk(scores, full, 256) == scores).all(0).any()
 
 
 def test_a_wrong_number_of_affinities_is_refused() -> None:

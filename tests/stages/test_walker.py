@@ -15,11 +15,12 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate
 
-from wsss.config.params import WalkParams
-from wsss.errors import StageError
+from wsss.config.params import AffinityParams, PseudoMasksParams, WalkParams
+from wsss.errors import ConfigError, StageError
 from wsss.masks.pairs import pair_affinities, pair_offsets
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.models.memory import PeakMemory
+from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.walker import Walker
 
 RGB = np.random.default_rng(0).integers(0, 256, (50, 67, 3), dtype=np.uint8)
@@ -168,6 +169,29 @@ def test_less_than_a_few_cells_take_is_refused_before_the_first_walk(
         StageError, match=r"the walk of b takes \d\.\d\d GiB even on \d+ × \d+ pixels, " + words
     ):
         walker.prepare({"b": (600, 800)})
+
+
+def test_with_cropped_pairs_the_walk_leaves_cells_near_three_corners_alone(affinity: AffinityNetwork) -> None:
+    rgb, cams = np.tile(RGB, (3, 3, 1))[:128, :160], np.tile(CAMS, (1, 3, 3))[:, :128, :160]
+    full, cropped = (
+        Walker(affinity, WalkParams(beta=1, pairs=pairs), "cpu")(rgb, cams) for pairs in ("full", "cropped")
+    )
+    pooled = cams.reshape(2, 16, 8, 20, 8).mean((2, 4))
+    # Upsampled, an inner pixel has a share of the next cell; the very corner is its own cell alone.
+    for y, x in ((0, 0), (-1, 0), (-1, -1)):
+        np.testing.assert_allclose(cropped[1:, y, x], pooled[:, y, x], atol=1e-6)
+        assert np.abs(full[1:, y, x] - pooled[:, y, x]).max() > 1e-4
+    assert np.abs(cropped[1:, 0, -1] - pooled[:, 0, -1]).max() > 1e-4
+
+
+def test_cropped_pairs_leave_keys_alone_until_switched_on_and_belong_to_affinities() -> None:
+    plain = PseudoMasksParams(walk=WalkParams()).content()
+    assert "pairs" not in plain["walk"]
+    cropped = PseudoMasksParams(walk=WalkParams(pairs="cropped"))
+    assert cropped.content()["walk"]["pairs"] == "cropped"
+    PseudoMasks.check_sources(cropped, {"affinity": AffinityParams()})
+    with pytest.raises(ConfigError, match=r"belongs to `affinity: \{kind: affinity\}`"):
+        PseudoMasks.check_sources(cropped, {"affinity": AffinityParams(kind="boundary")})
 
 
 NETWORKS = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}

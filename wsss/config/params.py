@@ -248,6 +248,8 @@ class WalkParams(Params):
     """The walk takes 2 to this power steps."""
     radius: Annotated[int, Field(ge=2)] = 5
     """A step leads to cells closer than this."""
+    pairs: Literal["full", "cropped"] = "full"
+    """`cropped` repeats a known bug: cells near three corners have no neighbours, and scores there stay."""
     background_exponent: PositiveFloat = 16.0
     """The background walks too, from the score (1 − largest CAM) to this power."""
     background_threshold: Probability | None = None
@@ -257,6 +259,7 @@ class WalkParams(Params):
     """Whether a dense CRF follows the walk."""
     memory: PositiveFloat = 4.0
     """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
+    switches: ClassVar[tuple[str, ...]] = ("pairs",)
 
 
 class PseudoMasksParams(Params):

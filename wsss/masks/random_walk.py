@@ -25,16 +25,19 @@ BYTES_PER_ENTRY = 28
 NOWHERE = -1
 
 
-def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float) -> Tensor:
+def transition(
+    affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float, crop: int = 0
+) -> Tensor:
     """Return the transposed transition matrix D⁻¹ · A^β, a sparse float32[N, N], N = height · width.
 
     Its compressed rows are canonical: columns ascend, and none comes twice.
     `affinities` float[P] in [0, 1] of one image's pairs, offset by offset; those in float64 give a matrix
-    in float64. A is symmetric, so that rows of the result sum to 1 as columns of T do.
+    in float64. A is symmetric, so that rows of the result sum to 1 as columns of T do. With the `crop` of
+    `windows` some cells have no neighbours: their scores stay.
     """
     device = affinities.device
     dtype = torch.promote_types(affinities.dtype, torch.float32)
-    pairs = [windows(height, width, offset) for offset in offsets]
+    pairs = [windows(height, width, offset, crop) for offset in offsets]
     sizes = [len(range(height)[rows]) * len(range(width)[columns]) for (rows, columns), _ in pairs]
     if sum(sizes) != len(affinities):
         raise DataError(f"there are {len(affinities)} affinities, but must be {sum(sizes)}, one a pair")

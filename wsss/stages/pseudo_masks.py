@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wsss.config.params import Params, PseudoMasksParams
+from wsss.config.params import AffinityParams, Params, PseudoMasksParams
 from wsss.data.decode import photo_size
 from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem
 from wsss.files import place, read_json, write_json
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
@@ -63,6 +64,15 @@ class PseudoMasks(Stage):
     def needs_of(cls, params: Params) -> tuple[str, ...]:
         assert isinstance(params, PseudoMasksParams)
         return cls.needs if params.walk is None else (*cls.needs, "affinity")
+
+    @classmethod
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
+        assert isinstance(params, PseudoMasksParams)
+        source = sources.get("affinity")
+        boundary = isinstance(source, AffinityParams) and source.kind == "boundary"
+        if params.walk is not None and params.walk.pairs == "cropped" and boundary:
+            message = "`cropped` belongs to `affinity: {kind: affinity}`, but this one is of kind boundary"
+            raise ConfigError(Problem("walk.pairs", message, "leave it out"))
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:

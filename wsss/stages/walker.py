@@ -47,6 +47,7 @@ class Walker:
         self.params = params
         self.device = torch.device(device)
         self.offsets = pair_offsets(params.radius)
+        self.crop = params.radius if params.pairs == "cropped" else 0
         self.budget = int(params.memory * GIB)
         """Bytes that a walk may take."""
         self.per_pixel = self._bytes_per_pixel()
@@ -139,7 +140,7 @@ class Walker:
         params, stride = self.params, self.network.stride
         affinities, seen = self._affinities(photo)
         grid = seen.shape[-2], seen.shape[-1]
-        matrix = transition(affinities, self.offsets, *grid, params.beta)
+        matrix = transition(affinities, self.offsets, *grid, params.beta, self.crop)
         if params.background_threshold is None:
             maps = with_background(background_score(cams, params.background_exponent), cams)
         else:
@@ -161,7 +162,7 @@ class Walker:
         x = ((photo - mean) / std).contiguous(memory_format=torch.channels_last)
         if isinstance(self.network, AffinityNetwork):
             features = self.network(x)
-            return pair_affinities(features, self.offsets), features.new_zeros(features.shape[2:])
+            return pair_affinities(features, self.offsets, self.crop), features.new_zeros(features.shape[2:])
         logits, mirrored = self.network(torch.cat([x, x.flip(-1)])).float()
         boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()
         return boundary_affinities(boundary[None], self.offsets), boundary
