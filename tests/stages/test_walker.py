@@ -104,6 +104,19 @@ def test_it_is_irnets_walk_step_by_step() -> None:
     np.testing.assert_allclose(found[0], 0.25)
     np.testing.assert_allclose(found[1:], expected / expected.max(), atol=1e-5)
 
+    by_class = Walker(network, params.model_copy(update={"normalise": "class"}), "cpu")(rgb, cams)
+    np.testing.assert_allclose(by_class[0], 0.25)
+    maxima = expected.max((1, 2), keepdims=True)
+    np.testing.assert_allclose(by_class[1:], expected / maxima, atol=1e-5)
+
+
+def test_dividing_class_by_class_is_off_until_asked_for_and_needs_a_threshold() -> None:
+    assert "normalise" not in WalkParams(background_threshold=0.25).content()
+    asked = WalkParams.model_validate({"background_threshold": 0.25, "normalise": "class"})
+    assert PseudoMasksParams(walk=asked).content()["walk"]["normalise"] == "class"
+    with pytest.raises(ValueError, match="`normalise: class` needs a `background_threshold`"):
+        WalkParams.model_validate({"normalise": "class"})
+
 
 def test_a_threshold_leaves_the_background_out_of_the_walk(boundary: BoundaryNetwork) -> None:
     params = WalkParams(background_threshold=0.25, beta=10, log_steps=2)

@@ -255,11 +255,19 @@ class WalkParams(Params):
     background_threshold: Probability | None = None
     """Instead, only the classes walk, outside of boundaries, and what ends below this share of the largest
     score is background: IRNet's rule, there 0.25."""
+    normalise: Literal["global", "class"] = "global"
+    """Before `background_threshold`, scores are divided by the largest of all, or each class's by its own."""
     crf: bool = False
     """Whether a dense CRF follows the walk."""
     memory: PositiveFloat = 4.0
     """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
-    switches: ClassVar[tuple[str, ...]] = ("pairs",)
+    switches: ClassVar[tuple[str, ...]] = ("pairs", "normalise")
+
+    @model_validator(mode="after")
+    def _threshold_for_its_switch(self) -> Self:
+        if self.normalise != "global" and self.background_threshold is None:
+            raise ValueError("`normalise: class` needs a `background_threshold`")
+        return self
 
 
 class PseudoMasksParams(Params):

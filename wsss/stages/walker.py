@@ -152,7 +152,8 @@ class Walker:
         scores = upsampled(scores, stride, (photo.shape[2], photo.shape[3]))
         if params.background_threshold is None:
             return scores
-        scores = scores / scores.max().clamp(min=1e-5)
+        largest = scores.amax((1, 2), keepdim=True) if params.normalise == "class" else scores.max()
+        scores = scores / largest.clamp(min=1e-5)
         return torch.cat([torch.full_like(scores[:1], params.background_threshold), scores])
 
     def _affinities(self, photo: Tensor) -> tuple[Tensor, Tensor]:
