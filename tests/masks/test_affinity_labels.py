@@ -61,6 +61,24 @@ def test_classes_keep_their_ids_and_edges_are_followed() -> None:
     assert (labels[:, :25] != 5).all() and (labels[12:28, 36:48] == 5).all()
 
 
+def test_labels_of_a_photo_of_two_colours_counted_by_hand() -> None:
+    """Black and red halves of 30 × 40 pixels. All of red has a CAM of 0.2, but 0.9 in 20 × 16 pixels; so has
+    a spot of 5 × 4 in the black.
+
+    At 0.2 the strong background (0.8^4 = 0.41) wins and the weak one (0.8^32 = 0.0008) loses: unsure. The
+    CRF gives the spot to the 1180 black pixels around it, and leaves the 880 of red, which all are alike.
+    """
+    rgb = np.zeros((40, 60, 3), np.uint8)
+    rgb[:, 30:] = (220, 40, 40)
+    cams = np.zeros((1, 40, 60), np.float32)
+    cams[0, :, 30:] = cams[0, :5, :4] = 0.2
+    cams[0, 10:30, 34:50] = 0.9
+    for crf, counts in ((NO_CRF, [1180, 320, 900]), (CrfParams(), [1200, 320, 880])):
+        labels = affinity_labels(rgb, cams, [4], AffinityLabelsParams(crf=crf))
+        assert [int((labels == id).sum()) for id in (0, 5, 255)] == counts
+    assert not labels[:, :30].any() and (labels[10:30, 34:50] == 5).all()
+
+
 @pytest.mark.parametrize(("wrong", "message"), [
     ({"low": 32, "high": 4}, "`low` is 32, but must be below `high`, which is 4"),
     ({"thresholds": (0.05, 0.3)}, r"\[0.05, 0.3\], but must be \[higher, lower\]"),

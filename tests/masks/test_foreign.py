@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pickle
+import struct
+import tracemalloc
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +163,35 @@ def test_npz_without_keys_or_with_objects_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "b.npz", "Object arrays")
     np.savez(tmp_path / "c.npz")
     refused(tmp_path / "c.npz", "dict of maps")
+
+
+def test_a_npz_that_inflates_beyond_what_maps_can_take_is_refused(tmp_path: Path) -> None:
+    """Room for all maps in float64 there is; a byte more than that and a header is refused unread."""
+    path = tmp_path / "x.npz"
+    values = np.zeros((20, *SIZE))
+    np.savez_compressed(path, keys=np.arange(20), cams=values)
+    assert read_cams(path, 20, SIZE, [3])[0].shape == (1, *SIZE)
+    np.savez_compressed(path, keys=np.arange(20), cams=np.zeros((10**4, *SIZE)))
+    assert path.stat().st_size < 2**14
+    most = values.nbytes + 2**16
+    refused(path, f"cams.npy holds more than {most} bytes, all that 20 maps of 9 × 14 pixels can take")
+    np.savez(path, **{f"a{number}": values for number in range(17)})
+    refused(path, "it holds 17 arrays, but may hold 16")
+
+
+def test_a_npz_that_lies_about_its_size_is_inflated_no_further(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("cams.npy", bytes(2**26 - 12_345))
+    content = path.read_bytes()
+    size = struct.pack("<I", 2**26 - 12_345)
+    assert content.count(size) == 2
+    path.write_bytes(content.replace(size, struct.pack("<I", 1000)))
+    tracemalloc.start()
+    refused(path, "can't be read")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:

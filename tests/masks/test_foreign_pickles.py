@@ -134,6 +134,23 @@ def test_tensors_that_reach_out_of_their_storage_are_refused(
     refused(save(tmp_path / "x.npy", {3: tensor}))
 
 
+@pytest.mark.filterwarnings("ignore:TypedStorage")
+@pytest.mark.parametrize("strides", [(0, 0), (1, 0), (0, 1)])
+def test_a_number_shown_again_and_again_is_refused_before_any_copy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, strides: tuple[int, int]
+) -> None:
+    """A file of 700 bytes could ask for 25 GB."""
+    tensor = Calls(REBUILD, stored(torch.zeros(9)), 0, (9, 14), strides, False, Calls(OrderedDict))
+    shown = []
+    monkeypatch.setattr(np.lib.stride_tricks, "as_strided", lambda *args: shown.append(args))
+    refused(save(tmp_path / "x.npy", {3: tensor}), "a tensor shows 126 numbers", "its storage has 9")
+    assert not shown
+    huge = Calls(REBUILD, stored(torch.zeros(1)), 0, (80_000, 80_000), (0, 0), False, Calls(OrderedDict))
+    path = save(tmp_path / "y.npy", {3: huge})
+    assert path.stat().st_size < 1000
+    refused(path, "a tensor shows 6400000000 numbers")
+
+
 def test_a_storage_that_is_a_trap_is_not_sprung(tmp_path: Path) -> None:
     """The bytes of a storage are a file of torch, which can hold a pickle of its own."""
     marker = tmp_path / "ran"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from wsss.masks.pairs import (
+    Offset,
     affinity_loss,
     boundary_affinities,
     line_cells,
@@ -17,6 +20,7 @@ from wsss.masks.pairs import (
     pair_offsets,
     windows,
 )
+from wsss.models.memory import PeakMemory
 
 Cell = tuple[int, int]
 
@@ -127,6 +131,53 @@ def test_the_gradient_of_affinities_is_that_of_plain_autograd(crop: int) -> None
         plain.append((-(features[:, :, *first] - features[:, :, *second]).abs().mean(1)).exp().flatten())
     (expected,) = torch.autograd.grad((torch.cat(plain) * weights).sum(), features)
     torch.testing.assert_close(gradient, expected)
+
+
+def plain_affinities(features: Tensor, offsets: list[Offset]) -> Tensor:
+    """All offsets' differences at once, kept for the way back by autograd."""
+    parts = []
+    for offset in offsets:
+        first, second = windows(*features.shape[2:], offset)
+        parts.append((-(features[:, :, *first] - features[:, :, *second]).abs().mean(1)).exp().flatten())
+    return torch.cat(parts)
+
+
+def plain_boundary_affinities(boundary: Tensor, offsets: list[Offset]) -> Tensor:
+    parts = []
+    for offset in offsets:
+        rows, columns = windows(*boundary.shape[1:], offset)[0]
+        cells = [
+            boundary[:, rows.start + dy : rows.stop + dy, columns.start + dx : columns.stop + dx]
+            for dy, dx in line_cells(offset)
+        ]
+        parts.append(1 - functools.reduce(torch.maximum, cells).flatten())
+    return torch.cat(parts)
+
+
+@pytest.mark.parametrize(
+    ("chunked", "plain", "shape", "radius", "saved"),
+    [
+        (pair_affinities, plain_affinities, (1, 64, 28, 28), 5, 8),
+        (boundary_affinities, plain_boundary_affinities, (1, 56, 56), 10, 2),
+    ],
+)
+def test_training_on_pairs_offset_by_offset_takes_a_fraction_of_the_memory(
+    chunked: Any, plain: Any, shape: tuple[int, ...], radius: int, saved: int
+) -> None:
+    """Loss and gradient, against all offsets at once; the results are the same."""
+    offsets = pair_offsets(radius)
+    generator = torch.Generator().manual_seed(6)
+    values = torch.rand(shape, generator=generator, requires_grad=True)
+    labels = torch.randint(0, 3, (1, *shape[-2:]), generator=generator).to(torch.uint8)
+    pairs = pair_labels(labels, offsets)
+    peaks, gradients = [], []
+    for affinities in (chunked, plain):
+        with PeakMemory() as memory:
+            (gradient,) = torch.autograd.grad(affinity_loss(affinities(values, offsets), pairs), values)
+        peaks.append(memory.peak)
+        gradients.append(gradient)
+    assert peaks[0] * saved < peaks[1], peaks
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_the_loss_at_its_best_and_at_one_half() -> None:

@@ -12,10 +12,10 @@ from wsss.masks.pairs import pair_offsets, windows
 from wsss.masks.random_walk import pooled, transition, upsampled, walk
 
 
-def count(height: int, width: int, radius: int) -> int:
+def count(height: int, width: int, radius: int, crop: int = 0) -> int:
     found = 0
     for offset in pair_offsets(radius):
-        (rows, columns), _ = windows(height, width, offset)
+        (rows, columns), _ = windows(height, width, offset, crop)
         found += len(range(height)[rows]) * len(range(width)[columns])
     return found
 
@@ -38,14 +38,24 @@ def made_up(height: int, width: int, radius: int, seed: int, sharp: float = 1.0)
     return torch.rand(count(height, width, radius), generator=generator) ** sharp
 
 
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA GPU")
+    ),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("seed", range(20))
-def test_sparse_is_dense(seed: int) -> None:
+def test_sparse_is_dense(seed: int, device: str) -> None:
     rng = np.random.default_rng(seed)
     height, width, radius = int(rng.integers(2, 14)), int(rng.integers(2, 14)), int(rng.integers(2, 6))
     beta, log_steps = float(rng.choice([1.0, 4.0, 8.0])), int(rng.integers(0, 9))
     affinities = made_up(height, width, radius, seed)
     scores = torch.from_numpy(rng.random((3, height, width), dtype=np.float32))
-    found = walk(scores, transition(affinities, pair_offsets(radius), height, width, beta), 2**log_steps)
+    matrix = transition(affinities.to(device), pair_offsets(radius), height, width, beta)
+    found = walk(scores.to(device), matrix, 2**log_steps).cpu()
     power = dense(affinities, height, width, radius, beta)
     for _ in range(log_steps):
         power = power @ power
@@ -54,6 +64,23 @@ def test_sparse_is_dense(seed: int) -> None:
     top = np.sort(expected, 0)
     clear = top[-1] - top[-2] > 1e-5
     assert np.array_equal(found.numpy().argmax(0)[clear], expected.argmax(0)[clear])
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    ("height", "width", "radius"), [(6, 9, 5), (2, 3, 5), (1, 7, 3), (7, 1, 3), (1, 1, 2)]
+)
+def test_rows_are_canonical(height: int, width: int, radius: int, device: str) -> None:
+    """Columns ascend and none comes twice, which torch checks; cells near an edge have fewer."""
+    affinities = made_up(height, width, radius, 0).to(device)
+    matrix = transition(affinities, pair_offsets(radius), height, width, 8)
+    torch.sparse_csr_tensor(
+        matrix.crow_indices(), matrix.col_indices(), matrix.values(), matrix.shape, check_invariants=True
+    )
+    assert len(matrix.values()) == 2 * count(height, width, radius) + height * width
+    assert np.array_equal(
+        matrix.to_dense().cpu() != 0, dense(affinities.cpu(), height, width, radius, 8).T != 0
+    )
 
 
 def test_columns_sum_to_one_and_stay_so() -> None:
@@ -133,6 +160,22 @@ def test_nothing_crosses_a_wall() -> None:
     found = walk(scores, transition(torch.cat(parts), pair_offsets(radius), height, width, 8.0), 256)[0]
     assert not found[:, 5:].any()
     assert (found[:, :5] > 0).all()
+
+
+@pytest.mark.parametrize(("height", "width"), [(56, 56), (47, 63)])
+def test_with_cropped_pairs_ten_cells_never_mix(height: int, width: int) -> None:
+    """As in the first public code: four at the upper left, three at each of the lower corners."""
+    generator = torch.Generator().manual_seed(7)
+    affinities = 0.5 + torch.rand(count(height, width, 5, 5), generator=generator) / 2
+    scores = torch.rand(2, height, width, generator=generator)
+    matrix = transition(affinities, pair_offsets(5), height, width, 1, crop=5)
+    after = walk(scores, matrix, 256)
+    stay = [(y, x) for y, x in ((after == scores).all(0)).nonzero().tolist()]
+    corners = [(y < 5, x < 5) for y, x in stay]
+    assert len(stay) == 10
+    assert [corners.count(corner) for corner in ((True, True), (False, True), (False, False))] == [4, 3, 3]
+    full = transition(0.5 + made_up(height, width, 5, 7) / 2, pair_offsets(5), height, width, 1)
+    assert not (walk(scores, full, 256) == scores).all(0).any()
 
 
 def test_a_wrong_number_of_affinities_is_refused() -> None:

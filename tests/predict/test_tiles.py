@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wsss.errors import ConfigError
 from wsss.masks.segmentation import segment
-from wsss.predict.memory import PeakMemory
+from wsss.models.memory import PeakMemory
 from wsss.predict.predictor import enlarged_winners, pooled, winners
 from wsss.predict.tiles import GIB, OVERLAP, Tiling, blend_weights, blended_rows, plan_tiles, tiling_memory
 

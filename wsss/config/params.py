@@ -248,15 +248,26 @@ class WalkParams(Params):
     """The walk takes 2 to this power steps."""
     radius: Annotated[int, Field(ge=2)] = 5
     """A step leads to cells closer than this."""
+    pairs: Literal["full", "cropped"] = "full"
+    """`cropped` repeats a known bug: cells near three corners have no neighbours, and scores there stay."""
     background_exponent: PositiveFloat = 16.0
     """The background walks too, from the score (1 − largest CAM) to this power."""
     background_threshold: Probability | None = None
     """Instead, only the classes walk, outside of boundaries, and what ends below this share of the largest
     score is background: IRNet's rule, there 0.25."""
+    normalise: Literal["global", "class"] = "global"
+    """Before `background_threshold`, scores are divided by the largest of all, or each class's by its own."""
     crf: bool = False
     """Whether a dense CRF follows the walk."""
     memory: PositiveFloat = 4.0
-    """GiB that an image may take; larger photos walk on a smaller copy."""
+    """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
+    switches: ClassVar[tuple[str, ...]] = ("pairs", "normalise")
+
+    @model_validator(mode="after")
+    def _threshold_for_its_switch(self) -> Self:
+        if self.normalise != "global" and self.background_threshold is None:
+            raise ValueError("`normalise: class` needs a `background_threshold`")
+        return self
 
 
 class PseudoMasksParams(Params):

@@ -27,6 +27,9 @@ FULL_SIZE, STRIDED = ("high_res", "hr_cam", "cams"), "cam"
 NORMALISED = 1 + 1e-3
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, as PSA and IRN do."""
+LARGEST_HEADER = 2**16
+MOST_ARRAYS = 16
+"""Bytes before an array's numbers, and arrays in a `.npz`, at most: more are a trap."""
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -102,7 +105,8 @@ def read_cams(
     """
     file = io.BytesIO(read_bytes(path))
     try:
-        pairs, strided = _layout(_arrays(file) if path.suffix == ".npz" else read_pickled(file), path)
+        content = _arrays(file, classes, size) if path.suffix == ".npz" else read_pickled(file)
+        pairs, strided = _layout(content, path)
     except DataError:
         raise
     except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
@@ -159,12 +163,19 @@ def _layout(content: Any, path: Path) -> tuple[list[tuple[int, Any]], bool]:
     return list(zip(listed, maps, strict=True)), name == STRIDED
 
 
-def _arrays(file: io.BytesIO) -> Any:
+def _arrays(file: io.BytesIO, classes: int, size: tuple[int, int]) -> Any:
+    most = classes * size[0] * size[1] * np.dtype(np.float64).itemsize + LARGEST_HEADER
     arrays = {}
     with zipfile.ZipFile(file) as archive:
+        if len(archive.namelist()) > MOST_ARRAYS:
+            raise ValueError(f"it holds {len(archive.namelist())} arrays, but may hold {MOST_ARRAYS}")
         for name in archive.namelist():
-            member = io.BytesIO(archive.read(name))
-            arrays[name.removesuffix(".npy")] = npy.read_array(member, allow_pickle=False)
+            with archive.open(name) as member:
+                content = member.read(most + 1)  # the size that the archive states may be a lie
+            if len(content) > most:
+                maps = f"{classes} maps of {size[0]} × {size[1]} pixels"
+                raise ValueError(f"{name} holds more than {most} bytes, all that {maps} can take")
+            arrays[name.removesuffix(".npy")] = npy.read_array(io.BytesIO(content), allow_pickle=False)
     return arrays or np.zeros(0)  # no arrays at all aren't meant, unlike a dict without maps
 
 

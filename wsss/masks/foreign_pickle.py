@@ -8,6 +8,7 @@ make an array, a number or a tensor is written down, checked, and made here from
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import pickletools
 import re
@@ -125,8 +126,10 @@ def _tensor(
     last = start + sum((length - 1) * stride for length, stride in zip(shape, strides, strict=True))
     if 0 in shape:
         return np.zeros(shape, numbers.dtype)
-    if last >= len(numbers):
-        raise ValueError(f"a tensor ends at number {last}, but its storage has {len(numbers)}")
+    # A stride of 0 shows a number again and again: a copy would take memory that the file never did.
+    if max(last + 1, math.prod(shape)) > len(numbers):
+        shown = f"a tensor shows {math.prod(shape)} numbers up to number {last}"
+        raise ValueError(f"{shown}, but its storage has {len(numbers)}")
     size = numbers.dtype.itemsize
     view = np.lib.stride_tricks.as_strided(numbers[start:], shape, [stride * size for stride in strides])
     return view.copy()

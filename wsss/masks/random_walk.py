@@ -19,29 +19,35 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from wsss.errors import DataError
 from wsss.masks.pairs import Offset, windows
 
-BYTES_PER_ENTRY = 24
-"""While the matrix is built: slots, which of them are known, columns and values, some of them twice."""
+BYTES_PER_ENTRY = 28
+"""While the matrix is built: slots and their columns, which of them there are, and what is kept of both."""
+
+NOWHERE = -1
 
 
-def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float) -> Tensor:
+def transition(
+    affinities: Tensor, offsets: Sequence[Offset], height: int, width: int, beta: float, crop: int = 0
+) -> Tensor:
     """Return the transposed transition matrix D⁻¹ · A^β, a sparse float32[N, N], N = height · width.
 
+    Its compressed rows are canonical: columns ascend, and none comes twice.
     `affinities` float[P] in [0, 1] of one image's pairs, offset by offset; those in float64 give a matrix
-    in float64. A is symmetric, so that rows of the result sum to 1 as columns of T do.
+    in float64. A is symmetric, so that rows of the result sum to 1 as columns of T do. With the `crop` of
+    `windows` some cells have no neighbours: their scores stay.
     """
     device = affinities.device
     dtype = torch.promote_types(affinities.dtype, torch.float32)
-    pairs = [windows(height, width, offset) for offset in offsets]
+    pairs = [windows(height, width, offset, crop) for offset in offsets]
     sizes = [len(range(height)[rows]) * len(range(width)[columns]) for (rows, columns), _ in pairs]
     if sum(sizes) != len(affinities):
         raise DataError(f"there are {len(affinities)} affinities, but must be {sum(sizes)}, one a pair")
-    # One slot for every neighbour of every cell, in the order of columns. A neighbour that doesn't exist
-    # stands in as the cell itself with a weight of 0, which keeps all rows of one length.
+    # One slot for every neighbour of every cell, in the order of columns; those off the image stay out.
     everywhere = sorted([(0, 0), *offsets, *((-dy, -dx) for dy, dx in offsets)])
     slots = torch.zeros((height, width, len(everywhere)), device=device, dtype=dtype)
     cells = torch.arange(height * width, dtype=torch.int32, device=device).view(height, width)
-    columns = cells[:, :, None].repeat(1, 1, len(everywhere))
-    slots[:, :, everywhere.index((0, 0))] = 1
+    columns = cells.new_full((height, width, len(everywhere)), NOWHERE)
+    own = everywhere.index((0, 0))
+    slots[:, :, own], columns[:, :, own] = 1, cells
     parts = torch.split(affinities.to(dtype) ** beta, sizes)
     for (dy, dx), (first, second), values in zip(offsets, pairs, parts, strict=True):
         there, back = everywhere.index((dy, dx)), everywhere.index((-dy, -dx))
@@ -50,14 +56,16 @@ def transition(affinities: Tensor, offsets: Sequence[Offset], height: int, width
         slots[*second, back] = values.view(cells[first].shape)
         columns[*second, back] = cells[first]
     slots /= slots.sum(2, keepdim=True, dtype=torch.float64)
-    starts = torch.arange(0, slots.numel() + 1, len(everywhere), dtype=torch.int32, device=device)
+    there_is = columns != NOWHERE
+    starts = torch.zeros(cells.numel() + 1, dtype=torch.int32, device=device)
+    starts[1:] = there_is.sum(2).flatten().cumsum(0)
+    kept = there_is.flatten().nonzero()[:, 0]
+    values, columns = slots.flatten().index_select(0, kept), columns.flatten().index_select(0, kept)
     with warnings.catch_warnings():
         # The message calls compressed rows a beta feature; what we use of them is tested against dense.
         warnings.filterwarnings("ignore", message="Sparse")
         size = cells.numel(), cells.numel()
-        return torch.sparse_csr_tensor(
-            starts, columns.flatten(), slots.flatten(), size=size, check_invariants=False
-        )
+        return torch.sparse_csr_tensor(starts, columns, values, size=size, check_invariants=False)
 
 
 def walk(scores: Tensor, matrix: Tensor, steps: int) -> Tensor:

@@ -16,7 +16,7 @@ from wsss.config.params import CrfParams, SegmentationCrfParams
 from wsss.errors import ConfigError, Problem
 from wsss.masks.crf import SMALLEST_PROBABILITY, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import segment, segment_batch
-from wsss.predict.memory import bytes_per_pixel, used_memory
+from wsss.models.memory import bytes_per_pixel, used_memory
 from wsss.predict.model import Model
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
 from wsss.stages.pool import ImagePool

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from wsss.config.params import Params, PseudoMasksParams
+from wsss.config.params import AffinityParams, Params, PseudoMasksParams
 from wsss.data.decode import photo_size
 from wsss.data.view import DataView
-from wsss.files import place
+from wsss.errors import ConfigError, Problem
+from wsss.files import place, read_json, write_json
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
     confidence,
@@ -23,10 +24,14 @@ from wsss.stages.affinity import load_affinity
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
 from wsss.stages.shards import CamShards
-from wsss.stages.walker import Walker
+from wsss.stages.walker import GIB, Walker
 
+WALK = "walk.json"
+"""What is remembered of a walk that goes on later."""
 CONFIDENCE = "confidence"
 """Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
+MOST_WAITING = 2**30
+"""Bytes of scores that wait for a CRF at once, or those of one photo."""
 SureMask = tuple[Mask, Mask]
 """(ids, confidence), both uint8[H, W]."""
 
@@ -49,12 +54,21 @@ class PseudoMasks(ChunkedStage):
         if self.params.walk is not None:
             network = load_affinity(context.inputs["affinity"])
             self.walker = Walker(network, self.params.walk, context.device)
-            self.notes["smaller"] = self.walker.prepare({id: self._size(id) for id in self.ids})
+            self._prepare(self.walker)
 
     @classmethod
     def needs_of(cls, params: Params) -> tuple[str, ...]:
         assert isinstance(params, PseudoMasksParams)
         return cls.needs if params.walk is None else (*cls.needs, "affinity")
+
+    @classmethod
+    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
+        assert isinstance(params, PseudoMasksParams)
+        source = sources.get("affinity")
+        boundary = isinstance(source, AffinityParams) and source.kind == "boundary"
+        if params.walk is not None and params.walk.pairs == "cropped" and boundary:
+            message = "`cropped` belongs to `affinity: {kind: affinity}`, but this one is of kind boundary"
+            raise ConfigError(Problem("walk.pairs", message, "leave it out"))
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -77,6 +91,19 @@ class PseudoMasks(ChunkedStage):
         self.done += 1
         return {"images": float(len(ids))}
 
+    def _prepare(self, walker: Walker) -> None:
+        """Fix what walks may take. Free memory decides too: what goes on later takes no more than before."""
+        earlier = read_json(self.context.work / WALK) or {"bytes": None, "smaller": {}}
+        smaller = walker.prepare({id: self._size(id) for id in self.ids}, earlier["bytes"])
+        self.earlier = earlier["smaller"]
+        self.notes["smaller"] = {id: list(size) for id, size in smaller.items()}
+        if smaller and walker.budget < int(walker.params.memory * GIB):
+            self.notes["free_memory_allowed_gib"] = round(walker.budget / GIB, 3)
+        self._remember(walker)
+
+    def _remember(self, walker: Walker) -> None:
+        write_json(self.context.work / WALK, {"bytes": walker.budget, "smaller": self.notes["smaller"]})
+
     def _size(self, id: str) -> tuple[int, int]:
         width, height = photo_size(self.context.data.dataset.image_path(id))
         return height, width
@@ -91,6 +118,7 @@ class PseudoMasks(ChunkedStage):
         crf = self.params.crf if walker.params.crf else None
         masks: list[SureMask] = []
         waiting: dict[int, tuple[Any, ...]] = {}
+        size = 0
         for number, (photo, (maps, keys)) in enumerate(zip(photos, cams, strict=True)):
             masks.append((np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)))
             if not len(keys):
@@ -98,12 +126,30 @@ class PseudoMasks(ChunkedStage):
             scores = walker(photo, maps)
             if crf is None:
                 masks[number] = scores_to_mask(scores, keys), confidence(scores)
-            else:
-                waiting[number] = (photo, scores, keys, crf)
+                continue
+            if size + scores.nbytes > MOST_WAITING and waiting:
+                self._refine(waiting, masks)
+                size = 0
+            waiting[number] = (photo, scores, keys, crf)
+            size += scores.nbytes
+        self._refine(waiting, masks)
+        return masks
+
+    def _refine(self, waiting: dict[int, tuple[Any, ...]], masks: list[SureMask]) -> None:
+        """Put the masks of those that wait for a CRF in their places; none waits any more."""
         refined = self.pool.map(scores_to_sure_mask_with_crf, [*waiting.values()]) if waiting else []
         for number, mask in zip(waiting, refined, strict=True):
             masks[number] = mask
-        return masks
+        waiting.clear()
+
+    def load(self, folder: Path, done: int) -> None:
+        super().load(folder, done)
+        if self.walker is not None:  # photos that are done were walked on the copies of then
+            walked = set(self.ids[: done * self.images])
+            now = {id: size for id, size in self.notes["smaller"].items() if id not in walked}
+            before = {id: size for id, size in self.earlier.items() if id in walked}
+            self.notes["smaller"] = before | now
+            self._remember(self.walker)
 
     def finish(self, folder: Path) -> dict[str, Any]:
         for id in self.ids:

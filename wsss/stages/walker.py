@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import psutil
 import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
@@ -19,11 +19,16 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
+from wsss.models.memory import SAFETY, PeakMemory, free_memory
 
 GIB = 2**30
 SHRINK = 0.9
-LARGEST_ACTIVATIONS = 3
-"""How many times the features of all taps the network takes at its peak, roughly."""
+FREE_SHARE = 0.8
+"""Of the memory that is free: the rest is for the photo, its maps and whatever else runs."""
+LEAST_CELLS = 8
+"""Of a smaller copy's short side: with fewer there is no object left to walk on."""
+PROBE = 128
+"""A photo's side on which the network's memory is counted: a multiple of all strides."""
 
 log = logging.getLogger("wsss")
 
@@ -31,8 +36,8 @@ log = logging.getLogger("wsss")
 class Walker:
     """Walks CAMs over the affinities of their photo.
 
-    A photo whose walk would take more than `params.memory` GiB is walked on a smaller copy; `prepare` says
-    for how many, before the first.
+    A photo whose walk would take more than `params.memory` GiB, or than is free, is walked on a smaller
+    copy; `prepare` says for how many, before the first.
     """
 
     def __init__(
@@ -42,37 +47,51 @@ class Walker:
         self.params = params
         self.device = torch.device(device)
         self.offsets = pair_offsets(params.radius)
+        self.crop = params.radius if params.pairs == "cropped" else 0
+        self.budget = int(params.memory * GIB)
+        """Bytes that a walk may take."""
+        self.per_pixel = self._bytes_per_pixel()
 
-    def prepare(self, sizes: Mapping[str, tuple[int, int]]) -> dict[str, tuple[int, int]]:
+    def prepare(
+        self, sizes: Mapping[str, tuple[int, int]], at_most: int | None = None
+    ) -> dict[str, tuple[int, int]]:
         """Return the (height, width) of the copies of photos, by id, that are too large; log how many.
 
-        `sizes` are the photos' (height, width). Raises `StageError` when less memory is free than the
-        largest walk takes.
+        `sizes` are the photos' (height, width). From now on a walk may take `params.memory`, or less: most
+        of what is free now, and `at_most` bytes. Raises `StageError` when that isn't enough even for copies
+        of few cells.
         """
-        smaller = {id: self.fitting_size(*size) for id, size in sizes.items()}
-        need = max((self.memory(*size) for size in smaller.values()), default=0)
         free = self._free()
-        if need > free:
-            raise StageError(
-                f"the largest walk takes {need / GIB:.1f} GiB, but {free / GIB:.1f} are free on "
-                f"{self.device}; lower `walk.memory`, which is {self.params.memory:g}"
+        self.budget = min(self.budget, int(FREE_SHARE * free), at_most or self.budget)
+        if self.budget < int(self.params.memory * GIB):
+            allowed = (
+                f"the {self.budget / GIB:.2f} that it may take of {free / GIB:.2f} free on {self.device}"
             )
+        else:
+            allowed = f"`walk.memory`, which is {self.params.memory:g}"
+        smaller = {id: self.fitting_size(*size) for id, size in sizes.items()}
         smaller = {id: small for id, small in smaller.items() if small != sizes[id]}
+        large = [id for id, size in sizes.items() if self.memory(*smaller.get(id, size)) > self.budget]
+        if large:
+            id = max(large, key=lambda id: self.memory(*smaller.get(id, sizes[id])))
+            height, width = smaller.get(id, sizes[id])
+            raise StageError(
+                f"the walk of {id} takes {self.memory(height, width) / GIB:.2f} GiB even on "
+                f"{width} × {height} pixels, more than {allowed}"
+            )
         if smaller:
             id = max(smaller, key=lambda id: self.memory(*sizes[id]))
             (height, width), small = sizes[id], smaller[id]
             log.warning(
                 "%d of %d photos are walked on smaller copies: %s of %d × %d pixels would take %.1f GiB, "
-                "more than `walk.memory`, which is %g; it is walked on %d × %d",
+                "more than %s; it is walked on %d × %d",
                 len(smaller), len(sizes), id, width, height, self.memory(height, width) / GIB,
-                self.params.memory, small[1], small[0],
+                allowed, small[1], small[0],
             )  # fmt: skip
         return smaller
 
     def _free(self) -> int:
-        if self.device.type == "cuda":
-            return int(torch.cuda.mem_get_info(self.device)[0])
-        return int(psutil.virtual_memory().available)
+        return free_memory(self.device)
 
     def __call__(self, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32[n + 1, H, W] in [0, 1], the background first, of CAMs float[n, H, W], n > 0."""
@@ -91,24 +110,37 @@ class Walker:
         return result
 
     def fitting_size(self, height: int, width: int) -> tuple[int, int]:
-        """Return the largest (height, width) of the same proportions whose walk fits into `memory`."""
+        """Return the largest (height, width) of the same proportions whose walk fits, if any does.
+
+        The short side keeps a few cells.
+        """
         size = height, width
-        while self.memory(*size) > self.params.memory * GIB and min(size) > self.network.stride:
-            size = max(1, round(size[0] * SHRINK)), max(1, round(size[1] * SHRINK))
+        least = min(height, width, LEAST_CELLS * self.network.stride)
+        while self.memory(*size) > self.budget and min(size) > least:
+            scale = max(SHRINK, least / min(size))
+            size = round(size[0] * scale), round(size[1] * scale)
         return size
 
     def memory(self, height: int, width: int) -> int:
-        """Return about how many bytes the network and the walk take on an image."""
-        backbone = self.network.backbone
-        features = sum(tap.channels / tap.stride**2 for tap in backbone.taps) * height * width * 4
-        matrix = walk_memory(height, width, self.network.stride, len(self.offsets))
-        return int(LARGEST_ACTIVATIONS * features) + matrix
+        """Return about how many bytes the network and the walk take on an image, at most."""
+        step = max(tap.stride for tap in self.network.backbone.taps)
+        padded = math.ceil(height / step) * math.ceil(width / step) * step**2
+        return int(self.per_pixel * padded) + walk_memory(
+            height, width, self.network.stride, len(self.offsets)
+        )
+
+    def _bytes_per_pixel(self) -> float:
+        """Return how many bytes affinities take for each pixel: no list of layers would say it."""
+        photo = torch.zeros(1, 3, PROBE, PROBE, device=self.device)
+        with torch.inference_mode(), PeakMemory() as memory:
+            self._affinities(photo)
+        return SAFETY * float(memory.peak) / PROBE**2
 
     def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32]) -> Tensor:
         params, stride = self.params, self.network.stride
         affinities, seen = self._affinities(photo)
         grid = seen.shape[-2], seen.shape[-1]
-        matrix = transition(affinities, self.offsets, *grid, params.beta)
+        matrix = transition(affinities, self.offsets, *grid, params.beta, self.crop)
         if params.background_threshold is None:
             maps = with_background(background_score(cams, params.background_exponent), cams)
         else:
@@ -120,7 +152,8 @@ class Walker:
         scores = upsampled(scores, stride, (photo.shape[2], photo.shape[3]))
         if params.background_threshold is None:
             return scores
-        scores = scores / scores.max().clamp(min=1e-5)
+        largest = scores.amax((1, 2), keepdim=True) if params.normalise == "class" else scores.max()
+        scores = scores / largest.clamp(min=1e-5)
         return torch.cat([torch.full_like(scores[:1], params.background_threshold), scores])
 
     def _affinities(self, photo: Tensor) -> tuple[Tensor, Tensor]:
@@ -137,7 +170,8 @@ class Walker:
         x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(self.network, AffinityNetwork):
             features = self.network(x)[:, :, :height, :width]
-            return pair_affinities(features, self.offsets), features.new_zeros(height, width)
+            affinities = pair_affinities(features, self.offsets, self.crop)
+            return affinities, features.new_zeros(height, width)
         logits, mirrored = self.network(torch.cat([x, x.flip(-1)])).float()
         boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()[:height, :width]
         return boundary_affinities(boundary[None], self.offsets), boundary
