@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from command_line import in_process
+from s3_server import KEYS, s3_address
 from tiny_devkit import write_tiny_voc
 
-from wsss.config import DataSpec, Resources, SplitSpec
+from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.view import DataView, open_data
 from wsss.errors import PreflightError
 from wsss.pipeline.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
@@ -107,6 +108,36 @@ def test_photos_that_differ_or_lack_are_named(
     monkeypatch.setattr(preflight, "sampled_files", lambda data: [changing])
     bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
     assert all(f"has another {changing}" in check.found for check in bad) and len(bad) == 2
+
+
+def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
+    cluster: Any, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.pipeline.storage import open_storage
+    from wsss.tuning import preflight
+
+    uri = s3_address(s3)
+    spec = DataSpec(
+        dataset="sample",
+        sample=SampleSpec(train=4, val=1, size=64),
+        holdout=0,
+        select=SplitSpec(split="train"),
+        report=SplitSpec(split="val"),
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSSS_CACHE", "/proc/self/cwd/driver")  # the driver's own disk: no node sees it
+    data = open_data(spec, storage=open_storage(uri).local)
+    look, folder = preflight.look_from_node, tmp_path
+
+    def elsewhere(*words: Any) -> dict[str, Any]:
+        os.environ.update(KEYS, WSSS_CACHE=f"{folder}/node-{os.getpid()}")
+        return look(*words)
+
+    monkeypatch.setattr(preflight, "look_from_node", elsewhere)
+    checks = preflight.node_checks(preflight.alive_nodes(), uri, data, spec)
+    assert [check for check in checks if check.state == "bad"] == []
+    assert "data" in [check.what for check in checks]
+    assert len(list(tmp_path.glob("node-*/*/data/*/JPEGImages/*.jpg"))) == 2 * 5
 
 
 def test_other_code_on_a_node_is_refused(

@@ -19,29 +19,33 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import wsss
-from wsss.config import Resources
+from wsss.config import DataSpec, Resources
 from wsss.config.location import Location, is_remote
-from wsss.data.view import DataView
-from wsss.errors import PreflightError
+from wsss.data.view import DataView, open_data
+from wsss.errors import WsssError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
 from wsss.pipeline.readiness import Check, sharing_check
 from wsss.pipeline.storage import open_storage
 
+Drawn = tuple[dict[str, Any], str]
+"""The data of a study that draws them, as JSON, and the driver's own folder of them."""
 TIMEOUT = 120.0
 SAMPLED = 20
 SAME = ("wsss", "code", "python", "ray", "torch")
 NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
 
 
-def cluster_checks(resources: Sequence[Resources], storage: Location, data: DataView | None) -> list[Check]:
+def cluster_checks(
+    resources: Sequence[Resources], storage: Location, data: DataView | None, spec: DataSpec | None = None
+) -> list[Check]:
     """Look at the cluster that this process is connected to.
 
     Every node has to hold the code of the driver, see its storage and have its photos; some node, or
-    one that the cluster could start, has to hold each sweep's trial.
+    one that the cluster could start, has to hold each sweep's trial. `spec` is what `data` was opened by.
     """
     nodes = alive_nodes()
     checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes())]
-    return [*checks, *node_checks(nodes, storage, data)]
+    return [*checks, *node_checks(nodes, storage, data, spec)]
 
 
 def alive_nodes() -> list[dict[str, Any]]:
@@ -98,12 +102,24 @@ def _holds(node: dict[str, float], wanted: Resources) -> int:
     return min(room, int(node.get("GPU", 0) / wanted.gpu)) if wanted.gpu else room
 
 
-def node_checks(nodes: Sequence[dict[str, Any]], storage: Location, data: DataView | None) -> list[Check]:
-    """Run the task on every node and compare what it found with what the driver has."""
+def node_checks(
+    nodes: Sequence[dict[str, Any]],
+    storage: Location,
+    data: DataView | None,
+    spec: DataSpec | None = None,
+) -> list[Check]:
+    """Run the task on every node and compare what it found with what the driver has.
+
+    The embedded sample of a study in an object storage is drawn by each node into its own cache first, as
+    its trials would do.
+    """
     files = sampled_files(data) if data is not None else []
     own = describe_node(files)
     if is_remote(storage):
-        found = _ask(nodes, str(storage), files)
+        drawn = None
+        if data is not None and spec is not None and spec.dataset == "sample" and spec.root is None:
+            drawn = (spec.model_dump(mode="json"), str(data.dataset.root))
+        found = _ask(nodes, str(storage), files, drawn)
         return [
             *_same_checks(own, found),
             *_reach_checks(str(storage), found),
@@ -156,15 +172,13 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, Any]:
+def look_from_node(
+    folder: str, name: str, files: Sequence[str], drawn: Drawn | None = None
+) -> dict[str, Any]:
     """What every node runs: describe it, read the driver's marker, leave one."""
-    found = describe_node([Path(file) for file in files])
     if is_remote(folder):
-        try:
-            open_storage(folder).check()
-        except PreflightError as error:
-            found["refused"] = str(error)
-        return found
+        return _look_at_objects(folder, [Path(file) for file in files], drawn)
+    found = describe_node([Path(file) for file in files])
     place = Path(folder)
     try:
         found["marker"] = (place / "driver").read_text()
@@ -178,8 +192,21 @@ def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, An
     return found
 
 
+def _look_at_objects(uri: str, files: Sequence[Path], drawn: Drawn | None) -> dict[str, Any]:
+    """Write to and read from an object storage; `drawn` files are looked for in this node's own cache."""
+    try:
+        storage = open_storage(uri)
+        storage.check()
+        if drawn is not None:
+            view = open_data(DataSpec.model_validate(drawn[0]), storage=storage.local, verify=False)
+            files = [view.dataset.root / file.relative_to(drawn[1]) for file in files]
+    except WsssError as error:
+        return {**describe_node(files), "refused": str(error)}
+    return describe_node(files)
+
+
 def _ask(
-    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path]
+    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path], drawn: Drawn | None = None
 ) -> dict[str, dict[str, Any] | str]:
     """Return address → what the task found there, or why it did not come back."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
@@ -190,7 +217,7 @@ def _ask(
         names = [str(file) for file in files]
         label = node["NodeManagerAddress"]
         label = f"{label} ({node['NodeID'][:6]})" if label in asked else label
-        asked[label] = pinned.remote(folder, f"node-{number}", names)
+        asked[label] = pinned.remote(folder, f"node-{number}", names, drawn)
     ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=TIMEOUT)
     found: dict[str, dict[str, Any] | str] = {}
     for number, (label, reference) in enumerate(asked.items()):
