@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,6 +18,7 @@ from tiny_devkit import write_tiny_voc
 
 from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.view import DataView, open_data
+from wsss.data.voc import VOC_CLASSES
 from wsss.errors import PreflightError
 from wsss.pipeline.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
 from wsss.tracking.location import tracking_uri
@@ -75,9 +77,8 @@ def test_everything_is_well_on_two_nodes_that_share_all(
     assert found["nodes"].found == "2 with 4 CPU and 0 GPU in all"
     assert found["placement"].found == "a trial asks for 2 CPU and 0 GPU: 2 at a time"
     assert found["versions"].found.endswith("everywhere")
-    assert found["data"].found == "every node has the same 6 lists and photos looked at".replace(
-        "6", str(2 + 6)
-    )
+    files = 2 + 6 + 6 + 6  # lists, photos, annotations, masks
+    assert found["data"].found == f"every node has the same {files} files looked at"
     assert not list(tmp_path.iterdir()), "no marker is left"
 
 
@@ -139,6 +140,64 @@ def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
     assert [check for check in checks if check.state == "bad"] == []
     assert "data" in [check.what for check in checks]
     assert len(list(tmp_path.glob("node-*/*/data/*/JPEGImages/*.jpg"))) == 2 * 5
+
+
+def a_folder(place: Path) -> DataView:
+    """Three photos with a table, masks, classes and a list."""
+    voc = write_tiny_voc(place / "voc")
+    root = place / "mine"
+    (root / "masks").mkdir(parents=True)
+    for id, letter in (("2007_000001", "a"), ("2007_000002", "b"), ("2007_000003", "c")):
+        shutil.copy(voc / f"JPEGImages/{id}.jpg", root / f"{letter}.jpg")
+        shutil.copy(voc / f"SegmentationClass/{id}.png", root / f"masks/{letter}.png")
+    (root / "labels.csv").write_text("image,labels\na.jpg,cat\nb.jpg,dog\nc.jpg,cat;dog\n")
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in VOC_CLASSES))
+    (root / "some.txt").write_text("a.jpg\nb.jpg\n")
+    every = SplitSpec(split="masked")
+    spec = DataSpec(
+        dataset="folder", root=root, holdout=0, select=every, report=every, allow=("select_on_report",)
+    )
+    return open_data(spec, storage=place / "storage", verify=False)
+
+
+@pytest.mark.parametrize("which", ["voc", "folder"])
+def test_whatever_of_its_data_a_node_has_older_is_noticed(
+    photos: DataView, tmp_path: Path, which: str
+) -> None:
+    from wsss.tuning.preflight import describe_node, sampled_files
+
+    data = photos if which == "voc" else a_folder(tmp_path)
+    parts = {
+        "voc": ["ImageSets/Segmentation/val.txt", "Annotations/x_4.xml", "SegmentationClass/2007_000005.png"],
+        "folder": ["labels.csv", "masks/b.png", "classes.txt", "some.txt", "c.jpg"],
+    }[which]
+    files = sampled_files(data)
+    assert len(files) == len(set(files)) and all(file.is_file() for file in files)
+    before = describe_node(files)["files"]
+    for part in parts:
+        path = data.dataset.root / part
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        try:
+            now = describe_node(files)["files"]
+        finally:
+            path.write_bytes(content)
+        assert [file for file, old, new in zip(files, before, now, strict=True) if old != new] == [path]
+
+
+def test_only_so_many_images_are_looked_at(tmp_path: Path) -> None:
+    from wsss.tuning.preflight import sampled_files
+
+    spec = DataSpec(
+        dataset="sample",
+        sample=SampleSpec(train=60, val=4, size=64),
+        select=SplitSpec(split="train"),
+        report=SplitSpec(split="val"),
+    )
+    files = sampled_files(open_data(spec, storage=tmp_path, verify=False), 10)
+    kinds = [file.parent.name for file in files]
+    assert kinds.count("Annotations") <= 10 and kinds.count("SegmentationClass") <= 10
+    assert 10 <= kinds.count("JPEGImages") <= 20 and len(files) == len(set(files))
 
 
 def test_other_code_on_a_node_is_refused(

@@ -141,11 +141,19 @@ def node_checks(
 
 
 def sampled_files(data: DataView, count: int = SAMPLED) -> list[Path]:
-    """Return the split lists that are there and up to `count` photos, always the same ones."""
-    ids = data.labelled_ids
-    step = max(1, -(-len(ids) // count))
-    lists = sorted((data.dataset.root / "ImageSets" / "Segmentation").glob("*.txt"))
-    return [*lists, *(data.dataset.image_path(id) for id in ids[::step])]
+    """Return all lists, tables of labels and names of classes, and of up to `count` images with labels and
+    as many with masks the photos, annotations and masks; always the same ones."""
+    photos, found = data.dataset, list(data.dataset.tables())
+    labelled = _spread(data.labelled_ids, count)
+    masked = _spread(sorted({*data.select, *data.report, *data.test}), count)
+    found += [photos.image_path(id) for id in dict.fromkeys([*labelled, *masked])]
+    found += [photos.annotation_path(id) for id in labelled]
+    found += [photos.mask_path(id) for id in masked if photos.has_mask(id)]
+    return list(dict.fromkeys(found))  # a table is the annotation of every image
+
+
+def _spread(ids: Sequence[str], count: int) -> Sequence[str]:
+    return ids[:: max(1, -(-len(ids) // count))]
 
 
 def describe_node(files: Sequence[Path]) -> dict[str, Any]:
@@ -304,5 +312,5 @@ def _data_checks(
             text = f"{label} has another {other[0]}" + (f" and {len(other) - 1} more" if other[1:] else "")
             checks.append(Check("data", "bad", text, hint))
     if not checks and files and len(found) > 1:
-        checks.append(Check("data", "ok", f"every node has the same {len(files)} lists and photos looked at"))
+        checks.append(Check("data", "ok", f"every node has the same {len(files)} files looked at"))
     return checks
