@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.data.view import DataView
+    from wsss.pipeline.forecast import Total
     from wsss.pipeline.readiness import Check
 
 
-def ready_checks(study: Study, data: DataView, uri: str) -> list[Check]:
-    """Look at the storage, its disk against what the study is estimated to need, and the tracking."""
+def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = None) -> list[Check]:
+    """Look at the storage, its disk against what the study is estimated to need (`total`, if somebody has
+    reckoned it already), and the tracking."""
     from wsss.config.location import is_remote
     from wsss.pipeline.forecast import forecast, totals
     from wsss.pipeline.readiness import Check, storage_checks
     from wsss.pipeline.storage import open_storage
 
     storage = open_storage(study.storage)
-    total = totals(forecast(study, data, storage.store))
+    total = total or totals(forecast(study, data, storage.store))
     if is_remote(study.storage):  # of what is there, this machine's disk holds copies, as many as fit
         kept = [Check("storage", "ok", f"{study.storage}, copies in {storage.local}")]
     else:
