@@ -38,9 +38,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         import ray  # isort: skip
         from ray.cluster_utils import Cluster
 
+        home = os.environ["HOME"]
         patch.chdir(tmp_path_factory.mktemp("nodes"))
+        patch.setenv("HOME", str(Path.cwd()))
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         found.add_node(num_cpus=2)
+        found.home = Path.cwd()
+        patch.setenv("HOME", home)
         ray.init(address=found.address, log_to_driver=False)
         yield found
         ray.shutdown()
@@ -211,6 +215,47 @@ def test_other_code_on_a_node_is_refused(
     bad = [check for check in checks if check.state == "bad"]
     assert sorted(check.what for check in bad) == ["Ray", "Ray", "wsss's code", "wsss's code"]
     assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
+
+
+AUTOSCALER = """\
+cluster_name: lab
+max_workers: 4
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 2}, node_config: {}}
+  gpus: {resources: {CPU: 16, GPU: 4}, min_workers: 0, max_workers: 3, node_config: {}}
+  any: {resources: {CPU: 64}, node_config: {}}
+  off: {resources: {CPU: 8, GPU: 8}, max_workers: 0, node_config: {}}
+  unknown: {resources: {}, max_workers: 2, node_config: {}}
+"""
+
+
+def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
+    """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
+    from wsss.tuning.preflight import alive_nodes, cluster_checks, startable_nodes
+
+    file = cluster.home / "ray_bootstrap_config.yaml"
+    wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
+    assert startable_nodes(alive_nodes()) == []
+    try:
+        file.write_text(AUTOSCALER)
+        kinds = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}, {}]
+        assert startable_nodes(alive_nodes()) == kinds
+        rows = [check for check in cluster_checks(wanted, tmp_path, None) if check.what == "placement"]
+        assert [row.state for row in rows] == ["note", "bad"]
+        assert rows[0].found.endswith("no node has them, one will be started")
+        assert rows[1].found.endswith("nor has any that could be started")
+        for broken in (
+            "[1, 2]",
+            "{",
+            "available_node_types: {a: 3}",
+            "available_node_types: 7",
+            "!!python/x",
+        ):
+            file.write_text(broken)
+            assert startable_nodes(alive_nodes()) == [], broken
+    finally:
+        file.unlink()
 
 
 def test_a_study_that_asks_for_a_gpu_is_refused_at_once(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import wsss
@@ -29,6 +30,9 @@ from wsss.pipeline.storage import open_storage
 
 Drawn = tuple[dict[str, Any], str]
 """The data of a study that draws them, as JSON, and the driver's own folder of them."""
+HEAD = "node:__internal_head__"
+"""The resource by which Ray marks the head node."""
+AUTOSCALER_FILE = "~/ray_bootstrap_config.yaml"
 TIMEOUT = 120.0
 SAMPLED = 20
 SAME = ("wsss", "code", "python", "ray", "torch")
@@ -44,7 +48,7 @@ def cluster_checks(
     one that the cluster could start, has to hold each sweep's trial. `spec` is what `data` was opened by.
     """
     nodes = alive_nodes()
-    checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes())]
+    checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes(nodes))]
     return [*checks, *node_checks(nodes, storage, data, spec)]
 
 
@@ -59,15 +63,38 @@ def _nodes_check(nodes: Sequence[dict[str, Any]]) -> Check:
     return Check("nodes", "ok", f"{len(nodes)} with {cpus:g} CPU and {gpus:g} GPU in all")
 
 
-def startable_nodes() -> list[dict[str, float]]:
-    """Return the resources of each kind of node that the cluster's autoscaler may start."""
-    try:
-        from ray._private.state import state
+def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Return the resources of each kind of node that the cluster's autoscaler may start.
 
-        config = state.get_cluster_config()
-        groups = [] if config is None else list(config.node_group_configs)
-        return [dict(group.resources) for group in groups if group.max_count != 0]
-    except (AttributeError, ImportError, RuntimeError):  # not public: a later Ray may not have it
+    They are in the file that `ray up` leaves on the head node, which looks there itself. A head that can't
+    say has none to tell of; what else is wrong with it is told where every node is looked at.
+    """
+    head = next((node for node in nodes if HEAD in node["Resources"]), None)
+    if head is None:
+        return []
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(read_startable)
+    strategy = NodeAffinitySchedulingStrategy(head["NodeID"], soft=False)
+    reference = task.options(scheduling_strategy=strategy).remote()
+    try:
+        found: list[dict[str, float]] = ray.get(reference, timeout=TIMEOUT)
+    except Exception:  # whatever is wrong with that node
+        ray.cancel(reference, force=True)
+        return []
+    return found
+
+
+def read_startable() -> list[dict[str, float]]:
+    """What the head node runs: read the resources of each kind of node from the autoscaler's file."""
+    try:
+        config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
+        head = config.get("head_node_type")
+        most = config.get("max_workers", 0)
+        return [
+            {name: float(count) for name, count in (kind.get("resources") or {}).items()}
+            for name, kind in (config.get("available_node_types") or {}).items()
+            if kind.get("max_workers", 0 if name == head else most) > 0
+        ]
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):  # none, or not one of Ray's
         return []
 
 
