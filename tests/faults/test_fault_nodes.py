@@ -65,6 +65,31 @@ def test_a_node_that_dies_in_mid_training_costs_its_trial_one_epoch(
 
 
 @pytest.mark.fault
+def test_a_raylet_that_is_killed_alone_moves_its_trial_to_another_node(
+    faulty: Any, storage: Path, study: Path, calm: Calm, nodes: Any, drive: Any
+) -> None:
+    """Its workers are left without it; what they hold must not keep the trial from going on elsewhere."""
+    expected = calm(study)
+    faulty.slow(storage, 0.5)
+    driver = drive("run", study, "--storage", storage, "--address", nodes.address)
+    driver.wait_for(lambda: 4 in [epoch for epoch, _ in epochs_of(faulty, storage, LRS[0])])
+    victim = epochs_of(faulty, storage, LRS[0])[0][1]
+    raylet = raylet_of(victim)
+    left = raylet.children(recursive=True)
+    raylet.kill()
+    try:
+        assert driver.wait(300) == 0, driver.text[-3000:]
+    finally:
+        _, alive = psutil.wait_procs(left, timeout=10)
+        for process in alive:
+            process.kill()
+    assert victim not in [process.pid for process in alive], "the trial's process ended by itself"
+    again = [epoch for epoch, pid in epochs_of(faulty, storage, LRS[0]) if pid != victim]
+    assert again[0] >= 4 and again[-1] == 8, "no epoch that had been saved was trained again"
+    assert_as_calm(faulty, storage, expected)
+
+
+@pytest.mark.fault
 def test_a_lost_head_is_one_error_and_the_study_resumes(
     faulty: Any, storage: Path, study: Path, calm: Calm, drive: Any
 ) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,8 @@ class ChainTrainable(tune.Trainable):
         self._events: Iterator[ChainEvent] = iter(())
         self._waiting: dict[str, Any] | None = config
         """What the next step is to begin."""
+        if self.is_actor():
+            _end_with_parent()
 
     def _start(self, config: dict[str, Any]) -> None:
         self._close()
@@ -96,6 +101,19 @@ class ChainTrainable(tune.Trainable):
         close = getattr(events, "close", None)
         if close is not None:
             close()  # releases the lease on a half-made artefact
+
+
+def _end_with_parent(every: float = 1.0) -> None:
+    """End this process when its raylet has died: Ray leaves it waiting, with its lease and its GPU, for a
+    next step that never comes, and the trial elsewhere waits for the lease."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="raylet", daemon=True).start()
 
 
 def event_from_json(text: str) -> ChainEvent:
