@@ -43,7 +43,7 @@ class ChainTrainable(tune.Trainable):
         self._events: Iterator[ChainEvent] = iter(())
         self._waiting: dict[str, Any] | None = config
         """What the next step is to begin."""
-        if self.is_actor():
+        if self.is_actor():  # type: ignore[no-untyped-call, unused-ignore]
             _end_with_parent()
 
     def _start(self, config: dict[str, Any]) -> None:
@@ -104,8 +104,8 @@ class ChainTrainable(tune.Trainable):
 
 
 def _end_with_parent(every: float = 1.0) -> None:
-    """End this process when its raylet has died: Ray leaves it waiting, with its lease and its GPU, for a
-    next step that never comes, and the trial elsewhere waits for the lease."""
+    """End this process when its raylet has died: Ray leaves it waiting, with its GPU, for a next step
+    that never comes."""
     parent = os.getppid()
 
     def watch() -> None:
