@@ -77,6 +77,36 @@ def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
     assert sorted(finished.rglob("*")) == before
 
 
+def test_plan_looks_at_storage_and_tracking_and_at_the_cluster_of_the_environment(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.pipeline.readiness import Check
+    from wsss.tuning.executor import RayExecutor
+
+    words = ("plan", finished / "tiny.yaml", "--storage", finished / "runs", "--json")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    rows = json.loads(in_process(*words).stdout)["checks"]
+    assert [row["what"] for row in rows] == ["storage", "disk", "tracking"]
+    asked: list[str | None] = []
+
+    def look(self: RayExecutor, resources: object) -> list[Check]:
+        asked.append(self.address)
+        return [Check("nodes", "bad", "none is there")]
+
+    monkeypatch.setattr(RayExecutor, "preflight", look)
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+    done = in_process(*words)
+    assert done.returncode == 3
+    assert [row["what"] for row in json.loads(done.stdout)["checks"]] == [
+        "storage",
+        "disk",
+        "tracking",
+        "nodes",
+    ]
+    assert in_process(*words, "--address", "10.0.0.2:6379").returncode == 3
+    assert asked == ["10.0.0.1:6379", "10.0.0.2:6379"]
+
+
 def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
     def compare(*words: str) -> str:
         done = in_process("compare", "tiny", "--storage", finished / "runs", *words)

@@ -65,6 +65,31 @@ def test_a_node_that_dies_in_mid_training_costs_its_trial_one_epoch(
 
 
 @pytest.mark.fault
+def test_a_raylet_that_is_killed_alone_moves_its_trial_to_another_node(
+    faulty: Any, storage: Path, study: Path, calm: Calm, nodes: Any, drive: Any
+) -> None:
+    """Its workers are left without it; what they hold must not keep the trial from going on elsewhere."""
+    expected = calm(study)
+    faulty.slow(storage, 0.5)
+    driver = drive("run", study, "--storage", storage, "--address", nodes.address)
+    driver.wait_for(lambda: 4 in [epoch for epoch, _ in epochs_of(faulty, storage, LRS[0])])
+    victim = epochs_of(faulty, storage, LRS[0])[0][1]
+    raylet = raylet_of(victim)
+    left = raylet.children(recursive=True)
+    raylet.kill()
+    try:
+        assert driver.wait(300) == 0, driver.text[-3000:]
+    finally:
+        _, alive = psutil.wait_procs(left, timeout=10)
+        for process in alive:
+            process.kill()
+    assert victim not in [process.pid for process in alive], "the trial's process ended by itself"
+    again = [epoch for epoch, pid in epochs_of(faulty, storage, LRS[0]) if pid != victim]
+    assert again[0] >= 4 and again[-1] == 8, "no epoch that had been saved was trained again"
+    assert_as_calm(faulty, storage, expected)
+
+
+@pytest.mark.fault
 def test_a_lost_head_is_one_error_and_the_study_resumes(
     faulty: Any, storage: Path, study: Path, calm: Calm, drive: Any
 ) -> None:
@@ -303,3 +328,33 @@ def test_what_a_host_commits_while_it_is_cut_off_does_no_harm(
     finished = [pid for one, _, pid in faulty.made(storage, "finished") if one == lr]
     assert victim in finished, "it was finished on the host that was cut off"
     assert_as_calm(faulty, storage, expected)
+
+
+@pytest.mark.fault
+def test_a_storage_that_is_each_hosts_own_disk_is_refused(
+    faulty: Any, study: Path, cluster: Any, tmp_path: Path
+) -> None:
+    """A host whose disk is mounted where the driver has its storage: one path, two folders."""
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        pytest.skip("hosts with disks of their own need root and unshare")
+    storage = tmp_path / "runs"
+    storage.mkdir()
+    mount = f'mount -t tmpfs -o size=8m own {storage} && hostname other && exec "$@"'
+    space = ["unshare", "--uts", "--mount", "sh", "-c", mount, "sh"]
+    tried = subprocess.run([*space, "true"], capture_output=True, text=True, check=False)
+    if tried.returncode:
+        pytest.skip(f"this machine makes no mounts of its own: {tried.stderr.strip()}")
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--object-store-memory=80000000"]
+    with (tmp_path / "log").open("wb") as log:
+        node = subprocess.Popen(
+            [*space, *ray, f"--address={cluster.address}", "--num-cpus=1"],
+            stdout=log, stderr=log, start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait(lambda: _alive(cluster.address) == 2, tmp_path)
+        done = in_process("cluster", "check", study, "--storage", storage, "--address", cluster.address)
+    finally:
+        _end(node)
+    assert done.returncode == 3, done.stdout + done.stderr
+    told = " ".join(done.stdout.split())
+    assert "see what the driver wrote" in told and "--storage" in told

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,12 +13,15 @@ from typing import Any
 
 import pytest
 from command_line import in_process
+from s3_server import KEYS, s3_address
 from tiny_devkit import write_tiny_voc
 
-from wsss.config import DataSpec, Resources, SplitSpec
+from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.view import DataView, open_data
+from wsss.data.voc import VOC_CLASSES
 from wsss.errors import PreflightError
 from wsss.pipeline.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.tracking.location import tracking_uri
 from wsss.tracking.reach import reach
 
 pytestmark = pytest.mark.timeout(240)
@@ -34,9 +38,13 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         import ray  # isort: skip
         from ray.cluster_utils import Cluster
 
+        home = os.environ["HOME"]
         patch.chdir(tmp_path_factory.mktemp("nodes"))
+        patch.setenv("HOME", str(Path.cwd()))
         found = Cluster(initialize_head=True, head_node_args={"num_cpus": 2, "include_dashboard": False})
         found.add_node(num_cpus=2)
+        found.home = Path.cwd()
+        patch.setenv("HOME", home)
         ray.init(address=found.address, log_to_driver=False)
         yield found
         ray.shutdown()
@@ -73,9 +81,8 @@ def test_everything_is_well_on_two_nodes_that_share_all(
     assert found["nodes"].found == "2 with 4 CPU and 0 GPU in all"
     assert found["placement"].found == "a trial asks for 2 CPU and 0 GPU: 2 at a time"
     assert found["versions"].found.endswith("everywhere")
-    assert found["data"].found == "every node has the same 6 lists and photos looked at".replace(
-        "6", str(2 + 6)
-    )
+    files = 2 + 6 + 6 + 6  # lists, photos, annotations, masks
+    assert found["data"].found == f"every node has the same {files} files looked at"
     assert not list(tmp_path.iterdir()), "no marker is left"
 
 
@@ -109,6 +116,94 @@ def test_photos_that_differ_or_lack_are_named(
     assert all(f"has another {changing}" in check.found for check in bad) and len(bad) == 2
 
 
+def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
+    cluster: Any, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.pipeline.storage import open_storage
+    from wsss.tuning import preflight
+
+    uri = s3_address(s3)
+    spec = DataSpec(
+        dataset="sample",
+        sample=SampleSpec(train=4, val=1, size=64),
+        holdout=0,
+        select=SplitSpec(split="train"),
+        report=SplitSpec(split="val"),
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WSSS_CACHE", "/proc/self/cwd/driver")  # the driver's own disk: no node sees it
+    data = open_data(spec, storage=open_storage(uri).local)
+    look, folder = preflight.look_from_node, tmp_path
+
+    def elsewhere(*words: Any) -> dict[str, Any]:
+        os.environ.update(KEYS, WSSS_CACHE=f"{folder}/node-{os.getpid()}")
+        return look(*words)
+
+    monkeypatch.setattr(preflight, "look_from_node", elsewhere)
+    checks = preflight.node_checks(preflight.alive_nodes(), uri, data, spec)
+    assert [check for check in checks if check.state == "bad"] == []
+    assert "data" in [check.what for check in checks]
+    assert len(list(tmp_path.glob("node-*/*/data/*/JPEGImages/*.jpg"))) == 2 * 5
+
+
+def a_folder(place: Path) -> DataView:
+    """Three photos with a table, masks, classes and a list."""
+    voc = write_tiny_voc(place / "voc")
+    root = place / "mine"
+    (root / "masks").mkdir(parents=True)
+    for id, letter in (("2007_000001", "a"), ("2007_000002", "b"), ("2007_000003", "c")):
+        shutil.copy(voc / f"JPEGImages/{id}.jpg", root / f"{letter}.jpg")
+        shutil.copy(voc / f"SegmentationClass/{id}.png", root / f"masks/{letter}.png")
+    (root / "labels.csv").write_text("image,labels\na.jpg,cat\nb.jpg,dog\nc.jpg,cat;dog\n")
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in VOC_CLASSES))
+    (root / "some.txt").write_text("a.jpg\nb.jpg\n")
+    every = SplitSpec(split="masked")
+    spec = DataSpec(
+        dataset="folder", root=root, holdout=0, select=every, report=every, allow=("select_on_report",)
+    )
+    return open_data(spec, storage=place / "storage", verify=False)
+
+
+@pytest.mark.parametrize("which", ["voc", "folder"])
+def test_whatever_of_its_data_a_node_has_older_is_noticed(
+    photos: DataView, tmp_path: Path, which: str
+) -> None:
+    from wsss.tuning.preflight import describe_node, sampled_files
+
+    data = photos if which == "voc" else a_folder(tmp_path)
+    parts = {
+        "voc": ["ImageSets/Segmentation/val.txt", "Annotations/x_4.xml", "SegmentationClass/2007_000005.png"],
+        "folder": ["labels.csv", "masks/b.png", "classes.txt", "some.txt", "c.jpg"],
+    }[which]
+    files = sampled_files(data)
+    assert len(files) == len(set(files)) and all(file.is_file() for file in files)
+    before = describe_node(files)["files"]
+    for part in parts:
+        path = data.dataset.root / part
+        content = path.read_bytes()
+        path.write_bytes(content + b"\n")
+        try:
+            now = describe_node(files)["files"]
+        finally:
+            path.write_bytes(content)
+        assert [file for file, old, new in zip(files, before, now, strict=True) if old != new] == [path]
+
+
+def test_only_so_many_images_are_looked_at(tmp_path: Path) -> None:
+    from wsss.tuning.preflight import sampled_files
+
+    spec = DataSpec(
+        dataset="sample",
+        sample=SampleSpec(train=60, val=4, size=64),
+        select=SplitSpec(split="train"),
+        report=SplitSpec(split="val"),
+    )
+    files = sampled_files(open_data(spec, storage=tmp_path, verify=False), 10)
+    kinds = [file.parent.name for file in files]
+    assert kinds.count("Annotations") <= 10 and kinds.count("SegmentationClass") <= 10
+    assert 10 <= kinds.count("JPEGImages") <= 20 and len(files) == len(set(files))
+
+
 def test_other_code_on_a_node_is_refused(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,6 +215,47 @@ def test_other_code_on_a_node_is_refused(
     bad = [check for check in checks if check.state == "bad"]
     assert sorted(check.what for check in bad) == ["Ray", "Ray", "wsss's code", "wsss's code"]
     assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
+
+
+AUTOSCALER = """\
+cluster_name: lab
+max_workers: 4
+head_node_type: head
+available_node_types:
+  head: {resources: {CPU: 2}, node_config: {}}
+  gpus: {resources: {CPU: 16, GPU: 4}, min_workers: 0, max_workers: 3, node_config: {}}
+  any: {resources: {CPU: 64}, node_config: {}}
+  off: {resources: {CPU: 8, GPU: 8}, max_workers: 0, node_config: {}}
+  unknown: {resources: {}, max_workers: 2, node_config: {}}
+"""
+
+
+def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
+    """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
+    from wsss.tuning.preflight import alive_nodes, cluster_checks, startable_nodes
+
+    file = cluster.home / "ray_bootstrap_config.yaml"
+    wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
+    assert startable_nodes(alive_nodes()) == []
+    try:
+        file.write_text(AUTOSCALER)
+        kinds = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}, {}]
+        assert startable_nodes(alive_nodes()) == kinds
+        rows = [check for check in cluster_checks(wanted, tmp_path, None) if check.what == "placement"]
+        assert [row.state for row in rows] == ["note", "bad"]
+        assert rows[0].found.endswith("no node has them, one will be started")
+        assert rows[1].found.endswith("nor has any that could be started")
+        for broken in (
+            "[1, 2]",
+            "{",
+            "available_node_types: {a: 3}",
+            "available_node_types: 7",
+            "!!python/x",
+        ):
+            file.write_text(broken)
+            assert startable_nodes(alive_nodes()) == [], broken
+    finally:
+        file.unlink()
 
 
 def test_a_study_that_asks_for_a_gpu_is_refused_at_once(
@@ -186,6 +322,25 @@ def test_a_storage_that_goes_with_the_job_is_refused_and_all_that_is_bad_is_told
     assert len(caught.value.problems) == 2
     assert "is deleted when the job ends (give --storage FOLDER on a file system" in str(caught.value)
     refuse_bad(storage_checks(tmp_path, 1.0)) if disk_free(tmp_path) else None
+
+
+def test_a_database_in_the_folder_of_a_job_is_bad(
+    tmp_path: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.cli.preflight import ready_checks
+    from wsss.config import load_study
+
+    job = tmp_path / "session_2026-01-01_1_2/runtime_resources/working_dir_files/_ray_pkg_1"
+    job.mkdir(parents=True)
+    monkeypatch.chdir(job)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    study = load_study(tiny_study, storage=str(tmp_path / "runs"))
+    data = open_data(study.data, storage=tmp_path / "runs", verify=False)
+    for uri in (tracking_uri(None, "s3://bucket/x"), "sqlite:///mlflow.db", f"sqlite+pysqlite:///{job}/a.db"):
+        row = ready_checks(study, data, uri)[-1]
+        assert (row.what, row.state) == ("tracking", "bad") and str(job) in row.found
+        assert "give `tracking.uri`" in row.hint
+    assert ready_checks(study, data, f"sqlite:///{tmp_path}/mlflow.db")[-1].state == "ok"
 
 
 def disk_free(folder: Path) -> bool:

@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 
 import toy_studies as toy
 
+from wsss.errors import DataError, StorageError
 from wsss.pipeline.study import StudyRun
 from wsss.tuning import executor as executor_module
 from wsss.tuning.executor import RayExecutor
@@ -138,3 +139,37 @@ def test_a_population_ends_as_it_does_locally(data: Any, tmp_path: Path) -> None
     run(study, data)
     toy.run(local, data)
     assert toy.table(study) == toy.table(local)
+
+
+class Refused(ToyTrainable):
+    """Can't open its data; notes in the storage's `tries` each time that it tries."""
+
+    def _open(self, spec: dict[str, Any], storage: Path) -> Any:
+        with (storage / "tries").open("a") as file:
+            file.write("tried\n")
+        if (storage / "full").exists():
+            raise StorageError("the storage is full")
+        raise DataError("the photos are gone")
+
+
+def test_data_that_cannot_be_opened_fails_each_trial_once(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor_module, "ChainTrainable", Refused)
+    study = toy.study(tmp_path, f"name: cam, {VALUES}, {STAGES}")
+    run(study, data)
+    found = by_lr(study).values()
+    assert [record.error for record in found] == ["the photos are gone"] * 5, "our words, no traceback"
+    assert {record.status for record in found} == {"failed"}
+    assert len((tmp_path / "tries").read_text().splitlines()) == 5, "nothing that would fail again is retried"
+
+
+def test_a_storage_that_fails_a_trial_at_its_start_ends_the_study(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor_module, "ChainTrainable", Refused)
+    study = toy.study(tmp_path, f"name: cam, {VALUES}, {STAGES}")
+    (tmp_path / "full").touch()
+    with pytest.raises(StorageError, match="the storage is full"):
+        run(study, data)
+    assert all(record.status != "failed" for record in by_lr(study).values()), "no trial is to blame"

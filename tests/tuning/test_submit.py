@@ -63,6 +63,34 @@ def test_a_storage_that_goes_with_the_job_is_refused(folder: Path, storage: str 
         plan(folder, storage=storage and storage.format(folder=folder))
 
 
+@pytest.mark.parametrize(
+    ("storage", "uri"),
+    [
+        ("s3://bucket/runs", None),
+        ("s3://bucket/runs", "sqlite:///mlflow.db"),
+        ("/shared/runs", "sqlite:///{folder}/mlflow.db"),
+    ],
+)
+def test_a_database_that_goes_with_the_job_is_refused(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, storage: str, uri: str | None
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    overrides = [f"tracking.uri={uri.format(folder=folder)}"] if uri else []
+    with pytest.raises(ConfigError, match=r"tracking\.uri: .*would be lost") as caught:
+        plan(folder, *overrides, storage=storage)
+    assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("uri", ["http://mlflow:5000", "sqlite:////shared/mlflow.db"])
+def test_a_database_elsewhere_is_taken(folder: Path, monkeypatch: pytest.MonkeyPatch, uri: str) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert f"tracking.uri={uri}" in plan(folder, f"tracking.uri={uri}", storage="s3://bucket/runs").entrypoint
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert plan(folder, storage="s3://bucket/runs").environment["MLFLOW_TRACKING_URI"] == uri
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    assert plan(folder, storage="/shared/runs"), "beside the storage"
+
+
 def test_all_that_a_job_could_not_use_is_told_at_once(folder: Path, tmp_path: Path) -> None:
     (folder / "launch.py").unlink()
     outside = tmp_path / "outside.yaml"

@@ -67,14 +67,17 @@ def check(
 def look(study: Study, data: DataView, uri: str, address: str | None) -> list[Check]:
     """Return what `run` would look at before its first trial, on a cluster."""
     from wsss.cli.preflight import ready_checks
+
+    return [*ready_checks(study, data, uri), *look_at_nodes(study, data, address)]
+
+
+def look_at_nodes(study: Study, data: DataView, address: str | None) -> list[Check]:
+    """Return what `run` would look at on the nodes of a cluster."""
     from wsss.tuning.executor import RayExecutor
 
     executor = RayExecutor(study, address, data)
     try:
-        return [
-            *ready_checks(study, data, uri),
-            *executor.preflight([sweep.resources for sweep in study.sweeps]),
-        ]
+        return executor.preflight([sweep.resources for sweep in study.sweeps])
     finally:
         executor.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 PlanAddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="Ray cluster on which to look whether the study could run there."),
+    typer.Option("--address", help="Ray cluster to look at (default: RAY_ADDRESS, else none)."),
 ]
 HEADINGS = ("sweep", "arm", "trials", "stage", "make", "have", "each", "in all", "GPU-h", "disk")
 
@@ -46,13 +47,16 @@ def plan(
     """Show a study's trials, what is in the storage already, and what the rest would take; start nothing.
 
     Times and sizes are those of artefacts alike that were made on this storage before; a ? says that there
-    are none. With --address, also look at every node of a cluster, and exit with 3 if it can't run there.
+    are none. Storage, disk and tracking are looked at; with --address or RAY_ADDRESS, every node of that
+    cluster too. Exit with 3 if the study can't run there.
 
     python launch.py plan tune_configs/quickstart.yaml
     """
+    from wsss.cli.preflight import ready_checks
     from wsss.pipeline.budget import spent_so_far
     from wsss.pipeline.forecast import budget_rows, forecast, totals
     from wsss.pipeline.storage import open_storage
+    from wsss.tracking.location import tracking_uri
 
     found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
@@ -60,12 +64,12 @@ def plan(
     rows = forecast(found, data, store)
     total = totals(rows)
     budget = budget_rows(found.budget, spent_so_far(found, store), total)
-    checks = []
+    checks = ready_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
+    address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        from wsss.cli.cluster import look
-        from wsss.tracking import tracking_uri
+        from wsss.cli.cluster import look_at_nodes
 
-        checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
+        checks += look_at_nodes(found, data, address)
     bad = any(check.state == "bad" for check in checks)
     if as_json:
         sizes = {part: len(getattr(data, part)) for part in ("train", "holdout", "select", "report", "test")}
@@ -78,8 +82,7 @@ def plan(
     console.print(_table(f"{found.name}: {len(data.train)} training images", rows))
     _say_totals(total, rows)
     _say_budget(budget)
-    if checks:
-        console.print(checks_table(checks))
+    console.print(checks_table(checks))
     if bad:
         sys.exit(3)
 

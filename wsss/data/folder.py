@@ -95,6 +95,9 @@ class FolderDataset(PhotoSet):
             raise DataError(problems)
         return tuple(ids)
 
+    def tables(self) -> tuple[Path, ...]:
+        return (self.table_path, *sorted(self.root.glob("*.txt")))
+
     # Files
 
     def image_path(self, id: str) -> Path:

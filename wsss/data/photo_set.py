@@ -74,6 +74,10 @@ class PhotoSet(abc.ABC):
         """Return the ids of a list. Raises `DataError` when there is no such list, or it is wrong."""
 
     @abc.abstractmethod
+    def tables(self) -> tuple[Path, ...]:
+        """Return the files that speak of many images: lists, labels, names of classes; those there are."""
+
+    @abc.abstractmethod
     def image_path(self, id: str) -> Path: ...
 
     @abc.abstractmethod

@@ -15,7 +15,7 @@ from wsss.data.pool import Progress
 from wsss.data.splits import Splits, build_splits
 from wsss.data.voc import VocDataset
 from wsss.errors import DataError, Problem
-from wsss.files import sha256_json
+from wsss.files import sha256_json, writing
 
 MOST_LISTED = 50
 
@@ -146,7 +146,8 @@ def _sample(spec: DataSpec, storage: Path) -> Path:
     sample = spec.sample or SampleSpec()
     name = f"sample-{sample.train}-{sample.val}-{sample.size}-{sample.seed}"
     root = storage.absolute() / "data" / name
-    write_sample(root, train=sample.train, val=sample.val, size=sample.size, seed=sample.seed)
+    with writing(root):
+        write_sample(root, train=sample.train, val=sample.val, size=sample.size, seed=sample.seed)
     return root
 
 

@@ -80,6 +80,10 @@ class VocDataset(PhotoSet):
             raise DataError(problems)
         return tuple(ids)
 
+    def tables(self) -> tuple[Path, ...]:
+        names = self.root / CLASSES_FILE
+        return (*sorted(self._lists.glob("*.txt")), *([names] if names.is_file() else []))
+
     @property
     def _lists(self) -> Path:
         return self.root / "ImageSets" / "Segmentation"

@@ -34,10 +34,15 @@ def refuse_bad(checks: Iterable[Check]) -> None:
         raise PreflightError(bad, title="the study can't run here")
 
 
+def goes_with_the_job(path: Path) -> bool:
+    """Whether a path is in the copy of the working folder that Ray makes for a job and deletes with it."""
+    return JOB_FOLDER.search(f"{path}/") is not None
+
+
 def storage_checks(storage: Path, needed: float | None, *, complete: bool = True) -> list[Check]:
     """Look at a storage folder. `needed` is an estimate of the bytes to come, None when there is none;
     `complete` says that it covers everything."""
-    if JOB_FOLDER.search(f"{storage}/"):
+    if goes_with_the_job(storage):
         hint = "give --storage FOLDER on a file system that every node shares"
         return [Check("storage", "bad", f"{storage} is deleted when the job ends", hint)]
     parent = next(path for path in (storage, *storage.parents) if path.exists())

@@ -21,6 +21,14 @@ def default_folder(storage: Location) -> Path:
     return Path("runs").resolve() if is_remote(storage) else Path(storage)
 
 
+def database_file(uri: str) -> Path | None:
+    """Return the file of an sqlite URI, absolute; None for anything else."""
+    scheme, _, rest = uri.partition("://")
+    if scheme.partition("+")[0] != "sqlite":
+        return None
+    return Path(rest.partition("?")[0].removeprefix("/")).absolute()
+
+
 def tracking_uri(configured: str | None, storage: Location) -> str:
     """Return the study's URI, else MLFLOW_TRACKING_URI, else an sqlite file in `default_folder`.
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
-from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+
+from wsss.tracking.location import database_file
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -15,9 +16,10 @@ def reach(uri: str, *, timeout: float = 3.0) -> tuple[Literal["ok", "note"], str
 
     A server that is away is no reason not to start: everything is written down and sent later.
     """
+    file = database_file(uri)
+    if file is not None:
+        return "ok", f"the file {file}"
     scheme = uri.partition(":")[0].partition("+")[0]
-    if scheme == "sqlite":
-        return "ok", f"the file {Path(urlsplit(uri).path.removeprefix('/'))}"
     parts = urlsplit(uri)
     port = parts.port or PORTS.get(scheme)
     shown = f"{scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"

@@ -40,7 +40,7 @@ class RayExecutor:
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
         """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
-        return cluster_checks(resources, self.study.storage, self.data)
+        return cluster_checks(resources, self.study.storage, self.data, self.study.data)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster holds, until the listener stops it.

@@ -16,32 +16,40 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 import wsss
-from wsss.config import Resources
+from wsss.config import DataSpec, Resources
 from wsss.config.location import Location, is_remote
-from wsss.data.view import DataView
-from wsss.errors import PreflightError
+from wsss.data.view import DataView, open_data
+from wsss.errors import WsssError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
 from wsss.pipeline.readiness import Check, sharing_check
 from wsss.pipeline.storage import open_storage
 
+Drawn = tuple[dict[str, Any], str]
+"""The data of a study that draws them, as JSON, and the driver's own folder of them."""
+HEAD = "node:__internal_head__"
+"""The resource by which Ray marks the head node."""
+AUTOSCALER_FILE = "~/ray_bootstrap_config.yaml"
 TIMEOUT = 120.0
 SAMPLED = 20
 SAME = ("wsss", "code", "python", "ray", "torch")
 NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
 
 
-def cluster_checks(resources: Sequence[Resources], storage: Location, data: DataView | None) -> list[Check]:
+def cluster_checks(
+    resources: Sequence[Resources], storage: Location, data: DataView | None, spec: DataSpec | None = None
+) -> list[Check]:
     """Look at the cluster that this process is connected to.
 
     Every node has to hold the code of the driver, see its storage and have its photos; some node, or
-    one that the cluster could start, has to hold each sweep's trial.
+    one that the cluster could start, has to hold each sweep's trial. `spec` is what `data` was opened by.
     """
     nodes = alive_nodes()
-    checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes())]
-    return [*checks, *node_checks(nodes, storage, data)]
+    checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes(nodes))]
+    return [*checks, *node_checks(nodes, storage, data, spec)]
 
 
 def alive_nodes() -> list[dict[str, Any]]:
@@ -55,15 +63,38 @@ def _nodes_check(nodes: Sequence[dict[str, Any]]) -> Check:
     return Check("nodes", "ok", f"{len(nodes)} with {cpus:g} CPU and {gpus:g} GPU in all")
 
 
-def startable_nodes() -> list[dict[str, float]]:
-    """Return the resources of each kind of node that the cluster's autoscaler may start."""
-    try:
-        from ray._private.state import state
+def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Return the resources of each kind of node that the cluster's autoscaler may start.
 
-        config = state.get_cluster_config()
-        groups = [] if config is None else list(config.node_group_configs)
-        return [dict(group.resources) for group in groups if group.max_count != 0]
-    except (AttributeError, ImportError, RuntimeError):  # not public: a later Ray may not have it
+    They are in the file that `ray up` leaves on the head node, which looks there itself. A head that can't
+    say has none to tell of; what else is wrong with it is told where every node is looked at.
+    """
+    head = next((node for node in nodes if HEAD in node["Resources"]), None)
+    if head is None:
+        return []
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(read_startable)
+    strategy = NodeAffinitySchedulingStrategy(head["NodeID"], soft=False)
+    reference = task.options(scheduling_strategy=strategy).remote()
+    try:
+        found: list[dict[str, float]] = ray.get(reference, timeout=TIMEOUT)
+    except Exception:  # whatever is wrong with that node
+        ray.cancel(reference, force=True)
+        return []
+    return found
+
+
+def read_startable() -> list[dict[str, float]]:
+    """What the head node runs: read the resources of each kind of node from the autoscaler's file."""
+    try:
+        config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
+        head = config.get("head_node_type")
+        most = config.get("max_workers", 0)
+        return [
+            {name: float(count) for name, count in (kind.get("resources") or {}).items()}
+            for name, kind in (config.get("available_node_types") or {}).items()
+            if kind.get("max_workers", 0 if name == head else most) > 0
+        ]
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):  # none, or not one of Ray's
         return []
 
 
@@ -98,12 +129,24 @@ def _holds(node: dict[str, float], wanted: Resources) -> int:
     return min(room, int(node.get("GPU", 0) / wanted.gpu)) if wanted.gpu else room
 
 
-def node_checks(nodes: Sequence[dict[str, Any]], storage: Location, data: DataView | None) -> list[Check]:
-    """Run the task on every node and compare what it found with what the driver has."""
+def node_checks(
+    nodes: Sequence[dict[str, Any]],
+    storage: Location,
+    data: DataView | None,
+    spec: DataSpec | None = None,
+) -> list[Check]:
+    """Run the task on every node and compare what it found with what the driver has.
+
+    The embedded sample of a study in an object storage is drawn by each node into its own cache first, as
+    its trials would do.
+    """
     files = sampled_files(data) if data is not None else []
     own = describe_node(files)
     if is_remote(storage):
-        found = _ask(nodes, str(storage), files)
+        drawn = None
+        if data is not None and spec is not None and spec.dataset == "sample" and spec.root is None:
+            drawn = (spec.model_dump(mode="json"), str(data.dataset.root))
+        found = _ask(nodes, str(storage), files, drawn)
         return [
             *_same_checks(own, found),
             *_reach_checks(str(storage), found),
@@ -125,11 +168,19 @@ def node_checks(nodes: Sequence[dict[str, Any]], storage: Location, data: DataVi
 
 
 def sampled_files(data: DataView, count: int = SAMPLED) -> list[Path]:
-    """Return the split lists that are there and up to `count` photos, always the same ones."""
-    ids = data.labelled_ids
-    step = max(1, -(-len(ids) // count))
-    lists = sorted((data.dataset.root / "ImageSets" / "Segmentation").glob("*.txt"))
-    return [*lists, *(data.dataset.image_path(id) for id in ids[::step])]
+    """Return all lists, tables of labels and names of classes, and of up to `count` images with labels and
+    as many with masks the photos, annotations and masks; always the same ones."""
+    photos, found = data.dataset, list(data.dataset.tables())
+    labelled = _spread(data.labelled_ids, count)
+    masked = _spread(sorted({*data.select, *data.report, *data.test}), count)
+    found += [photos.image_path(id) for id in dict.fromkeys([*labelled, *masked])]
+    found += [photos.annotation_path(id) for id in labelled]
+    found += [photos.mask_path(id) for id in masked if photos.has_mask(id)]
+    return list(dict.fromkeys(found))  # a table is the annotation of every image
+
+
+def _spread(ids: Sequence[str], count: int) -> Sequence[str]:
+    return ids[:: max(1, -(-len(ids) // count))]
 
 
 def describe_node(files: Sequence[Path]) -> dict[str, Any]:
@@ -156,15 +207,13 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, Any]:
+def look_from_node(
+    folder: str, name: str, files: Sequence[str], drawn: Drawn | None = None
+) -> dict[str, Any]:
     """What every node runs: describe it, read the driver's marker, leave one."""
-    found = describe_node([Path(file) for file in files])
     if is_remote(folder):
-        try:
-            open_storage(folder).check()
-        except PreflightError as error:
-            found["refused"] = str(error)
-        return found
+        return _look_at_objects(folder, [Path(file) for file in files], drawn)
+    found = describe_node([Path(file) for file in files])
     place = Path(folder)
     try:
         found["marker"] = (place / "driver").read_text()
@@ -178,8 +227,21 @@ def look_from_node(folder: str, name: str, files: Sequence[str]) -> dict[str, An
     return found
 
 
+def _look_at_objects(uri: str, files: Sequence[Path], drawn: Drawn | None) -> dict[str, Any]:
+    """Write to and read from an object storage; `drawn` files are looked for in this node's own cache."""
+    try:
+        storage = open_storage(uri)
+        storage.check()
+        if drawn is not None:
+            view = open_data(DataSpec.model_validate(drawn[0]), storage=storage.local, verify=False)
+            files = [view.dataset.root / file.relative_to(drawn[1]) for file in files]
+    except WsssError as error:
+        return {**describe_node(files), "refused": str(error)}
+    return describe_node(files)
+
+
 def _ask(
-    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path]
+    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path], drawn: Drawn | None = None
 ) -> dict[str, dict[str, Any] | str]:
     """Return address → what the task found there, or why it did not come back."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
@@ -190,7 +252,7 @@ def _ask(
         names = [str(file) for file in files]
         label = node["NodeManagerAddress"]
         label = f"{label} ({node['NodeID'][:6]})" if label in asked else label
-        asked[label] = pinned.remote(folder, f"node-{number}", names)
+        asked[label] = pinned.remote(folder, f"node-{number}", names, drawn)
     ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=TIMEOUT)
     found: dict[str, dict[str, Any] | str] = {}
     for number, (label, reference) in enumerate(asked.items()):
@@ -277,5 +339,5 @@ def _data_checks(
             text = f"{label} has another {other[0]}" + (f" and {len(other) - 1} more" if other[1:] else "")
             checks.append(Check("data", "bad", text, hint))
     if not checks and files and len(found) > 1:
-        checks.append(Check("data", "ok", f"every node has the same {len(files)} lists and photos looked at"))
+        checks.append(Check("data", "ok", f"every node has the same {len(files)} files looked at"))
     return checks

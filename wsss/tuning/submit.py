@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss.config import load_study
+from wsss.config import Study, load_study
 from wsss.config.location import is_remote
 from wsss.errors import ConfigError, PreflightError, Problem
+from wsss.tracking.location import database_file
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
@@ -70,6 +71,7 @@ def plan_job(
     if found.data.root is not None and found.data.root.is_relative_to(folder):
         hint = "give `-s data.root=` an absolute folder that all nodes share"
         problems.append(Problem("data.root", f"{found.data.root} is in the folder of the job", hint))
+    problems += _lost_tracking(found, folder)
     if problems:
         raise ConfigError(problems)
     words = ["python", LAUNCHER, "run", path.resolve().relative_to(folder).as_posix()]
@@ -79,6 +81,22 @@ def plan_job(
     words += ["--smoke"] if smoke else []
     passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     return JobPlan(shlex.join(words), folder, {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed})
+
+
+def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
+    """Say whether MLflow's database would be in the folder of the job, where an object storage or a relative
+    path puts it."""
+    uri = study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    hint = "give `-s tracking.uri=` a server, or a file on the head node: sqlite:////FOLDER/mlflow.db"
+    if uri is None:
+        if not is_remote(study.storage):
+            return []  # beside the storage, which is looked at itself
+        message = "MLflow's database would be lost: without an address it is in the job's folder"
+        return [Problem("tracking.uri", message, hint)]
+    file = database_file(uri)
+    if file is None or not (file.is_relative_to(folder) or file.is_relative_to(Path.cwd())):
+        return []
+    return [Problem("tracking.uri", f"{uri} would be lost: a job's folder is deleted with it", hint)]
 
 
 def _is_named_absolutely(storage: str | None, path: Path, overrides: Sequence[str]) -> bool:

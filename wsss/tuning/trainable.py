@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,19 +34,25 @@ class ChainTrainable(tune.Trainable):
 
     A restarted trial finds finished artefacts in the store and goes on from the newest checkpoint
     of the one that was being made. Errors that would only happen again are returned, not raised,
-    so that Ray does not retry them.
+    so that Ray does not retry them. Storage and data are opened by the first step: to Ray an error in
+    `setup` is an actor that can't be created, to be tried again, and one in `reset_config` is final.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
         self._data: tuple[str, DataView] | None = None
-        self._start(config)
+        self._events: Iterator[ChainEvent] = iter(())
+        self._waiting: dict[str, Any] | None = config
+        """What the next step is to begin."""
+        if self.is_actor():  # type: ignore[no-untyped-call, unused-ignore]
+            _end_with_parent()
 
     def _start(self, config: dict[str, Any]) -> None:
+        self._close()
         job = config["job"]
         if job["device"] != "cpu":
             prepare_gpu(job["gpu"])
         storage = open_storage(job["storage"])
-        self._events: Iterator[ChainEvent] = run_chain(
+        self._events = run_chain(
             job["id"],
             Chain.from_json(job["chain"]),
             storage.store,
@@ -52,6 +61,7 @@ class ChainTrainable(tune.Trainable):
             threads=job["threads"],
             workers=job["workers"],
         )
+        self._waiting = None
 
     def _open(self, spec: dict[str, Any], folder: Path) -> DataView:
         """Open the data, or keep it when the actor goes on to another trial of the same study."""
@@ -63,6 +73,8 @@ class ChainTrainable(tune.Trainable):
 
     def step(self) -> dict[str, Any]:
         try:
+            if self._waiting is not None:
+                self._start(self._waiting)
             event = next(self._events)
         except StopIteration:
             return {"done": True}
@@ -78,17 +90,30 @@ class ChainTrainable(tune.Trainable):
         """Nothing was saved."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._close()
-        self._start(new_config)
+        self._waiting = new_config
         return True
 
     def cleanup(self) -> None:
         self._close()
 
     def _close(self) -> None:
-        close = getattr(self._events, "close", None)
+        events, self._events = self._events, iter(())
+        close = getattr(events, "close", None)
         if close is not None:
             close()  # releases the lease on a half-made artefact
+
+
+def _end_with_parent(every: float = 1.0) -> None:
+    """End this process when its raylet has died: Ray leaves it waiting, with its GPU, for a next step
+    that never comes."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(every)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="raylet", daemon=True).start()
 
 
 def event_from_json(text: str) -> ChainEvent:
