@@ -1,13 +1,14 @@
 """Which files stay: those of trials that some study kept. Records and scores always stay.
 
-Safe while studies run: what a trial of a sweep that hasn't ended needs stays, and so does what
-anybody who holds a lease reads or makes. Both are looked at again while files are deleted.
+Safe while studies run: what a trial of a sweep that hasn't ended needs stays, what a failed trial had
+finished, and what anybody who holds a lease reads or makes. It is looked at again while files are deleted.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from wsss.pipeline.cache import Cache
 from wsss.pipeline.lease import TIMEOUT, is_dead, this_host
@@ -20,17 +21,46 @@ FRESH_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 
 
+@dataclass
+class _Begun:
+    """A trial that may be gone on with: one of an open sweep, or one that failed."""
+
+    arm: str
+    configuration: str
+    keys: set[str] = field(default_factory=set)
+    status: str = "started"
+
+
 def wanted_by(ledger: Ledger) -> set[str]:
-    """Return the keys that a study wants: of kept trials, and of all in a sweep that hasn't ended."""
+    """Return the keys that a study wants: of kept trials, of all in a sweep that hasn't ended, and of
+    those that failed, until a later end of their sweep: `resume` goes on with them."""
     kept: dict[str, set[str]] = {}
-    begun: dict[str, set[str]] = {}
+    begun: dict[str, dict[str, _Begun]] = {}
     for entry in ledger.entries():
-        if entry["type"] == "trial":  # after a sweep's end: it is run again, with other keys
-            begun.setdefault(entry["sweep"], set()).update(entry["keys"].values())
+        if entry["type"] == "trial":  # after a sweep's end: it is run again
+            trials = begun.setdefault(entry["sweep"], {})
+            trial = trials.setdefault(entry["id"], _Begun(entry["arm"], entry["configuration"]))
+            trial.keys.update(entry["keys"].values())
+        elif entry["type"] == "end":
+            for trials in begun.values():
+                if entry["id"] in trials:
+                    trials[entry["id"]].status = entry["status"]
         elif entry["type"] == "kept":
             kept[entry["sweep"]] = set(entry["keys"])
-            begun.pop(entry["sweep"], None)
-    return set().union(*kept.values(), *begun.values())
+            begun[entry["sweep"]] = _unsettled(begun.get(entry["sweep"], {}))
+    return set().union(*kept.values(), *(trial.keys for them in begun.values() for trial in them.values()))
+
+
+def _unsettled(trials: Mapping[str, _Begun]) -> dict[str, _Begun]:
+    """Return the trials of a sweep that has ended which a later run may need: those that failed, and the
+    rest of an arm in which some seeds of a configuration failed, as its mean will change."""
+    failed = {trial.configuration for trial in trials.values() if trial.status == "failed"}
+    ranked = {t.arm for t in trials.values() if t.configuration in failed and t.status == "done"}
+    return {
+        id: trial
+        for id, trial in trials.items()
+        if trial.status == "failed" or (trial.status == "done" and trial.arm in ranked)
+    }
 
 
 class _Wanted:

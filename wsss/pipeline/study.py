@@ -217,7 +217,7 @@ class StudyRun:
                 if not chain.pending(self.store):
                     continue
                 jobs.append(Job(trial.info.id, chain))
-                self._write(trial)
+                self._write(trial, again=True)
                 if trial.info.id not in told:
                     told.add(trial.info.id)
                     self.tell(TrialStarted(trial.info))
@@ -229,13 +229,15 @@ class StudyRun:
                 raise _BudgetReached(reached)
         return [trial for members in found.values() for trial in members]
 
-    def _write(self, trial: Trial) -> TrialRecord:
-        """Write a trial to the ledger, unless it is there as it is now."""
-        known = self._known.get(trial.info.id)
-        now = (trial.keys, trial.configuration, list(trial.history))
-        if known is None or (known.keys, known.configuration, known.history) != now:
-            self.ledger.append("trial", **trial.record())
-            known = self._known[trial.info.id] = TrialRecord(**trial.record())
+    def _write(self, trial: Trial, *, again: bool = False) -> TrialRecord:
+        """Write a trial to the ledger, unless it is there as it is now. `again`: write that one which has
+        ended is begun again, so that nobody deletes what it makes."""
+        known, now = self._known.get(trial.info.id), TrialRecord(**trial.record())
+        if known is None or not known.is_same(now):
+            known = self._known[trial.info.id] = now
+        elif not again or known.status == "started":
+            return known
+        self.ledger.append("trial", **trial.record())
         return known
 
     def _begin(self, trial: Trial, driver: Driver) -> bool:
@@ -249,6 +251,7 @@ class StudyRun:
             self.end(trial, driver, stopped=known.reason, cached=True)
             return False
         if trial.chain.pending(self.store):
+            self._write(trial, again=True)
             return True
         driver.verdicts.remember(trial, known)
         self._finish_cached(trial, driver)
