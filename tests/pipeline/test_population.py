@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import toy_studies as toy
 
+from wsss.config import Budget
 from wsss.pipeline.forecast import forecast
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.population import span_labels
@@ -128,3 +130,31 @@ def test_the_forecast_counts_the_parts(data: Any, tmp_path: Path) -> None:
     toy.run(study, data)
     rows = {row["stage"]: row for row in forecast(study, data, Store(tmp_path / "store"))}
     assert all(row["to_make"] == 0 for row in rows.values())
+
+
+def limited(study: Any, trials: int) -> Any:
+    return dataclasses.replace(study, budget=Budget(trials=trials))
+
+
+def test_a_budget_of_trials_holds_for_a_population_as_a_whole(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    for trials in (1, 4):
+        outcome, executor = toy.run(limited(study, trials), data)
+        assert outcome.interrupted and outcome.budget_key == "trials" and not executor.jobs
+        assert outcome.budget == f"0 of {trials} trials; a population's 5 members are trained together"
+    outcome, _ = toy.run(limited(study, 5), data)
+    assert not outcome.interrupted and outcome.trials == 5
+    calm = toy.study(tmp_path / "calm", SWEEP)
+    toy.run(calm, data)
+    assert {id: row[3:] for id, row in toy.table(study).items()} == {
+        id: row[3:] for id, row in toy.table(calm).items()
+    }
+    outcome, _ = toy.run(limited(study, 1), data)
+    assert not outcome.interrupted, "all of it is paid for"
+
+
+def test_a_population_is_trained_on_when_its_trials_were_paid_for(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    outcome, executor = toy.run(limited(study, 5), data, stop_after=30)
+    assert outcome.interrupted and not outcome.budget and executor.jobs
+    assert not toy.run(limited(study, 5), data)[0].interrupted

@@ -58,7 +58,11 @@ class Outcome:
 
 
 class _BudgetReached(Exception):
-    """A limit of the budget, named by the argument, is reached, and there is more to do."""
+    """A limit of the budget, the first argument, is reached, and there is more to do; the second is what to
+    say of it besides."""
+
+    def __init__(self, key: str, more: str = "") -> None:
+        super().__init__(key, more)
 
 
 class StudyRun:
@@ -116,8 +120,9 @@ class StudyRun:
             self.outcome.interrupted = True
         except _BudgetReached as reached:
             self.outcome.interrupted = True
-            self.outcome.budget_key = str(reached)
-            self.outcome.budget = describe(str(reached), self.meter.spent(), self.study.budget)
+            key, more = reached.args
+            self.outcome.budget_key = key
+            self.outcome.budget = f"{describe(key, self.meter.spent(), self.study.budget)}{more}"
         finally:
             self.meter.note()
         self.tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
@@ -208,26 +213,34 @@ class StudyRun:
             if generation:
                 for arm in arms:
                     found[arm.label] = next_generation(arm, found[arm.label], generation, self.store)
-            jobs = []
-            for trial in (trial for members in found.values() for trial in members):
+            members = [trial for them in found.values() for trial in them]
+            todo = []
+            for trial in members:
                 spans = span_labels(trial.chain)
-                if generation >= len(spans):
-                    continue
-                chain = trial.chain.upto(spans[generation])
-                if not chain.pending(self.store):
-                    continue
-                jobs.append(Job(trial.info.id, chain))
+                chain = trial.chain.upto(spans[min(generation, len(spans) - 1)])
+                if generation < len(spans) and chain.pending(self.store):
+                    todo.append((trial, chain))
+            if todo:
+                self._afford_population(members)
+                self._check()
+            for trial, _ in todo:
                 self._write(trial, again=True)
                 if trial.info.id not in told:
                     told.add(trial.info.id)
                     self.tell(TrialStarted(trial.info))
-            if jobs:
-                self._check()
+            jobs = [Job(trial.info.id, chain) for trial, chain in todo]
             self._execute(jobs, Driver(self, sweep.resources))
             reached = self.meter.reached()
             if reached and jobs:  # a population with gaps would evolve differently
                 raise _BudgetReached(reached)
         return [trial for members in found.values() for trial in members]
+
+    def _afford_population(self, members: Sequence[Trial]) -> None:
+        """Raise `_BudgetReached` unless all members may be trained: fewer would evolve differently."""
+        room = self.meter.room()
+        fresh = [t for t in members if not self.meter.counted(t.info.id) and t.chain.pending(self.store)]
+        if room is not None and len(fresh) > room:
+            raise _BudgetReached("trials", f"; a population's {len(members)} members are trained together")
 
     def _write(self, trial: Trial, *, again: bool = False) -> TrialRecord:
         """Write a trial to the ledger, unless it is there as it is now. `again`: write that one which has
