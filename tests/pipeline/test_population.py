@@ -14,8 +14,10 @@ import toy_studies as toy
 from wsss.config import Budget
 from wsss.pipeline.forecast import forecast
 from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.population import span_labels
 from wsss.pipeline.store import Store
+from wsss.pipeline.study import StudyRun
 from wsss.pipeline.trials import sweep_trials
 
 SWEEP = (
@@ -158,3 +160,30 @@ def test_a_population_is_trained_on_when_its_trials_were_paid_for(data: Any, tmp
     outcome, executor = toy.run(limited(study, 5), data, stop_after=30)
     assert outcome.interrupted and not outcome.budget and executor.jobs
     assert not toy.run(limited(study, 5), data)[0].interrupted
+
+
+def test_what_was_decided_stays_decided_when_a_member_that_failed_could_be_made_now(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that failed made its member one of the worst, which all went on from: that is its history."""
+    study = toy.study(tmp_path, SWEEP)
+    best = max(sweep_trials(study, study.sweeps[0], [], data), key=lambda t: toy.quality(t.info.params["lr"]))
+    step = toy.Classifier.step
+
+    def fail(self: Any) -> dict[str, float]:
+        if self.params.lr == best.info.params["lr"] and self.epoch == 2:
+            raise RuntimeError("the best one's process died")
+        return step(self)
+
+    def run() -> Any:
+        executor = LocalExecutor(Store(tmp_path / "store"), data)
+        return StudyRun(study, data, executor).run()
+
+    monkeypatch.setattr(toy.Classifier, "step", fail)
+    assert not run().failed, "it went on from another"
+    before = toy.table(study)
+    monkeypatch.setattr(toy.Classifier, "step", step)
+    toy.EPOCHS_MADE.clear()
+    outcome = run()
+    assert outcome.computed == 0 and not toy.EPOCHS_MADE
+    assert toy.table(study) == before

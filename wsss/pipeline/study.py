@@ -31,7 +31,7 @@ from wsss.pipeline.events import (
 )
 from wsss.pipeline.judging import JudgeFactory, Verdicts, check_rungs
 from wsss.pipeline.ledger import TrialRecord
-from wsss.pipeline.population import next_generation, span_labels
+from wsss.pipeline.population import decided_generation, next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
 from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
@@ -204,7 +204,8 @@ class StudyRun:
         """Train every arm's population, one part of all its classifiers after the other.
 
         What a part goes on from follows from the rung scores of the parts before it, all of which are
-        in the store: nothing else has to be remembered. A member that failed is among the worst.
+        in the store. A member that failed is among the worst, and what was decided without it stays: the
+        ledger has it as the members' history.
         """
         told: set[str] = set()
         found = {arm.label: population(arm, {}) for arm in arms}
@@ -212,8 +213,11 @@ class StudyRun:
         for generation in range(rounds):
             if generation:
                 for arm in arms:
-                    found[arm.label] = next_generation(arm, found[arm.label], generation, self.store)
-            members = [trial for them in found.values() for trial in them]
+                    found[arm.label] = decided_generation(arm, self._known, generation) or next_generation(
+                        arm, found[arm.label], generation, self.store
+                    )
+            open_arms = [a for a in arms if decided_generation(a, self._known, generation + 1) is None]
+            members = [trial for arm in open_arms for trial in found[arm.label]]
             todo = []
             for trial in members:
                 spans = span_labels(trial.chain)
@@ -221,7 +225,7 @@ class StudyRun:
                 if generation < len(spans) and chain.pending(self.store):
                     todo.append((trial, chain))
             if todo:
-                self._afford_population(members)
+                self._afford_population([trial for them in found.values() for trial in them])
                 self._check()
             for trial, _ in todo:
                 self._write(trial, again=True)
