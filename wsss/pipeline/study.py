@@ -155,9 +155,11 @@ class StudyRun:
         now = self._affordable(waiting)
         if now or (searches.left and self._affordable_more(driver)):
             self._check()
-        jobs = [Job(trial.info.id, trial.chain) for trial in now]
+        jobs = [Job(trial.info.id, trial.chain, (trial,)) for trial in now]
         if searches.left and len(now) == len(waiting):
-            self._execute(searches.shared(self.store), Driver(self, driver.resources))
+            shared = searches.shared(self.store)
+            driver.share(shared)
+            self._execute(shared, driver)
             self._hand(itertools.chain(jobs, self._ask(searches, driver)), driver)
         else:
             self._execute(jobs, driver)
@@ -197,8 +199,11 @@ class StudyRun:
         return sum(not self.meter.counted(trial.info.id) for trial in self._left(driver))
 
     def _left(self, driver: Driver) -> list[Trial]:
-        ended = {*self._results, *self.outcome.failed, *self.outcome.stopped}
-        return [trial for id, trial in driver.trials.items() if id not in ended]
+        return [trial for trial in driver.trials.values() if not self._has_ended(trial)]
+
+    def _has_ended(self, trial: Trial) -> bool:
+        id = trial.info.id
+        return id in self._results or id in self.outcome.failed or id in self.outcome.stopped
 
     def _evolve(self, sweep: Sweep, arms: Sequence[Branch]) -> list[Trial]:
         """Train every arm's population, one part of all its classifiers after the other.
@@ -268,6 +273,12 @@ class StudyRun:
             self.end(trial, driver, stopped=known.reason, cached=True)
             return False
         if trial.chain.pending(self.store):
+            driver.verdicts.remember(trial)
+            reason = driver.verdicts.given_up(trial)
+            if reason:
+                self.tell(TrialStarted(trial.info))
+                self.end(trial, driver, stopped=reason, cached=True)
+                return False
             self._write(trial, again=True)
             return True
         driver.verdicts.remember(trial, known)
@@ -283,7 +294,7 @@ class StudyRun:
             # All of a configuration's seeds are written before one of them starts.
             waiting = [trial for trial in trials if self._begin(trial, driver)]
             now = self._affordable(waiting, begun)
-            yield from (Job(trial.info.id, trial.chain) for trial in now)
+            yield from (Job(trial.info.id, trial.chain, (trial,)) for trial in now)
 
     def _finished(self, trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
         """Return the metrics of the trials that may be kept: no seed of their configuration was stopped."""
@@ -295,11 +306,15 @@ class StudyRun:
         }
 
     def _execute(self, jobs: list[Job], driver: Driver) -> None:
-        """Run jobs; what several of them lack is made first, once."""
+        """Run jobs; what several of them lack is made first, once, and judged for all of them."""
         if not jobs:
             return
-        self._execute(shared_jobs(jobs, self.store), Driver(self, driver.resources))
-        self._hand(jobs, driver)
+        shared = shared_jobs(jobs, self.store)
+        driver.share(shared)
+        self._execute(shared, driver)
+        left = [job for job in jobs if not driver.gave_up(job)]
+        if left:
+            self._hand(left, driver)
 
     def _hand(self, jobs: Iterable[Job], driver: Driver) -> None:
         """Let the executor make jobs until they are done or the budget is used up."""
@@ -315,6 +330,13 @@ class StudyRun:
         for node in trial.chain.nodes:
             self.tell(StageFinished(trial.info.id, node.label, node.key, cached=True))
         self.end(trial, driver, cached=True)
+
+    def give_up(self, trial: Trial, driver: Driver, reason: str) -> None:
+        """End a trial that has not started, as what it shares with others was stopped."""
+        if not self._has_ended(trial):
+            self.meter.ended(trial.info.id, trial=True)
+            self.tell(TrialStarted(trial.info))
+            self.end(trial, driver, stopped=reason)
 
     def end(
         self,
@@ -338,7 +360,7 @@ class StudyRun:
         else:
             self._results[id] = result
         known = self._known[id]
-        rungs = driver.verdicts.rungs(id)
+        rungs = driver.verdicts.rungs(trial)
         if not (cached and (known.status, known.metrics) == (status, result.metrics)):
             content = {"metrics": result.metrics, "error": error, "reason": stopped, "rungs": rungs}
             self.ledger.append("end", id=id, status=status, seconds=seconds, **content)
