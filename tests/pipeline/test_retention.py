@@ -167,3 +167,15 @@ def test_a_study_that_began_while_files_are_deleted_keeps_its_own(
     monkeypatch.setattr(storage.store, "evict", evict_and_begin)
     evict_unkept(storage)
     assert not open().store.has(first) and open().store.has(last)
+
+
+@pytest.mark.parametrize("text", ["name: done\nretain: all\n", "name: done\nreta"])
+def test_a_study_that_retains_all_does_so_when_others_delete_theirs(open: Open, text: str) -> None:
+    """Also one whose file is damaged: nobody knows. `storage prune` is asked for, and deletes it."""
+    storage = open()
+    fill(storage)
+    storage.write_study("done", text)
+    evict_unkept(open())
+    assert files_of(open()) == {"kept", "dropped", "scores", "running"}
+    prune(open(), dry_run=False, timeout=0.1)
+    assert files_of(open()) == {"kept", "scores", "running"}

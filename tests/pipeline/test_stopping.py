@@ -13,7 +13,7 @@ import toy_studies as toy
 from wsss.config import Budget
 from wsss.pipeline.events import SharedEnded, TrialFinished, TrialProgress, TrialStarted
 from wsss.pipeline.forecast import forecast
-from wsss.pipeline.retention import evict_unkept
+from wsss.pipeline.retention import evict_unkept, prune
 from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
 
@@ -100,12 +100,14 @@ def test_stopped_ones_are_not_run_again_and_can_go_on_in_another_study(data: Any
 
 
 def test_a_retained_storage_forgets_half_made_work_that_was_stopped(data: Any, tmp_path: Path) -> None:
-    study = toy.study(tmp_path, ASHA % "0.01, 0.1")
-    toy.run(study, data)
-    half_made = tmp_path / "store/partial" / by_lr(study)[0.1].keys["classifier"]
-    assert half_made.is_dir()
-    evict_unkept(open_storage(tmp_path))
-    assert not half_made.exists()
+    for retain, stays in (("all", True), ("kept", False)):
+        study = toy.study(tmp_path / retain, ASHA % "0.01, 0.1", retain=retain)
+        toy.run(study, data)
+        evict_unkept(open_storage(study.storage))
+        half_made = study.storage / "store/partial" / by_lr(study)[0.1].keys["classifier"]
+        assert half_made.is_dir() == stays
+        prune(open_storage(study.storage), dry_run=False)
+        assert not half_made.exists()
 
 
 def test_a_cached_classifier_is_judged_by_its_history(data: Any, tmp_path: Path) -> None:

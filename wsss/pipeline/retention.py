@@ -10,6 +10,8 @@ import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from wsss.config.yaml_text import parse_yaml
+from wsss.errors import ConfigError
 from wsss.pipeline.cache import Cache
 from wsss.pipeline.lease import TIMEOUT, is_dead, this_host
 from wsss.pipeline.ledger import Ledger
@@ -63,11 +65,30 @@ def _unsettled(trials: Mapping[str, _Begun]) -> dict[str, _Begun]:
     }
 
 
-class _Wanted:
-    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown."""
+def _all_of(ledger: Ledger) -> set[str]:
+    """Return the keys of all trials that a study ever had."""
+    return {key for e in ledger.entries() if e["type"] == "trial" for key in e["keys"].values()}
 
-    def __init__(self, storage: Storage) -> None:
+
+def _retains_all(storage: Storage, study: str) -> bool:
+    """Whether a study keeps everything; also one whose file can't be read, to be on the safe side."""
+    try:
+        text = storage.study_text(study)
+        content = {} if text is None else parse_yaml(text, study).value
+    except (ConfigError, UnicodeDecodeError):
+        return True
+    return not isinstance(content, dict) or content.get("retain") == "all"
+
+
+class _Wanted:
+    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown.
+
+    `retain`: of studies with `retain: all` that is everything.
+    """
+
+    def __init__(self, storage: Storage, *, retain: bool) -> None:
         self._storage = storage
+        self._retain = retain
         self._by_study: dict[str, tuple[Hashable, set[str]]] = {}
         self._looked = -FRESH_SECONDS
         self._inputs: set[str] = set()
@@ -82,7 +103,8 @@ class _Wanted:
             ledger = self._storage.ledger(name)
             stamp = ledger.stamp()
             if name not in self._by_study or self._by_study[name][0] != stamp:
-                self._by_study[name] = (stamp, wanted_by(ledger))
+                whole = self._retain and _retains_all(self._storage, name)
+                self._by_study[name] = (stamp, _all_of(ledger) if whole else wanted_by(ledger))
         self._inputs = {
             key for _, about in self._storage.store.leases().values() for key in about.get("inputs", ())
         }
@@ -97,12 +119,13 @@ def wanted_keys(storage: Storage) -> set[str]:
     return set().union(*(wanted_by(storage.ledger(name)) for name in storage.study_names()))
 
 
-def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
-    """Iterate over (key, stage, bytes) of artefacts whose files nobody wants; never over scores.
+def evictable(storage: Storage, *, retain: bool) -> Iterator[tuple[str, str, int]]:
+    """Iterate over (key, stage, bytes) of artefacts whose files nobody wants; never over scores, and with
+    `retain` over nothing of a study with `retain: all`.
 
     Evict one before the next is asked for: what is wanted is looked up as late as that.
     """
-    wanted = _Wanted(storage)
+    wanted = _Wanted(storage, retain=retain)
     store = storage.store
     for artefact in store:
         if not artefact.evicted and artefact.stage != "scores" and artefact.key not in wanted:
@@ -110,9 +133,9 @@ def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
 
 
 def evict_unkept(storage: Storage) -> int:
-    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped
-    and on which nobody works; return the bytes freed."""
-    freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage))
+    """Delete the files of artefacts that no study kept or retains, and half-made ones of trials that were
+    stopped and on which nobody works; return the bytes freed."""
+    freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage, retain=True))
     stopped = _stopped_keys(storage)
     for leftover in storage.store.half_made() if stopped else ():
         if leftover.name in stopped and all(is_dead(about) for _, about in leftover.leases().values()):
@@ -122,8 +145,9 @@ def evict_unkept(storage: Storage) -> int:
 
 
 def _stopped_keys(storage: Storage) -> set[str]:
-    """Return the keys of trials that a study stopped early, as far as nobody wants them."""
-    ledgers = [storage.ledger(name) for name in storage.study_names()]
+    """Return the keys of trials that studies without `retain: all` stopped early, as far as nobody wants
+    them."""
+    ledgers = [storage.ledger(name) for name in storage.study_names() if not _retains_all(storage, name)]
     stopped = {
         key
         for ledger in ledgers
@@ -141,7 +165,7 @@ def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[
     another machine still lives is known after watching it, for `timeout` seconds at most.
     """
     freed: dict[str, int] = {}
-    for key, stage, count in evictable(storage):
+    for key, stage, count in evictable(storage, retain=False):
         freed[f"{stage} {key[:12]}, not kept by any study"] = count
         if not dry_run:
             storage.store.evict(key)
