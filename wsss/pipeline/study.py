@@ -156,7 +156,7 @@ class StudyRun:
         if now or (searches.left and self._affordable_more(driver)):
             self._check()
         jobs = [Job(trial.info.id, trial.chain, (trial,)) for trial in now]
-        if searches.left and len(now) == len(waiting):
+        if searches.left and len(now) == len(waiting) and (now or self._affordable_more(driver)):
             shared = searches.shared(self.store)
             driver.share(shared)
             self._execute(shared, driver)
