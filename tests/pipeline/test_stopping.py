@@ -349,3 +349,24 @@ def test_the_forecast_leaves_stopped_ones_out(data: Any, tmp_path: Path) -> None
     toy.run(study, data)
     rows = forecast(study, data, Store(tmp_path / "store"))
     assert all(row["to_make"] == 0 for row in rows)
+
+
+def test_the_forecast_starts_from_what_was_kept_when_a_seed_was_stopped(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best configuration has a seed that was stopped, so that another one went on."""
+    quality, asked = toy.quality, list[float]()
+
+    def by_turns(lr: float) -> float:
+        asked.append(lr)
+        return 0.1 if lr == 0.01 and asked.count(lr) > 2 else quality(lr)
+
+    monkeypatch.setattr(toy, "quality", by_turns)
+    sweep = (BELOW % ("0.3", "0.01, 0.1")).replace("search:", "seeds: [1, 2], search:")
+    study = toy.study(tmp_path, sweep, "name: next, stages: [pseudo_masks: {background_exponent: 9}]")
+    outcome, _ = toy.run(study, data)
+    assert outcome.stopped == ["cam-cam-000-s2"]
+    kept = [record.id for record in toy.records(study).values() if record.kept]
+    assert kept == ["cam-cam-001-s1", "cam-cam-001-s2", "next-cam-001-s1-000", "next-cam-001-s2-000"]
+    rows = forecast(study, data, Store(tmp_path / "store"))
+    assert [row["to_make"] for row in rows if row["to_make"]] == []
