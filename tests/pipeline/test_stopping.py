@@ -202,6 +202,17 @@ def test_when_all_were_stopped_the_next_sweep_has_nothing_to_start_from(data: An
     assert len(outcome.stopped) == 2 and outcome.trials == 2
 
 
+def test_nor_has_one_that_replicates_the_next_and_the_plan_knows_it(data: Any, tmp_path: Path) -> None:
+    later = "name: next, stages: [pseudo_masks: {background_exponent: 9}]"
+    study = toy.study(
+        tmp_path, BELOW % ("0.9", "1.0, 0.1"), later, "name: again, replicate: next, seeds: [1]"
+    )
+    outcome, _ = toy.run(study, data)
+    assert len(outcome.stopped) == 2 and outcome.trials == 2
+    rows = forecast(study, data, Store(tmp_path / "store"))
+    assert all(row["to_make"] == 0 for row in rows)
+
+
 POWER = "search: {lr: {choice: [%s]}, power: {choice: [2, 4, 8]}}"
 LAST = "pseudo_masks: {background_exponent: $power}"
 SHARED_ASHA = (

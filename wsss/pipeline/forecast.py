@@ -45,8 +45,11 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     counted: set[str] = set()
     facts: dict[tuple[str, str], dict[str, Any]] = {}
     rows = []
-    for sweep in study.sweeps:
+    for number, sweep in enumerate(study.sweeps):
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
+        if number and not upstream:
+            kept = kept_of[sweep.name] = []  # all that it could start from were stopped
+            continue
         trials = sweep_trials(study, sweep, upstream, data, records, guess=True)
         given_up = {trial.configuration for trial in trials if _was_stopped(trial, records)}
         trials = [trial for trial in trials if not _was_stopped(trial, records)]

@@ -112,7 +112,8 @@ class StudyRun:
             for number, sweep in enumerate(self.study.sweeps):
                 upstream = kept_of[sweep.replicate] if sweep.replicate else kept
                 if number and not upstream:
-                    continue  # nothing was kept that it could start from
+                    kept = kept_of[sweep.name] = []  # nothing was kept that it could start from
+                    continue
                 kept = kept_of[sweep.name] = self._run_sweep(sweep, upstream)
                 if self.study.retain == "kept" and evict_unkept(self.storage):
                     self.meter.deleted_some()
