@@ -13,6 +13,7 @@ sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 
 import toy_studies as toy
 
+from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.tuning import executor as executor_module
 from wsss.tuning.executor import RayExecutor
@@ -138,3 +139,19 @@ def test_a_population_ends_as_it_does_locally(data: Any, tmp_path: Path) -> None
     run(study, data)
     toy.run(local, data)
     assert toy.table(study) == toy.table(local)
+
+
+def test_what_trials_share_is_stopped_for_all_of_them(data: Any, tmp_path: Path) -> None:
+    sweep = (
+        "name: cam, stop_below: {cams/select/miou: 0.6},"
+        " search: {lr: {choice: [0.01, 0.1]}, power: {choice: [2, 4]}},"
+        " stages: [classifier: {epochs: 3, lr: $lr}, cams, pseudo_masks: {as: rough},"
+        " pseudo_masks: {background_exponent: $power}]"
+    )
+    study, local = toy.study(tmp_path / "ray", sweep), toy.study(tmp_path / "local", sweep)
+    outcome = run(study, data)
+    toy.run(local, data)
+    assert len(outcome.stopped) == 2 and not outcome.failed
+    assert toy.table(study) == toy.table(local)
+    stopped = next(record for record in toy.records(study).values() if record.status == "stopped")
+    assert Store(tmp_path / "ray/store").known(stopped.keys["rough"]) is None
