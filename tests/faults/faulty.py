@@ -34,6 +34,8 @@ from wsss.tuning.trainable import ChainTrainable
 
 NAN, OWN, FOREIGN, POOL = 0.5, 0.6, 0.7, 0.8
 """Learning rates at which a toy fails after its second epoch, unless its storage is healed."""
+LAST = 0.4
+"""The learning rate at which only the last stage of a chain fails."""
 
 
 def fault_folder(storage: Path) -> Path:
@@ -97,6 +99,19 @@ class Classifier(toy.Classifier):
         return {}
 
 
+class PseudoMasks(toy.PseudoMasks):
+    """Fails when its chain's learning rate says so."""
+
+    def step(self) -> dict[str, float]:
+        value = float((self.context.inputs["cams"] / "value.json").read_text())
+        if (
+            value == toy.quality(LAST)
+            and not (fault_folder(self.context.work.parents[3]) / "healed").exists()
+        ):
+            ImagePool(2).map(signal.raise_signal, [(signal.SIGKILL,)] * 4)
+        return super().step()
+
+
 class FaultyTrainable(ChainTrainable):
     """A chain of toy stages, in a process that has none of the driver's patches."""
 
@@ -107,7 +122,7 @@ class FaultyTrainable(ChainTrainable):
 
 def install() -> None:
     """Make the toys the only stages, saved after every step, here and in Ray's actors."""
-    stages = {**toy.STAGES, "classifier": Classifier}
+    stages = {**toy.STAGES, "classifier": Classifier, "pseudo_masks": PseudoMasks}
     chain_module.STAGES = stages  # type: ignore[attr-defined]
     execute_module.STAGES = stages  # type: ignore[attr-defined]
     defaults: Any = execute_module.run_chain.__kwdefaults__
@@ -130,7 +145,9 @@ def install_driver() -> None:
             ray.cloudpickle.register_pickle_by_value(module)
 
 
-def study_text(lrs: Iterable[float], *, epochs: int = 6, name: str = "toy", more: str = "") -> str:
+def study_text(
+    lrs: Iterable[float], *, epochs: int = 6, name: str = "toy", more: str = "", retain: str = "all"
+) -> str:
     """Return a study file: one trial per learning rate, `more` are further keys of its sweep."""
     choice = ", ".join(map(str, lrs))
     search = more if "search:" in more else f"search: {{lr: {{choice: [{choice}]}}}}, searcher: grid"
@@ -142,7 +159,7 @@ data:
   holdout: 0.25
   select: {{split: train, half: a}}
   report: {{split: train, half: b}}
-retain: all
+retain: {retain}
 sweeps:
   - {{name: cam, metric: cams/select/miou, {search}{"" if more in search else f", {more}"},
      stages: [classifier: {{epochs: {epochs}, lr: $lr}}, cams, pseudo_masks]}}

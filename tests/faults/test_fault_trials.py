@@ -75,6 +75,26 @@ def test_nan_and_errors_and_killed_pools_end_their_own_trials_alone(
     assert_healed(faulty, storage, expected)
 
 
+def test_a_trial_that_failed_in_its_last_stage_keeps_all_it_had_finished(
+    faulty: Any, storage: Path, tmp_path: Path, calm: Calm
+) -> None:
+    """With files deleted after the sweep, as by default, and by `storage prune` too."""
+    study = tmp_path / "toy.yaml"
+    study.write_text(faulty.study_text([0.01, faulty.LAST, 0.05], epochs=4, retain="kept"))
+    expected = calm(study)
+    done = in_process("run", study, "--storage", storage, "--local")
+    assert done.returncode == 1, done.stderr
+    assert errors(storage) == {faulty.LAST: "a worker process died, most likely for want of memory"}
+    assert in_process("storage", "prune", "--storage", storage).returncode == 0
+
+    faulty.heal(storage)
+    before = len(faulty.made(storage))
+    done = in_process("resume", "toy", "--storage", storage, "--local")
+    assert done.returncode == 0, done.stderr
+    assert len(faulty.made(storage)) == before, "no epoch is trained again"
+    assert_healed(faulty, storage, expected)
+
+
 def test_on_ray_foreign_errors_are_tried_again_and_our_own_are_not(
     faulty: Any, storage: Path, tmp_path: Path, calm: Calm, nodes: Any
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from pathlib import Path
@@ -10,10 +11,13 @@ from typing import Any
 import pytest
 import toy_studies as toy
 
+from wsss.config import Budget
 from wsss.pipeline.forecast import forecast
 from wsss.pipeline.ledger import Ledger
+from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.population import span_labels
 from wsss.pipeline.store import Store
+from wsss.pipeline.study import StudyRun
 from wsss.pipeline.trials import sweep_trials
 
 SWEEP = (
@@ -128,3 +132,58 @@ def test_the_forecast_counts_the_parts(data: Any, tmp_path: Path) -> None:
     toy.run(study, data)
     rows = {row["stage"]: row for row in forecast(study, data, Store(tmp_path / "store"))}
     assert all(row["to_make"] == 0 for row in rows.values())
+
+
+def limited(study: Any, trials: int) -> Any:
+    return dataclasses.replace(study, budget=Budget(trials=trials))
+
+
+def test_a_budget_of_trials_holds_for_a_population_as_a_whole(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    for trials in (1, 4):
+        outcome, executor = toy.run(limited(study, trials), data)
+        assert outcome.interrupted and outcome.budget_key == "trials" and not executor.jobs
+        assert outcome.budget == f"0 of {trials} trials; a population's 5 members are trained together"
+    outcome, _ = toy.run(limited(study, 5), data)
+    assert not outcome.interrupted and outcome.trials == 5
+    calm = toy.study(tmp_path / "calm", SWEEP)
+    toy.run(calm, data)
+    assert {id: row[3:] for id, row in toy.table(study).items()} == {
+        id: row[3:] for id, row in toy.table(calm).items()
+    }
+    outcome, _ = toy.run(limited(study, 1), data)
+    assert not outcome.interrupted, "all of it is paid for"
+
+
+def test_a_population_is_trained_on_when_its_trials_were_paid_for(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    outcome, executor = toy.run(limited(study, 5), data, stop_after=30)
+    assert outcome.interrupted and not outcome.budget and executor.jobs
+    assert not toy.run(limited(study, 5), data)[0].interrupted
+
+
+def test_what_was_decided_stays_decided_when_a_member_that_failed_could_be_made_now(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part that failed made its member one of the worst, which all went on from: that is its history."""
+    study = toy.study(tmp_path, SWEEP)
+    best = max(sweep_trials(study, study.sweeps[0], [], data), key=lambda t: toy.quality(t.info.params["lr"]))
+    step = toy.Classifier.step
+
+    def fail(self: Any) -> dict[str, float]:
+        if self.params.lr == best.info.params["lr"] and self.epoch == 2:
+            raise RuntimeError("the best one's process died")
+        return step(self)
+
+    def run() -> Any:
+        executor = LocalExecutor(Store(tmp_path / "store"), data)
+        return StudyRun(study, data, executor).run()
+
+    monkeypatch.setattr(toy.Classifier, "step", fail)
+    assert not run().failed, "it went on from another"
+    before = toy.table(study)
+    monkeypatch.setattr(toy.Classifier, "step", step)
+    toy.EPOCHS_MADE.clear()
+    outcome = run()
+    assert outcome.computed == 0 and not toy.EPOCHS_MADE
+    assert toy.table(study) == before

@@ -167,3 +167,35 @@ def test_a_study_that_began_while_files_are_deleted_keeps_its_own(
     monkeypatch.setattr(storage.store, "evict", evict_and_begin)
     evict_unkept(storage)
     assert not open().store.has(first) and open().store.has(last)
+
+
+@pytest.mark.parametrize("text", ["name: done\nretain: all\n", "name: done\nreta"])
+def test_a_study_that_retains_all_does_so_when_others_delete_theirs(open: Open, text: str) -> None:
+    """Also one whose file is damaged: nobody knows. `storage prune` is asked for, and deletes it."""
+    storage = open()
+    fill(storage)
+    storage.write_study("done", text)
+    evict_unkept(open())
+    assert files_of(open()) == {"kept", "dropped", "scores", "running"}
+    prune(open(), dry_run=False, timeout=0.1)
+    assert files_of(open()) == {"kept", "scores", "running"}
+
+
+def test_checkpoints_of_a_trial_that_has_not_ended_stay(open: Open) -> None:
+    """A study that was interrupted, or a trial that failed, goes on from them; a private copy is of no use."""
+    storage = open()
+    names = ("interrupted", "failed", "ended")
+    keys = {name: sha256_json(name) for name in names}
+    for name in names:
+        with storage.store.partial(keys[name]) as partial:
+            partial.save(1, number(1), {"inputs": {}})
+    trial(storage, "a", "cam", "cam-000", stage=keys["failed"])
+    trial(storage, "a", "cam", "cam-001", stage=keys["ended"])
+    end = {"metrics": {}, "error": "", "seconds": 1.0}
+    storage.ledger("a").append("end", id="cam-000", status="failed", **end)
+    storage.ledger("a").append("end", id="cam-001", status="stopped", **end)
+    storage.ledger("a").append("kept", sweep="cam", ids=[], keys=[])
+    trial(storage, "b", "cam", "cam-000", stage=keys["interrupted"])
+    said = prune(open(), dry_run=True, timeout=0.1)
+    assert prune(open(), dry_run=False, timeout=0.1) == said
+    assert {leftover.name for leftover in open().store.half_made()} == {keys["interrupted"], keys["failed"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from collections import Counter
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import toy_studies as toy
 
-from wsss.config import Distribution, OptunaSearch
+from wsss.config import Budget, Distribution, OptunaSearch
 from wsss.pipeline.forecast import forecast
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.store import Store
@@ -212,3 +213,20 @@ def test_the_forecast_counts_what_will_be_asked(data: Any, tmp_path: Path) -> No
     toy.run(study, data)
     rows = {row["stage"]: row for row in forecast(study, data, store)}
     assert rows["classifier"]["in_storage"] == 8 and rows["classifier"]["to_make"] == 0
+
+
+def test_shared_work_of_a_search_waits_for_a_trial_that_the_budget_has_room_for(
+    data: Any, tmp_path: Path
+) -> None:
+    """The first sweep uses the budget up; the second would begin with what all its trials share."""
+    first = "name: cam, stages: [classifier: {epochs: 2, lr: 0.01}]"
+    second = (
+        "name: masks, searcher: optuna, samples: 2, search: {power: {randint: [2, 60]}},"
+        " stages: [cams, pseudo_masks: {background_exponent: $power}]"
+    )
+    study = toy.study(tmp_path, first, second)
+    outcome, executor = toy.run(dataclasses.replace(study, budget=Budget(trials=1)), data)
+    assert outcome.budget == "1 of 1 trials" and executor.jobs == ["cam-cam-000"]
+    outcome, executor = toy.run(dataclasses.replace(study, budget=Budget(trials=2)), data)
+    assert outcome.budget == "2 of 2 trials"
+    assert [job.partition("-")[0] for job in executor.jobs] == ["shared", "masks"]

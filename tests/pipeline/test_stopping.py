@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 import pytest
 import toy_studies as toy
 
-from wsss.pipeline.events import TrialFinished, TrialProgress
+from wsss.config import Budget
+from wsss.pipeline.events import SharedEnded, TrialFinished, TrialProgress, TrialStarted
 from wsss.pipeline.forecast import forecast
-from wsss.pipeline.retention import evict_unkept
+from wsss.pipeline.retention import evict_unkept, prune
 from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
 
@@ -98,12 +100,14 @@ def test_stopped_ones_are_not_run_again_and_can_go_on_in_another_study(data: Any
 
 
 def test_a_retained_storage_forgets_half_made_work_that_was_stopped(data: Any, tmp_path: Path) -> None:
-    study = toy.study(tmp_path, ASHA % "0.01, 0.1")
-    toy.run(study, data)
-    half_made = tmp_path / "store/partial" / by_lr(study)[0.1].keys["classifier"]
-    assert half_made.is_dir()
-    evict_unkept(open_storage(tmp_path))
-    assert not half_made.exists()
+    for retain, stays in (("all", True), ("kept", False)):
+        study = toy.study(tmp_path / retain, ASHA % "0.01, 0.1", retain=retain)
+        toy.run(study, data)
+        evict_unkept(open_storage(study.storage))
+        half_made = study.storage / "store/partial" / by_lr(study)[0.1].keys["classifier"]
+        assert half_made.is_dir() == stays
+        prune(open_storage(study.storage), dry_run=False)
+        assert not half_made.exists()
 
 
 def test_a_cached_classifier_is_judged_by_its_history(data: Any, tmp_path: Path) -> None:
@@ -198,7 +202,135 @@ def test_when_all_were_stopped_the_next_sweep_has_nothing_to_start_from(data: An
     assert len(outcome.stopped) == 2 and outcome.trials == 2
 
 
+def test_nor_has_one_that_replicates_the_next_and_the_plan_knows_it(data: Any, tmp_path: Path) -> None:
+    later = "name: next, stages: [pseudo_masks: {background_exponent: 9}]"
+    study = toy.study(
+        tmp_path, BELOW % ("0.9", "1.0, 0.1"), later, "name: again, replicate: next, seeds: [1]"
+    )
+    outcome, _ = toy.run(study, data)
+    assert len(outcome.stopped) == 2 and outcome.trials == 2
+    rows = forecast(study, data, Store(tmp_path / "store"))
+    assert all(row["to_make"] == 0 for row in rows)
+
+
+POWER = "search: {lr: {choice: [%s]}, power: {choice: [2, 4, 8]}}"
+LAST = "pseudo_masks: {background_exponent: $power}"
+SHARED_ASHA = (
+    "name: cam, scheduler: {kind: asha, grace: 2, reduction: 2}, "
+    + POWER
+    + ", stages: [classifier: {epochs: 8, lr: $lr}, cams, "
+    + LAST
+    + "]"
+)
+SHARED_BELOW = (
+    "name: cam, stop_below: {cams/select/miou: %s}, "
+    + POWER
+    + ", stages: [classifier: {epochs: 2, lr: $lr}, cams, pseudo_masks: {as: rough}, "
+    + LAST
+    + "]"
+)
+
+
+def epochs_of() -> dict[float, list[int]]:
+    """Return learning rate → the epochs that were trained, in order."""
+    found: dict[float, list[int]] = {}
+    for lr, epoch in toy.EPOCHS_MADE:
+        found.setdefault(lr, []).append(epoch)
+    return found
+
+
+def test_a_classifier_that_several_trials_share_is_judged_once_and_for_all(data: Any, tmp_path: Path) -> None:
+    """As `test_asha_stops_the_worse_ones_at_its_rungs`, with three trials for every classifier."""
+    study = toy.study(tmp_path, SHARED_ASHA % "0.01, 0.1, 0.02, 1.0")
+    told = Told()
+    outcome, executor = toy.run(study, data, observers=[told])
+    assert {lr: epochs[-1] for lr, epochs in epochs_of().items()} == {0.01: 8, 0.1: 2, 0.02: 4, 1.0: 2}
+    by_status: dict[float, set[tuple[str, int, str]]] = {}
+    for record in toy.records(study).values():
+        row = (record.status, record.rungs[-1][0], record.reason)
+        by_status.setdefault(record.params["lr"], set()).add(row)
+    assert by_status == {
+        0.01: {("done", 8, "")},
+        0.1: {("stopped", 2, "asha: rung score 0.250 after epoch 2 of 8")},
+        0.02: {("stopped", 4, "asha: rung score 0.566 after epoch 4 of 8")},
+        1.0: {("stopped", 2, "asha: rung score 0.000 after epoch 2 of 8")},
+    }
+    assert len(outcome.stopped) == 9 and len(executor.jobs) == 4 + 3, "nobody starts only to be stopped"
+    shared = {job for job in executor.jobs if job.startswith("shared-")}
+    assert {e.job for e in told.events if isinstance(e, SharedEnded)} == shared
+    started = [e.trial.id for e in told.events if isinstance(e, TrialStarted)]
+    ended = [e.trial.id for e in told.events if isinstance(e, TrialFinished)]
+    assert sorted(started) == sorted(ended) == sorted(toy.records(study))
+
+    before = toy.table(study)
+    toy.EPOCHS_MADE.clear()
+    _, executor = toy.run(study, data)
+    assert not executor.jobs and toy.table(study) == before
+
+
+def test_shared_work_after_a_score_that_is_too_low_is_not_done(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SHARED_BELOW % ("0.6", "0.01, 0.1"))
+    toy.run(study, data)
+    store = Store(tmp_path / "store")
+    for record in toy.records(study).values():
+        good = record.params["lr"] == 0.01
+        assert record.status == ("done" if good else "stopped")
+        assert bool(store.known(record.keys["rough"])) == good
+        assert good or record.reason == "cams/select/miou 0.500 is below 0.6"
+
+
+def test_trials_that_share_a_score_count_as_one_to_the_median(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SHARED_BELOW % ("{median: 2}", "0.01, 0.02, 0.1"))
+    toy.run(study, data)
+    found = {(r.params["lr"], r.status, r.reason) for r in toy.records(study).values()}
+    middle = (toy.quality(0.01) + toy.quality(0.02)) / 2
+    because = f"cams/select/miou 0.500 is below {middle:.3f}, the median of 2 trials"
+    assert found == {(0.01, "done", ""), (0.02, "done", ""), (0.1, "stopped", because)}
+
+
+def test_what_arms_share_goes_on_for_those_that_want_it(data: Any, tmp_path: Path) -> None:
+    """Two arms with the same classifiers, of which one has rules of its own, and another name for them."""
+    one = f"{{{POWER % '0.1, 1.0'}, stages: [classifier: {{epochs: 2, lr: $lr}}, cams, {LAST}]}}"
+    other = one.replace("classifier: {", "classifier: {as: first, ").replace("cams,", "cams: {as: maps},")
+    free = other.replace("{search", "{stop_below: {}, search")
+    study = toy.study(tmp_path, f"name: cam, stop_below: 0.3, arms: {{strict: {one}, free: {free}}}")
+    outcome, _ = toy.run(study, data)
+    found = {(r.arm, r.params["lr"], r.status) for r in toy.records(study).values()}
+    assert found == {
+        ("strict", 0.1, "done"),
+        ("strict", 1.0, "stopped"),
+        ("free", 0.1, "done"),
+        ("free", 1.0, "done"),
+    }
+    assert len(outcome.stopped) == 3
+    assert epochs_of() == {0.1: [1, 2], 1.0: [1, 2]}
+
+
+def test_a_search_stops_what_all_that_it_asks_for_have_in_common(data: Any, tmp_path: Path) -> None:
+    sweep = (
+        "name: cam, searcher: {kind: optuna, startup: 3}, samples: 4, stop_below: {cams/select/miou: 0.6},"
+        " search: {power: {randint: [2, 60]}},"
+        f" stages: [classifier: {{epochs: 2, lr: 0.1}}, cams, pseudo_masks: {{as: rough}}, {LAST}]"
+    )
+    study = toy.study(tmp_path, sweep)
+    toy.run(study, data)
+    assert [r.status for r in toy.records(study).values()] == ["stopped"] * 4
+    rough = next(iter(toy.records(study).values())).keys["rough"]
+    assert Store(tmp_path / "store").known(rough) is None
+
+
+def test_a_budget_counts_trials_that_end_with_what_they_share(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SHARED_BELOW % ("0.6", "0.1, 0.01"))
+    limited = dataclasses.replace(study, budget=Budget(trials=2))
+    outcome, _ = toy.run(limited, data)
+    assert outcome.budget == "2 of 2 trials" and len(outcome.stopped) == 2
+
+
 @pytest.mark.parametrize("sweep", [
+    SHARED_ASHA % "0.01, 0.1, 0.02, 1.0, 0.005",
+    SHARED_BELOW % ("{median: 2}", "0.1, 0.05, 1.0, 0.02, 0.3"),
+    SHARED_BELOW % ("0.6", "0.1, 0.01"),
+    SHARED_ASHA.replace("choice: [2, 4, 8]", "randint: [2, 60]") % "0.01, 0.1, 0.02" + ", searcher: optuna, samples: 8",
     ASHA % "0.01, 0.1, 0.02, 1.0, 0.005",
     BELOW % ("{median: 2}", "0.1, 0.05, 1.0, 0.02, 0.3"),
     (ASHA % "0.01").replace("{choice: [0.01]}", "{loguniform: [0.0001, 1.0]}") + ", searcher: optuna, samples: 6",
@@ -228,3 +360,24 @@ def test_the_forecast_leaves_stopped_ones_out(data: Any, tmp_path: Path) -> None
     toy.run(study, data)
     rows = forecast(study, data, Store(tmp_path / "store"))
     assert all(row["to_make"] == 0 for row in rows)
+
+
+def test_the_forecast_starts_from_what_was_kept_when_a_seed_was_stopped(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The best configuration has a seed that was stopped, so that another one went on."""
+    quality, asked = toy.quality, list[float]()
+
+    def by_turns(lr: float) -> float:
+        asked.append(lr)
+        return 0.1 if lr == 0.01 and asked.count(lr) > 2 else quality(lr)
+
+    monkeypatch.setattr(toy, "quality", by_turns)
+    sweep = (BELOW % ("0.3", "0.01, 0.1")).replace("search:", "seeds: [1, 2], search:")
+    study = toy.study(tmp_path, sweep, "name: next, stages: [pseudo_masks: {background_exponent: 9}]")
+    outcome, _ = toy.run(study, data)
+    assert outcome.stopped == ["cam-cam-000-s2"]
+    kept = [record.id for record in toy.records(study).values() if record.kept]
+    assert kept == ["cam-cam-001-s1", "cam-cam-001-s2", "next-cam-001-s1-000", "next-cam-001-s2-000"]
+    rows = forecast(study, data, Store(tmp_path / "store"))
+    assert [row["to_make"] for row in rows if row["to_make"]] == []

@@ -141,11 +141,11 @@ def install(monkeypatch: Any = None) -> Any:
     return SimpleNamespace(has_masks=True, image_key=lambda ids: "images")
 
 
-def study(storage: Path, sweep: str, *more: str, name: str = "toy") -> Study:
+def study(storage: Path, sweep: str, *more: str, name: str = "toy", retain: str = "all") -> Study:
     """Return a study whose first sweep has these keys (YAML, in flow style, without braces)."""
     sweeps = "\n".join(f"  - {{{text}}}" for text in (sweep, *more))
     data = "{dataset: sample, select: {split: train, half: a}, report: {split: train, half: b}}"
-    text = f"name: {name}\ndata: {data}\nretain: all\nsweeps:\n{sweeps}\n"
+    text = f"name: {name}\ndata: {data}\nretain: {retain}\nsweeps:\n{sweeps}\n"
     return load_study_text(text, source="toy.yaml", base=Path("/"), storage=str(storage))
 
 

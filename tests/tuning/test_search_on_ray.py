@@ -14,6 +14,7 @@ sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 import toy_studies as toy
 
 from wsss.errors import DataError, StorageError
+from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.tuning import executor as executor_module
 from wsss.tuning.executor import RayExecutor
@@ -173,3 +174,19 @@ def test_a_storage_that_fails_a_trial_at_its_start_ends_the_study(
     with pytest.raises(StorageError, match="the storage is full"):
         run(study, data)
     assert all(record.status != "failed" for record in by_lr(study).values()), "no trial is to blame"
+
+
+def test_what_trials_share_is_stopped_for_all_of_them(data: Any, tmp_path: Path) -> None:
+    sweep = (
+        "name: cam, stop_below: {cams/select/miou: 0.6},"
+        " search: {lr: {choice: [0.01, 0.1]}, power: {choice: [2, 4]}},"
+        " stages: [classifier: {epochs: 3, lr: $lr}, cams, pseudo_masks: {as: rough},"
+        " pseudo_masks: {background_exponent: $power}]"
+    )
+    study, local = toy.study(tmp_path / "ray", sweep), toy.study(tmp_path / "local", sweep)
+    outcome = run(study, data)
+    toy.run(local, data)
+    assert len(outcome.stopped) == 2 and not outcome.failed
+    assert toy.table(study) == toy.table(local)
+    stopped = next(record for record in toy.records(study).values() if record.status == "stopped")
+    assert Store(tmp_path / "ray/store").known(stopped.keys["rough"]) is None

@@ -16,6 +16,7 @@ from wsss.pipeline.events import (
     Event,
     Observer,
     PreflightDone,
+    SharedEnded,
     StageFinished,
     StageWaiting,
     StudyFinished,
@@ -166,6 +167,8 @@ class LiveTable:
             row.stage, row.step, row.stage_began = event.stage, 0, now
             if row.info is None:  # work that several trials share has no end of its own
                 del self._rows[event.trial]
+        elif isinstance(event, SharedEnded):
+            self._rows.pop(event.job, None)
         elif isinstance(event, TrialFinished):
             row = self._rows.setdefault(event.trial.id, _TrialRow(event.trial))
             row.state = "found" if event.status == "done" and event.cached else event.status

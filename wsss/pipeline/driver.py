@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from wsss.config import Resources
-from wsss.pipeline.events import Event, StageFinished, TrialProgress, TrialStarted
+from wsss.pipeline.events import Event, SharedEnded, StageFinished, TrialProgress, TrialStarted
 from wsss.pipeline.judging import Verdicts
 from wsss.pipeline.readiness import Check
 from wsss.pipeline.searches import Job, Searches
@@ -57,20 +58,21 @@ class Driver:
         self._run = run
         self.resources = resources
         self._began: dict[str, float] = {}
-        self._stopped: dict[str, str] = {}
+        self._shared: dict[str, Job] = {}
+        self._stopped: dict[tuple[str, str], str] = {}
         self.trials: dict[str, Trial] = {}
-        """By job; jobs that only prepare what several trials share have none."""
+        """By job; jobs that make what several trials share have none."""
         self._verdicts = verdicts
         self._searches = searches
 
     @property
     def verdicts(self) -> Verdicts:
-        assert self._verdicts is not None, "shared work is not judged"
+        assert self._verdicts is not None, "a part of a population is not judged"
         return self._verdicts
 
     @property
     def searches(self) -> Searches:
-        assert self._searches is not None, "shared work is not searched"
+        assert self._searches is not None, "a part of a population is not searched"
         return self._searches
 
     def started(self, job: str) -> None:
@@ -82,12 +84,33 @@ class Driver:
     def event(self, event: Event) -> bool:
         if not (isinstance(event, TrialProgress) and event.replayed):
             self._run.tell(event)
-        if not isinstance(event, TrialProgress | StageFinished) or event.trial not in self.trials:
+        if not isinstance(event, TrialProgress | StageFinished):
             return True
-        reason = self.verdicts.on_event(self.trials[event.trial], event)
+        if event.trial in self.trials:
+            return not self._judge(self.trials[event.trial], event)
+        job = self._shared.get(event.trial)
+        if job is None:
+            return True
+        for trial in job.users:
+            own = [node.label for node in trial.chain.nodes if node.key == job.chain[event.stage].key]
+            if own:  # under the name that it has in its chain
+                self._judge(trial, event if event.stage in own else replace(event, stage=own[0]))
+        return not self.gave_up(job)
+
+    def _judge(self, trial: Trial, event: TrialProgress | StageFinished) -> str:
+        """Return why a trial is to stop, after what it or a job for it just did; empty when it goes on."""
+        reason = self._stopped.get(_fate(trial), "") or self.verdicts.on_event(trial, event)
         if reason:
-            self._stopped[event.trial] = reason
-        return not reason
+            self._stopped[_fate(trial)] = reason
+        return reason
+
+    def share(self, jobs: Iterable[Job]) -> None:
+        """Take in jobs that make what several trials share, before they are made."""
+        self._shared.update({job.id: job for job in jobs})
+
+    def gave_up(self, job: Job) -> bool:
+        """Whether all for whom a job is made have been given up."""
+        return bool(job.users) and all(_fate(trial) in self._stopped for trial in job.users)
 
     def stopping(self) -> bool:
         return bool(self._run.meter.reached())
@@ -95,6 +118,18 @@ class Driver:
     def ended(self, job: str, error: str) -> None:
         self._run.meter.ended(job, trial=job in self.trials)
         if job in self.trials:
+            trial = self.trials[job]
             seconds = round(time.monotonic() - self._began.get(job, time.monotonic()), 3)
-            stopped = "" if error else self._stopped.get(job, "")
-            self._run.end(self.trials[job], self, error=error, stopped=stopped, seconds=seconds)
+            stopped = "" if error else self._stopped.get(_fate(trial), "")
+            self._run.end(trial, self, error=error, stopped=stopped, seconds=seconds)
+        elif job in self._shared:
+            self._run.tell(SharedEnded(job))
+            for trial in self._shared[job].users:
+                # Users that stand for others were never begun.
+                if _fate(trial) in self._stopped and self.trials.get(trial.info.id) is trial:
+                    self._run.give_up(trial, self, self._stopped[_fate(trial)])
+
+
+def _fate(trial: Trial) -> tuple[str, str]:
+    """Name what is decided for a trial: trials of an arm with equal chains have the same."""
+    return trial.info.arm, trial.chain.nodes[-1].key

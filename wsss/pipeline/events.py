@@ -107,6 +107,13 @@ class StageFinished:
 
 
 @dataclass(frozen=True)
+class SharedEnded:
+    """Work that several trials share has ended, however it did. `job` is what its events call a trial."""
+
+    job: str
+
+
+@dataclass(frozen=True)
 class TrialFinished:
     """The end of a trial.
 
@@ -150,6 +157,7 @@ Event = (
     | TrialProgress
     | StageWaiting
     | StageFinished
+    | SharedEnded
     | TrialFinished
     | SweepFinished
     | StudyFinished

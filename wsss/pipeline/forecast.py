@@ -45,9 +45,13 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     counted: set[str] = set()
     facts: dict[tuple[str, str], dict[str, Any]] = {}
     rows = []
-    for sweep in study.sweeps:
+    for number, sweep in enumerate(study.sweeps):
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
+        if number and not upstream:
+            kept = kept_of[sweep.name] = []  # all that it could start from were stopped
+            continue
         trials = sweep_trials(study, sweep, upstream, data, records, guess=True)
+        given_up = {trial.configuration for trial in trials if _was_stopped(trial, records)}
         trials = [trial for trial in trials if not _was_stopped(trial, records)]
         for arm in dict.fromkeys(trial.info.arm for trial in trials):
             lines: dict[str, _Line] = {}
@@ -68,7 +72,9 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
                         line.found += 1
             head = {"sweep": sweep.name, "arm": arm, "trials": len(mine), "unfinished": unfinished}
             rows += [{**head, "stage": label, **line.row(sweep.resources)} for label, line in lines.items()]
-        kept = kept_of[sweep.name] = _kept(sweep, trials, store)
+        # No seed of a configuration is kept when another was stopped.
+        eligible = [trial for trial in trials if trial.configuration not in given_up]
+        kept = kept_of[sweep.name] = _kept(sweep, eligible, store)
     return rows
 
 

@@ -44,7 +44,11 @@ def arm_of(sweep: Sweep, label: str) -> Arm:
 
 
 class Verdicts:
-    """What is known of a sweep's trials while it runs, and which of them are to stop."""
+    """What is known of a sweep's trials while it runs, and which of them are to stop.
+
+    Trials of an arm that have a classifier in common count as one, named after the first of them: it is
+    judged once, whoever makes it, and for all. So do those with a score in common.
+    """
 
     def __init__(self, sweep: Sweep, store: Store, judges: JudgeFactory | None) -> None:
         self._sweep = sweep
@@ -52,33 +56,49 @@ class Verdicts:
         self._judges = judges
         self._of_arm: dict[str, Judge] = {}
         self._scores: dict[tuple[str, str], dict[str, float]] = {}
-        self._rungs: dict[str, dict[int, float]] = {}
+        """(arm, metric) → key of a score artefact → value."""
+        self._rungs: dict[tuple[str, str], dict[int, float]] = {}
+        """(arm, key of a classifier) → epoch → rung score; as for the next two."""
+        self._names: dict[tuple[str, str], str] = {}
+        self._given_up: dict[tuple[str, str], str] = {}
 
     @property
     def judged(self) -> bool:
         """Whether a scheduler looks at epochs."""
         return not isinstance(self._sweep.scheduler, Fifo | Pbt) and not self._sweep.replicate
 
-    def rungs(self, trial: str) -> list[tuple[int, float]]:
+    def rungs(self, trial: Trial) -> list[tuple[int, float]]:
         """Return (epoch, rung score) of a trial's judged classifier, oldest first."""
-        return sorted(self._rungs.get(trial, {}).items())
+        node = self._classifier(trial)
+        return sorted(self._rungs.get((trial.info.arm, node.key), {}).items()) if node else []
 
-    def remember(self, trial: Trial, known: TrialRecord | None) -> None:
-        """Take in a trial that ended earlier: as the ledger has it, or as the store has its artefacts."""
+    def given_up(self, trial: Trial) -> str:
+        """Return why the classifier of a trial was stopped, for another that has it too; else nothing."""
+        node = self._classifier(trial)
+        if node is None or self._store.known(node.key) is not None:
+            return ""
+        return self._given_up.get((trial.info.arm, node.key), "")
+
+    def remember(self, trial: Trial, known: TrialRecord | None = None) -> None:
+        """Take in what there is of a trial: how it ended, as the ledger has it, and its artefacts."""
         for node in trial.chain.nodes:
             value = self._score(node)
             if value is not None:
                 metric = f"{next(iter(node.inputs.values()))}/select/miou"
-                self._scores.setdefault((trial.info.arm, metric), {})[trial.info.id] = value
+                self._scores.setdefault((trial.info.arm, metric), {})[node.key] = value
         judged = self._classifier(trial)
         if judged is None:
             return
         artefact = self._store.known(judged.key)
         history = artefact.record["history"] if artefact else ()
         rungs = {n: m[RUNG_SCORE] for n, m in enumerate(history, start=1) if RUNG_SCORE in m}
+        mine, name = self._of(trial, judged)
         for epoch, score in sorted({**rungs, **dict(known.rungs if known else ())}.items()):
-            self._rungs.setdefault(trial.info.id, {})[epoch] = score
-            self._judge(trial, judged).record(trial.info.id, epoch, score)
+            if epoch not in mine:
+                mine[epoch] = score
+                self._judge(trial, judged).record(name, epoch, score)
+        if known and known.status == "stopped":
+            self._given_up[trial.info.arm, judged.key] = known.reason
 
     def on_event(self, trial: Trial, event: Event) -> str:
         """Return why a trial is to stop after what it just did; empty when it goes on."""
@@ -92,20 +112,26 @@ class Verdicts:
         node = self._classifier(trial)
         if node is None or event.stage != node.label or RUNG_SCORE not in event.metrics:
             return ""
-        rungs = self._rungs.setdefault(trial.info.id, {})
-        if event.step in rungs:
-            return ""  # told again after its process had died
+        rungs, name = self._of(trial, node)
+        if event.step in rungs:  # told again after its process had died, or for another trial
+            return self.given_up(trial)
         score = rungs[event.step] = event.metrics[RUNG_SCORE]
         judge = self._judge(trial, node)
         # A classifier that is finished has nothing left to save by stopping it.
         if event.step >= event.steps or (event.replayed and self._store.known(node.key) is not None):
-            judge.record(trial.info.id, event.step, score)
+            judge.record(name, event.step, score)
             return ""
-        if not judge.stops(trial.info.id, event.step, score):
+        if not judge.stops(name, event.step, score):
             return ""
-        return (
+        reason = self._given_up[trial.info.arm, node.key] = (
             f"{self._sweep.scheduler.kind}: rung score {score:.3f} after epoch {event.step} of {event.steps}"
         )
+        return reason
+
+    def _of(self, trial: Trial, node: Node) -> tuple[dict[int, float], str]:
+        """Return the rungs of a trial's classifier, and the name under which it is judged."""
+        subject = (trial.info.arm, node.key)
+        return self._rungs.setdefault(subject, {}), self._names.setdefault(subject, trial.info.id)
 
     def _after_stage(self, trial: Trial, event: StageFinished) -> str:
         node = trial.chain[event.stage]
@@ -124,8 +150,8 @@ class Verdicts:
         if value is None:
             return ""
         known = self._scores.setdefault((trial.info.arm, rule.metric), {})
-        others = [score for id, score in known.items() if id != trial.info.id]
-        known[trial.info.id] = value
+        others = [score for key, score in known.items() if key != node.key]
+        known[node.key] = value
         if rule.below is not None:
             low = value < rule.below
             return f"{rule.metric} {value:.3f} is below {rule.below:g}" if low else ""

@@ -43,6 +43,11 @@ class TrialRecord:
     history: list[dict[str, Any]] = field(default_factory=list)
     """Population-based training: {"epoch", "params", "parent"} of every part of its classifier."""
 
+    def is_same(self, other: TrialRecord) -> bool:
+        """Whether what ended as the one may count as the end of the other."""
+        mine = (self.keys, self.configuration, self.history)
+        return mine == (other.keys, other.configuration, other.history)
+
 
 class Ledger:
     """The file `<study folder>/ledger.jsonl`, read whole, written line by line."""
@@ -99,7 +104,9 @@ class Ledger:
         for entry in self.entries():
             if entry["type"] == "trial":
                 fields = {name: entry[name] for name in TrialRecord.__dataclass_fields__ if name in entry}
-                trials[entry["id"]] = TrialRecord(**fields)
+                trial, before = TrialRecord(**fields), trials.get(entry["id"])
+                if before is None or not before.is_same(trial):  # else it is only begun again
+                    trials[entry["id"]] = trial
             elif entry["type"] == "end" and entry["id"] in trials:
                 trial = trials[entry["id"]]
                 trial.status = entry["status"]

@@ -17,6 +17,7 @@ from wsss.config import Pbt, Scalar
 from wsss.config.params import ClassifierParams
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.execute import RUNG_SCORE
+from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Branch, Trial, member
 
@@ -60,6 +61,20 @@ def next_generation(branch: Branch, members: Sequence[Trial], generation: int, s
             changes = _explored(scheduler, parent.history[-1]["params"], rng)
         line = {"epoch": epochs, "params": changes, "parent": parent.info.id}
         found.append(member(branch, number, drawn, [*parent.history, line]))
+    return found
+
+
+def decided_generation(
+    branch: Branch, records: Mapping[str, TrialRecord], generation: int
+) -> list[Trial] | None:
+    """Return an arm's members as an earlier run decided that they go on after `generation` parts; None if
+    none did. Whether a part could be made now that failed then is no reason to undo all that came of it."""
+    found = []
+    for number, values in enumerate(branch.drawn()):
+        known = records.get(branch.configuration(number))
+        if known is None or len(known.history) <= generation:
+            return None
+        found.append(member(branch, number, values, known.history[: generation + 1]))
     return found
 
 

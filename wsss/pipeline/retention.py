@@ -1,14 +1,17 @@
 """Which files stay: those of trials that some study kept. Records and scores always stay.
 
-Safe while studies run: what a trial of a sweep that hasn't ended needs stays, and so does what
-anybody who holds a lease reads or makes. Both are looked at again while files are deleted.
+Safe while studies run: what a trial of a sweep that hasn't ended needs stays, what a failed trial had
+finished, and what anybody who holds a lease reads or makes. It is looked at again while files are deleted.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from wsss.config.yaml_text import parse_yaml
+from wsss.errors import ConfigError
 from wsss.pipeline.cache import Cache
 from wsss.pipeline.lease import TIMEOUT, is_dead, this_host
 from wsss.pipeline.ledger import Ledger
@@ -20,24 +23,72 @@ FRESH_SECONDS = 2.0
 WATCH_SECONDS = 1.0
 
 
+@dataclass
+class _Begun:
+    """A trial that may be gone on with: one of an open sweep, or one that failed."""
+
+    arm: str
+    configuration: str
+    keys: set[str] = field(default_factory=set)
+    status: str = "started"
+
+
 def wanted_by(ledger: Ledger) -> set[str]:
-    """Return the keys that a study wants: of kept trials, and of all in a sweep that hasn't ended."""
+    """Return the keys that a study wants: of kept trials, of all in a sweep that hasn't ended, and of
+    those that failed, until a later end of their sweep: `resume` goes on with them."""
     kept: dict[str, set[str]] = {}
-    begun: dict[str, set[str]] = {}
+    begun: dict[str, dict[str, _Begun]] = {}
     for entry in ledger.entries():
-        if entry["type"] == "trial":  # after a sweep's end: it is run again, with other keys
-            begun.setdefault(entry["sweep"], set()).update(entry["keys"].values())
+        if entry["type"] == "trial":  # after a sweep's end: it is run again
+            trials = begun.setdefault(entry["sweep"], {})
+            trial = trials.setdefault(entry["id"], _Begun(entry["arm"], entry["configuration"]))
+            trial.keys.update(entry["keys"].values())
+        elif entry["type"] == "end":
+            for trials in begun.values():
+                if entry["id"] in trials:
+                    trials[entry["id"]].status = entry["status"]
         elif entry["type"] == "kept":
             kept[entry["sweep"]] = set(entry["keys"])
-            begun.pop(entry["sweep"], None)
-    return set().union(*kept.values(), *begun.values())
+            begun[entry["sweep"]] = _unsettled(begun.get(entry["sweep"], {}))
+    return set().union(*kept.values(), *(trial.keys for them in begun.values() for trial in them.values()))
+
+
+def _unsettled(trials: Mapping[str, _Begun]) -> dict[str, _Begun]:
+    """Return the trials of a sweep that has ended which a later run may need: those that failed, and the
+    rest of an arm in which some seeds of a configuration failed, as its mean will change."""
+    failed = {trial.configuration for trial in trials.values() if trial.status == "failed"}
+    ranked = {t.arm for t in trials.values() if t.configuration in failed and t.status == "done"}
+    return {
+        id: trial
+        for id, trial in trials.items()
+        if trial.status == "failed" or (trial.status == "done" and trial.arm in ranked)
+    }
+
+
+def _all_of(ledger: Ledger) -> set[str]:
+    """Return the keys of all trials that a study ever had."""
+    return {key for e in ledger.entries() if e["type"] == "trial" for key in e["keys"].values()}
+
+
+def _retains_all(storage: Storage, study: str) -> bool:
+    """Whether a study keeps everything; also one whose file can't be read, to be on the safe side."""
+    try:
+        text = storage.study_text(study)
+        content = {} if text is None else parse_yaml(text, study).value
+    except (ConfigError, UnicodeDecodeError):
+        return True
+    return not isinstance(content, dict) or content.get("retain") == "all"
 
 
 class _Wanted:
-    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown."""
+    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown.
 
-    def __init__(self, storage: Storage) -> None:
+    `retain`: of studies with `retain: all` that is everything.
+    """
+
+    def __init__(self, storage: Storage, *, retain: bool) -> None:
         self._storage = storage
+        self._retain = retain
         self._by_study: dict[str, tuple[Hashable, set[str]]] = {}
         self._looked = -FRESH_SECONDS
         self._inputs: set[str] = set()
@@ -52,7 +103,8 @@ class _Wanted:
             ledger = self._storage.ledger(name)
             stamp = ledger.stamp()
             if name not in self._by_study or self._by_study[name][0] != stamp:
-                self._by_study[name] = (stamp, wanted_by(ledger))
+                whole = self._retain and _retains_all(self._storage, name)
+                self._by_study[name] = (stamp, _all_of(ledger) if whole else wanted_by(ledger))
         self._inputs = {
             key for _, about in self._storage.store.leases().values() for key in about.get("inputs", ())
         }
@@ -67,12 +119,13 @@ def wanted_keys(storage: Storage) -> set[str]:
     return set().union(*(wanted_by(storage.ledger(name)) for name in storage.study_names()))
 
 
-def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
-    """Iterate over (key, stage, bytes) of artefacts whose files nobody wants; never over scores.
+def evictable(storage: Storage, *, retain: bool) -> Iterator[tuple[str, str, int]]:
+    """Iterate over (key, stage, bytes) of artefacts whose files nobody wants; never over scores, and with
+    `retain` over nothing of a study with `retain: all`.
 
     Evict one before the next is asked for: what is wanted is looked up as late as that.
     """
-    wanted = _Wanted(storage)
+    wanted = _Wanted(storage, retain=retain)
     store = storage.store
     for artefact in store:
         if not artefact.evicted and artefact.stage != "scores" and artefact.key not in wanted:
@@ -80,9 +133,9 @@ def evictable(storage: Storage) -> Iterator[tuple[str, str, int]]:
 
 
 def evict_unkept(storage: Storage) -> int:
-    """Delete the files of artefacts that no study kept, and half-made ones of trials that were stopped
-    and on which nobody works; return the bytes freed."""
-    freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage))
+    """Delete the files of artefacts that no study kept or retains, and half-made ones of trials that were
+    stopped and on which nobody works; return the bytes freed."""
+    freed = sum(storage.store.evict(key) for key, _, _ in evictable(storage, retain=True))
     stopped = _stopped_keys(storage)
     for leftover in storage.store.half_made() if stopped else ():
         if leftover.name in stopped and all(is_dead(about) for _, about in leftover.leases().values()):
@@ -92,8 +145,9 @@ def evict_unkept(storage: Storage) -> int:
 
 
 def _stopped_keys(storage: Storage) -> set[str]:
-    """Return the keys of trials that a study stopped early, as far as nobody wants them."""
-    ledgers = [storage.ledger(name) for name in storage.study_names()]
+    """Return the keys of trials that studies without `retain: all` stopped early, as far as nobody wants
+    them."""
+    ledgers = [storage.ledger(name) for name in storage.study_names() if not _retains_all(storage, name)]
     stopped = {
         key
         for ledger in ledgers
@@ -111,11 +165,13 @@ def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[
     another machine still lives is known after watching it, for `timeout` seconds at most.
     """
     freed: dict[str, int] = {}
-    for key, stage, count in evictable(storage):
+    for key, stage, count in evictable(storage, retain=False):
         freed[f"{stage} {key[:12]}, not kept by any study"] = count
         if not dry_run:
             storage.store.evict(key)
-    for leftover in _abandoned(storage.store.half_made(), timeout):
+    wanted = wanted_keys(storage)  # whoever goes on with them needs their checkpoints
+    half_made = [leftover for leftover in storage.store.half_made() if leftover.name not in wanted]
+    for leftover in _abandoned(half_made, timeout):
         _note(freed, f"half-made {_short(leftover.name)}", leftover.bytes)
         if not dry_run:
             leftover.remove()

@@ -6,7 +6,7 @@ Also the jobs that executors are handed, and those that make first what several 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from wsss.config import OptunaSearch
 from wsss.pipeline.chain import Chain
@@ -19,10 +19,11 @@ from wsss.pipeline.trials import Branch, Trial
 
 @dataclass(frozen=True)
 class Job:
-    """A chain to be made. Jobs that only prepare what several trials share have no trial."""
+    """A chain to be made. `users` are the trials whose own it is a part of, one or several."""
 
     id: str
     chain: Chain
+    users: tuple[Trial, ...] = ()
 
 
 @dataclass
@@ -107,14 +108,16 @@ class Searches:
 
     def shared(self, store: Store) -> list[Job]:
         """Return jobs for what all configurations of an arm have in common, as it follows from none of
-        the variables."""
+        the variables. Their users stand for all that will be asked for."""
         jobs: dict[str, Job] = {}
         for branch in self._branches:
             low = {name: values.values[0] for name, values in branch.arm.search.items()}
             high = {name: values.values[-1] for name, values in branch.arm.search.items()}
             for one, other in zip(branch.trials(0, low), branch.trials(1, high), strict=True):
-                pair = [Job(one.info.id, one.chain), Job(other.info.id, other.chain)]
-                jobs.update({job.id: job for job in shared_jobs(pair, store)})
+                pair = [Job(trial.info.id, trial.chain, (trial,)) for trial in (one, other)]
+                for job in shared_jobs(pair, store):
+                    others = jobs[job.id].users if job.id in jobs else ()
+                    jobs[job.id] = replace(job, users=(*others, *job.users))
         return list(jobs.values())
 
     def _remember(self, branch: Branch, search: Suggestions, number: int) -> None:
@@ -126,18 +129,26 @@ def _runs(branch: Branch) -> int:
 
 
 def shared_jobs(jobs: Sequence[Job], store: Store) -> list[Job]:
-    """Return a job for every part that two or more of `jobs` lack."""
-    users: dict[str, int] = {}
+    """Return a job for every part that two or more of `jobs` lack, scores on the way to it included."""
     pending = {job.id: job.chain.pending(store) for job in jobs}
-    for nodes in pending.values():
-        for node in nodes:
-            users[node.key] = users.get(node.key, 0) + 1
+    lacking: dict[str, list[Job]] = {}
+    for job in jobs:
+        for node in pending[job.id]:
+            lacking.setdefault(node.key, []).append(job)
     shared: dict[str, Job] = {}
     for job in jobs:
-        common = [node for node in pending[job.id] if users[node.key] > 1]
-        if common and len(common) < len(pending[job.id]):
-            last = common[-1]
-            shared.setdefault(last.key, Job(f"shared-{last.key[:8]}", job.chain.upto(last.label)))
-        elif common:
-            shared.setdefault(common[-1].key, Job(f"shared-{common[-1].key[:8]}", job.chain))
+        common = [node for node in pending[job.id] if len(lacking[node.key]) > 1]
+        if not common or common[-1].key in shared:
+            continue
+        last = common[-1]
+        users = {trial.info.id: trial for user in lacking[last.key] for trial in user.users}
+        chain = job.chain if len(common) == len(pending[job.id]) else _scored(job.chain, last.label)
+        shared[last.key] = Job(f"shared-{last.key[:8]}", chain, tuple(users.values()))
     return list(shared.values()) if len(shared) < len(jobs) else []
+
+
+def _scored(chain: Chain, label: str) -> Chain:
+    """Return what a node needs, itself included, and all scores of that: somebody may judge by them."""
+    needed = {node.label for node in chain.upto(label).nodes}
+    scores = {n.label for n in chain.nodes if n.is_score and needed.issuperset(n.inputs.values())}
+    return Chain(tuple(node for node in chain.nodes if node.label in needed | scores))

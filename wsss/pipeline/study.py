@@ -31,7 +31,7 @@ from wsss.pipeline.events import (
 )
 from wsss.pipeline.judging import JudgeFactory, Verdicts, check_rungs
 from wsss.pipeline.ledger import TrialRecord
-from wsss.pipeline.population import next_generation, span_labels
+from wsss.pipeline.population import decided_generation, next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
 from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
@@ -58,7 +58,11 @@ class Outcome:
 
 
 class _BudgetReached(Exception):
-    """A limit of the budget, named by the argument, is reached, and there is more to do."""
+    """A limit of the budget, the first argument, is reached, and there is more to do; the second is what to
+    say of it besides."""
+
+    def __init__(self, key: str, more: str = "") -> None:
+        super().__init__(key, more)
 
 
 class StudyRun:
@@ -108,7 +112,8 @@ class StudyRun:
             for number, sweep in enumerate(self.study.sweeps):
                 upstream = kept_of[sweep.replicate] if sweep.replicate else kept
                 if number and not upstream:
-                    continue  # nothing was kept that it could start from
+                    kept = kept_of[sweep.name] = []  # nothing was kept that it could start from
+                    continue
                 kept = kept_of[sweep.name] = self._run_sweep(sweep, upstream)
                 if self.study.retain == "kept" and evict_unkept(self.storage):
                     self.meter.deleted_some()
@@ -116,8 +121,9 @@ class StudyRun:
             self.outcome.interrupted = True
         except _BudgetReached as reached:
             self.outcome.interrupted = True
-            self.outcome.budget_key = str(reached)
-            self.outcome.budget = describe(str(reached), self.meter.spent(), self.study.budget)
+            key, more = reached.args
+            self.outcome.budget_key = key
+            self.outcome.budget = f"{describe(key, self.meter.spent(), self.study.budget)}{more}"
         finally:
             self.meter.note()
         self.tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
@@ -150,9 +156,11 @@ class StudyRun:
         now = self._affordable(waiting)
         if now or (searches.left and self._affordable_more(driver)):
             self._check()
-        jobs = [Job(trial.info.id, trial.chain) for trial in now]
-        if searches.left and len(now) == len(waiting):
-            self._execute(searches.shared(self.store), Driver(self, driver.resources))
+        jobs = [Job(trial.info.id, trial.chain, (trial,)) for trial in now]
+        if searches.left and len(now) == len(waiting) and (now or self._affordable_more(driver)):
+            shared = searches.shared(self.store)
+            driver.share(shared)
+            self._execute(shared, driver)
             self._hand(itertools.chain(jobs, self._ask(searches, driver)), driver)
         else:
             self._execute(jobs, driver)
@@ -192,14 +200,18 @@ class StudyRun:
         return sum(not self.meter.counted(trial.info.id) for trial in self._left(driver))
 
     def _left(self, driver: Driver) -> list[Trial]:
-        ended = {*self._results, *self.outcome.failed, *self.outcome.stopped}
-        return [trial for id, trial in driver.trials.items() if id not in ended]
+        return [trial for trial in driver.trials.values() if not self._has_ended(trial)]
+
+    def _has_ended(self, trial: Trial) -> bool:
+        id = trial.info.id
+        return id in self._results or id in self.outcome.failed or id in self.outcome.stopped
 
     def _evolve(self, sweep: Sweep, arms: Sequence[Branch]) -> list[Trial]:
         """Train every arm's population, one part of all its classifiers after the other.
 
         What a part goes on from follows from the rung scores of the parts before it, all of which are
-        in the store: nothing else has to be remembered. A member that failed is among the worst.
+        in the store. A member that failed is among the worst, and what was decided without it stays: the
+        ledger has it as the members' history.
         """
         told: set[str] = set()
         found = {arm.label: population(arm, {}) for arm in arms}
@@ -207,35 +219,48 @@ class StudyRun:
         for generation in range(rounds):
             if generation:
                 for arm in arms:
-                    found[arm.label] = next_generation(arm, found[arm.label], generation, self.store)
-            jobs = []
-            for trial in (trial for members in found.values() for trial in members):
+                    found[arm.label] = decided_generation(arm, self._known, generation) or next_generation(
+                        arm, found[arm.label], generation, self.store
+                    )
+            open_arms = [a for a in arms if decided_generation(a, self._known, generation + 1) is None]
+            members = [trial for arm in open_arms for trial in found[arm.label]]
+            todo = []
+            for trial in members:
                 spans = span_labels(trial.chain)
-                if generation >= len(spans):
-                    continue
-                chain = trial.chain.upto(spans[generation])
-                if not chain.pending(self.store):
-                    continue
-                jobs.append(Job(trial.info.id, chain))
-                self._write(trial)
+                chain = trial.chain.upto(spans[min(generation, len(spans) - 1)])
+                if generation < len(spans) and chain.pending(self.store):
+                    todo.append((trial, chain))
+            if todo:
+                self._afford_population([trial for them in found.values() for trial in them])
+                self._check()
+            for trial, _ in todo:
+                self._write(trial, again=True)
                 if trial.info.id not in told:
                     told.add(trial.info.id)
                     self.tell(TrialStarted(trial.info))
-            if jobs:
-                self._check()
+            jobs = [Job(trial.info.id, chain) for trial, chain in todo]
             self._execute(jobs, Driver(self, sweep.resources))
             reached = self.meter.reached()
             if reached and jobs:  # a population with gaps would evolve differently
                 raise _BudgetReached(reached)
         return [trial for members in found.values() for trial in members]
 
-    def _write(self, trial: Trial) -> TrialRecord:
-        """Write a trial to the ledger, unless it is there as it is now."""
-        known = self._known.get(trial.info.id)
-        now = (trial.keys, trial.configuration, list(trial.history))
-        if known is None or (known.keys, known.configuration, known.history) != now:
-            self.ledger.append("trial", **trial.record())
-            known = self._known[trial.info.id] = TrialRecord(**trial.record())
+    def _afford_population(self, members: Sequence[Trial]) -> None:
+        """Raise `_BudgetReached` unless all members may be trained: fewer would evolve differently."""
+        room = self.meter.room()
+        fresh = [t for t in members if not self.meter.counted(t.info.id) and t.chain.pending(self.store)]
+        if room is not None and len(fresh) > room:
+            raise _BudgetReached("trials", f"; a population's {len(members)} members are trained together")
+
+    def _write(self, trial: Trial, *, again: bool = False) -> TrialRecord:
+        """Write a trial to the ledger, unless it is there as it is now. `again`: write that one which has
+        ended is begun again, so that nobody deletes what it makes."""
+        known, now = self._known.get(trial.info.id), TrialRecord(**trial.record())
+        if known is None or not known.is_same(now):
+            known = self._known[trial.info.id] = now
+        elif not again or known.status == "started":
+            return known
+        self.ledger.append("trial", **trial.record())
         return known
 
     def _begin(self, trial: Trial, driver: Driver) -> bool:
@@ -249,6 +274,13 @@ class StudyRun:
             self.end(trial, driver, stopped=known.reason, cached=True)
             return False
         if trial.chain.pending(self.store):
+            driver.verdicts.remember(trial)
+            reason = driver.verdicts.given_up(trial)
+            if reason:
+                self.tell(TrialStarted(trial.info))
+                self.end(trial, driver, stopped=reason, cached=True)
+                return False
+            self._write(trial, again=True)
             return True
         driver.verdicts.remember(trial, known)
         self._finish_cached(trial, driver)
@@ -263,7 +295,7 @@ class StudyRun:
             # All of a configuration's seeds are written before one of them starts.
             waiting = [trial for trial in trials if self._begin(trial, driver)]
             now = self._affordable(waiting, begun)
-            yield from (Job(trial.info.id, trial.chain) for trial in now)
+            yield from (Job(trial.info.id, trial.chain, (trial,)) for trial in now)
 
     def _finished(self, trials: Sequence[Trial]) -> dict[str, dict[str, float]]:
         """Return the metrics of the trials that may be kept: no seed of their configuration was stopped."""
@@ -275,11 +307,15 @@ class StudyRun:
         }
 
     def _execute(self, jobs: list[Job], driver: Driver) -> None:
-        """Run jobs; what several of them lack is made first, once."""
+        """Run jobs; what several of them lack is made first, once, and judged for all of them."""
         if not jobs:
             return
-        self._execute(shared_jobs(jobs, self.store), Driver(self, driver.resources))
-        self._hand(jobs, driver)
+        shared = shared_jobs(jobs, self.store)
+        driver.share(shared)
+        self._execute(shared, driver)
+        left = [job for job in jobs if not driver.gave_up(job)]
+        if left:
+            self._hand(left, driver)
 
     def _hand(self, jobs: Iterable[Job], driver: Driver) -> None:
         """Let the executor make jobs until they are done or the budget is used up."""
@@ -295,6 +331,13 @@ class StudyRun:
         for node in trial.chain.nodes:
             self.tell(StageFinished(trial.info.id, node.label, node.key, cached=True))
         self.end(trial, driver, cached=True)
+
+    def give_up(self, trial: Trial, driver: Driver, reason: str) -> None:
+        """End a trial that has not started, as what it shares with others was stopped."""
+        if not self._has_ended(trial):
+            self.meter.ended(trial.info.id, trial=True)
+            self.tell(TrialStarted(trial.info))
+            self.end(trial, driver, stopped=reason)
 
     def end(
         self,
@@ -318,7 +361,7 @@ class StudyRun:
         else:
             self._results[id] = result
         known = self._known[id]
-        rungs = driver.verdicts.rungs(id)
+        rungs = driver.verdicts.rungs(trial)
         if not (cached and (known.status, known.metrics) == (status, result.metrics)):
             content = {"metrics": result.metrics, "error": error, "reason": stopped, "rungs": rungs}
             self.ledger.append("end", id=id, status=status, seconds=seconds, **content)
