@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
 from wsss.cli.compare import View, show
@@ -143,7 +144,7 @@ def test_an_arm_that_a_later_sweep_split_gives_way_to_its_parts(storage: Storage
     cams = storage.scores([FAIR])
     storage.trial("fmix", cams)
     for part, counts in (("crf", GOOD), ("plain", POOR)):
-        keys = {"cams.scores": cams, "pseudo_masks.scores": storage.scores([counts])}
+        keys = {"cams.scores": cams, "pseudo_masks.scores": storage.scores([counts], kind="pseudo_masks")}
         storage.trial(f"fmix+{part}", None, id=f"masks-fmix+{part}-000-000", sweep="masks", keys=keys)
     found = compare(storage.root, ["made"])
     assert found.steps == ("cams", "pseudo_masks")
@@ -158,7 +159,10 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     storage.trial("baseline", storage.scores([POOR]), method="probe")
-    keys = {"cams.scores": storage.scores([FAIR]), "pseudo_masks.scores": storage.scores([GOOD])}
+    keys = {
+        "cams.scores": storage.scores([FAIR]),
+        "pseudo_masks.scores": storage.scores([GOOD], kind="pseudo_masks"),
+    }
     storage.trial("fmix", None, keys=keys)
     found = compare(storage.root, ["made"])
     assert found.rows[1].cells["pseudo_masks"].to_baseline is None, "there is nothing to set it against"
@@ -301,6 +305,24 @@ def test_the_table_of_errors_says_in_which_way_masks_are_wrong(
     assert (found["false positive"], found["false negative"], found["confused"]) == ("10.0", "0.0", "0.0")
     assert found["boundary f"] == "25.0"
     assert found["Δ before"] == found["95 % interval"] == ""
+
+
+def test_the_step_before_is_that_of_the_chain_whatever_its_name(storage: Storage) -> None:
+    stages = ["classifier", "cams", {"pseudo_masks": {"as": "rough"}}, {"pseudo_masks": {"as": "fine"}}]
+    keys = {
+        "cams.scores": storage.scores([POOR] * 2),
+        "fine.scores": storage.scores([GOOD] * 2, kind="pseudo_masks"),
+        "rough.scores": storage.scores([FAIR] * 2, kind="pseudo_masks"),
+    }
+    storage.trial("plain", None, keys=keys)
+    path = storage.root / "studies" / "made" / "study.yaml"
+    study = {"name": "made", "data": {"dataset": "sample"}, "sweeps": [{"name": "cam", "stages": stages}]}
+    path.write_text(yaml.safe_dump(study))
+    found = compare(storage.root, ["made"])
+    assert found.steps == ("cams", "rough", "fine")
+    cells = found.rows[0].cells
+    added = [cells[step].to_before for step in found.steps[1:]]
+    assert [one and one.mean for one in added] == pytest.approx([FAIR_MIOU - POOR_MIOU, 1 - FAIR_MIOU])
 
 
 def test_the_table_of_errors_says_what_a_step_adds(

@@ -9,7 +9,7 @@ differences are paired.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -55,7 +55,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     for scores in itertools.chain.from_iterable(loaded):
         for step, score in scores.items():
             measured.setdefault(step, []).append(score)
-    steps = tuple(sorted(measured, key=lambda step: _place(measured[step][0])))
+    order = _label_order(studies.values())
+    steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
     rows = []
     for number, (name, group) in enumerate(chosen):
@@ -63,7 +64,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
-        row = _row(name, group, store, loaded[number], base, control, others)
+        row = _row(name, group, store, loaded[number], steps, base, control, others)
         rows.append(replace(row, holdout=_holdout(group), masks=_masks(group[0], store)))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
@@ -74,6 +75,13 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
         {name: study.data.allow for name, study in studies.items() if study.data.allow},
     )
+
+
+def _label_order(studies: Iterable[Study]) -> dict[str, int]:
+    """Return the place of every stage's label in the chains of studies; a base's stages have none."""
+    sweeps = (sweep for study in studies for sweep in study.sweeps)
+    labels = (use.name or use.stage for sweep in sweeps for arm in sweep.arms for use in arm.stages)
+    return {label: number for number, label in enumerate(dict.fromkeys(labels))}
 
 
 def _place(score: Score) -> int:
@@ -197,6 +205,7 @@ def _row(
     group: Sequence[TrialRecord],
     store: Store,
     scores: Sequence[Scores],
+    steps: Sequence[str],
     base: Mapping[int, Scores],
     control: str,
     controls: Mapping[int, Scores],
@@ -204,8 +213,10 @@ def _row(
     first = group[0]
     cells = {}
     before: Mapping[int, Score] = {}
-    for step in dict.fromkeys(step for one in scores for step in one):
+    for step in steps:
         mine = {t.seed: one[step] for t, one in zip(group, scores, strict=True) if step in one}
+        if not mine:
+            continue
         to = [{seed: one[step] for seed, one in them.items() if step in one} for them in (base, controls)]
         cells[step] = _cell(mine, to[0], to[1], before)
         before = mine
