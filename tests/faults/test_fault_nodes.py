@@ -47,15 +47,23 @@ def raylet_of(worker: int) -> psutil.Process:
     return found
 
 
+def until_mid_training(
+    faulty: Any, storage: Path, drive: Any, *words: Any
+) -> tuple[Any, int, psutil.Process]:
+    """Start a study on a cluster; in the fourth epoch of its first trial, return the driver, that trial's
+    process and its raylet."""
+    driver = drive("run", *words, "--storage", storage)
+    driver.wait_for(lambda: 4 in [epoch for epoch, _ in epochs_of(faulty, storage, LRS[0])])
+    victim = epochs_of(faulty, storage, LRS[0])[0][1]
+    return driver, victim, raylet_of(victim)
+
+
 def test_a_node_that_dies_in_mid_training_costs_its_trial_one_epoch(
     faulty: Any, storage: Path, study: Path, calm: Calm, nodes: Any, drive: Any
 ) -> None:
     expected = calm(study)
     faulty.slow(storage, 0.3)
-    driver = drive("run", study, "--storage", storage, "--address", nodes.address)
-    driver.wait_for(lambda: (4, None) in [(epoch, None) for epoch, _ in epochs_of(faulty, storage, LRS[0])])
-    victim = epochs_of(faulty, storage, LRS[0])[0][1]
-    raylet = raylet_of(victim)
+    driver, victim, raylet = until_mid_training(faulty, storage, drive, study, "--address", nodes.address)
     for process in [raylet, *raylet.children(recursive=True)]:
         process.kill()
     assert driver.wait() == 0, driver.text[-3000:]
@@ -71,10 +79,7 @@ def test_a_raylet_that_is_killed_alone_moves_its_trial_to_another_node(
     """Its workers are left without it; what they hold must not keep the trial from going on elsewhere."""
     expected = calm(study)
     faulty.slow(storage, 0.5)
-    driver = drive("run", study, "--storage", storage, "--address", nodes.address)
-    driver.wait_for(lambda: 4 in [epoch for epoch, _ in epochs_of(faulty, storage, LRS[0])])
-    victim = epochs_of(faulty, storage, LRS[0])[0][1]
-    raylet = raylet_of(victim)
+    driver, victim, raylet = until_mid_training(faulty, storage, drive, study, "--address", nodes.address)
     left = raylet.children(recursive=True)
     raylet.kill()
     try:
@@ -124,10 +129,7 @@ def test_a_node_that_freezes_for_a_minute_does_no_harm_when_it_wakes(
 ) -> None:
     expected = calm(study)
     faulty.slow(storage, 0.3)
-    driver = drive("run", study, "--storage", storage, "--address", nodes.address)
-    driver.wait_for(lambda: 4 in [epoch for epoch, _ in epochs_of(faulty, storage, LRS[0])])
-    victim = epochs_of(faulty, storage, LRS[0])[0][1]
-    raylet = raylet_of(victim)
+    driver, _, raylet = until_mid_training(faulty, storage, drive, study, "--address", nodes.address)
     frozen = [raylet, *raylet.children(recursive=True)]
     for process in frozen:
         process.suspend()
@@ -137,7 +139,7 @@ def test_a_node_that_freezes_for_a_minute_does_no_harm_when_it_wakes(
             process.resume()
     try:
         assert driver.wait(300) == 0, driver.text[-3000:]
-    finally:  # a worker that wakes without its raylet stays: it waits for its next step, for ever
+    finally:
         for process in frozen:
             if process.is_running():
                 process.kill()

@@ -232,7 +232,8 @@ available_node_types:
 
 def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
     """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
-    from wsss.tuning.preflight import alive_nodes, cluster_checks, startable_nodes
+    from wsss.tuning.placement import startable_nodes
+    from wsss.tuning.preflight import alive_nodes, cluster_checks
 
     file = cluster.home / "ray_bootstrap_config.yaml"
     wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
@@ -291,7 +292,7 @@ NODES = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 16.0}}]
 def test_places_are_counted_on_nodes_there_are_and_nodes_to_come(
     wanted: Resources, state: str, found: str
 ) -> None:
-    from wsss.tuning.preflight import placement_checks
+    from wsss.tuning.placement import placement_checks
 
     checks = placement_checks([wanted, wanted], NODES, [{"CPU": 64.0, "GPU": 8.0}])
     assert checks[0].state == state and found in checks[0].found

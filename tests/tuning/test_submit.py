@@ -91,6 +91,17 @@ def test_a_database_elsewhere_is_taken(folder: Path, monkeypatch: pytest.MonkeyP
     assert plan(folder, storage="/shared/runs"), "beside the storage"
 
 
+def test_where_one_stands_says_nothing_of_a_database_with_an_absolute_path(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(tmp_path)
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    assert plan(folder, f"tracking.uri={uri}", storage="/shared/runs")
+    with pytest.raises(ConfigError, match="would be lost"):
+        plan(folder, "tracking.uri=sqlite:///mlflow.db", storage="/shared/runs")
+
+
 def test_all_that_a_job_could_not_use_is_told_at_once(folder: Path, tmp_path: Path) -> None:
     (folder / "launch.py").unlink()
     outside = tmp_path / "outside.yaml"

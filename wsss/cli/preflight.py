@@ -34,8 +34,8 @@ def _tracking_check(uri: str) -> Check:
     from wsss.tracking.reach import reach
 
     file = database_file(uri)
-    if file is not None and goes_with_the_job(file):
+    if file is not None and goes_with_the_job(file.absolute()):
         hint = "give `tracking.uri` a server, or a file on the head node: sqlite:////FOLDER/mlflow.db"
-        return Check("tracking", "bad", f"{file} is deleted when the job ends", hint)
+        return Check("tracking", "bad", f"{file.absolute()} is deleted when the job ends", hint)
     state, found = reach(uri)
     return Check("tracking", state, found)

@@ -76,15 +76,15 @@ def _parts(tensor: torch.Tensor) -> tuple[torch.Tensor, ...]:
     return tensor.crow_indices(), tensor.col_indices(), tensor.values()
 
 
-def bytes_per_pixel(segment: Callable[[npt.NDArray[np.uint8]], Any]) -> float:
-    """Return about how many bytes `segment` takes for each pixel of a photo, with a margin.
+def bytes_per_pixel(treat: Callable[[npt.NDArray[np.uint8]], Any], side: int = PROBE) -> float:
+    """Return about how many bytes `treat` takes for each pixel of a photo, with a margin.
 
-    It is tried on a small grey photo. All it allocates grows with the photo's area.
+    It is tried on a small grey photo of `side` pixels. All it allocates grows with the photo's area.
     """
-    photo = np.full((PROBE, PROBE, 3), 128, np.uint8)
+    photo = np.full((side, side, 3), 128, np.uint8)
     with PeakMemory() as memory:
-        segment(photo)
-    return SAFETY * float(memory.peak) / PROBE**2
+        treat(photo)
+    return SAFETY * float(memory.peak) / side**2
 
 
 def used_memory() -> int:

@@ -19,7 +19,7 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
-from wsss.models.memory import SAFETY, PeakMemory, free_memory
+from wsss.models.memory import bytes_per_pixel, free_memory
 
 GIB = 2**30
 SHRINK = 0.9
@@ -50,7 +50,8 @@ class Walker:
         self.crop = params.radius if params.pairs == "cropped" else 0
         self.budget = int(params.memory * GIB)
         """Bytes that a walk may take."""
-        self.per_pixel = self._bytes_per_pixel()
+        with torch.inference_mode():
+            self.per_pixel = bytes_per_pixel(lambda rgb: self._affinities(self._photo(rgb)), PROBE)
 
     def prepare(
         self, sizes: Mapping[str, tuple[int, int]], at_most: int | None = None
@@ -98,7 +99,7 @@ class Walker:
         height, width = rgb.shape[:2]
         small = self.fitting_size(height, width)
         with torch.inference_mode():
-            photo = torch.from_numpy(np.array(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
+            photo = self._photo(rgb)
             known = torch.from_numpy(np.asarray(cams, np.float32))
             if small != (height, width):
                 photo = interpolate(photo, small, mode="bicubic", antialias=True).clamp(0, 1)
@@ -123,18 +124,14 @@ class Walker:
 
     def memory(self, height: int, width: int) -> int:
         """Return about how many bytes the network and the walk take on an image, at most."""
-        step = max(tap.stride for tap in self.network.backbone.taps)
+        step = self.network.nesting
         padded = math.ceil(height / step) * math.ceil(width / step) * step**2
-        return int(self.per_pixel * padded) + walk_memory(
-            height, width, self.network.stride, len(self.offsets)
-        )
+        matrix = walk_memory(height, width, self.network.stride, len(self.offsets))
+        return int(self.per_pixel * padded) + matrix
 
-    def _bytes_per_pixel(self) -> float:
-        """Return how many bytes affinities take for each pixel: no list of layers would say it."""
-        photo = torch.zeros(1, 3, PROBE, PROBE, device=self.device)
-        with torch.inference_mode(), PeakMemory() as memory:
-            self._affinities(photo)
-        return SAFETY * float(memory.peak) / PROBE**2
+    def _photo(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
+        """Return a photo uint8[H, W, 3] as float32[1, 3, H, W] in [0, 1], on the device."""
+        return torch.from_numpy(np.array(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
 
     def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32]) -> Tensor:
         params, stride = self.params, self.network.stride
@@ -165,8 +162,8 @@ class Walker:
         mean = photo.new_tensor(self.network.mean).view(1, 3, 1, 1)
         std = photo.new_tensor(self.network.std).view(1, 3, 1, 1)
         height, width = self.network.grid(photo)
-        missing = (-photo.shape[3] % self.network.nesting, -photo.shape[2] % self.network.nesting)
-        x = pad((photo - mean) / std, (0, missing[0], 0, missing[1]))
+        below, right = (-side % self.network.nesting for side in photo.shape[2:])
+        x = pad((photo - mean) / std, (0, right, 0, below))
         x = x.contiguous(memory_format=torch.channels_last)
         if isinstance(self.network, AffinityNetwork):
             features = self.network(x)[:, :, :height, :width]

@@ -22,11 +22,12 @@ def default_folder(storage: Location) -> Path:
 
 
 def database_file(uri: str) -> Path | None:
-    """Return the file of an sqlite URI, absolute; None for anything else."""
+    """Return the file of an sqlite URI, relative to the working folder if it is written so; None for
+    anything else."""
     scheme, _, rest = uri.partition("://")
     if scheme.partition("+")[0] != "sqlite":
         return None
-    return Path(rest.partition("?")[0].removeprefix("/")).absolute()
+    return Path(rest.partition("?")[0].removeprefix("/"))
 
 
 def tracking_uri(configured: str | None, storage: Location) -> str:

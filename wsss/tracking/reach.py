@@ -18,7 +18,7 @@ def reach(uri: str, *, timeout: float = 3.0) -> tuple[Literal["ok", "note"], str
     """
     file = database_file(uri)
     if file is not None:
-        return "ok", f"the file {file}"
+        return "ok", f"the file {file.absolute()}"
     scheme = uri.partition(":")[0].partition("+")[0]
     parts = urlsplit(uri)
     port = parts.port or PORTS.get(scheme)

@@ -94,7 +94,7 @@ def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
         message = "MLflow's database would be lost: without an address it is in the job's folder"
         return [Problem("tracking.uri", message, hint)]
     file = database_file(uri)
-    if file is None or not (file.is_relative_to(folder) or file.is_relative_to(Path.cwd())):
+    if file is None or (file.is_absolute() and not file.is_relative_to(folder)):
         return []
     return [Problem("tracking.uri", f"{uri} would be lost: a job's folder is deleted with it", hint)]
 

@@ -1,0 +1,86 @@
+"""Whether a node of a Ray cluster could hold a trial: one that is there, or one that may be started."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from wsss.config import Resources
+from wsss.pipeline.readiness import Check, sharing_check
+
+HEAD = "node:__internal_head__"
+"""The resource by which Ray marks the head node."""
+AUTOSCALER_FILE = "~/ray_bootstrap_config.yaml"
+TIMEOUT = 120.0
+"""Seconds that a node has to answer."""
+
+
+def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Return the resources of each kind of node that the cluster's autoscaler may start.
+
+    They are in the file that `ray up` leaves on the head node, which looks there itself. A head that can't
+    say has none to tell of; what else is wrong with it is told where every node is looked at.
+    """
+    head = next((node for node in nodes if HEAD in node["Resources"]), None)
+    if head is None:
+        return []
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(read_startable)
+    strategy = NodeAffinitySchedulingStrategy(head["NodeID"], soft=False)
+    reference = task.options(scheduling_strategy=strategy).remote()
+    try:
+        found: list[dict[str, float]] = ray.get(reference, timeout=TIMEOUT)
+    except Exception:  # whatever is wrong with that node
+        ray.cancel(reference, force=True)
+        return []
+    return found
+
+
+def read_startable() -> list[dict[str, float]]:
+    """What the head node runs: read the resources of each kind of node from the autoscaler's file."""
+    try:
+        config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
+        head = config.get("head_node_type")
+        most = config.get("max_workers", 0)
+        return [
+            {name: float(count) for name, count in (kind.get("resources") or {}).items()}
+            for name, kind in (config.get("available_node_types") or {}).items()
+            if kind.get("max_workers", 0 if name == head else most) > 0
+        ]
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):  # none, or not one of Ray's
+        return []
+
+
+def placement_checks(
+    resources: Sequence[Resources],
+    nodes: Sequence[dict[str, Any]],
+    startable: Sequence[dict[str, float]] = (),
+) -> list[Check]:
+    """Look for a node that could hold a trial of each sweep; Ray itself would only wait, for ever."""
+    there = [node["Resources"] for node in nodes]
+    have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in there)
+    checks = []
+    for wanted in dict.fromkeys(resources):
+        asks = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU"
+        room = sum(_holds(node, wanted) for node in there)
+        if room:
+            checks.append(Check("placement", "ok", f"{asks}: {room} at a time"))
+        elif any(_holds(node, wanted) for node in startable):
+            checks.append(Check("placement", "note", f"{asks}: no node has them, one will be started"))
+        else:
+            more = ", nor has any that could be started" if startable else ""
+            hint = "give less, for example `-s sweeps.*.resources.gpu=0`"
+            checks.append(Check("placement", "bad", f"{asks}, but the nodes have: {have}{more}", hint))
+    return [*checks, *sharing_check([wanted.gpu for wanted in resources])]
+
+
+def _holds(node: dict[str, float], wanted: Resources) -> int:
+    """Return how many trials a node has room for at a time."""
+    room = int(node.get("CPU", 0) / wanted.cpu)
+    if 0 < wanted.gpu < 1:  # a trial's share is on one GPU
+        return min(room, int(node.get("GPU", 0)) * int(1 / wanted.gpu + 1e-6))
+    return min(room, int(node.get("GPU", 0) / wanted.gpu)) if wanted.gpu else room
