@@ -199,3 +199,37 @@ def test_checkpoints_of_a_trial_that_has_not_ended_stay(open: Open) -> None:
     said = prune(open(), dry_run=True, timeout=0.1)
     assert prune(open(), dry_run=False, timeout=0.1) == said
     assert {leftover.name for leftover in open().store.half_made()} == {keys["interrupted"], keys["failed"]}
+
+
+def test_trials_that_a_failed_seed_ranks_anew_keep_their_files_until_it_has_ended(open: Open) -> None:
+    """Two configurations, two seeds each; one seed failed, so that means, and what is kept, may change."""
+    storage = open()
+    names = ("one-s0", "one-s1", "two-s0", "two-s1", "other")
+    keys = {name: sha256_json(name) for name in names}
+    fixed: dict[str, Any] = {"params": {}, "upstream": "", "method": "cam", "backbone": "r", "seed": 0}
+    ledger = storage.ledger("s")
+
+    def begin(name: str, arm: str = "a") -> None:
+        configuration = name.partition("-")[0]
+        ledger.append(
+            "trial",
+            id=name,
+            sweep="cam",
+            arm=arm,
+            configuration=configuration,
+            keys={"stage": keys[name]},
+            **fixed,
+        )
+
+    def end(name: str, status: str) -> None:
+        ledger.append("end", id=name, status=status, metrics={}, error="", seconds=1.0)
+
+    for name in names:
+        begin(name, "b" if name == "other" else "a")
+        end(name, "failed" if name == "two-s1" else "done")
+    ledger.append("kept", sweep="cam", ids=["one-s0"], keys=[keys["one-s0"]])
+    assert wanted_keys(open()) == {keys[name] for name in names if name != "other"}
+    begin("two-s1")
+    end("two-s1", "done")
+    ledger.append("kept", sweep="cam", ids=["two-s0"], keys=[keys["two-s0"]])
+    assert wanted_keys(open()) == {keys["two-s0"]}
