@@ -76,7 +76,7 @@ class Fine(torch.nn.Module):
         return type("Output", (), {"logits": logits})()
 
 
-def single(network: torch.nn.Module, photos: Any, ids: tuple[str, ...], size: int) -> np.ndarray:
+def single(network: Any, photos: Any, ids: tuple[str, ...], size: int) -> np.ndarray:
     """Logits of whole photos, one by one, resized by Pillow."""
     rows = []
     for id in ids:

@@ -65,8 +65,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
         row = _row(name, group, store, loaded[number], steps, base, control, others)
-        measured = {"holdout": _holdout(group), "holdout_sizes": _holdout_sizes(group)}
-        rows.append(replace(row, **measured, masks=_masks(group[0], store)))
+        row = replace(row, holdout=_holdout(group), holdout_sizes=_holdout_sizes(group))
+        rows.append(replace(row, masks=_masks(group[0], store)))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
         _corrected(rows, steps),
