@@ -219,3 +219,56 @@ def test_legacy_registration_shows_two_ghosts_beside_the_bar() -> None:
     exact = cams_of(BarNetwork(), [image[:, :496]], [[0]], scales=(1.0,), flip=True)[0]
     aligned = cams_of(BarNetwork(), [image[:32, :496]], [[0]], scales=(1.0,), registration="legacy")[0]
     np.testing.assert_allclose(aligned[:, 8:24], exact[:, 8:24], atol=2e-3, err_msg="multiples of 16 agree")
+
+
+class SubcategoryNetwork(PooledNetwork):
+    """Four maps: the first and third are of class 0, the others of class 2; class 1 has none."""
+
+    parents = (0, 2, 0, 2)
+
+
+@pytest.mark.parametrize("flip", [True, False])
+def test_sub_categories_are_summed_one_by_one_before_the_largest_is_taken(flip: bool) -> None:
+    """SC-CAM's order: each sub-category over scales and mirrors, the maximum of its class over all of its
+    sub-categories, then the largest. Taken inside a scale, the maximum would mix them."""
+    image = photos(1)[0]
+    found = cams_of(SubcategoryNetwork(), [image], [[2, 1, 0]], flip=flip, scales=(0.5, 1.0, 1.5))[0]
+    each = {n: np.zeros(image.shape[:2]) for n in range(4)}
+    for scale in (0.5, 1.0, 1.5):
+        x = torch.from_numpy(image.copy()).permute(2, 0, 1)[None].float() / 255
+        x = module._resize(x, scaled_size(*image.shape[:2], scale))
+        network = SubcategoryNetwork()
+        x = (x - torch.tensor(network.mean).view(1, 3, 1, 1)) / torch.tensor(network.std).view(1, 3, 1, 1)
+        for mirrored in (False, True)[: 1 + flip]:
+            maps = network.cam(x.flip(-1) if mirrored else x).relu()
+            maps = torch.nn.functional.interpolate(maps, image.shape[:2], mode="bilinear")[0]
+            for n in range(4):
+                each[n] += np.asarray(maps[n].flip(-1) if mirrored else maps[n], np.float64)
+    for label, row in ((0, 2), (2, 0)):
+        own = [each[n] for n in range(4) if SubcategoryNetwork.parents[n] == label]
+        joint = np.max([one.max() for one in own]) + 1e-5
+        expected = np.max([one / joint for one in own], 0)
+        np.testing.assert_allclose(found[row], expected, atol=1e-3)
+        assert min(np.abs(found[row] - one / (one.max() + 1e-5)).max() for one in own) > 0.02
+    assert not found[1].any(), "a class without sub-categories has an empty map"
+
+
+def test_the_largest_sub_category_at_one_scale_is_not_the_largest_of_all() -> None:
+    """Two flat maps, [3, 1] at the small scale and [1, 2] at the large one: sums are 4 and 3, not 3 + 2."""
+
+    class Flat(PooledNetwork):
+        parents = (0, 0, 1)
+
+        def cam(self, x: Tensor) -> Tensor:
+            values = [3e-5, 1e-5, 9.0] if x.shape[-1] < 50 else [1e-5, 2e-5, 9.0]
+            return torch.tensor(values).view(1, 3, 1, 1).expand(len(x), 3, 4, 4)
+
+    cam = cams_of(Flat(), photos(1), [[0]], scales=(0.5, 1.0), flip=False)[0]
+    np.testing.assert_allclose(cam, 4 / (4 + 1), atol=1e-3)
+
+
+def test_sub_categories_of_several_images_do_not_mix() -> None:
+    keys = [[0], [], [2, 0], [1]]
+    together = cams_of(SubcategoryNetwork(), photos(4), keys)
+    for image, key, found in zip(photos(4), keys, together, strict=True):
+        np.testing.assert_allclose(cams_of(SubcategoryNetwork(), [image], [key])[0], found, atol=1e-3)

@@ -103,12 +103,13 @@ def test_gradients_of_maps_reach_head_and_backbone() -> None:
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
-def test_maps_of_sub_categories_are_joined_by_their_largest() -> None:
+def test_maps_of_sub_categories_are_a_source_of_cams_of_their_own() -> None:
     torch.manual_seed(0)
     network = CamNetwork(Tiny(), 3, subcategories=4)
     x = torch.randn(2, 3, 20, 24)
-    maps = network.sub_maps(network.backbone(x)).relu()
-    joined = SubcategoryMaps(network, [0, 2, 0, 2]).cam(x)
-    assert torch.equal(joined[:, 0], torch.maximum(maps[:, 0], maps[:, 2]))
-    assert torch.equal(joined[:, 2], torch.maximum(maps[:, 1], maps[:, 3]))
-    assert not joined[:, 1].any(), "a class without sub-categories has an empty map"
+    source = SubcategoryMaps(network, [0, 2, 0, 2])
+    assert source.parents == (0, 2, 0, 2) and (source.mean, source.std) == (network.mean, network.std)
+    maps = source.cam(x)
+    pooled = network(x).sub_logits
+    assert pooled is not None
+    torch.testing.assert_close(maps.mean((2, 3)), pooled)

@@ -15,11 +15,13 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from wsss.config.params import AffinityParams, PseudoMasksParams, WalkParams
+from wsss.config.params import AffinityParams, CamsParams, PseudoMasksParams, WalkParams
 from wsss.errors import ConfigError, StageError
-from wsss.masks.pairs import pair_affinities, pair_offsets
+from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
+from wsss.masks.random_walk import pooled, transition, walk
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.models.memory import PeakMemory
+from wsss.stages.affinity import build_affinity
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.walker import Walker
 
@@ -108,6 +110,63 @@ def test_it_is_irnets_walk_step_by_step() -> None:
     np.testing.assert_allclose(by_class[0], 0.25)
     maxima = expected.max((1, 2), keepdims=True)
     np.testing.assert_allclose(by_class[1:], expected / maxima, atol=1e-5)
+
+
+@pytest.mark.parametrize(("height", "width"), [(50, 67), (50, 130), (32, 64)])
+def test_boundaries_see_the_canvas_that_their_network_learnt_on(height: int, width: int) -> None:
+    """IRNet's inference: the photo and its mirror image, each at the upper left of zeros of at least the crop's
+    side, whose statistics group normalisation takes; then both are cropped to the photo's cells."""
+    torch.manual_seed(3)
+    params = AffinityParams(kind="boundary", backbone="efficientnet_lite0", weights="none", crop=112)
+    network = build_affinity(params).eval()
+    assert isinstance(network, BoundaryNetwork)
+    with torch.no_grad():
+        network.mix.weight *= 20
+    rgb = np.tile(RGB, (1, 2, 1))[:height, :width].copy()
+    rows, columns = math.ceil(height / 4), math.ceil(width / 4)
+    with torch.inference_mode():
+        x = (rgb / 255 - network.mean) / network.std
+        canvas = np.zeros((2, 112, max(112, math.ceil(width / 16) * 16), 3), np.float32)
+        canvas[0, :height, :width], canvas[1, :height, :width] = x, x[:, ::-1]
+        logits = network(torch.from_numpy(canvas.transpose(0, 3, 1, 2).copy()))[:, :rows, :columns].numpy()
+        alone = network(
+            torch.from_numpy(canvas[:1, : math.ceil(height / 16) * 16, :width].transpose(0, 3, 1, 2).copy())
+        )
+        walker = Walker(network, WalkParams(background_threshold=0.25, beta=2, log_steps=0), "cpu")
+        walked = []
+        network.register_forward_hook(lambda _, inputs, output: walked.append((inputs[0].shape, output)))
+        found = walker(rgb, np.ones((1, height, width), np.float32))
+    expected = 1 / (1 + np.exp(-(logits[0] + logits[1, :, ::-1]) / 2))
+    assert walked[0][0] == (2, 3, *canvas.shape[1:3])
+    seen = 1 / (1 + np.exp(-alone[0, :rows, :columns].numpy()))
+    assert np.abs(seen - expected[:, : seen.shape[1]]).max() > 0.05, "without the canvas it would be another"
+    # One step of the walk from a flat map: the cells' own (1 − B) over the columns of A^β.
+    both = torch.stack([torch.from_numpy(expected.astype(np.float32))] * 1)
+    matrix = transition(boundary_affinities(both, pair_offsets(5)), pair_offsets(5), rows, columns, 2)
+    scores = walk(pooled(torch.ones(1, height, width), 4, (rows, columns)) * (1 - both), matrix, 1)
+    grown = interpolate(scores[None], scale_factor=4, mode="bilinear")[0, 0, :height, :width]
+    np.testing.assert_allclose(found[1], (grown / grown.max()).numpy(), atol=1e-4)
+
+
+def test_the_canvas_counts_in_the_memory_and_walks_on_smaller_copies_do_not_help_below_it() -> None:
+    network = BoundaryNetwork(create_backbone("efficientnet_lite0", "none"), canvas=256)
+    walker = Walker(network, WalkParams(log_steps=1), "cpu")
+    rgb, cams = np.zeros((65, 160, 3), np.uint8), np.ones((3, 65, 160), np.float32)
+    with PeakMemory() as memory:
+        walker(rgb, cams)
+    assert 1.5 * memory.peak < walker.memory(65, 160) < 4 * memory.peak
+    walker.budget = walker.memory(65, 160)
+    assert walker.fitting_size(65, 160) == (65, 160)
+    assert min(walker.fitting_size(1000, 2000)) > 65
+
+
+def test_keys_change_where_boundaries_are_walked_and_nowhere_else() -> None:
+    plain, walking = PseudoMasksParams(), PseudoMasksParams(walk=WalkParams())
+    boundary, affinity = AffinityParams(kind="boundary"), AffinityParams()
+    cams = CamsParams()
+    assert PseudoMasks.revision(plain, {"cams": cams}) == 0
+    assert PseudoMasks.revision(walking, {"cams": cams, "affinity": affinity}) == 0
+    assert PseudoMasks.revision(walking, {"cams": cams, "affinity": boundary}) == 1
 
 
 def test_dividing_class_by_class_is_off_until_asked_for_and_needs_a_threshold() -> None:

@@ -20,7 +20,7 @@ from wsss.cli.compare_published import published_json, published_lines
 from wsss.cli.options import StorageOption, storage_location
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Cell, Comparison, Difference
+    from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
 WORDS = 4
@@ -179,10 +179,15 @@ def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]
     titles = ["mAP"] if len(names) == 1 else [f"mAP {name}" for name in names]
     lines = [
         [arm_title(row, comparison), str(len(row.seeds))]
-        + [_percent(row.holdout.get(name)) for name in names]
+        + [cell for name in names for cell in (_percent(row.holdout.get(name)), _pixels(row, name))]
         for row in comparison.rows
     ]
-    return ["arm", "seeds", *titles], lines
+    return ["arm", "seeds", *(cell for title in titles for cell in (title, "px"))], lines
+
+
+def _pixels(row: Row, classifier: str) -> str:
+    """Return the long side at which a classifier's mAP was measured; several where seeds differ."""
+    return ", ".join(map(str, row.holdout_sizes.get(classifier, ())))
 
 
 def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -54,8 +54,8 @@ def unscored_notes(comparison: Comparison) -> str:
     lines = [
         "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
         "finished that makes CAMs or masks.",
-        "mAP: how well a classifier tells on hold-out images which classes are there. It says nothing about "
-        "where its maps lie: look at them before you choose by it.",
+        "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which "
+        "classes are there. It says nothing about where its maps lie: look at them before you choose by it.",
         _initial_weights(comparison),
     ]
     for row in comparison.rows:

@@ -44,7 +44,8 @@ def live_view(*, json: bool = False) -> Observer:
 def describe_metrics(metrics: dict[str, float]) -> str:
     """Return the few metrics of a step that fit a line."""
     names = [name for name in ("loss", "mAP", "rung_score") if name in metrics]
-    return "  ".join(f"{name} {metrics[name]:.3f}" for name in names)
+    size = f" at {metrics['mAP_size']:.0f} px" if "mAP_size" in metrics else ""
+    return "  ".join(f"{name} {metrics[name]:.3f}{size if name == 'mAP' else ''}" for name in names)
 
 
 def duration(seconds: float) -> str:

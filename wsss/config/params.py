@@ -108,6 +108,11 @@ class TrainingParams(LearningParams):
     long_side: tuple[PositiveInt, PositiveInt] = (256, 512)
     """Range, in pixels, of the random long side before cropping."""
 
+    @property
+    def middle(self) -> int:
+        """The middle of `long_side`, in pixels: where a network is at its best."""
+        return sum(self.long_side) // 2
+
     @model_validator(mode="after")
     def _range_is_ordered(self) -> Self:
         low, high = self.long_side
@@ -192,7 +197,7 @@ class CamsParams(Params):
     """`legacy` repeats a known bug: maps are stretched to a multiple of 16 and cropped, mirrored ones before
     they are mirrored back, so that they lie beside the object."""
     head: Literal["classes", "subcategories"] = "classes"
-    """`subcategories`: each class's map is the largest of its sub-categories' maps, as a diagnostic."""
+    """`subcategories`: each class's map is the largest of its sub-categories' sums, as a diagnostic."""
     switches: ClassVar[tuple[str, ...]] = ("registration", "head")
 
 

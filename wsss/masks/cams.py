@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,16 @@ class CamSource(Protocol):
     def std(self) -> tuple[float, float, float]: ...
 
     def cam(self, x: Tensor) -> Tensor:
-        """Map float32[B, 3, h, w] to float32[B, C, h', w']."""
+        """Map float32[B, 3, h, w] to float32[B, C, h', w'], a map a class."""
+
+
+@runtime_checkable
+class SubcategorySource(CamSource, Protocol):
+    """A network whose `cam` gives float32[B, S, h', w'], a map a sub-category."""
+
+    @property
+    def parents(self) -> Sequence[int]:
+        """The class of each of the S sub-categories."""
 
 
 def group_by_size(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
@@ -85,6 +94,8 @@ def multi_scale_cams(
     exactly H × W, summed over scales and mirrored copies, and divided by (maximum + 1e-5).
     `registration="legacy"` upsamples to the next multiples of 16 and crops, mirrored copies before they are
     mirrored back, as the first public code does: it moves maps of other strides off their objects.
+    Maps of sub-categories are each summed over scales and mirrored copies; then a class's map is the largest
+    of its own, divided by the class's maximum (Chang et al., CVPR 2020); of a class without any it is empty.
 
     Raises `DataError` for images of several sizes and `StageError` when a map isn't finite.
     """
@@ -106,9 +117,25 @@ def multi_scale_cams(
         for start in range(0, len(images), batch):
             part = classes[start : start + batch]
             photos = images[start : start + batch]
-            maps = _summed_maps(network, photos, part, sizes, flip, device, registration)
+            wanted, counts = _channels(network, part)
+            maps = _summed_maps(network, photos, wanted, sizes, flip, device, registration)
+            if counts is not None:
+                maps = _largest(maps, counts)
             cams.extend(_split(_normalise(maps), [len(key) for key in part]))
     return cams
+
+
+def _channels(
+    network: CamSource, keys: Sequence[npt.NDArray[np.int64]]
+) -> tuple[Sequence[npt.NDArray[np.int64]], list[int] | None]:
+    """Return, per image, the maps to sum for the classes in `keys`, and how many each class has, one image
+    after the other; None where every class has one of its own."""
+    if not isinstance(network, SubcategorySource):
+        return keys, None
+    parents = np.asarray(network.parents, dtype=np.int64)
+    members = [[np.flatnonzero(parents == label) for label in key] for key in keys]
+    wanted = [np.concatenate([np.empty(0, np.int64), *found]) for found in members]
+    return wanted, [len(own) for found in members for own in found]
 
 
 def _summed_maps(
@@ -146,6 +173,15 @@ def _summed_maps(
             present = present + maps[owner + len(keys), wanted].flip(-1)
         total += _upsampled(present, (height, width))
     return total
+
+
+def _largest(maps: Tensor, counts: Sequence[int]) -> Tensor:
+    """Return float32[M, H, W], the pixel-wise maximum of each run of `counts` maps; 0 of an empty run."""
+    result = maps.new_zeros((len(counts), *maps.shape[1:]))
+    for target, run in zip(result, torch.split(maps, list(counts)), strict=True):
+        if len(run):
+            torch.amax(run, 0, out=target)
+    return result
 
 
 def _upsampled(maps: Tensor, size: Size) -> Tensor:

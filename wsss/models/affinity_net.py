@@ -28,6 +28,8 @@ class PairNetwork(nn.Module):
     stride: ClassVar[int]
     reduce: nn.ModuleList
     mix: nn.Conv2d
+    canvas: int = 0
+    """Smallest height and width, in pixels, of what it looks at: a smaller photo is padded."""
 
     def __init__(self, backbone: Backbone, taps: tuple[str, ...]) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ class AffinityNetwork(PairNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map float32[B, 3, H, W] to features float32[B, 448, ⌈H/8⌉, ⌈W/8⌉]."""
-        features = self.backbone.forward_taps(x)
+        features = self.backbone.forward_readings(x, self.taps)
         size = self.grid(x)
         parts = [elu(layer(features[tap])) for tap, layer in zip(self.taps, self.reduce, strict=True)]
         return elu(self.mix(torch.cat([_resized(part, size) for part in parts], dim=1)))
@@ -93,12 +95,16 @@ class BoundaryNetwork(PairNetwork):
 
     Five taps of the backbone, which doesn't learn, go to 32 channels each at the grid of stride 4, and
     all of them to one.
+
+    Group normalisation takes its statistics from the whole input, so that what lies around a photo counts:
+    `canvas` is the side of the crops that it learns from, and later the least that it is shown.
     """
 
     stride: ClassVar[int] = 4
 
-    def __init__(self, backbone: Backbone) -> None:
+    def __init__(self, backbone: Backbone, canvas: int = 0) -> None:
         super().__init__(backbone, backbone.boundary_taps)
+        self.canvas = canvas
         self.reduce = nn.ModuleList(
             nn.Sequential(nn.Conv2d(channels, BRANCH, 1, bias=False), nn.GroupNorm(GROUPS, BRANCH))
             for channels in self.channels
@@ -108,7 +114,7 @@ class BoundaryNetwork(PairNetwork):
     def forward(self, x: Tensor) -> Tensor:
         """Map float32[B, 3, H, W] to the logits of a boundary, float32[B, ⌈H/4⌉, ⌈W/4⌉]."""
         with torch.no_grad():
-            features = self.backbone.forward_taps(x)
+            features = self.backbone.forward_readings(x, self.taps)
         size = self.grid(x)
         parts = [
             _resized(layer(features[tap]), size).relu()

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import ClassVar, TypeVar
 
 from torch import Tensor, nn
+from torch.nn.functional import relu
 
 from wsss.errors import ConfigError, Problem, nearest
 
@@ -52,6 +54,9 @@ class Backbone(nn.Module, ABC):
     """Three taps, of stride 8 and deeper, that AffinityNet reads; empty where it can't."""
     boundary_taps: ClassVar[tuple[str, ...]] = ()
     """Taps from early to late that a boundary branch reads; empty where it can't."""
+    next_norms: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Of a pre-activated backbone: tap → the module with which the next block normalises that tap's sums,
+    before it rectifies them. Heads read the result (`forward_readings`), mixing takes the sums themselves."""
     has_class_token: ClassVar[bool] = False
     """Whether it is a transformer with one token for the whole image."""
     frozen_norms: ClassVar[bool] = False
@@ -79,6 +84,19 @@ class Backbone(nn.Module, ABC):
         for tap, segment in zip(self.taps, self.segments(), strict=True):
             x = features[tap.name] = segment(x)
         return features
+
+    def forward_readings(self, x: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
+        """Return what heads read at these taps, by name, in the order of the backbone's own.
+
+        That are the features, or, where the next block begins with a normalisation of them (`next_norms`),
+        ReLU(norm(features)): AffinityNet (Ahn and Kwak, CVPR 2018) reads its ResNet-38 there.
+        """
+        features = self.forward_taps(x)
+        return {name: self._reading(name, found) for name, found in features.items() if name in taps}
+
+    def _reading(self, tap: str, features: Tensor) -> Tensor:
+        norm = self.next_norms.get(tap)
+        return features if norm is None else relu(self.get_submodule(norm)(features))
 
     def class_token(self, x: Tensor) -> Tensor:
         """Return the token of the whole image, float32[B, channels], of a backbone that has one."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, dropout
 
@@ -87,9 +86,9 @@ class CamNetwork(nn.Module):
 
 
 class SubcategoryMaps:
-    """Maps of the classes as the largest of their sub-categories' maps: a diagnostic, a source of CAMs.
+    """The maps of a network's sub-categories instead of its classes': a diagnostic, a source of CAMs.
 
-    `parents` has the class of each sub-category. A class without any has an empty map.
+    `parents` has the class of each sub-category.
     """
 
     def __init__(self, network: CamNetwork, parents: Sequence[int]) -> None:
@@ -105,8 +104,5 @@ class SubcategoryMaps:
         return self.network.std
 
     def cam(self, x: Tensor) -> Tensor:
-        """Return the maps float32[B, C, h, w] of images, rectified."""
-        maps = self.network.sub_maps(self.network.backbone(x)).relu()
-        result = maps.new_zeros((len(maps), self.network.head.out_channels, *maps.shape[2:]))
-        index = torch.tensor(self.parents, device=maps.device)[None, :, None, None].expand_as(maps)
-        return result.scatter_reduce(1, index, maps, reduce="amax")
+        """Return the maps float32[B, S, h, w] of images, before rectification."""
+        return self.network.sub_maps(self.network.backbone(x))

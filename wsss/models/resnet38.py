@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -74,7 +75,7 @@ class Bottleneck(nn.Module):
 
 @register
 class ResNet38(Backbone):
-    """Taps after every group of blocks; the last is the normalised, rectified output.
+    """Taps after every group of blocks: raw sums, but for the last, the normalised, rectified output.
 
     Batch normalisation is frozen altogether, as in every release.
     """
@@ -93,6 +94,9 @@ class ResNet38(Backbone):
     default_freeze: ClassVar[str] = "b2"
     affinity_taps: ClassVar[tuple[str, ...]] = ("b4", "b5", "bn7")
     boundary_taps: ClassVar[tuple[str, ...]] = ("b2", "b3", "b4", "b5", "b6")
+    next_norms: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {f"b{number}": f"b{number + 1}.bn_branch2a" for number in range(2, 7)}
+    )
     frozen_norms: ClassVar[bool] = True
 
     def __init__(self) -> None:

@@ -1,6 +1,6 @@
 """A chain: stages in order, wired to each other, each with the key of what it will make.
 
-The keys are known before anything runs: a key is the hash of the stage, its resolved parameters,
+The keys are known before anything runs: a key is the hash of the stage, its version, its resolved parameters,
 the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. That
 is what lets a study skip what exists, share what trials have in common, and say beforehand what
 it is going to do.
@@ -182,9 +182,12 @@ def _node(
 ) -> Node:
     kind = STAGES[stage]
     keys = {node.label: node.key for node in nodes}
+    made_with = {node.label: node.params for node in nodes}
+    revision = kind.revision(params, {name: made_with[source] for name, source in inputs.items()})
     content = {
         "stage": stage,
         "version": kind.version,
+        **({"revision": revision} if revision else {}),
         "params": params.content(),
         "inputs": {name: keys[source] for name, source in inputs.items()},
         "data": dict(kind.consumes(params, data)),

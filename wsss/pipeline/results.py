@@ -56,7 +56,10 @@ def chain_result(chain: Chain, store: Store) -> Result:
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
         elif isinstance(node.params, ClassifierParams) and node.params.end == node.params.epochs:
             last = artefact.record["history"][-1]
-            result.metrics.update({f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)})
+            if "mAP" in last:
+                # Records without a size are of a time when it was that of the crops.
+                result.metrics[f"{node.label}/holdout/mAP"] = last["mAP"]
+                result.metrics[f"{node.label}/holdout/size"] = last.get("mAP_size", float(node.params.crop))
             if not artefact.evicted:
                 result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result

@@ -65,7 +65,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
         row = _row(name, group, store, loaded[number], steps, base, control, others)
-        rows.append(replace(row, holdout=_holdout(group), masks=_masks(group[0], store)))
+        row = replace(row, holdout=_holdout(group), holdout_sizes=_holdout_sizes(group))
+        rows.append(replace(row, masks=_masks(group[0], store)))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
         _corrected(rows, steps),
@@ -175,6 +176,16 @@ def _holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
         name.removesuffix(ending): float(np.mean([t.metrics[name] for t in group if name in t.metrics]))
         for name in names
     }
+
+
+def _holdout_sizes(group: Sequence[TrialRecord]) -> dict[str, tuple[int, ...]]:
+    """Return classifier → the long sides, in pixels, at which its mAP was measured, ascending."""
+    sizes: dict[str, set[int]] = {}
+    for trial in group:
+        for name, value in trial.metrics.items():
+            if name.endswith("/holdout/size"):
+                sizes.setdefault(name.removesuffix("/holdout/size"), set()).add(int(value))
+    return {name: tuple(sorted(found)) for name, found in sizes.items()}
 
 
 def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:

@@ -87,6 +87,8 @@ class Row:
     trained_on: int | None = None
     holdout: Mapping[str, float] = field(default_factory=dict)
     """Classifier's name → mAP in [0, 1] on the hold-out, a mean over seeds."""
+    holdout_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    """Classifier's name → the long sides, in pixels, at which that was measured; mostly one."""
     masks: Mapping[str, str] = field(default_factory=dict)
     """Step → folder of its pseudo masks, of the first seed."""
 

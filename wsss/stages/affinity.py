@@ -96,6 +96,12 @@ class Affinity(Stage):
         weights = weights_identity(params.backbone, params.weights)
         return {"train": data.image_key(data.train), "weights": weights}
 
+    @classmethod
+    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
+        """1 where the network reads pre-activated features: it read raw sums before."""
+        assert isinstance(params, AffinityParams)
+        return int(any(tap in backbone_class(params.backbone).next_norms for tap in head_taps(params)))
+
     @property
     def steps(self) -> int:
         return self.params.epochs
@@ -153,7 +159,7 @@ class Affinity(Stage):
 def check_backbone(params: AffinityParams) -> None:
     """Raise `ConfigError` for a backbone whose taps can't be read, or without the tap that `freeze` names."""
     kind = backbone_class(params.backbone)
-    if not (kind.affinity_taps if params.kind == "affinity" else kind.boundary_taps):
+    if not head_taps(params):
         able = [name for name in backbone_names() if backbone_class(name).affinity_taps]
         raise ConfigError(
             Problem("backbone", f"{params.backbone} has no taps for affinities", f"one of {', '.join(able)}")
@@ -164,10 +170,18 @@ def check_backbone(params: AffinityParams) -> None:
         raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
 
 
+def head_taps(params: AffinityParams) -> tuple[str, ...]:
+    """Return the taps of the backbone that the network reads; none where it can't."""
+    kind = backbone_class(params.backbone)
+    return kind.affinity_taps if params.kind == "affinity" else kind.boundary_taps
+
+
 def build_affinity(params: AffinityParams, weights: str | None = None) -> AffinityNetwork | BoundaryNetwork:
     """Return the network of these parameters, its new layers freshly drawn."""
     backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
-    return AffinityNetwork(backbone) if params.kind == "affinity" else BoundaryNetwork(backbone)
+    if params.kind == "affinity":
+        return AffinityNetwork(backbone)
+    return BoundaryNetwork(backbone, canvas=params.crop)
 
 
 def load_affinity(folder: Path) -> AffinityNetwork | BoundaryNetwork:

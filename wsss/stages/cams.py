@@ -48,6 +48,12 @@ class Cams(Stage):
             raise ConfigError(Problem("head", message, "set its `subcategory_weight`"))
 
     @classmethod
+    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
+        """1 for sub-categories: their maximum was taken inside every scale and mirrored copy."""
+        assert isinstance(params, CamsParams)
+        return int(params.head == "subcategories")
+
+    @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         return {"images": data.image_key(data.labelled_ids)}
 

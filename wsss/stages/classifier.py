@@ -100,6 +100,7 @@ class Classifier(Stage):
         masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
         return {
             **masks,
+            **_holdout_size(params, data),
             "train": data.image_key(data.train),
             "holdout": data.image_key(data.holdout),
             "rung": data.mask_key(quick) if quick else "",
@@ -156,7 +157,7 @@ class Classifier(Stage):
     def _evaluate(self) -> dict[str, float]:
         """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""
         self.network.eval()
-        metrics = holdout_map(self.network, self.context.data, self.params.crop, self.device)
+        metrics = holdout_map(self.network, self.context.data, self.params.middle, self.device)
         rung = self.params.rung
         if rung.images and (self.epoch % rung.every == 0 or self.epoch == self.params.end):
             metrics |= rung_score(self.network, self.context.data, rung, self.params.crop, self.device)
@@ -179,3 +180,12 @@ class Classifier(Stage):
         about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
         write_json(folder / ABOUT, {**about, "parent": self.parent})
         return {"images": len(self.context.data.train), "classes": classes}
+
+
+def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]:
+    """Return the size at which mAP is measured where that decides: without masks, mAP ranks trials.
+
+    It was measured at `crop` once. Elsewhere it decides nothing, and a trained network stays what it is.
+    """
+    decides = data.holdout and not data.has_masks and params.middle != params.crop
+    return {"holdout_size": str(params.middle)} if decides else {}

@@ -45,7 +45,8 @@ class Stage(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
-    """Raise it when the same parameters come to give another result: it is part of the key."""
+    """Raise it when the same parameters come to give another result: it is part of the key. Where that
+    concerns some parameters only, raise their `revision` instead."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Kinds of artefacts it reads; a kind is the name of the stage that makes it."""
     seeded: ClassVar[bool] = False
@@ -67,6 +68,12 @@ class Stage(ABC):
     @classmethod  # noqa: B027 - most stages read whatever is of the right kind
     def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
         """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
+
+    @classmethod
+    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
+        """Return how often the result of these parameters, made with `sources` by kind of artefact, was
+        repaired while that of others stayed as it was. Part of the key unless 0."""
+        return 0
 
     @classmethod
     @abstractmethod

@@ -64,11 +64,15 @@ class PseudoMasks(ChunkedStage):
     @classmethod
     def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
         assert isinstance(params, PseudoMasksParams)
-        source = sources.get("affinity")
-        boundary = isinstance(source, AffinityParams) and source.kind == "boundary"
+        boundary = _is_boundary(sources.get("affinity"))
         if params.walk is not None and params.walk.pairs == "cropped" and boundary:
             message = "`cropped` belongs to `affinity: {kind: affinity}`, but this one is of kind boundary"
             raise ConfigError(Problem("walk.pairs", message, "leave it out"))
+
+    @classmethod
+    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
+        """1 where boundaries are walked: their network saw photos without the canvas that it learnt on."""
+        return int(_is_boundary(sources.get("affinity")))
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -158,3 +162,7 @@ class PseudoMasks(ChunkedStage):
                 (folder / CONFIDENCE).mkdir(exist_ok=True)
                 place(self.context.work / CONFIDENCE / f"{id}.png", folder / CONFIDENCE / f"{id}.png")
         return {"images": len(self.ids), **self.notes}
+
+
+def _is_boundary(source: Params | None) -> bool:
+    return isinstance(source, AffinityParams) and source.kind == "boundary"

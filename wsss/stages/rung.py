@@ -19,9 +19,11 @@ BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches
 
 @torch.inference_mode()
 def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.device) -> dict[str, float]:
-    """Return {"mAP": mean average precision in [0, 1]} on the hold-out, over classes that occur there.
+    """Return {"mAP": mean average precision in [0, 1], "mAP_size": `size`} on the hold-out, over classes that
+    occur there.
 
-    Images are shown whole, with a long side of `size` pixels. Empty without a usable hold-out.
+    Images are shown whole, with a long side of `size` pixels. It should be one that the network has learnt
+    from: at another, mAP says more of the size than of the network. Empty without a usable hold-out.
     """
     if not data.holdout:
         return {}
@@ -37,7 +39,7 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
             scores[part] = network(batch.to(device)).logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
     mean = mean_average_precision(scores, labels)
-    return {} if mean is None else {"mAP": mean}
+    return {} if mean is None else {"mAP": mean, "mAP_size": float(size)}
 
 
 def rung_ids(data: DataView, rung: RungParams) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ class Walker:
         self.budget = int(params.memory * GIB)
         """Bytes that a walk may take."""
         with torch.inference_mode():
-            self.per_pixel = bytes_per_pixel(lambda rgb: self._affinities(self._photo(rgb)), PROBE)
+            self.per_pixel = bytes_per_pixel(lambda rgb: self._affinities(self._photo(rgb), 0), PROBE)
 
     def prepare(
         self, sizes: Mapping[str, tuple[int, int]], at_most: int | None = None
@@ -124,8 +124,7 @@ class Walker:
 
     def memory(self, height: int, width: int) -> int:
         """Return about how many bytes the network and the walk take on an image, at most."""
-        step = self.network.nesting
-        padded = math.ceil(height / step) * math.ceil(width / step) * step**2
+        padded = math.prod(self._canvas(height, width, self.network.canvas))
         matrix = walk_memory(height, width, self.network.stride, len(self.offsets))
         return int(self.per_pixel * padded) + matrix
 
@@ -135,7 +134,7 @@ class Walker:
 
     def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32]) -> Tensor:
         params, stride = self.params, self.network.stride
-        affinities, seen = self._affinities(photo)
+        affinities, seen = self._affinities(photo, self.network.canvas)
         grid = seen.shape[-2], seen.shape[-1]
         matrix = transition(affinities, self.offsets, *grid, params.beta, self.crop)
         if params.background_threshold is None:
@@ -153,22 +152,32 @@ class Walker:
         scores = scores / largest.clamp(min=1e-5)
         return torch.cat([torch.full_like(scores[:1], params.background_threshold), scores])
 
-    def _affinities(self, photo: Tensor) -> tuple[Tensor, Tensor]:
+    def _affinities(self, photo: Tensor, least: int) -> tuple[Tensor, Tensor]:
         """Return the affinities of all pairs and a map float32[h, w] of boundaries, 0 without any.
 
-        The photo is padded at the right and below until all taps' grids nest: one that was stretched to the
-        next would be off by up to a cell at the far edge.
+        The photo is padded at the right and below with the mean colour: to `least` pixels a side, and until
+        all taps' grids nest. One that was stretched to the next would be off by up to a cell at the far edge.
         """
         mean = photo.new_tensor(self.network.mean).view(1, 3, 1, 1)
         std = photo.new_tensor(self.network.std).view(1, 3, 1, 1)
         height, width = self.network.grid(photo)
-        below, right = (-side % self.network.nesting for side in photo.shape[2:])
-        x = pad((photo - mean) / std, (0, right, 0, below))
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = (photo - mean) / std
         if isinstance(self.network, AffinityNetwork):
-            features = self.network(x)[:, :, :height, :width]
+            features = self.network(self._padded(x, least))[:, :, :height, :width]
             affinities = pair_affinities(features, self.offsets, self.crop)
             return affinities, features.new_zeros(height, width)
-        logits, mirrored = self.network(torch.cat([x, x.flip(-1)])).float()
-        boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()[:height, :width]
+        # Mirrored before it is padded, as by IRNet's authors: both copies begin at the canvas's corner.
+        both = self._padded(torch.cat([x, x.flip(-1)]), least)
+        logits, mirrored = self.network(both).float()[:, :height, :width]
+        boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()
         return boundary_affinities(boundary[None], self.offsets), boundary
+
+    def _padded(self, x: Tensor, least: int) -> Tensor:
+        """Return normalised photos float32[B, 3, H, W] at the upper left of their canvas."""
+        height, width = self._canvas(x.shape[2], x.shape[3], least)
+        x = pad(x, (0, width - x.shape[3], 0, height - x.shape[2]))
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def _canvas(self, height: int, width: int, least: int) -> tuple[int, int]:
+        step = self.network.nesting
+        return math.ceil(max(height, least) / step) * step, math.ceil(max(width, least) / step) * step
