@@ -113,10 +113,10 @@ def test_the_hint_names_the_variable_to_use_instead(address: str, variable: str)
 
 @pytest.mark.parametrize(
     "name",
-    (
+    [
         *("key", "KEY", "secret_key", "accessKey", "account-key", "clientSecret", "PASSWORD", "db_passwd"),
         *("auth_token", "sas", "sig", "X-Amz-Signature", "x%2Dapi%2Dkey", "credentials", "user.pass", "Pwd"),
-    ),
+    ],
 )
 def test_names_of_secrets_in_every_spelling(name: str) -> None:
     assert is_secret_name(name)
