@@ -14,8 +14,10 @@ def main() -> None:
     from wsss.addresses import scrub
     from wsss.cli.app import app
     from wsss.errors import WsssError
+    from wsss.temporary import shorten
 
     try:
+        shorten()
         app()
     except WsssError as error:
         print(scrub(f"error: {error}"), file=sys.stderr)

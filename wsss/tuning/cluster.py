@@ -18,6 +18,8 @@ import ray  # isort: skip
 from wsss.addresses import RAY, refusal
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.storage import RemoteStorage, Storage
+from wsss.temporary import shorten_for_ray
+from wsss.tuning.auth import secure_token
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Events are all that goes through Ray; the default of 30 % of memory would be waste."""
@@ -35,6 +37,9 @@ def connect(address: str | None) -> None:
     refuse_secrets(address, given)
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
+        if not address:
+            secure_token()
+            shorten_for_ray()
         with _sigterm_kept():
             if address:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -48,7 +53,7 @@ def connect(address: str | None) -> None:
                     logging_level=logging.ERROR,
                     _node_ip_address="127.0.0.1",
                 )
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
         hint = "check the address, or leave --address out to run on this machine"
         raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
