@@ -96,9 +96,13 @@ def test_no_folder_at_all_is_one_message(
         shorten_for_ray()
 
 
-def test_a_long_or_unwritable_ray_tmpdir_is_one_message(long: Path, short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_or_unwritable_ray_tmpdir_is_one_message(
+    long: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(long))
-    with pytest.raises(PreflightError, match=rf"^RAY_TMPDIR: is \d+ bytes long, .* leave it {LONGEST} .*RAY_TMPDIR=/tmp"):
+    with pytest.raises(
+        PreflightError, match=rf"^RAY_TMPDIR: is \d+ bytes long, .* leave it {LONGEST} .*RAY_TMPDIR=/tmp"
+    ):
         shorten_for_ray()
     assert look_at_temporary_folder()[0] == "bad"
     (short / "f").touch()

@@ -174,7 +174,9 @@ def test_ray_on_this_machine_asks_for_the_token_and_takes_a_short_folder(home: P
         assert mode(home / ".ray/auth_token") == 0o600
         assert told["listening"], "Ray's processes were found"
         everywhere = {name for name, ip in told["listening"] if ip in ("0.0.0.0", "::")}
-        assert "gcs_server" in everywhere, "docs/cluster.md says so; if Ray no longer does, so much the better"
+        assert "gcs_server" in everywhere, (
+            "docs/cluster.md says so; if Ray no longer does, so much the better"
+        )
         stranger = subprocess.run(
             [sys.executable, "-c", "import ray, sys; ray.init(address=sys.argv[1], log_to_driver=False); print('in')", told["gcs"]],
             env={**environment, "RAY_AUTH_MODE": "disabled"}, capture_output=True, text=True, timeout=100,

@@ -313,6 +313,9 @@ class ImportParams(Params):
     """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
     masks: Path | None = None
     """`<id>.png` with 0 for background and n for the n-th class."""
+    missing: Literal["error", "zero"] = "error"
+    """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""
+    switches: ClassVar[tuple[str, ...]] = ("missing",)
 
     @property
     def kind(self) -> str:
@@ -321,12 +324,14 @@ class ImportParams(Params):
 
     def content(self) -> dict[str, Any]:
         # The files count, not where they lie.
-        return {"kind": self.kind}
+        return {"kind": self.kind, **({"missing": self.missing} if self.missing != "error" else {})}
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.cams is None) == (self.masks is None):
             raise ValueError("`import` takes either `cams: FOLDER` or `masks: FOLDER`")
+        if self.masks is not None and self.missing != "error":
+            raise ValueError("`missing` belongs to `cams`")
         return self
 
 

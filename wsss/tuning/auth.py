@@ -16,7 +16,7 @@ from typing import Literal
 
 from wsss.errors import PreflightError, Problem, nearest
 
-MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"  # noqa: S105 - names
+MODE, TOKEN, TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"
 MODES = ("token", "disabled")
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 Look = tuple[Literal["ok", "note", "bad"], str]
@@ -63,7 +63,9 @@ def _use_given(path: Path) -> None:
         _tighten(path)
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is no text"
-        raise PreflightError(Problem(TOKEN_PATH, f"names {path}, which can't be used: {reason}", hint)) from error
+        raise PreflightError(
+            Problem(TOKEN_PATH, f"names {path}, which can't be used: {reason}", hint)
+        ) from error
 
 
 def _write_once(path: Path) -> None:
@@ -118,6 +120,8 @@ def look_at_token() -> Look:
         return "note", f"{error}: every run makes a token of its own"
     mode = stat.S_IMODE(found.st_mode)
     if mode & OTHERS:
-        text = f"{path} has mode {mode:04o}: who reads it runs code as you. chmod 600 {path}; `run` does so too"
+        text = (
+            f"{path} has mode {mode:04o}: who reads it runs code as you. chmod 600 {path}; `run` does so too"
+        )
         return "note", text
     return "ok", f"{path}, which you alone can read"
