@@ -130,13 +130,17 @@ class ClassifierParams(TrainingParams):
     rung: RungParams = RungParams()
     supervision: Literal["labels", "masks"] = "labels"
     """`masks` trains the class maps on pixel masks: a control that any method should lose to."""
+    epochs: Annotated[int, Field(ge=0)] = 15
+    """0 trains nothing: the network is a published one, with `head: weights`."""
+    head: Literal["new", "weights"] = "new"
+    """`weights`: where the class head starts too is the file of `weights`, a published classifier."""
     optimiser: Literal["sgd", "legacy"] = "sgd"
     """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
     a head that learns no faster than the rest."""
     span: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
     """Train only the epochs after the first number up to the second, going on from the classifier before it:
     a part of a schedule whose parameters change on the way."""
-    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span")
+    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span", "head")
 
     @property
     def begin(self) -> int:
@@ -167,6 +171,21 @@ class ClassifierParams(TrainingParams):
             raise ValueError(
                 f"`span` is {list(self.span)}, but must be [from, to] within {self.epochs} epochs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_published_or_trained(self) -> Self:
+        if self.head == "weights" and self.weights in ("package", "download", "none"):
+            raise ValueError(
+                f"`head: weights` needs a published classifier, but `weights` is {self.weights!r}"
+            )
+        if not self.epochs and self.head == "new":
+            raise ValueError(
+                "`epochs` is 0, but must be greater than 0, unless `head: weights` takes a published one"
+            )
+        if not self.epochs and (self.subcategory_weight or self.mixing.kind != "none"):
+            named = "mixing.kind" if self.mixing.kind != "none" else "subcategory_weight"
+            raise ValueError(f"`epochs` is 0, but `{named}` is a way to train")
         return self
 
     @model_validator(mode="after")
