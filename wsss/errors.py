@@ -11,18 +11,25 @@ import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from wsss.addresses import scrub
+
 
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong.
 
     `where` names the file, line or key; `message` says the value and what was expected; `hint`
-    names the nearest valid choice or the way out, and may be empty.
+    names the nearest valid choice or the way out, and may be empty. Secrets in any of them are left out,
+    whoever quotes them.
     """
 
     where: str
     message: str
     hint: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("where", "message", "hint"):
+            object.__setattr__(self, name, scrub(getattr(self, name)))
 
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message

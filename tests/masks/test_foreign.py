@@ -16,6 +16,7 @@ import torch
 from foreign_made_up import QUARTER, SIZE, maps, pickled, refused, save
 from torch.nn.functional import interpolate
 
+from wsss.errors import DataError
 from wsss.masks.foreign import read_cams
 
 # Layouts
@@ -94,7 +95,7 @@ def test_npz(tmp_path: Path, name: str, keys: list[int]) -> None:
 
 def test_only_classes_of_the_labels_have_maps(tmp_path: Path) -> None:
     path = save(tmp_path / "x.npy", {3: maps(1)[0], 7: maps(1)[0]})
-    cams, keys = read_cams(path, 20, SIZE, [9, 3, 9])
+    cams, keys = read_cams(path, 20, SIZE, [9, 3, 9], missing="zero")
     assert keys.tolist() == [3, 9]
     np.testing.assert_array_equal(cams[0], maps(1)[0].astype(np.float16))
     assert not cams[1].any()
@@ -103,7 +104,61 @@ def test_only_classes_of_the_labels_have_maps(tmp_path: Path) -> None:
     empty: list[object] = [{}, {"keys": np.zeros(0, np.int64), "high_res": np.zeros((0, *SIZE), np.float32)}]
     for number, content in enumerate(empty):
         body = pickle.dumps(np.array(content, dtype=object), 2)
-        assert not read_cams(pickled(tmp_path / f"{number}.npy", body), 20, SIZE, [4])[0].any()
+        path = pickled(tmp_path / f"{number}.npy", body)
+        assert not read_cams(path, 20, SIZE, [4], missing="zero")[0].any()
+        with pytest.raises(DataError, match="has no map of 4; it holds none, its labels name 4"):
+            read_cams(path, 20, SIZE, [4])
+
+
+NAMES = ("bird", "cat", "dog", "horse", "sheep")
+
+
+@pytest.mark.parametrize(
+    ("held", "named", "message"),
+    [
+        ([1, 3], [0, 2], "has no map of 0 (bird), 2 (dog); it holds 1 (cat), 3 (horse), its labels name 0 (bird), 2 (dog) (1-based?"),
+        ([0, 1, 3], [0, 2], "has no map of 2 (dog); it holds 0 (bird), 1 (cat), 3 (horse), its labels name 0 (bird), 2 (dog) (1-based?"),
+        ([0, 1, 2], [0, 1], "seems to count classes from 1; it holds 0 (bird), 1 (cat), 2 (dog), its labels name 0 (bird), 1 (cat) (1-based?"),
+        ([0, 1], [0], "seems to count classes from 1"),
+        ([5], [4], "holds class 5, but classes must be in [0, 4], without background; it holds 5, its labels name 4 (sheep) (1-based?"),
+        ([0, 1, 2, 3, 4, 5], [2], "holds class 5, but"),
+        ([1], [1, 4], "has no map of 4 (sheep); it holds 1 (cat), its labels name 1 (cat), 4 (sheep) (a real gap is a map of zeros"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("layout", ["psa", "irn", "npz"])
+def test_other_numbers_of_classes_are_refused_with_both_lists(
+    tmp_path: Path, held: list[int], named: list[int], message: str, layout: str
+) -> None:
+    values = maps(len(held))
+    if layout == "psa":
+        path = save(tmp_path / "x.npy", dict(zip(held, values, strict=True)))
+    elif layout == "irn":
+        path = save(tmp_path / "x.npy", {"keys": np.array(held), "high_res": values})
+    else:
+        path = tmp_path / "x.npz"
+        np.savez(path, keys=np.array(held), cams=values)
+    with pytest.raises(DataError) as caught:
+        read_cams(path, NAMES, SIZE, named)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("held", [[2, 4], [0, 2, 4], [0, 1, 2, 3, 4], [4, 2, 3]])
+def test_what_holds_every_named_class_is_taken(tmp_path: Path, held: list[int]) -> None:
+    values = maps(len(held))
+    cams, keys = read_cams(
+        save(tmp_path / "x.npy", dict(zip(held, values, strict=True))), NAMES, SIZE, [2, 4]
+    )
+    assert keys.tolist() == [2, 4]
+    np.testing.assert_array_equal(cams, values[[held.index(2), held.index(4)]].astype(np.float16))
+
+
+def test_an_explicit_map_of_zeros_is_no_gap(tmp_path: Path) -> None:
+    path = save(tmp_path / "x.npy", {1: maps(1)[0], 4: np.zeros(SIZE, np.float32)})
+    cams, _ = read_cams(path, NAMES, SIZE, [1, 4])
+    assert cams[0].any() and not cams[1].any()
+    assert read_cams(
+        save(tmp_path / "x.npy", {0: maps(1)[0], 1: maps(1)[0]}), NAMES, SIZE, [0], missing="zero"
+    )
 
 
 def test_maps_are_normalised_only_if_any_exceeds_one(tmp_path: Path) -> None:

@@ -116,6 +116,34 @@ def test_a_missing_file_is_said_before_anything_starts(
         chain_of(tiny_view, cams=folder)
 
 
+def test_maps_with_other_numbers_fail_and_gaps_are_asked_for(
+    exported: Path, tiny_view: DataView, tmp_path: Path
+) -> None:
+    shifted, gaps = tmp_path / "shifted", tmp_path / "gaps"
+    for folder in (shifted, gaps):
+        folder.mkdir()
+    for file in exported.iterdir():
+        maps = np.load(file, allow_pickle=True).item()
+        for folder, content in ((shifted, {key + 1: cam for key, cam in maps.items()}), (gaps, {})):
+            np.save(folder / file.name, content)  # type: ignore[arg-type]
+    store = Store(tmp_path / "store")
+    for folder, hint in ((shifted, "1-based"), (gaps, "missing: zero")):
+        with pytest.raises(DataError, match=hint):
+            run(chain_of(tiny_view, cams=folder).upto("import"), store, tiny_view)
+    asked = [Part("import", "import", ImportParams(cams=gaps, missing="zero"))]
+    chain = build_chain(asked, tiny_view, 0).upto("import")
+    run(chain, store, tiny_view)
+    shards = CamShards(store.folder(chain["import"].key))
+    assert not any(shards[id][0].any() for id in shards)
+    with pytest.raises(ValueError, match="belongs to `cams`"):
+        ImportParams(masks=gaps, missing="zero")
+
+
+def test_keys_of_imports_are_what_they_were() -> None:
+    assert ImportParams(cams=Path("x")).content() == {"kind": "cams"}
+    assert ImportParams(cams=Path("x"), missing="zero").content() == {"kind": "cams", "missing": "zero"}
+
+
 def test_a_study_file_imports_from_a_folder_beside_it(tiny_study_text: str, tmp_path: Path) -> None:
     tiny = yaml.safe_load(tiny_study_text)
     root = tmp_path / "runs"

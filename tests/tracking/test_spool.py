@@ -10,6 +10,7 @@ import pytest
 
 from wsss.errors import TrackingError
 from wsss.tracking.location import tracking_uri
+from wsss.tracking.reach import reach
 from wsss.tracking.spool import Spool
 
 
@@ -137,8 +138,23 @@ def test_a_slip_in_an_address_is_named_before_anything_runs(tmp_path: Path, uri:
     assert len(caught.value.problems) == 1
 
 
-@pytest.mark.parametrize(
-    "uri", ["http://[::1]:5000", "postgresql+psycopg2://u:p@h/db", "sqlite:////data/m.db"]
-)
+@pytest.mark.parametrize("uri", ["http://[::1]:5000", "postgresql+psycopg2://u@h/db", "sqlite:////data/m.db"])
 def test_an_address_that_mlflow_knows_is_taken_as_it_is(tmp_path: Path, uri: str) -> None:
     assert tracking_uri(uri, tmp_path) == uri
+
+
+def test_the_environment_alone_may_hold_a_databases_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = "postgresql+psycopg2://u:p#w@h/db"
+    with pytest.raises(TrackingError, match=r"^tracking\.uri: is 'postgresql\+psycopg2://…@h/db'"):
+        tracking_uri(uri, tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert tracking_uri(None, tmp_path) == uri
+    assert reach(uri, timeout=0.5)[1].startswith("postgresql://h ")
+
+
+@pytest.mark.parametrize("uri", ["http://host:port", "http://:5000", "http://[::1", "http://host:99999"])
+def test_a_server_without_a_name_or_with_no_port_is_named(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(TrackingError, match="names no server"):
+        tracking_uri(uri, tmp_path)

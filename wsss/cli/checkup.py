@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from wsss.config.location import Location, is_remote
+from wsss.temporary import look_at_temporary_folder
+from wsss.tuning.auth import look_at_mode, look_at_token
 
 Finding = tuple[str, str, str]
 """(what was looked at, "ok" | "note" | "bad", what was found)."""
@@ -32,6 +34,8 @@ def examine(storage: Location) -> list[Finding]:
         "GPU": _gpu,
     }.items():
         findings.append(_guarded(what, look))
+    findings += [("Ray's mode", *look_at_mode()), ("Ray's token", *look_at_token())]
+    findings.append(("temporary files", *look_at_temporary_folder()))
     findings.append(_storage(storage))
     return findings
 

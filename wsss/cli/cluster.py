@@ -111,6 +111,8 @@ def submit(
     )
     number = submit_job(job, address)
     print(f"Submitted {number}: {job.entrypoint}")
+    for variable in job.kept_back:
+        print(f"note: {variable} holds a secret and stays here: set it on the head node", file=sys.stderr)
     print(f"  ray job logs {number} --address {address} --follow")
     print(f"  ray job stop {number} --address {address}      # resumable: submit it again to go on")
     if follow:

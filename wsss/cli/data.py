@@ -103,6 +103,7 @@ def fetch(
     """
     from dataclasses import replace
 
+    from wsss.addresses import refusal
     from wsss.data.fetch import SBD_LIST, VOC, fetch_archive, fetch_list, sources
     from wsss.errors import ConfigError, Problem, nearest
 
@@ -111,6 +112,8 @@ def fetch(
     problems = [
         Problem("--what", f"is {name!r}", nearest(name, tuple(known))) for name in wanted if name not in known
     ]
+    if from_ and (refused := refusal(from_, instead="give an address that needs none")):
+        problems.append(Problem("--from", *refused))
     if from_ and len(wanted) > 1:
         problems.append(Problem("--from", "is the address of one thing", "give one `--what`"))
     if problems:

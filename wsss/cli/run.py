@@ -140,6 +140,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
 
 
 def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
+    from wsss.addresses import shown
     from wsss.cli.compare import comparison_json, show
     from wsss.report.compare import compare
 
@@ -148,7 +149,7 @@ def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
         result = {
             "study": study.name,
             "storage": str(study.storage),
-            "tracking": uri,
+            "tracking": shown(uri),
             "trials": outcome.trials,
             "failed": outcome.failed,
             "stopped": outcome.stopped,
@@ -169,6 +170,8 @@ def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
 
 
 def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
+    from wsss.addresses import shown
+
     if outcome.budget:
         key = outcome.budget_key
         print(f"Stopped: the budget is used up, {outcome.budget}. Nothing finished is lost.")
@@ -184,7 +187,7 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
     if outcome.failed:
         print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
     print(f"Storage {study.storage}")
-    print(f"MLflow  mlflow ui --backend-store-uri {uri}" if uri.startswith("sqlite") else f"MLflow  {uri}")
+    print(f"MLflow  {'mlflow ui --backend-store-uri ' if uri.startswith('sqlite') else ''}{shown(uri)}")
 
 
 def _check_disk(folder: Path) -> None:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from wsss.addresses import refusal
 from wsss.config.check_tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.checker import Checker
 from wsss.config.location import Location, parse_location
+from wsss.config.overrides import ADDRESSES
 from wsss.config.resolve import (
     SCORED_STAGES,
     STAGE_INPUTS,
@@ -43,6 +45,7 @@ def check_study(
     file has none.
     """
     checker = Checker(document, base, overridden)
+    _refuse_secrets(checker, document.value, ())
     raw = checker.mapping(document.value, (), STUDY_KEYS, "the study")
     data = checker.group(DataSpec, raw.get("data", {}), ("data",), DataSpec())
     if "data" not in raw:
@@ -68,10 +71,25 @@ def check_study(
             place = parse_location(stored)
         except ValueError as error:
             message, _, hint = str(error).partition("|")
-            checker.add(("storage",), f"`storage` {message}", hint)
+            if not refusal(stored):
+                checker.add(("storage",), f"`storage` {message}", hint)
     if checker.problems:
         raise ConfigError(checker.problems)
     return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
+
+
+def _refuse_secrets(checker: Checker, value: Any, path: Path_) -> None:
+    """Refuse every address that holds a secret, wherever it stands: what is resolved is written down."""
+    if isinstance(value, Mapping):
+        for key, content in value.items():
+            _refuse_secrets(checker, content, (*path, key))
+    elif isinstance(value, list):
+        for number, content in enumerate(value):
+            _refuse_secrets(checker, content, (*path, number))
+    elif not isinstance(value, str):
+        return
+    elif refused := refusal(value) if "://" in value or ".".join(map(str, path)) in ADDRESSES else None:
+        checker.add(path, f"`{path[-1] if path else 'study'}` {refused[0]}", refused[1])
 
 
 def _check_splits(checker: Checker, data: DataSpec) -> None:

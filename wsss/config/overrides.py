@@ -6,11 +6,15 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from wsss.addresses import refusal
 from wsss.config.yaml_text import Document, Path_, parse_value
 from wsss.errors import ConfigError, Problem, nearest
 
 GROUPS = ("resources", "searcher", "scheduler", "stop_below")
 """Keys of a sweep or an arm that hold keys."""
+
+ADDRESSES = ("storage", "tracking.uri")
+"""Keys whose values are addresses, with or without a scheme."""
 
 
 def apply_overrides(document: Document, overrides: Sequence[str]) -> tuple[Document, dict[Path_, str]]:
@@ -27,6 +31,9 @@ def apply_overrides(document: Document, overrides: Sequence[str]) -> tuple[Docum
         address, equals, content = text.partition("=")
         if not equals or not address:
             problems.append(Problem(f"-s {text}", "must read KEY=VALUE, as in seed=1"))
+            continue
+        if ("://" in content or address in ADDRESSES) and (refused := refusal(content)):
+            problems.append(Problem(f"-s {address}", *refused))
             continue
         try:
             for path in _set(value, address.split("."), parse_value(content), f"-s {text}"):

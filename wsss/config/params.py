@@ -135,13 +135,17 @@ class ClassifierParams(TrainingParams):
     rung: RungParams = RungParams()
     supervision: Literal["labels", "masks"] = "labels"
     """`masks` trains the class maps on pixel masks: a control that any method should lose to."""
+    epochs: Annotated[int, Field(ge=0)] = 15
+    """0 trains nothing: the network is a published one, with `head: weights`."""
+    head: Literal["new", "weights"] = "new"
+    """`weights`: where the class head starts too is the file of `weights`, a published classifier."""
     optimiser: Literal["sgd", "legacy"] = "sgd"
     """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
     a head that learns no faster than the rest."""
     span: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
     """Train only the epochs after the first number up to the second, going on from the classifier before it:
     a part of a schedule whose parameters change on the way."""
-    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span")
+    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span", "head")
 
     @property
     def begin(self) -> int:
@@ -172,6 +176,21 @@ class ClassifierParams(TrainingParams):
             raise ValueError(
                 f"`span` is {list(self.span)}, but must be [from, to] within {self.epochs} epochs"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_published_or_trained(self) -> Self:
+        if self.head == "weights" and self.weights in ("package", "download", "none"):
+            raise ValueError(
+                f"`head: weights` needs a published classifier, but `weights` is {self.weights!r}"
+            )
+        if not self.epochs and self.head == "new":
+            raise ValueError(
+                "`epochs` is 0, but must be greater than 0, unless `head: weights` takes a published one"
+            )
+        if not self.epochs and (self.subcategory_weight or self.mixing.kind != "none"):
+            named = "mixing.kind" if self.mixing.kind != "none" else "subcategory_weight"
+            raise ValueError(f"`epochs` is 0, but `{named}` is a way to train")
         return self
 
     @model_validator(mode="after")
@@ -318,6 +337,9 @@ class ImportParams(Params):
     """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
     masks: Path | None = None
     """`<id>.png` with 0 for background and n for the n-th class."""
+    missing: Literal["error", "zero"] = "error"
+    """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""
+    switches: ClassVar[tuple[str, ...]] = ("missing",)
 
     @property
     def kind(self) -> str:
@@ -326,12 +348,14 @@ class ImportParams(Params):
 
     def content(self) -> dict[str, Any]:
         # The files count, not where they lie.
-        return {"kind": self.kind}
+        return {"kind": self.kind, **({"missing": self.missing} if self.missing != "error" else {})}
 
     @model_validator(mode="after")
     def _one_of_both(self) -> Self:
         if (self.cams is None) == (self.masks is None):
             raise ValueError("`import` takes either `cams: FOLDER` or `masks: FOLDER`")
+        if self.masks is not None and self.missing != "error":
+            raise ValueError("`missing` belongs to `cams`")
         return self
 
 

@@ -69,6 +69,7 @@ def _stage(use: StageUse) -> StageUse:
             "long_side": [CROP, 2 * CROP],
             "rung": {"images": 4},
         }
+        params.pop("head", None)  # the smallest backbone has no published one
         if "taps" in params.get("mixing", {}):
             params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
     elif use.stage == "affinity":

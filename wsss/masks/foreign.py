@@ -22,6 +22,7 @@ from wsss.masks.foreign_pickle import read_pickled
 
 ENDINGS = {"cams": (".npy", ".npz"), "masks": (".png",)}
 MOST_PROBLEMS = 20
+SHOWN = 20
 FULL_SIZE, STRIDED = ("high_res", "hr_cam", "cams"), "cam"
 """Names of maps [n, H, W], best first: IRN's, its forks', that in `.npz`; and of [n, ⌈H/4⌉, ⌈W/4⌉]."""
 NORMALISED = 1 + 1e-3
@@ -88,12 +89,23 @@ def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> npt.ND
 
 
 def read_cams(
-    path: Path, classes: int, size: tuple[int, int], present: npt.ArrayLike
+    path: Path,
+    classes: int | Sequence[str],
+    size: tuple[int, int],
+    present: npt.ArrayLike,
+    *,
+    missing: Literal["error", "zero"] = "error",
 ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
     """Return the maps of the classes in `present`, float16[n, H, W] in [0, 1], and their keys int64[n].
 
-    `size` is the photo's (H, W); `present` are the 0-based classes that its labels name. Keys ascend. Maps
-    of other classes are dropped, and a class without a map gets zeros.
+    Args:
+        path: the file.
+        classes: the data set's classes, or how many there are.
+        size: the photo's (H, W).
+        present: the 0-based classes that its labels name. Keys ascend; maps of other classes are dropped.
+        missing: whether a file may lack the map of one of them: with "zero" it is empty, and the numbers of
+            classes are believed.
+
     A `.npy` holds a dict, `{class: float[H, W]}` or `{"keys": int[n], "cam": float[n, ⌈H/4⌉, ⌈W/4⌉],
     "high_res": float[n, H, W]}`; a `.npz` holds the latter, or `keys` and `cams` float[n, H, W]. `keys` may
     be 0 for the background and then classes counted from 1, so one more than there are maps. Maps at a
@@ -101,8 +113,12 @@ def read_cams(
     If any map of the file exceeds 1.001, each is divided by (its maximum + 1e-5). All are clipped to 1.
 
     Raises `DataError` for a file that can't be read safely, and for maps of other shapes, with values that
-    are negative or not finite, or of classes outside [0, `classes`).
+    are negative or not finite, or of classes outside [0, `classes`), and with "error" for a class in
+    `present` without a map, and where all numbers are one too high.
     """
+    names = [] if isinstance(classes, int) else list(classes)
+    classes = classes if isinstance(classes, int) else len(classes)
+    keys = np.unique(np.asarray(present, np.int64))
     file = io.BytesIO(read_bytes(path))
     try:
         content = _arrays(file, classes, size) if path.suffix == ".npz" else read_pickled(file)
@@ -112,11 +128,11 @@ def read_cams(
     except Exception as error:  # numpy, zipfile and pickle raise a dozen kinds for damaged bytes
         raise _error(path, f"can't be read: {error or type(error).__name__}") from error
     shape = (-(-size[0] // 4), -(-size[1] // 4)) if strided else size
-    messages = [_problem(key, values, classes, shape) for key, values in pairs]
+    _check_classes([key for key, _ in pairs], keys.tolist(), names, classes, path, missing)
+    messages = [_problem(key, values, shape) for key, values in pairs]
     if any(messages):
         raise DataError([Problem(str(path), message) for message in messages if message])
     maps = {key: values.astype(np.float32) for key, values in pairs}
-    keys = np.unique(np.asarray(present, np.int64))
     cams = np.zeros((len(keys), *size), np.float32)
     for cam, key in zip(cams, keys, strict=True):
         if key in maps:
@@ -128,9 +144,47 @@ def read_cams(
     return cams.clip(0, 1).astype(np.float16), keys
 
 
-def _problem(key: int, values: Any, classes: int, shape: tuple[int, int]) -> str:
-    if not 0 <= key < classes:
-        return f"holds class {key}, but classes must be in [0, {classes - 1}], without background"
+def _check_classes(
+    held: Sequence[int],
+    named: Sequence[int],
+    names: Sequence[str],
+    classes: int,
+    path: Path,
+    missing: Literal["error", "zero"],
+) -> None:
+    """Refuse classes that the data set doesn't have, and numbers that can't be its positions."""
+    outside = [key for key in held if not 0 <= key < classes]
+    gaps = [key for key in named if key not in held]
+    from_one = set(held) - {0} >= {key + 1 for key in named}
+    # {0: background, 1: …}: every number is there, and each means the class before. A file of all classes
+    # looks like that, too.
+    behind = set(held) == {0, *(key + 1 for key in named)} and set(held) not in ({*named}, {*range(classes)})
+    wrong = [
+        f"holds class {key}, but classes must be in [0, {classes - 1}], without background" for key in outside
+    ]
+    if outside:
+        message = wrong.pop()
+    elif missing == "error" and (gaps or behind):
+        message = f"has no map of {_listed(gaps, names)}" if gaps else "seems to count classes from 1"
+    else:
+        return
+    hint = "1-based? Classes are counted from 0, without the background" if from_one and named else ""
+    if not outside and not hint:
+        hint = "a real gap is a map of zeros, or say `missing: zero`"
+    elif behind and not outside and not gaps:
+        hint += "; if the numbers are right, say `missing: zero`"
+    lists = f"; it holds {_listed(held, names)}, its labels name {_listed(named, names)}"
+    problems = [Problem(str(path), one) for one in wrong[:MOST_PROBLEMS]]
+    raise DataError([*problems, Problem(str(path), message + lists, hint)])
+
+
+def _listed(keys: Sequence[int], names: Sequence[str]) -> str:
+    """Return classes for people: "3 (bird), 14 (person)"."""
+    told = [f"{key} ({names[key]})" if 0 <= key < len(names) else str(key) for key in sorted(keys)[:SHOWN]]
+    return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "") or "none"
+
+
+def _problem(key: int, values: Any, shape: tuple[int, int]) -> str:
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.shape != shape:
         return f"map of class {key} is {_kind(values)}, but must be float{list(shape)}"
     with np.errstate(over="ignore"):

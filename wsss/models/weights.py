@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_file
 from wsss.models.backbone import backbone_class
+from wsss.models.layouts import trunk
 from wsss.models.mxnet_file import read_params
 
 SPECIAL = ("package", "download", "none")
@@ -64,7 +65,7 @@ def weights_identity(name: str, weights: str) -> str:
         return f"download:{name}:{_release(name)}"
     if weights == "package":
         return f"package:{_package(name)}=={_version(_package(name))}"
-    path = _existing(weights).resolve()
+    path = existing(weights).resolve()
     stat = path.stat()
     return f"sha256:{_digest(path, stat.st_size, stat.st_mtime_ns)}"
 
@@ -125,7 +126,8 @@ def _version(package: str) -> str:
         raise ConfigError(Problem("weights", f"the package {package} is not installed")) from error
 
 
-def _existing(weights: str) -> Path:
+def existing(weights: str) -> Path:
+    """Return the file that somebody named. Raises `ConfigError` without one."""
     path = Path(weights)
     if not path.is_file():
         hint = f"a file, or one of {', '.join(SPECIAL)}"
@@ -178,6 +180,7 @@ def load_tensors(
 
 
 def stored_tensors(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
-    """Return the tensors of `package` or of a file, and where they came from. Raises `ConfigError`."""
-    path = package_file(name) if weights == "package" else _existing(weights)
-    return read_tensors(path), str(path)
+    """Return the tensors of `package` or of a file, and where they came from: of a checkpoint of a known
+    layout (`wsss.models.layouts`) those of its trunk. Raises `ConfigError`."""
+    path = package_file(name) if weights == "package" else existing(weights)
+    return trunk(read_tensors(path), str(path), name)

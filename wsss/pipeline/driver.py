@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from wsss.addresses import scrub
 from wsss.config import Resources
 from wsss.pipeline.events import Event, SharedEnded, StageFinished, TrialProgress, TrialStarted
 from wsss.pipeline.judging import Verdicts
@@ -116,6 +117,7 @@ class Driver:
         return bool(self._run.meter.reached())
 
     def ended(self, job: str, error: str) -> None:
+        error = scrub(error)  # a traceback repeats what libraries were given; this is written down
         self._run.meter.ended(job, trial=job in self.trials)
         if job in self.trials:
             trial = self.trials[job]

@@ -90,7 +90,7 @@ class Work:
     @property
     def amount(self) -> float:
         """What the time is proportional to, among works of equal `kind`."""
-        amount = self.facts["images"] * max(self.pixels, 1.0) * self.params.get("epochs", 1)
+        amount = self.facts["images"] * max(self.pixels, 1.0) * max(1, self.params.get("epochs", 1))
         if self.stage == "cams":
             amount *= sum(scale**2 for scale in self.params["scales"]) * (1 + self.params["flip"])
         if self.is_pooled:

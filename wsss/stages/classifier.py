@@ -22,15 +22,25 @@ from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
 from wsss.models import weights_identity
 from wsss.stages.contract import Context, Stage
-from wsss.stages.network import ABOUT, WEIGHTS, build_network, check_taps, mixing_taps, to_channels_last
+from wsss.stages.network import (
+    ABOUT,
+    WEIGHTS,
+    build_network,
+    check_taps,
+    head_of_weights,
+    mixing_taps,
+    to_channels_last,
+)
 from wsss.stages.rung import holdout_map, rung_ids, rung_score
 from wsss.stages.subcategories import read_subcategories
 from wsss.stages.training import Training, epoch_seed
 
 
 class Classifier(Stage):
-    """One step trains one epoch. Files: classifier.safetensors and classifier.json; training.pt if `span`
-    ends before the last epoch."""
+    """One step trains one epoch; without epochs, the only step measures a published classifier.
+
+    Files: classifier.safetensors and classifier.json; training.pt if `span` ends before the last epoch.
+    """
 
     name: ClassVar[str] = "classifier"
     version: ClassVar[int] = 1
@@ -51,6 +61,11 @@ class Classifier(Stage):
             parent = torch.from_numpy(found.parent).to(self.device)
             self.parent = found.parent.tolist()
         self.network = build_network(params, len(context.data.dataset.classes), len(self.parent))
+        self.origin: dict[str, str] = {}
+        if params.head == "weights":
+            head, layout = head_of_weights(params, context.data.dataset.classes)
+            self.network.head.weight.data.copy_(head)
+            self.origin = {"initial_weights": layout}
         self.network.backbone.freeze(params.freeze)
         to_channels_last(self.network.to(self.device))
         self.batches = ClassificationBatches(
@@ -75,7 +90,7 @@ class Classifier(Stage):
             weight_decay=params.weight_decay,
             head_multiplier=1.0 if legacy else params.head_multiplier,
         )
-        total = LEGACY_TOTAL if legacy else len(self.batches) * params.epochs
+        total = LEGACY_TOTAL if legacy else len(self.batches) * max(1, params.epochs)
         schedule = PolySchedule(optimiser, total, params.poly_power)
         self.training = Training(
             self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
@@ -96,6 +111,8 @@ class Classifier(Stage):
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
         assert isinstance(params, ClassifierParams)
         check_taps(params)
+        if params.head == "weights":
+            head_of_weights(params, data.dataset.classes)
         quick = rung_ids(data, params.rung)
         masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
         return {
@@ -109,9 +126,11 @@ class Classifier(Stage):
 
     @property
     def steps(self) -> int:
-        return self.params.end - self.params.begin
+        return max(1, self.params.end - self.params.begin)
 
     def step(self) -> dict[str, float]:
+        if self.epoch == self.params.end:
+            return {"lr": 0.0, **self._evaluate()}  # nothing is to be trained
         seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -179,7 +198,7 @@ class Classifier(Stage):
         params = self.params.model_dump(mode="json")
         about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
         write_json(folder / ABOUT, {**about, "parent": self.parent})
-        return {"images": len(self.context.data.train), "classes": classes}
+        return {"images": len(self.context.data.train), "classes": classes, **self.origin}
 
 
 def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]:

@@ -29,6 +29,7 @@ class Import(Stage):
         super().__init__(context)
         assert isinstance(context.params, ImportParams)
         self.kind, folder = _source(context.params)
+        self.missing = context.params.missing
         self.ids = list(context.data.labelled_ids)
         self.sources = foreign_files(folder, self.ids, self.kind)
         self.shards = split_shards(self.ids)
@@ -63,7 +64,7 @@ class Import(Stage):
                 write_mask(self.context.work / f"{id}.png", mask)
             elif len(self.keys[id]):
                 arrays[id], _ = read_cams(
-                    self.sources[id], len(dataset.classes), (height, width), self.keys[id]
+                    self.sources[id], dataset.classes, (height, width), self.keys[id], missing=self.missing
                 )
         if self.kind == "cams":
             write_shard(self.context.work, self.done, arrays)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
 from wsss.config.params import ClassifierParams
+from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem, StageError, nearest
 from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
+from wsss.models.layouts import published_head
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
@@ -48,6 +51,22 @@ def build_network(
     """Return the CAM network of these parameters with freshly drawn head weights."""
     backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
     return CamNetwork(backbone, classes, subcategories, params.dropout)
+
+
+def head_of_weights(params: ClassifierParams, classes: Sequence[str]) -> tuple[torch.Tensor, str]:
+    """Return the head float32[C, D, 1, 1] of the published classifier in `weights`, its rows in the order of
+    `classes`, and the layout's name.
+
+    Published classifiers know PASCAL VOC's classes, in VOC's order. Raises `ConfigError` for other classes,
+    and for a file without a head that fits.
+    """
+    unknown = [name for name in classes if name not in VOC_CLASSES]
+    if unknown:
+        message = f"is a head of PASCAL VOC's classes, which have no {unknown[0]!r}"
+        raise ConfigError(Problem("head", message, nearest(unknown[0], VOC_CLASSES)))
+    channels = backbone_class(params.backbone).channels
+    head, layout = published_head(params.weights, params.backbone, channels, len(VOC_CLASSES))
+    return head[[VOC_CLASSES.index(name) for name in classes]], layout.name
 
 
 def load_classifier(folder: Path) -> CamNetwork:

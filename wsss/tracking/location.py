@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from urllib.parse import urlsplit
 
+from wsss.addresses import DATABASES, refusal, scheme_of, shown
 from wsss.config.location import Location, is_remote
 from wsss.errors import Problem, TrackingError, nearest
 
+VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "azureml")
@@ -33,21 +36,35 @@ def database_file(uri: str) -> Path | None:
 def tracking_uri(configured: str | None, storage: Location) -> str:
     """Return the study's URI, else MLFLOW_TRACKING_URI, else an sqlite file in `default_folder`.
 
-    Raises `TrackingError` for what MLflow could never talk to, a folder of files among it.
+    Of a database, MLFLOW_TRACKING_URI may hold the password: print it with `shown`, and write it nowhere.
+    Raises `TrackingError` for any other address with a secret, and for what MLflow could never talk to, a
+    folder of files among it.
     """
     database = f"sqlite:///{default_folder(storage) / DATABASE}"
-    uri = configured or os.environ.get("MLFLOW_TRACKING_URI") or database
+    uri = configured or os.environ.get(VARIABLE) or database
+    where = "tracking.uri" if configured else VARIABLE
+    refused = refusal(uri)
+    if refused and (configured or scheme_of(uri) not in DATABASES):
+        raise TrackingError(Problem(where, *refused))
     scheme, _, rest = uri.partition("://")
-    scheme = scheme.partition("+")[0]
+    scheme, written = scheme.partition("+")[0], shown(uri)
     hint = f"use {database} or the address of a server"
     if uri.startswith("file:") or "://" not in uri:
-        message = f"is {uri!r}, but MLflow no longer writes to folders"
+        message = f"is {written!r}, but MLflow no longer writes to folders"
     elif scheme not in SCHEMES:
-        message, hint = f"is {uri!r}, but MLflow knows no {scheme!r}", nearest(scheme, SCHEMES)
+        message, hint = f"is {written!r}, but MLflow knows no {scheme!r}", nearest(scheme, SCHEMES)
     elif scheme == "sqlite" and not rest.startswith("/"):
-        message = f"is {uri!r}, but sqlite takes three slashes before a file"
-    elif scheme in ("http", "https") and rest[:1] in ("", "/", ":"):
-        message = f"is {uri!r}, but names no server"
+        message = f"is {written!r}, but sqlite takes three slashes before a file"
+    elif scheme in ("http", "https") and not _names_a_server(uri):
+        message = f"is {written!r}, but names no server"
     else:
         return uri
-    raise TrackingError(Problem("tracking.uri", message, hint))
+    raise TrackingError(Problem(where, message, hint))
+
+
+def _names_a_server(uri: str) -> bool:
+    try:
+        parts = urlsplit(uri)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no port, or brackets that don't close
+        return False

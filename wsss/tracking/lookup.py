@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from wsss.addresses import scrub, shown
 from wsss.errors import Problem, TrackingError
 from wsss.tracking.client import quiet_mlflow
 
@@ -26,5 +27,5 @@ def find_run(uri: str, run: str) -> tuple[str, str] | None:
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise TrackingError(Problem(uri, f"can't be asked for run {run}: {reason}")) from error
+        reason = scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
+        raise TrackingError(Problem(shown(uri), f"can't be asked for run {run}: {reason}")) from error

@@ -6,6 +6,7 @@ import socket
 from typing import Literal
 from urllib.parse import urlsplit
 
+from wsss.addresses import HIDDEN, shown
 from wsss.tracking.location import database_file
 
 PORTS = {"http": 80, "https": 443, "postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -20,14 +21,19 @@ def reach(uri: str, *, timeout: float = 3.0) -> tuple[Literal["ok", "note"], str
     if file is not None:
         return "ok", f"the file {file.absolute()}"
     scheme = uri.partition(":")[0].partition("+")[0]
-    parts = urlsplit(uri)
-    port = parts.port or PORTS.get(scheme)
-    shown = f"{scheme}://{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
-    if not parts.hostname or port is None:
-        return "note", f"{shown} can't be looked at beforehand"
+    written = shown(uri)
     try:
-        with socket.create_connection((parts.hostname, port), timeout=timeout):
-            return "ok", f"{shown} answers"
-    except OSError as error:
-        reason = error.strerror or str(error)
-        return "note", f"{shown} is away ({reason}): everything is written down and sent later"
+        parts = urlsplit(written)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host = port = None
+    where = f"{scheme}://{host or ''}{f':{port}' if port else ''}"
+    port = port or PORTS.get(scheme)
+    if not host or HIDDEN in host or port is None:
+        return "note", f"{where} can't be looked at beforehand"
+    try:
+        with socket.create_connection((host, port), timeout=timeout):
+            return "ok", f"{where} answers"
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        return "note", f"{where} is away ({reason}): everything is written down and sent later"

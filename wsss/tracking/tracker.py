@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from wsss.addresses import scrub, shown
 from wsss.pipeline.events import (
     Event,
     StageFinished,
@@ -47,7 +48,8 @@ class MlflowTracker:
 
     def __init__(self, uri: str, study_folder: Path, *, warn: Callable[[str], None] = warn_on_stderr) -> None:
         self._uri = uri
-        self._warn = warn
+        self._shown = shown(uri)
+        self._tell = warn
         self._spool = Spool(study_folder / "tracking")
         self._study = study_folder.name
         self._config = ""
@@ -71,11 +73,14 @@ class MlflowTracker:
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait up to `seconds` for the server to take everything; the rest stays in the spool."""
         if not self._spool.wait_until_empty(seconds, QUIET_SECONDS):
-            self._warn(f"{self._uri} has not taken everything; the rest goes out when the study runs again")
+            self._warn(f"{self._shown} has not taken everything; the rest goes out when the study runs again")
         self._closing.set()
         self._spool.wake()
         self._thread.join(timeout=5)
         self._spool.close()
+
+    def _warn(self, text: str) -> None:
+        self._tell(scrub(text))  # libraries repeat what they were given
 
     def _put(self, op: str, **content: Any) -> None:
         self._spool.put({"op": op, "study": self._study, **content})
@@ -197,7 +202,7 @@ class MlflowTracker:
             except Exception as error:  # whatever a server and its network can come up with
                 if not is_permanent(error):
                     if not told:
-                        self._warn(f"{self._uri} does not answer ({first_line(error)}); trying again")
+                        self._warn(f"{self._shown} does not answer ({first_line(error)}); trying again")
                     told = True
                     self._closing.wait(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
@@ -214,7 +219,7 @@ def artifacts_folder(uri: str) -> Path | None:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    return scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
 
 
 def describe(operation: Operation) -> str:

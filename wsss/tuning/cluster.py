@@ -15,8 +15,11 @@ import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 
 import ray  # isort: skip
 
-from wsss.errors import PreflightError, Problem
+from wsss.addresses import RAY, refusal
+from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.storage import RemoteStorage, Storage
+from wsss.temporary import shorten_for_ray
+from wsss.tuning.auth import secure_token
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Events are all that goes through Ray; the default of 30 % of memory would be waste."""
@@ -25,13 +28,18 @@ OBJECT_STORE_BYTES = 256 * 1024**2
 def connect(address: str | None) -> None:
     """Join the cluster at `address` (or that of RAY_ADDRESS), or start one on this machine alone.
 
-    Raises `PreflightError` when the cluster can't be reached.
+    Raises `PreflightError` when the cluster can't be reached, `ConfigError` for an address with a secret.
     """
     if ray.is_initialized():
         return
+    given = "--address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS")
+    refuse_secrets(address, given)
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
+        if not address:
+            secure_token()
+            shorten_for_ray()
         with _sigterm_kept():
             if address:
                 ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
@@ -45,10 +53,20 @@ def connect(address: str | None) -> None:
                     logging_level=logging.ERROR,
                     _node_ip_address="127.0.0.1",
                 )
-    except (ConnectionError, TimeoutError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         where = address or "this machine"
         hint = "check the address, or leave --address out to run on this machine"
         raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
+
+
+def refuse_secrets(address: str | None, given: str) -> None:
+    """Raise `ConfigError` if the address of a cluster holds a secret; `given` names where it was read."""
+    refused = refusal(address, instead=RAY) if address else None
+    if address and refused is None and "@" in address:
+        message = f"is '…@{address.rpartition('@')[2]}', but the address of a cluster names no user"
+        refused = message, RAY
+    if refused:
+        raise ConfigError(Problem(given, *refused))
 
 
 @contextmanager

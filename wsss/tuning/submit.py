@@ -10,17 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
 from wsss.config.location import is_remote
 from wsss.errors import ConfigError, PreflightError, Problem
-from wsss.tracking.location import database_file
+from wsss.tracking.location import VARIABLE, database_file
+from wsss.tuning.cluster import refuse_secrets
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
 
-PASSED_ON = ("MLFLOW_TRACKING_URI",)
+PASSED_ON = (VARIABLE,)
 """What a job takes along of this process's environment. No secrets: the dashboard shows a job's environment
-to everybody; Ray's own token is sent with each request, MLflow's password belongs on the head node."""
+to everybody; Ray's own token is sent with each request, MLflow's password belongs on the head node, and so
+does a database's address with a password in it."""
 LAUNCHER = "launch.py"
 NO_AGENT = "No available agent"
 """What Ray says while the processes that start jobs aren't up yet."""
@@ -34,6 +37,8 @@ class JobPlan:
     entrypoint: str
     working_dir: Path
     environment: dict[str, str]
+    kept_back: tuple[str, ...] = ()
+    """Names of variables that stay here, because they hold a secret."""
 
 
 def plan_job(
@@ -79,14 +84,16 @@ def plan_job(
     words += ["--storage", str(found.storage)]
     words += ["--name", name] if name else []
     words += ["--smoke"] if smoke else []
-    passed = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
-    return JobPlan(shlex.join(words), folder, {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed})
+    given = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
+    passed = {key: value for key, value in given.items() if not secret_in(value)}
+    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed}
+    return JobPlan(shlex.join(words), folder, environment, tuple(sorted(given.keys() - passed.keys())))
 
 
 def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
     """Say whether MLflow's database would be in the folder of the job, where an object storage or a relative
     path puts it."""
-    uri = study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = study.tracking.uri or os.environ.get(VARIABLE)
     hint = "give `-s tracking.uri=` a server, or a file on the head node: sqlite:////FOLDER/mlflow.db"
     if uri is None:
         if not is_remote(study.storage):
@@ -96,7 +103,7 @@ def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
     file = database_file(uri)
     if file is None or (file.is_absolute() and not file.is_relative_to(folder)):
         return []
-    return [Problem("tracking.uri", f"{uri} would be lost: a job's folder is deleted with it", hint)]
+    return [Problem("tracking.uri", f"{shown(uri)} would be lost: a job's folder is deleted with it", hint)]
 
 
 def _is_named_absolutely(storage: str | None, path: Path, overrides: Sequence[str]) -> bool:
@@ -111,7 +118,8 @@ def _is_named_absolutely(storage: str | None, path: Path, overrides: Sequence[st
 
 def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str:
     """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached, or
-    isn't ready to take jobs for `patience` seconds."""
+    isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret."""
+    refuse_secrets(address, "--address")
     deadline = time.monotonic() + patience
     while True:
         try:
