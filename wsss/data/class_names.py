@@ -15,13 +15,18 @@ MOST_CLASSES = 254
 LONGEST = 100
 SEPARATORS = ",;|"
 NO_VALUES = frozenset(
-    "nan -nan none null nil na n/a n.a. n.a #n/a #na <na> <null> undefined missing "
-    "#value! #ref! #name? #div/0!".split()
+    (
+        *("nan", "-nan", "none", "null", "nil", "na", "n/a", "n.a.", "n.a", "undefined", "missing"),
+        *("#n/a", "#na", "<na>", "<null>", "<none>", "#value!", "#ref!", "#name?", "#div/0!"),
+    )
 )
 """What programs write where there is nothing."""
 NO_CLASSES = frozenset(
-    "background backgrounds backgroundclass bg void ignore ignored ignoreclass ignorelabel ignoreregion "
-    "unlabeled unlabelled unlabel dontcare donotcare noclass nolabel".split()
+    (
+        *("background", "backgrounds", "backgroundclass", "bg", "void", "noclass", "nolabel"),
+        *("ignore", "ignored", "ignoreclass", "ignorelabel", "ignoreregion", "dontcare", "donotcare"),
+        *("unlabeled", "unlabelled", "unlabel"),
+    )
 )
 """What masks have ids for without its being a class; letters alone, in small ones."""
 EMPTY_HINT = "an image that shows no class has an empty cell, or [] in JSON"
@@ -172,7 +177,10 @@ def several_in(name: str, known: Iterable[str]) -> list[str]:
 
 
 def read_class_names(path: Path) -> tuple[str, ...]:
-    """Return the classes of a `classes.txt`: line k names mask id k. Raises one `DataError` of all problems."""
+    """Return the classes of a `classes.txt`: line k names mask id k.
+
+    Raises one `DataError` of all problems.
+    """
     lines = numbered_lines(path)
     names = [line for _, line in lines]
     places = [f"{path}:{number}" for number, _ in lines]

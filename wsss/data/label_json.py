@@ -67,7 +67,8 @@ def read_json_labels(path: Path) -> LabelTable:
 
 
 def _entries(text: str) -> Iterator[tuple[int, Any, Any, list[str]]]:
-    """Yield line, key (None in a list), value, and keys that occur twice in it, of valid JSON's outermost level."""
+    """Yield line, key (None in a list), value, and keys that occur twice in it, of valid JSON's outermost
+    level."""
     twice: list[str] = []
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -27,8 +27,8 @@ MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 INVISIBLE = dict.fromkeys(
-    (0xAD, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2060, 0x2065), *range(0x2066, 0x206A), 0xFEFF)
-)  # fmt: skip
+    (0xAD, 0x200B, 0x200E, 0x200F, 0xFEFF, *range(0x202A, 0x202F), *range(0x2060, 0x206A))
+)
 """Characters without a look of their own. Joiners (U+200C, U+200D) change their neighbours, and stay."""
 
 _quoting = reprlib.Repr()

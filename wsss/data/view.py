@@ -8,12 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from wsss.config import DataSpec, SampleSpec
-from wsss.data.check import Images, check_images
+from wsss.data.check import check_images
+from wsss.data.check_classes import Images
 from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind
 from wsss.data.folder import FolderDataset
 from wsss.data.photo_set import PhotoSet
 from wsss.data.pool import Progress
-from wsss.data.splits import Splits, build_splits
+from wsss.data.splits import build_splits
 from wsss.data.voc import VocDataset
 from wsss.errors import DataError, Problem
 from wsss.files import sha256_json, writing
@@ -113,8 +114,9 @@ def open_data(
 
     With `verify`, every annotation is read, every photo and every mask that will be scored is
     decoded in full by `workers` processes (once: `storage`/cache remembers it), and one `DataError`
-    lists all problems: those that `data check` finds in these images. Processes that are handed work by one that has verified need not do so again.
-    With a list of classes, images that show none of them are left out.
+    lists all problems: those that `data check` finds in these images. Processes that are handed work by
+    one that has verified need not do so again. With a list of classes, images that show none of them
+    are left out.
     """
     spec = spec.resolved(Path.cwd())
     dataset = _open(spec, storage)
