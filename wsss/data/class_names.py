@@ -49,8 +49,8 @@ def name_problem(name: str) -> tuple[str, str] | None:
         return f"class is {quote(name)}, which is no name", ""
     if is_no_class(name):
         hint = "leave it out: id 0 is background already, and id 255 is ignored"
-        return f"class is {quote(name)}, but must be a foreground class: name foreground classes only", hint
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in name):
+        return f"class is {quote(name)}, but the classes must be foreground classes only", hint
+    if _has_control(name):
         return f"class is {quote(name)}, which holds control characters", ""
     if _has_marks(name):
         inner = tidy(name.strip("[](){}<>\"'`“”‘’«» "))
@@ -59,6 +59,10 @@ def name_problem(name: str) -> tuple[str, str] | None:
     if len(name) > LONGEST:
         return f"class is {quote(name)}, {len(name):,} characters, but must be at most {LONGEST} long", ""
     return None
+
+
+def _has_control(text: str) -> bool:
+    return any(unicodedata.category(c) in ("Cc", "Cs") for c in text)
 
 
 def _has_marks(name: str) -> bool:
@@ -77,12 +81,16 @@ def split_labels(cell: str) -> tuple[list[str], tuple[str, str] | None]:
     if "\n" in cell.strip():
         return [], (f"label is {quote(cell)}, which holds a line break", "is a quote left open?")
     cell = tidy(cell)
+    if _has_control(cell):
+        return [], (f"label is {quote(cell)}, which holds control characters", "")
     if cell and is_no_value(cell) and not set(cell) & set("[]{}()"):
         return [], (f"label is {quote(cell)}, which is no class's name", EMPTY_HINT)
     if any(character in cell for character in '[]{}"') or (cell and cell[0] in "('`"):
         inner = [tidy(part.strip("[](){}\"'` ")) for part in re.split(f"[{SEPARATORS}]", cell)]
         names = [name for name in inner if name and not name_problem(name)]
         hint = f"write {quote(';'.join(names))[1:-1]}" if names else EMPTY_HINT
+        if "{" in cell and ":" in cell:
+            hint = "write the names of what the image shows, cat;dog"
         return [], (f"label is {quote(cell)}, but must be names without brackets and quotes", hint)
     words = [word for word in map(tidy, re.split(f"[{SEPARATORS}]", cell)) if word]
     for word in words:
@@ -145,7 +153,7 @@ def _several_in_one(names: Sequence[str], places: Sequence[str], where: str) -> 
     words: dict[tuple[str, ...], int] = {}
     for index, name in enumerate(names):
         parts = several_in(name, known)
-        again = words.setdefault(tuple(sorted(name.casefold().split())), index)
+        again = words.setdefault(tuple(sorted(name.casefold().split())), index) if " " in name else index
         if parts:
             shown = " and ".join(f"{names[known[p]]!r} ({_line(places[known[p]], where)})" for p in parts)
             message = f"class {name!r} is made of {shown}, which are classes"

@@ -44,7 +44,7 @@ def read_json_labels(path: Path) -> LabelTable:
         else:
             where = f"{path}:{line}, entry {number}"
             image, labels = _entry(value)
-        if image in seen and isinstance(content, dict):
+        if isinstance(content, dict) and image in seen:
             twice = [*twice, image]
         for key in twice:
             table.refuse(where, f"key {quote(key)} occurs twice")
@@ -56,6 +56,7 @@ def read_json_labels(path: Path) -> LabelTable:
         if isinstance(words, list) and all(isinstance(word, str) for word in words):
             if isinstance(labels, list) and any(not word.strip() for word in words):
                 table.refuse(where, f"labels are {quote(labels)}, one of which is empty", EMPTY_HINT)
+                table.add_unread(image, where)
             else:
                 table.add(image, words, where, again=isinstance(content, list))
         elif image is None:
@@ -63,6 +64,7 @@ def read_json_labels(path: Path) -> LabelTable:
         else:
             message = f"labels are {quote(labels)}, but must be a list of names"
             table.refuse(where, message, EMPTY_HINT if labels is None else FORM)
+            table.add_unread(image, where)
     return table
 
 

@@ -61,10 +61,11 @@ class LabelTable:
         """What is wrong with the content; problems alike are one, which says where else they are."""
         problems = []
         for (message, hint), places in self._found.items():
+            joint = "; " if any("," in place for place in places) else ", "
             others = [place.removeprefix(f"{self.path}:") for place in places[1:]]
             more = self._counts[message, hint] - len(places)
             again = (
-                f"also in line {', '.join(others)}" + (f" and {more:,} more" if more else "")
+                f"also in line {joint.join(others)}" + (f" and {more:,} more" if more else "")
                 if others
                 else ""
             )
@@ -103,6 +104,12 @@ class LabelTable:
         photo = self._photo(written, where, again=False)
         if photo is not None:
             self._put(photo, {*names}, where)
+
+    def add_unread(self, written: Any, where: str) -> None:
+        """Note that a photo is named where its labels can't be read, so that nobody misses it."""
+        if isinstance(written, str) and (photo := self._photo(written, where, again=True)) is not None:
+            self._unread.add(photo)
+            self._put(photo, set(), where)
 
     def _photo(self, written: Any, where: str, *, again: bool) -> str | None:
         """Return the file's name, or None when it is none or may not be named here."""
@@ -157,6 +164,7 @@ def read_labels(path: Path) -> LabelTable:
 def _read_csv(path: Path, text: str) -> LabelTable:
     rows = _rows(path, text)
     number, heading = next(rows, (0, []))
+    heading = [tidy(name) for name in heading]
     if not heading:
         raise DataError(Problem(str(path), "is empty", FORMS))
     place = f"{path}:{number}"
@@ -228,13 +236,14 @@ def _whole(table: LabelTable, rows: Rows, width: int) -> Rows:
         message = f"has {len(row)} cells, but the heading has {width}"
         hint = "put a cell into quotes when it holds the separator" if len(row) > width else ""
         table.refuse(f"{table.path}:{line}", message, hint)
+        table.add_unread(row[0], f"{table.path}:{line}")
 
 
 def _add_columns(table: LabelTable, rows: Rows, heading: Sequence[str], place: str) -> None:
     if len(heading) > MOST_CLASSES:
         message = f"the heading names {len(heading):,} classes, but must name 1 to {MOST_CLASSES}"
         raise DataError(Problem(place, message, FORMS))
-    classes = [tidy(name) for name in heading]
+    classes = list(heading)
     if "" in classes:
         raise DataError(Problem(place, f"column {classes.index('') + 2} has no name", FORMS))
     table.columns = tuple(classes)
