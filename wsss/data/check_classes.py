@@ -77,7 +77,7 @@ def compare_classes(
         masks: fingerprints by id, of the masks that hold no other ids than the classes'.
     """
     shown = {id: _shown(dataset, mask) for id, mask in masks.items()}
-    both = [id for id in masks if id in labels]
+    both = sorted(id for id in masks if id in labels)
     unnamed: dict[str, list[str]] = {}
     for id in both:
         for name in sorted(shown[id] - {*labels[id].names}):
@@ -87,7 +87,7 @@ def compare_classes(
         named = [id for id in both if name in labels[id].names]
         if named and not counts[name] and not _shown_beyond(dataset, name, images, masks, fingerprints):
             found.problems.append(_never_shown(dataset, name, named, masks, unnamed))
-    unseen = [id for id in masks if id not in labels]
+    unseen = sorted(id for id in masks if id not in labels)
     if unseen and not any(shown[id] & {*dataset.classes} for id in unseen):
         values = _listed(map(str, sorted({k for id in unseen for k in masks[id].ids})))
         message = f"no class in use is in any of {len(unseen)} masks without labels: they hold {values}"

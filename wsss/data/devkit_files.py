@@ -124,7 +124,7 @@ def _id_of(line: str, is_photo: Callable[[str], bool]) -> tuple[str, str, str]:
         hint = "one id a line, or a photo and its mask: /JPEGImages/ID.jpg /SegmentationClass/ID.png"
         return "", f"line is {quote(line)}, {len(others) + 1} columns, but must be one id", hint
     if masks and masks[0] != id:
-        return "", f"mask is {quote(others[0])}, but must be of {quote(id)}, like the photo", ""
+        return "", f"mask is {quote(others[0])}, but must be {MASK_FOLDER}/{id}.png, like the photo", ""
     return id, "", ""
 
 
