@@ -223,6 +223,9 @@ def test_a_list_for_training_alone_needs_no_masks(tiny_voc: Path) -> None:
         (tiny_voc / f"SegmentationClass/{id}.png").unlink()
     found = check_lists(VocDataset(tiny_voc), ["train", "val"])
     assert found.problems == []
+    assert "list train: 3 of 4 images have no mask: they can train, but not be scored" in str(
+        found.warnings[-1]
+    )
     (tiny_voc / "SegmentationClass/2007_000005.png").unlink()
     assert [p.message for p in check_lists(VocDataset(tiny_voc), ["train", "val"]).problems] == [
         "file is missing"

@@ -170,5 +170,5 @@ def _ids(dataset: PhotoSet, split: str) -> tuple[str, ...]:
 def _summary(dataset: PhotoSet, ids: list[str]) -> str:
     counts = dataset.labels(ids).sum(axis=0).tolist()
     classes = ", ".join(f"{name} {count}" for name, count in zip(dataset.classes, counts, strict=True))
-    masks = sum(dataset.has_mask(id) for id in ids)
+    masks = sum(dataset.has_mask(id) and dataset.mask_path(id).is_file() for id in ids)
     return f"images that show each class: {classes}\nimages with masks: {masks}"

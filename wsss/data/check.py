@@ -25,6 +25,7 @@ def check_lists(
     ids: dict[str, None] = {}
     masked: dict[str, None] = {}
     broken: list[Problem] = []
+    unmasked: list[Problem] = []
     for name in splits:
         try:
             listed = dataset.split(name)
@@ -32,11 +33,17 @@ def check_lists(
             broken += error.problems
             continue
         ids.update(dict.fromkeys(listed))
-        masked.update(dict.fromkeys(_expected_masks(dataset, listed)))
+        expected = _expected_masks(dataset, listed)
+        masked.update(dict.fromkeys(expected))
+        without = sum(dataset.has_mask(id) for id in listed) - len(expected)
+        if without:
+            message = f"{without} of {len(listed)} images have no mask: they can train, but not be scored"
+            unmasked.append(Problem(f"{dataset.root}, list {name}", message))
     images = Images(tuple(ids), tuple(masked), trained=tuple(ids))
     found = check_images(dataset, images, Fingerprints(None), workers, progress)
     own = len(dataset.problems)
     found.problems[own:own] = broken
+    found.warnings += unmasked
     return found
 
 
