@@ -34,22 +34,27 @@ Rows = Iterable[tuple[int, list[str]]]
 
 @dataclass
 class LabelTable:
-    """Photo, as the table names it but without folders, → its classes in alphabetical order.
+    """Photos, as the table names them but without folders, with their classes in alphabetical order.
 
     `places` says where each photo was named first, `named` where each class was; `columns` are the
     classes in the order of their columns, empty when the table has no such order.
     """
 
     path: Path
-    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)
     places: dict[str, str] = field(default_factory=dict)
     named: dict[str, str] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
+    _names: dict[str, set[str]] = field(default_factory=dict)
     _written: dict[str, str] = field(default_factory=dict)
     _unread: set[str] = field(default_factory=set)
     _found: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     _counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     _more: int = 0
+
+    @property
+    def labels(self) -> dict[str, tuple[str, ...]]:
+        """Return photo → its classes, in the order of the table."""
+        return {photo: tuple(sorted(names)) for photo, names in self._names.items()}
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -120,7 +125,7 @@ class LabelTable:
         if path is None or not photo:
             self.refuse(where, f"image is {quote(written)}, but must be a file name")
             return None
-        if photo in self.labels and not again:
+        if photo in self._names and not again:
             self.refuse(where, f"image {quote(photo)} was labelled before", self.places[photo])
             return None
         other = self._written.setdefault(photo, str(path))
@@ -131,14 +136,14 @@ class LabelTable:
         return photo
 
     def _put(self, photo: str, names: set[str], where: str) -> None:
-        before = self.labels.get(photo)
+        before = self._names.get(photo)
         if before is not None and bool(names) != bool(before) and photo not in self._unread:
             message = f"image {quote(photo)} has labels in one row and an empty label in another"
             self.refuse(where, message, self.places[photo])
         self.places.setdefault(photo, where)
         for name in names:
             self.named.setdefault(name, where)
-        self.labels[photo] = tuple(sorted({*(before or ()), *names}))
+        self._names.setdefault(photo, set()).update(names)
 
     def class_problems(self) -> list[Problem]:
         """Return what is wrong with the names of the classes when nothing but this table lists them."""
