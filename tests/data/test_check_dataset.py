@@ -35,7 +35,7 @@ def test_every_problem_of_every_file(tiny_voc: Path) -> None:
     (lists / "Segmentation/bad.txt").write_text("2007_000006\n2007_000006\n")
     (lists / "Segmentation/empty.txt").write_text("")
     assert found(tiny_voc, "train", "bad", "empty", "none", "val") == [
-        "bad.txt: id '2007_000006' occurs twice",
+        "bad.txt:2: id '2007_000006' occurs twice",
         "empty.txt: list is empty",
         "none.txt: list is missing",
         "2007_000001.png: mask is 40 x 30, but must be 50 x 30 like its photo",

@@ -60,6 +60,9 @@ def test_image_key_follows_what_was_consumed(tiny_voc: Path, tmp_path: Path) -> 
     moved = tiny_voc.rename(tiny_voc.with_name("moved"))
     assert view(moved, tmp_path).image_key(ids) == key  # content counts, not place
     (moved / "Annotations/x_4.xml").write_text("<a><object><name>cat</name></object></a>")
+    (moved / "SegmentationClass/x_4.png").write_bytes(
+        (moved / "SegmentationClass/2007_000001.png").read_bytes()
+    )
     relabelled = view(moved, tmp_path, verify=False).image_key(ids)
     assert relabelled != key
     Image.new("RGB", (40, 30)).save(moved / "JPEGImages/x_4.jpg")

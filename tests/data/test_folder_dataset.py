@@ -115,6 +115,9 @@ def test_masks_need_an_order_of_classes(photos: Path, tmp_path: Path) -> None:
         f"{photos}/classes.txt: is missing, but masks hold ids and nothing says which class is which "
         "(write cat, dog into it, line k for mask id k)"
     ]
+    for path in (photos / "masks").iterdir():  # from here on, a dog is 1 and a cat is 2
+        mask = np.asarray(Image.open(path))
+        Image.fromarray(np.choose(mask % 4, [mask, 2, 1, mask]).astype(np.uint8)).save(path)
     listed = opened(photos, tmp_path / "runs", classes=("dog", "cat"))  # a list of all is an order
     assert listed.dataset.classes == ("dog", "cat")
     table = ["image,dog,cat", *(f"{name},{int(not n % 3)},{int(not n % 2)}" for n, name in enumerate(NAMES))]
@@ -129,8 +132,9 @@ def test_lists_are_text_files(photos: Path, tmp_path: Path) -> None:
     (photos / "bad.txt").write_text("photo 3\nphoto 3.jpg\nfoto 5.jpg\nphoto 5.jpeg\n")
     with pytest.raises(DataError) as caught:
         data.dataset.split("bad")
+    assert [problem.where.rpartition(":")[2] for problem in caught.value.problems] == ["2", "3", "4"]
     assert [str(problem).partition(": ")[2] for problem in caught.value.problems] == [
-        "photo 'photo 3.jpg' occurs twice",
+        "photo 'photo 3.jpg' occurs twice (also in line 1)",
         "there is no photo 'foto 5.jpg' (did you mean 'photo 5.jpg'?)",
         "there is no photo 'photo 5.jpeg' (did you mean 'photo 5.jpg'?)",
     ]

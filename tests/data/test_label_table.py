@@ -97,9 +97,9 @@ def test_json_problems(tmp_path: Path) -> None:
     ]
     lacking = read(tmp_path, "u.json", '[{"labels": ["cat"]}, {"image": "a.jpg"}, 7]')
     assert [str(problem).partition(", entry ")[2] for problem in lacking.problems] == [
-        "1: image is None, but must be a file name",
-        "2: labels are None, but must be a list of names",
-        "3: image is None, but must be a file name",
+        "1: image is None, but must be a file name (also in line 1, entry 3)",
+        "2: labels are None, but must be a list of names (an image that shows no class has an empty cell, "
+        "or [] in JSON)",
     ]
 
 

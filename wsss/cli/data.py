@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
@@ -38,13 +39,14 @@ def check(
     masks: Annotated[Path | None, typer.Option("--masks", help="Masks of a folder (default: masks).")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Report every problem of a data set, with its path; exit with 2 if there is one.
+    """Report every problem of a data set, with its path; exit with 2 if there is one. What is found here
+    stops a study, too; warnings stop neither.
 
     python launch.py data check /data/VOCdevkit/VOC2012 --split train --split val
 
     python launch.py data check photos --labels labels.csv
     """
-    from wsss.data.check import check_dataset
+    from wsss.data.check import check_lists
 
     dataset = _opened(root.resolve(), labels, masks)
     splits = split or list(dataset.split_names())
@@ -56,13 +58,17 @@ def check(
         def report(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        problems = check_dataset(dataset, splits, workers=os.cpu_count() or 1, progress=report)
+        found = check_lists(dataset, splits, workers=os.cpu_count() or 1, progress=report)
+    problems = found.problems
     if as_json:
-        found = [{"where": p.where, "message": p.message, "hint": p.hint} for p in problems]
-        print(json.dumps({"root": str(root), "splits": splits, "problems": found}, indent=1))
+        kinds = {"problems": problems, "warnings": found.warnings}
+        rows = {kind: [dataclasses.asdict(problem) for problem in some] for kind, some in kinds.items()}
+        print(json.dumps({"root": str(root), "splits": splits, **rows}, indent=1))
     else:
         for problem in problems:
             print(problem)
+        for warning in found.warnings:
+            print(f"warning: {warning}")
         images = {id for name in splits for id in _ids(dataset, name)}
         print(f"{len(problems)} problems in {len(images)} images of {', '.join(splits)}")
         if not problems:
@@ -167,5 +173,5 @@ def _ids(dataset: PhotoSet, split: str) -> tuple[str, ...]:
 def _summary(dataset: PhotoSet, ids: list[str]) -> str:
     counts = dataset.labels(ids).sum(axis=0).tolist()
     classes = ", ".join(f"{name} {count}" for name, count in zip(dataset.classes, counts, strict=True))
-    masks = sum(dataset.has_mask(id) for id in ids)
+    masks = sum(dataset.has_mask(id) and dataset.mask_path(id).is_file() for id in ids)
     return f"images that show each class: {classes}\nimages with masks: {masks}"

@@ -90,4 +90,7 @@ def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
             progress.update(task, completed=done, total=total)
 
         folder = open_storage(study.storage).local
-        return open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)
+        data = open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)
+    for warning in data.warnings:
+        typer.echo(f"warning: {warning}", err=True)
+    return data

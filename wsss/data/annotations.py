@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.etree.ElementTree import ParseError
+from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 
-from wsss.data.decode import read_bytes
-from wsss.errors import DataError, Problem, nearest
+from wsss.data.class_names import unknown_class
+from wsss.data.text import capped, read_small, tidy
+from wsss.errors import DataError, Problem
 
 
 @dataclass(frozen=True)
@@ -23,28 +24,41 @@ class Annotation:
 
 
 def read_annotation(path: Path, known: Sequence[str] | None = None) -> Annotation:
-    """Return what an annotation says, difficult and truncated objects included.
+    """Return what an annotation says, difficult and truncated objects included; namespaces don't matter.
 
     Raises `DataError` for a missing or broken file, for entities (which a hostile file could blow up
-    to gigabytes), and for a class that is not in `known`, if given.
+    to gigabytes), for an object without a name, and for a class that is not in `known`, if given.
     """
     try:
-        root = fromstring(read_bytes(path))
+        root = fromstring(read_small(path))
     except DefusedXmlException as error:
         message = "annotation declares XML entities, which is refused"
         raise DataError(Problem(str(path), message, type(error).__name__)) from error
     except (ParseError, ValueError, LookupError) as error:  # the last two: impossible encodings
         raise DataError(Problem(str(path), f"annotation is no valid XML: {error}")) from error
-    names = {(item.findtext("name") or "").strip() for item in root.findall("object")}
-    unknown = [] if known is None else unknown_classes(names, known)
-    if unknown:
-        raise DataError(
-            Problem(
-                str(path), f"class is {name!r}, but must be one of the data set's", nearest(name, known or ())
-            )
-            for name in unknown
-        )
-    return Annotation(tuple(sorted(names)), _size(root.findtext("size/width"), root.findtext("size/height")))
+    objects = [item for item in root if _tag(item) == "object"]
+    names = [tidy(_text(item, "name")) for item in objects]
+    problems = [
+        Problem(f"{path}, object {number}", f"{_lack(item)}, but must name a class", NO_OBJECT)
+        for number, (item, name) in enumerate(zip(objects, names, strict=True), 1)
+        if not name
+    ]
+    if (
+        not objects
+        and (deeper := next((item for item in root.iter() if _tag(item) == "object"), None)) is not None
+    ):
+        place = next((_tag(item) for item in root.iter() if deeper in item), "")
+        message = f"<object> stands inside of <{place}>, but must stand right below <{_tag(root)}>"
+        problems.append(Problem(str(path), message))
+    if known is not None:
+        unknown = unknown_classes(filter(None, names), known)
+        problems += [unknown_class(str(path), name, known) for name in unknown]
+    if problems:
+        raise DataError(capped(problems, str(path)))
+    return Annotation(tuple(sorted(set(names))), _size(root))
+
+
+NO_OBJECT = "take the object out if there is none: an image that shows no class has no <object>"
 
 
 def unknown_classes(names: Iterable[str], known: Sequence[str]) -> list[str]:
@@ -52,8 +66,29 @@ def unknown_classes(names: Iterable[str], known: Sequence[str]) -> list[str]:
     return sorted(set(names).difference(known))
 
 
-def _size(width: str | None, height: str | None) -> tuple[int, int] | None:
+def _tag(item: Element) -> str:
+    """Return a tag without its namespace; of a comment nothing."""
+    return item.tag.rpartition("}")[2] if isinstance(item.tag, str) else ""
+
+
+def _child(item: Element, tag: str) -> Element | None:
+    return next((child for child in item if _tag(child) == tag), None)
+
+
+def _text(item: Element, tag: str) -> str:
+    child = _child(item, tag)
+    return (child.text or "") if child is not None else ""
+
+
+def _lack(item: Element) -> str:
+    return "has no <name>" if _child(item, "name") is None else "has an empty <name>"
+
+
+def _size(root: Element) -> tuple[int, int] | None:
+    """Return (width, height), None where it isn't given; labelling tools also write zeros."""
+    size = _child(root, "size")
     try:
-        return int(width or ""), int(height or "")
+        width, height = (int(_text(size, tag)) for tag in ("width", "height")) if size is not None else (0, 0)
     except ValueError:
         return None
+    return (width, height) if width > 0 and height > 0 else None

@@ -1,78 +1,175 @@
-"""A thorough look at a data set, for `data check`: every problem of every file, with its path."""
+"""What is wrong with a data set: the same for `data check` and before a study starts.
+
+A problem is refused by both; a warning is what may be meant, but is more often a slip.
+"""
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from wsss.data.annotations import Annotation, read_annotation
-from wsss.data.fingerprint import Fingerprint, inspect, size_message
-from wsss.data.photo_set import IGNORED, PhotoSet, mask_id_problem
-from wsss.data.pool import Progress, map_files
+from wsss.data.annotations import Annotation
+from wsss.data.check_classes import Findings, Images, compare_classes, warn_of_classes, weigh
+from wsss.data.fingerprint import File, Fingerprint, Fingerprints, size_message
+from wsss.data.photo_set import PhotoSet, mask_id_problem
+from wsss.data.pool import Progress
 from wsss.data.voc import VocDataset
 from wsss.errors import DataError, Problem
+
+
+def check_lists(
+    dataset: PhotoSet, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
+) -> Findings:
+    """Return what is wrong with the set and with the images in the named lists, as `check_images` does."""
+    ids: dict[str, None] = {}
+    masked: dict[str, None] = {}
+    broken: list[Problem] = []
+    unmasked: list[Problem] = []
+    for name in splits:
+        try:
+            listed = dataset.split(name)
+        except DataError as error:
+            broken += error.problems
+            continue
+        ids.update(dict.fromkeys(listed))
+        expected = _expected_masks(dataset, listed)
+        masked.update(dict.fromkeys(expected))
+        without = sum(dataset.has_mask(id) for id in listed) - len(expected)
+        if without:
+            message = f"{without} of {len(listed)} images have no mask: they can train, but not be scored"
+            unmasked.append(Problem(f"{dataset.root}, list {name}", message))
+    images = Images(tuple(ids), tuple(masked), trained=tuple(ids))
+    found = check_images(dataset, images, Fingerprints(None), workers, progress)
+    own = len(dataset.problems)
+    found.problems[own:own] = broken
+    found.warnings += unmasked
+    return found
+
+
+def _expected_masks(dataset: PhotoSet, ids: Sequence[str]) -> list[str]:
+    """Return the images of a list that should have masks; of one that is for training alone, as PASCAL
+    VOC's augmented list is, those that have."""
+    expected = [id for id in ids if dataset.has_mask(id)]
+    try:
+        there = [id for id in expected if dataset.mask_path(id).is_file()]
+    except DataError:
+        return expected
+    return there if len(there) < len(expected) / 2 else expected
 
 
 def check_dataset(
     dataset: PhotoSet, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
 ) -> list[Problem]:
-    """Return all problems of the set and of the images in the named lists; none means a sound data set.
+    """Return the problems alone of `check_lists`; none means a sound data set."""
+    return check_lists(dataset, splits, workers, progress).problems
 
-    Looked for: lists that are missing or empty, name an image twice or lead out of the folder; files
-    that are missing, cut short or can't be decoded; photo, mask and annotation of different sizes;
-    unknown classes and mask ids; classes that a mask shows but the annotation does not name. (The
-    other way round is no problem: a difficult object may have no pixels in the mask.)
+
+def check_images(
+    dataset: PhotoSet,
+    images: Images,
+    fingerprints: Fingerprints,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Findings:
+    """Return all problems of the set and of some of its images; none means that they can be used.
+
+    Looked for: files that are missing, cut short or can't be decoded; photo, mask and annotation of
+    different sizes; images without labels; unknown classes and mask ids; masks that show a class their
+    labels don't name (a few among many are a warning); classes that labels name and no mask shows. (In a
+    single image that is no problem: a difficult object may have no pixels in the mask.) Warned of: a
+    class that every photo shows or none does.
     """
-    problems: list[Problem] = [*dataset.problems]
-    ids: dict[str, None] = {}
-    for name in splits:
-        try:
-            ids.update(dict.fromkeys(dataset.split(name)))
-        except DataError as error:
-            problems += error.problems
-    foreign = dataset.foreign_classes(list(ids)) if isinstance(dataset, VocDataset) else None
+    labels = _read_labels(dataset, images.labelled)
+    foreign = labels.foreign(dataset)
     if foreign:
-        problems.append(foreign)
-    check = functools.partial(check_image, dataset, any_class=foreign is not None)
-    for found in map_files(check, list(ids), workers=workers, progress=progress):
-        problems += found
-    return problems
+        labels.problems.clear()  # they all say what that says
+    files, of_image = _files(dataset, images)
+    paths = [file for kinds in files.values() for file in kinds.values()]
+    prints, broken = fingerprints.take(paths, workers=workers, progress=progress)
+    by_place: dict[str, list[Problem]] = {}
+    for problem in broken:
+        by_place.setdefault(problem.where, []).append(_with_hint(dataset, problem))
+    masks: dict[str, Fingerprint] = {}
+    sizes: dict[str, list[Problem]] = {}
+    for id, kinds in files.items():
+        photo, mask = (prints.get(kinds[kind][1]) if kind in kinds else None for kind in ("photo", "mask"))
+        for _, path in kinds.values():
+            of_image[id] += by_place.get(str(path), ())
+        of_image[id] += labels.problems.get(id, ())
+        wrong = _mask_problems(dataset, mask, photo, id, ids_are_known=not foreign) if mask else []
+        of_image[id] += wrong
+        if mask and not wrong:
+            masks[id] = mask
+        annotation = labels.read.get(id)
+        if photo and annotation and annotation.size and annotation.size != photo.size:
+            message = size_message("annotated size", annotation.size, photo.size)
+            sizes[id] = [Problem(str(dataset.annotation_path(id)), message)]
+    found = Findings()
+    weigh(sizes, len(labels.read), of_image, found)
+    if not foreign:
+        compare_classes(found, of_image, dataset, labels.read, masks, images, fingerprints)
+        warn_of_classes(found, dataset, labels.read, images)
+    listed = [problem for problems in of_image.values() for problem in problems]
+    found.problems = [*dataset.problems, *([foreign] if foreign else []), *listed, *found.problems]
+    return found
 
 
-def check_image(dataset: PhotoSet, id: str, *, any_class: bool = False) -> list[Problem]:
-    """Return the problems of one image's photo, mask and annotation; with `any_class`, not those of
-    classes, which are then unknown."""
-    problems: list[Problem] = []
-    photo = _inspected(problems, inspect(("photo", dataset.image_path(id))))
-    path = dataset.mask_path(id) if dataset.has_mask(id) else None
-    mask = _inspected(problems, inspect(("mask", path))) if path else None
-    annotation: Annotation | None = None
-    try:
-        annotation = read_annotation(dataset.annotation_path(id)) if any_class else dataset.annotation(id)
-    except DataError as error:
-        problems += error.problems
-    if photo and mask and photo.size != mask.size:
+def _mask_problems(
+    dataset: PhotoSet, mask: Fingerprint, photo: Fingerprint | None, id: str, *, ids_are_known: bool
+) -> list[Problem]:
+    path = dataset.mask_path(id)
+    problems = []
+    if photo and photo.size != mask.size:
         problems.append(Problem(str(path), size_message("mask", mask.size, photo.size)))
-    if photo and annotation and annotation.size not in (None, photo.size):
-        assert annotation.size is not None
-        message = size_message("annotated size", annotation.size, photo.size)
-        problems.append(Problem(str(dataset.annotation_path(id)), message))
-    if any_class or not mask:
-        return problems
-    wrong_ids = mask_id_problem(dataset.mask_path(id), mask.ids, dataset)
-    if wrong_ids:
-        problems.append(wrong_ids)
-    elif annotation:
-        shown = [dataset.known_classes[k - 1] for k in mask.ids if k not in (0, IGNORED)]
-        for name in shown:
-            if name not in annotation.names:
-                message = f"mask shows {name}, but the annotation does not name it"
-                problems.append(Problem(str(path), message))
-    return problems
+    wrong = mask_id_problem(path, mask.ids, dataset) if ids_are_known else None
+    return [*problems, wrong] if wrong else problems
 
 
-def _inspected(problems: list[Problem], result: Fingerprint | tuple[Problem, ...]) -> Fingerprint | None:
-    if isinstance(result, Fingerprint):
-        return result
-    problems += result
-    return None
+# Reading
+
+
+@dataclass
+class _LabelsRead:
+    read: dict[str, Annotation] = field(default_factory=dict)
+    problems: dict[str, list[Problem]] = field(default_factory=dict)
+
+    def foreign(self, dataset: PhotoSet) -> Problem | None:
+        """Return what is wrong when the classes are not the data set's at all."""
+        if not self.problems or not isinstance(dataset, VocDataset):
+            return None
+        return dataset.foreign_classes([*self.problems, *self.read])
+
+
+def _read_labels(dataset: PhotoSet, ids: Sequence[str]) -> _LabelsRead:
+    labels = _LabelsRead()
+    for id in ids:
+        try:
+            labels.read[id] = dataset.annotation(id)
+        except DataError as error:
+            labels.problems[id] = [_with_hint(dataset, problem) for problem in error.problems]
+    return labels
+
+
+def _with_hint(dataset: PhotoSet, problem: Problem) -> Problem:
+    """Return the problem with the name of the file that is there in place of a missing one."""
+    path = Path(problem.where)
+    if problem.hint or path.exists():
+        return problem
+    return replace(problem, hint=dataset.missing_hint(path))
+
+
+def _files(dataset: PhotoSet, images: Images) -> tuple[dict[str, dict[str, File]], dict[str, list[Problem]]]:
+    """Return the files of each image by kind, and by image what keeps one of them from being found."""
+    masked = set(images.masked)
+    files: dict[str, dict[str, File]] = {}
+    problems: dict[str, list[Problem]] = {}
+    for id in images.all_ids:
+        files[id], problems[id] = {}, []
+        try:
+            files[id]["photo"] = ("photo", dataset.image_path(id))
+            if id in masked:
+                files[id]["mask"] = ("mask", dataset.mask_path(id))
+        except DataError as error:
+            problems[id] += error.problems
+    return files, problems

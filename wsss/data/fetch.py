@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 
 from wsss.data.download import Progress, check_disk, download, fetch_text
-from wsss.data.photo_set import read_lines
+from wsss.data.text import read_lines
 from wsss.data.voc import FOLDERS
 from wsss.errors import DataError, Problem, WsssError
 from wsss.files import write_atomic

@@ -9,19 +9,23 @@ FOLDER/NAME.txt             lists of photos, one a line
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from wsss.data.annotations import Annotation, unknown_classes
+from wsss.data.class_names import MOST_CLASSES, read_class_names, unknown_class
 from wsss.data.label_table import LabelTable, read_labels
-from wsss.data.photo_set import PhotoSet, class_name_problems, is_safe, read_lines
-from wsss.errors import DataError, Problem, nearest
+from wsss.data.photo_set import PhotoSet, is_safe
+from wsss.data.text import capped, composed, nearest_name, numbered_lines, quote, tidy
+from wsss.errors import DataError, Problem
 
 PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PHOTOS, CLASSES_FILE = "images", "classes.txt"
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.json")
 ALL, MASKED = "all", "masked"
+NO_LISTS = frozenset(("readme", "license", "licence", "notes", "changelog"))
+"""Text files that lie beside photos and list none."""
 MOST_HINTS = 20
 
 
@@ -44,6 +48,7 @@ class FolderDataset(PhotoSet):
         self._problems: list[Problem] = []
         self._place = root
         self._photos = self._find_photos(root)
+        self._spellings = _by_spelling(self._photos)
         table = read_labels(labels.absolute() if labels else _find_labels(root))
         self.table_path = table.path
         self.masks = masks.absolute() if masks else None
@@ -60,7 +65,11 @@ class FolderDataset(PhotoSet):
 
     def split_names(self) -> tuple[str, ...]:
         """Return `all`, `masked` if there are masks, and the names of text files in the folder."""
-        lists = sorted(path.stem for path in self.root.glob("*.txt") if path.name != CLASSES_FILE)
+        lists = sorted(
+            path.stem
+            for path in self.root.glob("*.txt")
+            if path.name[0] != "." and path.name != CLASSES_FILE and path.stem.lower() not in NO_LISTS
+        )
         return (ALL, *([MASKED] if self._masks else []), *lists)
 
     def split(self, name: str) -> tuple[str, ...]:
@@ -77,39 +86,46 @@ class FolderDataset(PhotoSet):
         path = self.root / f"{name}.txt"
         if name not in self.split_names():
             names = self.split_names()
-            hint = f"{nearest(name, names)}; lists: {', '.join(names)}"
+            hint = f"{nearest_name(name, names)}; lists: {', '.join(names)}"
             raise DataError(Problem(str(path), "list is missing", hint))
-        ids: dict[str, None] = {}
+        ids: dict[str, int] = {}
         problems: list[Problem] = []
-        for line in read_lines(path):
-            id = self._id_of(line)
+        for number, line in numbered_lines(path):
+            id = self._id_of(_file_name(line))
+            where = f"{path}:{number}"
+            if id is None and line[0] == "#":
+                continue
             if id is None:
-                problems.append(Problem(str(path), f"there is no photo {line!r}", self._nearest(line)))
+                problems.append(
+                    Problem(where, f"there is no photo {quote(line)}", self._nearest(line, len(problems)))
+                )
             elif id in ids:
-                problems.append(Problem(str(path), f"photo {line!r} occurs twice"))
+                problems.append(
+                    Problem(where, f"photo {quote(line)} occurs twice", f"also in line {ids[id]}")
+                )
             else:
-                ids[id] = None
+                ids[id] = number
         if not ids and not problems:
             problems.append(Problem(str(path), "list is empty"))
         if problems:
-            raise DataError(problems)
+            raise DataError(capped(problems, str(path)))
         return tuple(ids)
 
     def tables(self) -> tuple[Path, ...]:
-        return (self.table_path, *sorted(self.root.glob("*.txt")))
+        return (self.table_path, *sorted(path for path in self.root.glob("*.txt") if path.name[0] != "."))
 
     # Files
 
     def image_path(self, id: str) -> Path:
         if id not in self._photos:
-            raise DataError(Problem(str(self.root), f"there is no photo {id!r}", self._nearest(id)))
+            raise DataError(Problem(str(self.root), f"there is no photo {quote(id)}", self._nearest(id)))
         return self._place / self._photos[id]
 
     def mask_path(self, id: str) -> Path:
         if self.masks is None:
             raise DataError(Problem(str(self.root), f"there are no masks, but one of {id!r} is asked for"))
         path = self.image_path(id)
-        return self.masks / f"{path.stem}.png"
+        return self.masks / self._masks.get(id, f"{path.stem}.png")
 
     def has_mask(self, id: str) -> bool:
         return id in self._masks
@@ -147,35 +163,43 @@ class FolderDataset(PhotoSet):
         self._place = paths[0].parent
         photos: dict[str, str] = {}
         for path in paths:
-            if path.stem in photos:
-                message = f"has the name of {photos[path.stem]}, but names must differ without endings"
+            id = composed(path.stem)
+            if id in photos:
+                message = f"has the name of {photos[id]}, but names must differ without endings"
                 self._problems.append(Problem(str(path), message))
-            elif not is_safe(path.stem):
-                self._problems.append(Problem(str(path), "a photo's name must have no '..' and no backslash"))
+            elif not is_safe(id):
+                where = str(path).encode("utf-8", "backslashreplace").decode()
+                message = (
+                    "a photo's name must be UTF-8 and have no '..', no backslash and no control character"
+                )
+                self._problems.append(Problem(where, message))
             else:
-                photos[path.stem] = path.name
+                photos[id] = path.name
         return dict(sorted(photos.items()))
 
-    def _find_masks(self) -> dict[str, None]:
-        """Return the ids of photos with masks, in alphabetical order."""
+    def _find_masks(self) -> dict[str, str]:
+        """Return id → file name of the photos with masks, in alphabetical order."""
         if self.masks is None:
             return {}
         if not self.masks.is_dir():
             raise DataError(Problem(str(self.masks), "there is no such folder of masks"))
-        ids: dict[str, None] = {}
+        masks: dict[str, str] = {}
         for path in sorted(path for path in self.masks.iterdir() if path.is_file()):
+            id = composed(path.stem)
             if path.name.startswith("."):
                 continue
-            if path.suffix != ".png":
+            if path.suffix.lower() != ".png":
                 hint = "other formats change ids" if _is_photo(path) else ""
                 self._problems.append(Problem(str(path), "is no mask: masks end in .png", hint))
-            elif path.stem not in self._photos:
+            elif id not in self._photos:
                 self._problems.append(Problem(str(path), "is the mask of no photo", self._nearest(path.stem)))
+            elif id in masks:
+                self._problems.append(Problem(str(path), f"is the mask of the same photo as {masks[id]}"))
             else:
-                ids[path.stem] = None
-        if not ids:
+                masks[id] = path.name
+        if not masks:
             self._problems.append(Problem(str(self.masks), "holds no mask of any photo"))
-        return dict(sorted(ids.items()))
+        return dict(sorted(masks.items()))
 
     def _order_classes(
         self, root: Path, table: LabelTable, wanted: Literal["all"] | Sequence[str]
@@ -185,55 +209,77 @@ class FolderDataset(PhotoSet):
         named = table.class_names
         path = root / CLASSES_FILE
         if path.is_file():
-            known, where = tuple(read_lines(path)), path
-            for name in unknown_classes(named, known):
-                place = next((table.places[p] for p, names in table.labels.items() if name in names), "")
-                message = f"class is {name!r}, but must be one of {CLASSES_FILE}"
-                self._problems.append(Problem(place or str(table.path), message, nearest(name, known)))
-        else:
-            known, where = named, table.path
-            if not table.columns and wanted != "all" and set(wanted) == set(named):
-                known = tuple(wanted)
-            elif not table.columns and self.masks is not None and len(known) > 1:
-                hint = f"write {', '.join(known)} into it, line k for mask id k"
-                message = "is missing, but masks hold ids and nothing says which class is which"
-                self._problems.append(Problem(str(path), message, hint))
-        problems = class_name_problems(known, str(where))
-        if problems:
-            raise DataError([*problems, *self._problems])
-        return known
+            known = read_class_names(path)
+            unknown = unknown_classes(named, known)
+            found = [unknown_class(table.named[name], name, known, CLASSES_FILE) for name in unknown]
+            self._problems += capped(found, str(table.path))
+            return known
+        self._problems += table.class_problems()
+        if not 1 <= len(named) <= MOST_CLASSES:
+            raise DataError(self._problems)
+        listed = [] if wanted == "all" else [tidy(name) for name in wanted]
+        if not table.columns and set(listed) == set(named):
+            return tuple(dict.fromkeys(listed))
+        if not table.columns and self.masks is not None and len(named) > 1:
+            hint = f"write {', '.join(named)} into it, line k for mask id k"
+            message = "is missing, but masks hold ids and nothing says which class is which"
+            self._problems.append(Problem(str(path), message, hint))
+        return named
 
     def _match(self, table: LabelTable) -> dict[str, tuple[str, ...]]:
         labels: dict[str, tuple[str, ...]] = {}
+        written_as: dict[str, str] = {}
+        problems: list[Problem] = []
         for written, names in table.labels.items():
             id = self._id_of(written)
             if id is None:
-                message = f"there is no photo {written!r}"
-                self._problems.append(Problem(table.places[written], message, self._nearest(written)))
+                hint = self._nearest(written, len(problems))
+                problems.append(Problem(table.places[written], f"there is no photo {quote(written)}", hint))
             elif id in labels:
-                message = f"photo {written!r} is named with and without its ending"
-                self._problems.append(Problem(table.places[written], message))
+                other = written_as[id]
+                message = f"photo {quote(written)} is named before, as {quote(other)}"
+                problems.append(Problem(table.places[written], message, table.places[other]))
             else:
-                labels[id] = names
+                labels[id], written_as[id] = names, written
+        self._problems += capped(problems, str(table.path))
         return labels
 
     def _id_of(self, written: str) -> str | None:
         """Return the id of a photo, named with or without its ending."""
         if written in self._photos:
             return written
-        id = Path(written).stem
-        return id if id in self._photos and self._photos[id] == written else None
+        return self._spellings.get(_spelling(written))
 
-    def _nearest(self, written: str) -> str:
+    def _nearest(self, written: str, known_problems: int = 0) -> str:
         """Return a hint; beyond the first problems none, as looking for one takes its time."""
-        if len(self._problems) > MOST_HINTS:
+        if len(self._problems) + known_problems > MOST_HINTS:
             return ""
         names = list(self._photos.values())
-        if (self._place / written).is_file():
+        if len(written) < 256 and (self._place / written).is_file():
             return f"it is there, but photos end in {', '.join(PHOTO_ENDINGS)}"
-        hint = nearest(written, names)
+        hint = nearest_name(written, names)
         alike = hint.startswith("did you mean")
         return hint if alike else f"there are {len(names)} photos, {names[0]} for one"
+
+
+def _file_name(line: str) -> str:
+    """Return the file's name in a list's line; folders before it don't matter, as in tables."""
+    return PurePosixPath(line.replace("\\", "/")).name
+
+
+def _spelling(name: str) -> str:
+    """Return a file's name as it is compared: what is seen of it, its ending in small letters."""
+    path = PurePosixPath(tidy(name))
+    return path.stem + path.suffix.lower() if path.suffix.lower() in PHOTO_ENDINGS else path.name
+
+
+def _by_spelling(photos: Mapping[str, str]) -> dict[str, str]:
+    """Return spelling, with and without ending, → id, of the spellings that stand for one photo only."""
+    ids: dict[str, set[str]] = {}
+    for id, name in photos.items():
+        ids.setdefault(_spelling(name), set()).add(id)
+        ids.setdefault(tidy(id), set()).add(id)
+    return {spelling: next(iter(found)) for spelling, found in ids.items() if len(found) == 1}
 
 
 def _is_photo(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,8 +13,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from wsss.data.annotations import Annotation
+from wsss.data.class_names import unknown_class
 from wsss.data.decode import decode_mask, decode_photo, read_bytes
-from wsss.errors import ConfigError, DataError, Problem, nearest
+from wsss.data.text import tidy
+from wsss.errors import ConfigError, DataError, Problem
 
 IGNORED = 255
 
@@ -91,6 +94,10 @@ class PhotoSet(abc.ABC):
     def annotation_path(self, id: str) -> Path:
         """Return the file that says what the image shows."""
 
+    def missing_hint(self, path: Path) -> str:
+        """Return a hint that names the file that is there in place of one of the set's that is missing."""
+        return ""
+
     @abc.abstractmethod
     def annotation(self, id: str) -> Annotation:
         """Return what the image shows. Raises `DataError`."""
@@ -139,28 +146,15 @@ def mask_id_problem(path: Path, ids: Sequence[int] | npt.NDArray[Any], dataset: 
     if not bad:
         return None
     text = ", ".join(map(str, bad[:8])) + (", …" if len(bad) > 8 else "")
-    return Problem(str(path), f"mask holds the ids {text}, but they must be in [0, {count}] or {IGNORED}")
+    message = f"mask holds the ids {text}, but they must be in [0, {count}] or {IGNORED}"
+    return Problem(str(path), message, f"the data set has {count} classes, and class k has id k")
 
 
 def is_safe(id: str) -> bool:
-    """Whether an id can't lead out of a folder."""
-    return bool(id) and not any(part in id for part in ("/", "\\", "..", "\0"))
-
-
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a text file without blank ones. Raises `DataError` when it can't be read."""
-    text = read_bytes(path).decode("utf-8-sig", errors="replace")
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
-def class_name_problems(names: Sequence[str], where: str) -> list[Problem]:
-    """Return what is wrong with the names of a data set's classes."""
-    problems = [Problem(where, f"class {name!r} occurs twice") for name in names if names.count(name) > 1]
-    if not 1 <= len(names) < IGNORED:
-        problems.append(Problem(where, f"names {len(names)} classes, but must name 1 to {IGNORED - 1}"))
-    if "background" in names:
-        problems.append(Problem(where, "names 'background', but must name foreground classes only"))
-    return list(dict.fromkeys(problems))
+    """Whether an id can't lead out of a folder, and can be written wherever ids are."""
+    if not id or any(part in id for part in ("/", "\\", "..")):
+        return False
+    return id.isprintable() or not any(unicodedata.category(c) in ("Cc", "Cs") for c in id)
 
 
 def _select(known: tuple[str, ...], wanted: Literal["all"] | Sequence[str]) -> tuple[str, ...]:
@@ -168,11 +162,8 @@ def _select(known: tuple[str, ...], wanted: Literal["all"] | Sequence[str]) -> t
         return known
     if isinstance(wanted, str):
         raise ConfigError(Problem("data.classes", f"is {wanted!r}, but must be 'all' or a list"))
-    problems = [
-        Problem("data.classes", f"class is {name!r}, but must be one of the data set's", nearest(name, known))
-        for name in wanted
-        if name not in known
-    ]
+    wanted = tuple(map(tidy, wanted))
+    problems = [unknown_class("data.classes", name, known) for name in wanted if name not in known]
     problems += [] if wanted else [Problem("data.classes", "is empty, but must name a class")]
     if problems:
         raise ConfigError(problems)

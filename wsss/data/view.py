@@ -8,11 +8,13 @@ from functools import cached_property
 from pathlib import Path
 
 from wsss.config import DataSpec, SampleSpec
-from wsss.data.fingerprint import File, Fingerprint, Fingerprints, Kind, size_message
+from wsss.data.check import check_images
+from wsss.data.check_classes import Images
+from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind
 from wsss.data.folder import FolderDataset
-from wsss.data.photo_set import PhotoSet, mask_id_problem
+from wsss.data.photo_set import PhotoSet
 from wsss.data.pool import Progress
-from wsss.data.splits import Splits, build_splits
+from wsss.data.splits import build_splits
 from wsss.data.voc import VocDataset
 from wsss.errors import DataError, Problem
 from wsss.files import sha256_json, writing
@@ -35,6 +37,8 @@ class DataView:
     report: tuple[str, ...]
     test: tuple[str, ...] = ()
     fingerprints: Fingerprints = field(default_factory=lambda: Fingerprints(None), repr=False, compare=False)
+    warnings: tuple[Problem, ...] = field(default=(), repr=False, compare=False)
+    """What may be meant, but is more often a slip; looked for where the data are verified."""
     _keys: dict[tuple[str, tuple[str, ...]], str] = field(default_factory=dict, repr=False, compare=False)
 
     @cached_property
@@ -110,8 +114,9 @@ def open_data(
 
     With `verify`, every annotation is read, every photo and every mask that will be scored is
     decoded in full by `workers` processes (once: `storage`/cache remembers it), and one `DataError`
-    lists all problems. Processes that are handed work by one that has verified need not do so again.
-    With a list of classes, images that show none of them are left out.
+    lists all problems: those that `data check` finds in these images. Processes that are handed work by
+    one that has verified need not do so again. With a list of classes, images that show none of them
+    are left out.
     """
     spec = spec.resolved(Path.cwd())
     dataset = _open(spec, storage)
@@ -121,14 +126,41 @@ def open_data(
         _raise_if_any([*dataset.problems, *error.problems])
         raise
     fingerprints = Fingerprints(storage / "cache" / "fingerprints.json")
+    warnings: list[Problem] = []
     if verify:
-        _verify(dataset, splits, fingerprints, workers, progress)
+        images = Images(
+            labelled=splits.labelled_ids,
+            masked=splits.masked_ids,
+            unlabelled=splits.test,
+            trained=splits.train if spec.limit is None else None,
+            others=lambda: _beyond_limit(spec, dataset),
+        )
+        found = check_images(dataset, images, fingerprints, workers, progress)
+        _raise_if_any(found.problems, title=f"{len(found.problems)} problems in {dataset.root}")
+        warnings = found.warnings
         if not spec.scored and splits.holdout and not dataset.labels(splits.holdout).any():
             message = f"no class is on any of its {len(splits.holdout)} images, so mAP can't be measured"
             raise DataError(Problem("data.holdout", message, "say a larger share, or 0 for no hold-out"))
     return DataView(
-        dataset, splits.train, splits.holdout, splits.select, splits.report, splits.test, fingerprints
+        dataset,
+        splits.train,
+        splits.holdout,
+        splits.select,
+        splits.report,
+        splits.test,
+        fingerprints,
+        tuple(warnings),
     )
+
+
+def _beyond_limit(spec: DataSpec, dataset: PhotoSet) -> tuple[str, ...]:
+    """Return the images with masks that the lists name, be there a limit or not."""
+    if spec.limit is None:
+        return ()
+    whole = build_splits(
+        spec.model_copy(update={"limit": None}), lambda name: _in_use(dataset, dataset.split(name))
+    )
+    return whole.masked_ids
 
 
 def _open(spec: DataSpec, storage: Path) -> PhotoSet:
@@ -159,32 +191,6 @@ def _in_use(dataset: PhotoSet, ids: tuple[str, ...]) -> list[str]:
 
 def _path(dataset: PhotoSet, kind: Kind, id: str) -> Path:
     return dataset.image_path(id) if kind == "photo" else dataset.mask_path(id)
-
-
-def _verify(
-    dataset: PhotoSet,
-    splits: Splits,
-    fingerprints: Fingerprints,
-    workers: int,
-    progress: Progress | None,
-) -> None:
-    problems: list[Problem] = [*dataset.problems]
-    try:
-        dataset.labels(splits.labelled_ids)
-    except DataError as error:
-        problems += error.problems
-    files: list[File] = [("photo", dataset.image_path(id)) for id in splits.all_ids]
-    files += [("mask", dataset.mask_path(id)) for id in splits.masked_ids]
-    prints, found = fingerprints.take(files, workers=workers, progress=progress)
-    problems += found
-    for id in splits.masked_ids:
-        photo, mask = prints.get(dataset.image_path(id)), prints.get(dataset.mask_path(id))
-        if photo and mask and photo.size != mask.size:
-            message = size_message("mask", mask.size, photo.size)
-            problems.append(Problem(str(dataset.mask_path(id)), message))
-        wrong_ids = mask_id_problem(dataset.mask_path(id), mask.ids, dataset) if mask else None
-        problems += [wrong_ids] if wrong_ids else []
-    _raise_if_any(problems, title=f"{len(problems)} problems in {dataset.root}")
 
 
 def _raise_if_any(problems: Sequence[Problem], title: str = "") -> None:

@@ -7,18 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from wsss.data.annotations import Annotation, read_annotation, unknown_classes
-from wsss.data.photo_set import (
-    IGNORED,
-    Dataset,
-    Labels,
-    Mask,
-    PhotoSet,
-    class_name_problems,
-    is_safe,
-    mask_id_problem,
-    read_lines,
-)
-from wsss.errors import DataError, Problem, nearest
+from wsss.data.class_names import read_class_names
+from wsss.data.devkit_files import FilesById, read_devkit_list
+from wsss.data.photo_set import IGNORED, Dataset, Labels, Mask, PhotoSet, is_safe, mask_id_problem
+from wsss.data.text import nearest_name, quote
+from wsss.errors import DataError, Problem
 
 __all__ = ["IGNORED", "VOC_CLASSES", "Dataset", "Labels", "Mask", "VocDataset", "mask_id_problem"]
 
@@ -43,6 +36,9 @@ class VocDataset(PhotoSet):
         root = root.absolute()
         _check_layout(root)
         super().__init__(root, _class_names(root), classes)
+        self._photos = FilesById(root / "JPEGImages", ".jpg", any_ending=True)
+        self._masks = FilesById(root / "SegmentationClass", ".png")
+        self._notes = FilesById(root / "Annotations", ".xml")
         self._annotations: dict[str, Annotation] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -52,10 +48,11 @@ class VocDataset(PhotoSet):
 
     def split_names(self) -> tuple[str, ...]:
         """Return the names of the lists that exist, in alphabetical order."""
-        return tuple(sorted(path.stem for path in self._lists.glob("*.txt")))
+        return tuple(sorted(path.stem for path in self._lists.glob("*.txt") if path.name[0] != "."))
 
     def split(self, name: str) -> tuple[str, ...]:
-        """Return the ids of a list, in its order.
+        """Return the ids of a list, in its order: one a line, bare, with an ending, or as the photo's
+        path, which its mask's may follow.
 
         Raises `DataError` when there is no such list, when it is empty, names an image twice, or
         holds an id that would lead out of the folder.
@@ -64,25 +61,17 @@ class VocDataset(PhotoSet):
         names = self.split_names()
         if name not in names:
             hint = (
-                f"{nearest(name, names)}; lists: {', '.join(names)}" if names else "there is no list at all"
+                f"{nearest_name(name, names)}; lists: {', '.join(names)}"
+                if names
+                else "there is no list at all"
             )
             raise DataError(Problem(str(path), "list is missing", hint))
-        ids = read_lines(path)
-        problems = [Problem(str(path), "list is empty")] if not ids else []
-        seen: set[str] = set()
-        for id in ids:
-            if not is_safe(id):
-                problems.append(Problem(str(path), f"id is {id!r}, but must be a bare file name"))
-            elif id in seen:
-                problems.append(Problem(str(path), f"id {id!r} occurs twice"))
-            seen.add(id)
-        if problems:
-            raise DataError(problems)
-        return tuple(ids)
+        return read_devkit_list(path, self._photos.__contains__)
 
     def tables(self) -> tuple[Path, ...]:
         names = self.root / CLASSES_FILE
-        return (*sorted(self._lists.glob("*.txt")), *([names] if names.is_file() else []))
+        lists = (self._lists / f"{name}.txt" for name in self.split_names())
+        return (*lists, *([names] if names.is_file() else []))
 
     @property
     def _lists(self) -> Path:
@@ -91,21 +80,28 @@ class VocDataset(PhotoSet):
     # Files
 
     def image_path(self, id: str) -> Path:
-        return self._path("JPEGImages", id, ".jpg")
+        """Return the photo, whatever its ending. Raises `DataError` for two with the id's name."""
+        return self._path(self._photos, id)
 
     def mask_path(self, id: str) -> Path:
-        return self._path("SegmentationClass", id, ".png")
+        return self._path(self._masks, id)
 
     def has_mask(self, id: str) -> bool:
         return True
 
     def annotation_path(self, id: str) -> Path:
-        return self._path("Annotations", id, ".xml")
+        return self._path(self._notes, id)
 
-    def _path(self, folder: str, id: str, ending: str) -> Path:
+    def missing_hint(self, path: Path) -> str:
+        for files in (self._photos, self._masks, self._notes):
+            if path.parent == files.folder:
+                return files.hint(path.stem)
+        return ""
+
+    def _path(self, files: FilesById, id: str) -> Path:
         if not is_safe(id):
-            raise DataError(Problem(str(self.root), f"id is {id!r}, but must be a bare file name"))
-        return self.root / folder / f"{id}{ending}"
+            raise DataError(Problem(str(self.root), f"id is {quote(id)}, but must be a bare file name"))
+        return files.path(id)
 
     # Labels
 
@@ -142,7 +138,7 @@ class VocDataset(PhotoSet):
                 continue  # reported where it is read
             found |= {name: id for name in names if name not in found}
         foreign = unknown_classes(found, self.known_classes)
-        if all(nearest(name, self.known_classes).startswith("did you mean") for name in foreign):
+        if all(nearest_name(name, self.known_classes).startswith("did you mean") for name in foreign):
             return None
         first = foreign[0]
         message = (
@@ -171,10 +167,4 @@ def _check_layout(root: Path) -> None:
 
 def _class_names(root: Path) -> tuple[str, ...]:
     path = root / CLASSES_FILE
-    if not path.is_file():
-        return VOC_CLASSES
-    names = read_lines(path)
-    problems = class_name_problems(names, str(path))
-    if problems:
-        raise DataError(problems)
-    return tuple(names)
+    return read_class_names(path) if path.is_file() else VOC_CLASSES
