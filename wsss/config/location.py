@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from wsss.errors import nearest
+from wsss.config.paths import absolute, check_path
+from wsss.errors import nearest, quoted
 
 Location = Path | str
 """An absolute folder, or a URI such as "s3://bucket/prefix"."""
@@ -20,16 +21,18 @@ def is_remote(location: Location) -> bool:
 def parse_location(text: str) -> Location:
     """Return the storage that a text names. Raises `ValueError` with "message|hint"."""
     if "://" not in text:
-        return Path(text).expanduser().resolve()
+        return absolute(text)
+    if message := check_path(text):
+        raise ValueError(message)
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise ValueError(f"is {text!r}, which is no address: {error}|") from error
+        raise ValueError(f"is {quoted(text)}, which is no address: {error}|") from error
     if parts.scheme == "file":
-        return Path(unquote(parts.path)).resolve()
+        return absolute(unquote(parts.path))
     if parts.scheme not in SCHEMES:
         raise ValueError(
-            f"is {text!r}, but there is no storage of the kind {parts.scheme!r}"
+            f"is {quoted(text)}, but there is no storage of the kind {quoted(parts.scheme)}"
             f"|{nearest(parts.scheme, (*SCHEMES, 'file'))}"
         )
     if "@" in parts.netloc and parts.scheme in ("s3", "gs", "gcs"):
@@ -39,6 +42,6 @@ def parse_location(text: str) -> Location:
             "|set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, on every machine"
         )
     if not parts.netloc:
-        raise ValueError(f"is {text!r}, but names no bucket|write {parts.scheme}://bucket/prefix")
+        raise ValueError(f"is {quoted(text)}, but names no bucket|write {parts.scheme}://bucket/prefix")
     path, _, query = text.partition("?")
     return path.rstrip("/") + (f"?{query}" if query else "")
