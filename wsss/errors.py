@@ -173,7 +173,7 @@ def quoted(value: object, most: int = 80) -> str:
 
 CUTOFF = 0.6
 """Likeness from which a name is taken for a misspelt one."""
-MOST_CHOICES, MOST_WORK, MOST_LISTED = 5_000, 200_000, 24
+MOST_CHOICES, MOST_WORK, LONGEST_LIST = 5_000, 200_000, 260
 """What `nearest` looks at and names at most, so that an error is told at once."""
 
 
@@ -184,9 +184,15 @@ def nearest(word: object, choices: Iterable[object]) -> str:
     close = _closest(written, names)
     if close is not None:
         return f"did you mean {quoted(close)}?{_foreign_letters(written, close)}"
-    shown = ", ".join(shortened(name) for name in names[:MOST_LISTED])
-    more = f", … ({len(names) - MOST_LISTED} more)" if len(names) > MOST_LISTED else ""
-    return f"choose from {shown}{more}" if names else ""
+    listed: list[str] = []
+    left = LONGEST_LIST
+    for name in names:
+        left -= len(name) + 2
+        if left < 0 and listed:
+            break
+        listed.append(shortened(name))
+    more = f", … ({len(names) - len(listed)} more)" if len(names) > len(listed) else ""
+    return f"choose from {', '.join(listed)}{more}" if names else ""
 
 
 def _closest(word: str, names: Sequence[str]) -> str | None:

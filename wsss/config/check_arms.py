@@ -38,7 +38,7 @@ def check_arm(
     keep = checker.whole(raw, "keep", path, None, 1, MOST_TRIALS)
     check_arm_size(checker, searcher, search, samples, (*path, "search"))
     endless = [key for key, values in search.items() if not values.countable]
-    if endless and (searcher == "grid" or (samples is None and searcher != "optuna")):
+    if endless and (searcher == "grid" or ("samples" not in raw and searcher != "optuna")):
         reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
         hint = "use `choice`, or `searcher: random` with `samples`"
         checker.add(

@@ -39,7 +39,7 @@ class Checker:
             return
         for length in range(len(path), 0, -1):
             if path[:length] in self.overridden:
-                where = f"-s {shortened(self.overridden[path[:length]], 200)}"
+                where = self.overridden[path[:length]]
                 break
         else:
             where = self.document.where(path)

@@ -35,9 +35,10 @@ def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:
         raise ConfigError(Problem("method", f"there is no method {quoted(name)}", nearest(name, METHODS)))
     merged = merge(METHODS[name], own)
     mixing = merged.get("mixing")
-    kind = mixing.get("kind") if isinstance(mixing, Mapping) else None
-    if isinstance(kind, str) and "alpha" not in mixing and kind in ALPHA:
-        merged["mixing"] = {**mixing, "alpha": ALPHA[kind]}
+    if isinstance(mixing, Mapping) and "alpha" not in mixing:
+        kind = mixing.get("kind")
+        if isinstance(kind, str) and kind in ALPHA:
+            merged["mixing"] = {**mixing, "alpha": ALPHA[kind]}
     return merged
 
 

@@ -19,7 +19,7 @@ MOST_WORDS = 16
 def apply_overrides(
     document: Document, overrides: Sequence[str], direct: Mapping[str, str | None] = MappingProxyType({})
 ) -> tuple[Document, dict[Path_, str]]:
-    """Return the document with the overrides applied, and the path → text of each.
+    """Return the document with the overrides applied, and the path of each → how to name it.
 
     Sweeps, arms and stages are addressed by name; `*` stands for all arms, in a sweep's place for all
     sweeps that have the rest of the address. `sweeps.*.resources.gpu` changes the sweeps that hold a
@@ -43,13 +43,13 @@ def apply_overrides(
         else:
             try:
                 for path in _set(value, words, parse_value(content), where):
-                    overridden[path] = text
+                    overridden[path] = where
             except ConfigError as error:
                 problems.extend(error.problems)
     for key, given in direct.items():
         if given is not None and isinstance(value, dict):
             value[key] = given
-            overridden[key,] = f"{key}={given}"
+            overridden[key,] = f"--{key} {shortened(given, 200)}"
     if problems:
         raise ConfigError(problems)
     return Document(document.source, value, document.lines), overridden

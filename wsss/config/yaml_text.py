@@ -61,7 +61,7 @@ class _Loader(yaml.SafeLoader):
         self.level += 1
         self.nodes += 1
         if self.level > DEEPEST or self.nodes > self.most:
-            mark = self.peek_event().start_mark
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
             raise yaml.MarkedYAMLError(problem=_too_much(self.most, self.level), problem_mark=mark)
         try:
             return super().compose_node(parent, index)
@@ -198,7 +198,7 @@ class _Converter:
             raise ConfigError(Problem(f"{self.source}:{_line(node)}", message))
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
-        if node.tag != _COLLECTIONS[type(node)]:
+        if not isinstance(node, yaml.CollectionNode) or node.tag != _COLLECTIONS[type(node)]:
             return self._problem(node, f"the tag {quoted(node.tag)} is not allowed")
         self.open.append(node)
         try:

@@ -40,9 +40,9 @@ def sample_arm(
 def _grid_point(search: Mapping[str, Distribution], number: int) -> Values:
     """Return a configuration by its number in the product of all choices, without making the others."""
     point: Values = {}
-    for key, distribution in reversed(search.items()):
-        number, place = divmod(number, distribution.size)
-        point[key] = distribution.at(place)
+    for key in reversed(list(search)):
+        number, place = divmod(number, search[key].size)
+        point[key] = search[key].at(place)
     return {key: point[key] for key in search}
 
 
