@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from hypothesis import HealthCheck, settings
+
 from wsss.errors import WsssError
 
 SECONDS = 2.0
@@ -13,6 +15,18 @@ SECONDS = 2.0
 MOST_BYTES = 4096
 MOST_MEMORY = 512 * 1024**2
 Result = TypeVar("Result")
+
+
+def examples(number: int) -> settings:
+    """Return Hypothesis' settings of a fuzz test: the same examples every time, so that nobody's change
+    fails for somebody else's fault, and no deadline on the clock, as machines that run tests are busy."""
+    return settings(
+        max_examples=number,
+        derandomize=True,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
 
 
 def survives(call: Callable[[], Result], *more: type[Exception]) -> Result | None:

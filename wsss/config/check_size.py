@@ -55,7 +55,7 @@ def check_trials(checker: Checker, sweeps: Sequence[Sweep]) -> None:
     total = 0
     for number, sweep in enumerate(sweeps):
         if sweep.replicate is not None:
-            before = (kept.get(sweep.replicate, [1]), len(sweep.seeds))
+            before = (kept.get(str(sweep.replicate), [1]), len(sweep.seeds))
             total += sum(before[0]) * before[1]
         else:
             seeds = max(before[1], len(sweep.seeds))
