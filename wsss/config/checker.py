@@ -9,11 +9,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from wsss.config.study import LONGEST_NAME
+from wsss.config.study import LONGEST_NAME, is_name
 from wsss.config.yaml_text import MOST_PROBLEMS, Document, Path_
 from wsss.errors import Problem, nearest, quoted, shortened
 
-NAME = re.compile(rf"[A-Za-z0-9][\w.-]{{0,{LONGEST_NAME - 1}}}")
 MOST_HINTS = 30
 """Problems that get a hint."""
 
@@ -107,11 +106,11 @@ class Checker:
         return value
 
     def name(self, value: Any, path: Path_, what: str) -> str:
-        if not isinstance(value, str) or not NAME.fullmatch(value):
-            expected = f"letters, digits, '_', '.' or '-', at most {LONGEST_NAME}"
+        if not is_name(value):
+            expected = f"letters, digits, '_', '.' or '-', at most {LONGEST_NAME} bytes"
             self.add(path, f"the name of {what} is {quoted(value)}, but must be {expected}")
             return ""
-        return value
+        return str(value)
 
     def group(self, model: type[BaseModel], raw: Any, path: Path_, default: Any) -> Any:
         try:

@@ -26,7 +26,7 @@ def smoke(study: Study) -> Study:
     data: dict[str, Any] = {"limit": IMAGES, "holdout": min(study.data.holdout, 0.2)}
     if study.data.dataset == "sample":
         data["sample"] = SampleSpec(train=2 * IMAGES, val=IMAGES, size=CROP)
-    if len(study.name) > LONGEST_NAME - len(SUFFIX):
+    if len(study.name.encode()) > LONGEST_NAME - len(SUFFIX):
         message = f"the name {quoted(study.name)} is too long to add {SUFFIX!r} to"
         raise ConfigError(Problem("--smoke", message, "give a shorter one: --name NAME"))
     return dataclasses.replace(

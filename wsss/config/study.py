@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,16 @@ from wsss.config.search import Distribution, Scalar
 from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
 
 LONGEST_NAME = 120
-"""Characters of a study's, sweep's, arm's or stage's name: folders and trials are named after them."""
+"""Bytes of a study's, sweep's, arm's or stage's name: folders and trials are named after them."""
+
+
+def is_name(word: object) -> bool:
+    """Whether a study, sweep, arm or stage may have this name."""
+    return (
+        isinstance(word, str)
+        and re.fullmatch(r"[A-Za-z0-9][\w.-]*", word[: LONGEST_NAME + 1]) is not None
+        and len(word.encode()) <= LONGEST_NAME
+    )
 
 
 class SplitSpec(Params):
