@@ -84,7 +84,7 @@ def timm_backbone(name: str) -> type[TimmBackbone]:
         raise ConfigError(
             Problem("backbone", f"timm has no model {model!r}", nearest(model, timm.list_models()))
         )
-    if tag and model not in (known := timm.list_pretrained(plain)):
+    if model != plain and model not in (known := timm.list_pretrained(plain)):
         raise ConfigError(
             Problem("backbone", f"timm has no release {tag!r} of {plain}", nearest(model, known))
         )
