@@ -175,7 +175,10 @@ def test_a_byte_order_mark_is_no_content(tmp_path: Path) -> None:
         (("-s", ".".join("a" * 5000) + "=1"), "the address has more than 16 words"),
         (("-s", "seed=" + "9" * 5000), "a number has 5000 digits"),
         (("-s", "seed=" + "[" * 5000), "more than 32 levels"),
-        (("-s", "sweeps.cam.baseline.cams=[1]", "-s", "sweeps.cam.baseline.cams.flip=true"), "holds no keys"),
+        (
+            ("-s", "sweeps.cam.baseline.stages=[cams: [1]]", "-s", "sweeps.cam.baseline.cams.flip=true"),
+            "holds no keys",
+        ),
         (("-s", "sweeps=[1, {name: cam}]", "-s", "sweeps.cam.keep=1"), "a sweep must be a mapping"),
         (("-s", "sweeps=5", "-s", "sweeps.*.keep=1"), "no sweep is named '*'"),
         (("-s", "sweeps.cam.resources=[1]", "-s", "sweeps.*.resources.gpu=1"), "holds no keys"),
