@@ -8,10 +8,20 @@ who owns the photos (`DataError`), the person who owns the machines (`PreflightE
 from __future__ import annotations
 
 import difflib
+import itertools
+import reprlib
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from wsss.addresses import scrub
+
+LONGEST = 3900
+"""Bytes of an error's text, all of its problems together: what fits on a screen."""
+LONGEST_PROBLEM = 900
+"""Characters of one problem."""
+TRACEBACK_VARIABLE = "WSSS_TRACEBACK"
+"""Environment variable that makes the command line show where an error was raised."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +42,64 @@ class Problem:
             object.__setattr__(self, name, scrub(getattr(self, name)))
 
     def __str__(self) -> str:
-        text = f"{self.where}: {self.message}" if self.where else self.message
-        return f"{text} ({self.hint})" if self.hint else text
+        return self.text(LONGEST_PROBLEM)
+
+    def text(self, most: int) -> str:
+        """Return it in at most about `most` printable characters, each part shortened in its middle."""
+        text = shortened(self.message, most * 2 // 3)
+        if self.where:
+            text = f"{shortened(self.where, most // 3)}: {text}"
+        return f"{text} ({shortened(self.hint, most // 3)})" if self.hint else text
 
 
 class WsssError(Exception):
-    """Every error this package raises on purpose. `exit_code` is what the process ends with."""
+    """Every error this package raises on purpose. `exit_code` is what the process ends with.
+
+    `more` counts problems that were found beside those in `problems`. The text is printable and has at
+    most `longest` bytes; `problems` has what it leaves out.
+    """
 
     exit_code = 1
+    longest = LONGEST
 
-    def __init__(self, problems: str | Problem | Iterable[Problem], *, title: str = "") -> None:
+    def __init__(
+        self, problems: str | Problem | Iterable[Problem], *, title: str = "", more: int = 0
+    ) -> None:
         if isinstance(problems, str):
             problems = [Problem("", problems)]
         elif isinstance(problems, Problem):
             problems = [problems]
         self.problems: tuple[Problem, ...] = tuple(problems)
         self.title = title
+        self.more = more
         super().__init__(self._text())
 
     def _text(self) -> str:
-        lines = [str(problem) for problem in self.problems]
-        if not self.title:
-            return "\n".join(lines)
-        return "\n".join([f"{self.title}:", *(f"  {line}" for line in lines)])
+        indent = "  " if self.title else ""
+        lines = [f"{shortened(self.title, LONGEST_PROBLEM)}:"] if self.title else []
+        left = self.longest - sum(map(_size, lines))
+        for number, problem in enumerate(self.problems):
+            line = f"{indent}{problem.text(max(LONGEST_PROBLEM, self.longest // 4))}"
+            left -= _size(line) + 1
+            if left < 0 and number:
+                lines.append(f"{indent}… and {len(self.problems) - number + self.more} more problems")
+                return "\n".join(lines)
+            lines.append(line)
+        if self.more:
+            lines.append(f"{indent}… and {self.more} more problems")
+        return "\n".join(lines)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders (worker pools, Ray); the default recipe loses `title`.
-        return _rebuild, (type(self), self.problems, self.title)
+        return _rebuild, (type(self), self.problems, self.title, self.more)
 
 
-def _rebuild(kind: type[WsssError], problems: tuple[Problem, ...], title: str) -> WsssError:
-    return kind(problems, title=title)
+def _rebuild(kind: type[WsssError], problems: tuple[Problem, ...], title: str, more: int) -> WsssError:
+    return kind(problems, title=title, more=more)
+
+
+def _size(text: str) -> int:
+    return len(text.encode(errors="replace"))
 
 
 class ConfigError(WsssError):
@@ -81,6 +118,8 @@ class StageError(WsssError):
     """A stage could not do its work (a loss that is not finite, a worker process that died)."""
 
     exit_code = 1
+    longest = 16_000
+    """It may hold the traceback of another process."""
 
 
 class PreflightError(WsssError):
@@ -99,9 +138,89 @@ class TrackingError(WsssError):
     exit_code = 3
 
 
-def nearest(word: str, choices: Sequence[str]) -> str:
+def unexpected(error: BaseException) -> str:
+    """Return one line on an error that nobody foresaw: what, where, and how to see and report it."""
+    frames = [(f.f_globals.get("__name__", ""), line) for f, line in traceback.walk_tb(error.__traceback__)]
+    own = [frame for frame in frames if str(frame[0]).startswith("wsss.")] or frames
+    place = f" in {own[-1][0]}, line {own[-1][1]}" if own else ""
+    what = shortened(f"{type(error).__name__}: {error}", LONGEST_PROBLEM // 2)
+    hint = f"a fault of wsss itself; {TRACEBACK_VARIABLE}=1 shows the traceback, which belongs into a report"
+    return f"{what}{place} ({hint})"
+
+
+def shortened(text: str, most: int = 60) -> str:
+    """Return a text in printable characters (and line ends), about `most` of them: its middle is left out."""
+    if len(text) > most:
+        text = f"{text[: most * 2 // 3]}…{text[-(most // 3) :]}"
+    if text.isprintable():
+        return text
+    # A terminal obeys control characters, and nothing can print half a surrogate pair.
+    text = "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+    return text if len(text) <= 2 * most else f"{text[:most]}…"
+
+
+class _Quoting(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxstring, self.maxother = 3, 70, 70
+        self.maxdict = self.maxlist = self.maxtuple = self.maxset = 6
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write numbers of more than 4,300 digits.
+        return repr(x) if abs(x) < 10**60 else f"a number of about {int(x.bit_length() * 0.30103)} digits"
+
+
+_QUOTING = _Quoting()
+
+
+def quoted(value: object, most: int = 80) -> str:
+    """Return a value as messages quote it: as Python writes it, on one line, in at most `most` characters."""
+    return shortened(_QUOTING.repr(value), most)
+
+
+CUTOFF = 0.6
+"""Likeness from which a name is taken for a misspelt one."""
+MOST_CHOICES, MOST_WORK, LONGEST_LIST = 5_000, 200_000, 260
+"""What `nearest` looks at and names at most, so that an error is told at once."""
+
+
+def nearest(word: object, choices: Iterable[object]) -> str:
     """Return a hint that names the choice most like `word`, or all of them when none is alike."""
-    close = difflib.get_close_matches(word, choices, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return "choose from " + ", ".join(choices) if choices else ""
+    written = str(word)[:60] if isinstance(word, str | int | float) else ""
+    names = [name for name in itertools.islice(choices, MOST_CHOICES) if isinstance(name, str)]
+    close = _closest(written, names)
+    if close is not None:
+        return f"did you mean {quoted(close)}?{_foreign_letters(written, close)}"
+    listed: list[str] = []
+    left = LONGEST_LIST
+    for name in names:
+        left -= len(name) + 2
+        if left < 0 and listed:
+            break
+        listed.append(shortened(name))
+    more = f", … ({len(names) - len(listed)} more)" if len(names) > len(listed) else ""
+    return f"choose from {', '.join(listed)}{more}" if names else ""
+
+
+def _closest(word: str, names: Sequence[str]) -> str | None:
+    """Return the name that `difflib.get_close_matches` would, within a bounded amount of work."""
+    matcher = difflib.SequenceMatcher(b=word)
+    best, left = (CUTOFF, ""), MOST_WORK
+    for name in names:
+        if len(name) > 200:
+            continue
+        matcher.set_seq1(name)
+        if matcher.real_quick_ratio() < best[0] or matcher.quick_ratio() < best[0]:
+            continue
+        left -= len(word) * len(name)
+        if left < 0:
+            break
+        best = max(best, (matcher.ratio(), name))
+    return best[1] or None
+
+
+def _foreign_letters(word: str, choice: str) -> str:
+    """Say which letters only look like those of the choice: a Cyrillic а is no a."""
+    foreign = dict.fromkeys(c for c in word if not c.isascii() and c not in choice)
+    named = [f"{c if c.isprintable() else ascii(c)[1:-1]!r} is U+{ord(c):04X}" for c in foreign]
+    return f" {', '.join(named[:3])}" if named and choice.isascii() else ""

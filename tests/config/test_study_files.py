@@ -85,13 +85,13 @@ def test_several_errors_are_told_together_with_line_and_nearest_name() -> None:
         "study.yaml:8: unknown key `epoch` (did you mean 'epochs'?)",
         "study.yaml:4: unknown key `kep` in a sweep (did you mean 'keep'?)",
         "study.yaml:13: `method`: there is no method 'fmx' (did you mean 'fmix'?)",
-        "study.yaml:3: `seed` is 'three', but must be a whole number of at least 0",
+        "study.yaml:3: `seed` is 'three', but must be a whole number from 0 to 4294967295",
     ] or sorted(refused(text)) == sorted(
         [
             "study.yaml:8: unknown key `epoch` (did you mean 'epochs'?)",
             "study.yaml:15: unknown key `kep` in a sweep (did you mean 'keep'?)",
             "study.yaml:13: `method`: there is no method 'fmx' (did you mean 'fmix'?)",
-            "study.yaml:3: `seed` is 'three', but must be a whole number of at least 0",
+            "study.yaml:3: `seed` is 'three', but must be a whole number from 0 to 4294967295",
         ]
     )
 

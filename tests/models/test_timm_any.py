@@ -81,3 +81,24 @@ def test_statistics_are_the_checkpoints_own() -> None:
 def test_an_unknown_model_gets_the_nearest() -> None:
     with pytest.raises(ConfigError, match=r"timm has no model 'resnet81' \(did you mean 'resnet\d+"):
         backbone_class("timm/resnet81")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "timm/resnet18.hf-hub:x",
+        "timm/hf-hub:a/b",
+        "timm/local-dir:/tmp",
+        "timm/resnet18.",
+        "timm/resnet18.nope",
+    ],
+)
+def test_only_what_timm_lists_is_made_and_nothing_is_asked_of_a_hub(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("nothing may be made")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(ConfigError, match="timm has no"):
+        backbone_class(name)

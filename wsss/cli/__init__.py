@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+import traceback
+
+NOBODYS_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+"""What a file system says of paths that no file can have: the input is wrong, not the machine."""
 
 
 def main() -> None:
@@ -11,21 +16,34 @@ def main() -> None:
     environment) or 130 (interrupted, or a budget is used up; `resume` goes on)."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    from wsss.addresses import scrub
     from wsss.cli.app import app
-    from wsss.errors import WsssError
     from wsss.temporary import shorten
 
     try:
         shorten()
         app()
-    except WsssError as error:
-        print(scrub(f"error: {error}"), file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
-    except OSError as error:
+    except Exception as error:
+        sys.exit(_tell(error))
+
+
+def _tell(error: Exception) -> int:
+    """Print what an error says, in one message, and return the exit code: the one place where they end."""
+    from wsss.addresses import scrub
+    from wsss.errors import TRACEBACK_VARIABLE, Problem, WsssError, unexpected
+
+    if os.environ.get(TRACEBACK_VARIABLE):
+        traceback.print_exception(error)
+    if isinstance(error, WsssError):
+        print(scrub(f"error: {error}"), file=sys.stderr)
+        return error.exit_code
+    if isinstance(error, OSError):
         # Disks fill and mounts vanish; the message names the file, a traceback would bury it.
-        print(scrub(f"error: {error.filename or ''}: {error.strerror or error}"), file=sys.stderr)
-        sys.exit(3)
+        where = error.filename if isinstance(error.filename, str) else ""
+        print(scrub(f"error: {Problem(where, error.strerror or str(error))}"), file=sys.stderr)
+        return 2 if error.errno in NOBODYS_FILE else 3
+    print(scrub(f"error: {unexpected(error)}"), file=sys.stderr)
+    rooms = {frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)}
+    return 2 if any(str(room).startswith("wsss.config.") for room in rooms) else 1

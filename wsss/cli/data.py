@@ -154,10 +154,15 @@ def _opened(root: Path, labels: Path | None, masks: Path | None) -> PhotoSet:
     from wsss.config import DataSpec
     from wsss.data.folder import FolderDataset
     from wsss.data.voc import FOLDERS, VocDataset
+    from wsss.errors import ConfigError, Problem
 
     if any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir():
         return VocDataset(root)
-    spec = DataSpec(dataset="folder", root=root, labels=labels, masks=masks).resolved(Path.cwd())
+    try:
+        spec = DataSpec(dataset="folder", root=root, labels=labels, masks=masks).resolved(Path.cwd())
+    except ValueError as error:  # pydantic's is one
+        given = f"--labels {labels}" if labels else str(root)
+        raise ConfigError(Problem(given, "no file can have a path like this")) from error
     return FolderDataset(root, labels=spec.labels, masks=spec.mask_folder)
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from wsss.config.check_size import MOST_TRIALS, check_parts
 from wsss.config.checker import Checker
 from wsss.config.params import Params
 from wsss.config.resolve import SCORED_STAGES, made_by, resolve_stage, variables_in
@@ -24,7 +25,7 @@ from wsss.config.tuning import (
     StopRule,
 )
 from wsss.config.yaml_text import Path_
-from wsss.errors import ConfigError, nearest
+from wsss.errors import ConfigError, quoted, shortened
 
 DEFAULT_MIN_TRIALS = 3
 MUTABLE = ("lr", "weight_decay", "entropy.weight", "concentration.weight", "distillation.weight")
@@ -54,14 +55,14 @@ def _kind(
     if not isinstance(content, Mapping) or "kind" not in content:
         checker.add(
             at,
-            f"`{key}` is {value!r}, but must be a name or `{{kind: name, …}}`",
+            f"`{key}` is {quoted(value)}, but must be a name or `{{kind: name, …}}`",
             "choose from " + ", ".join(kinds),
         )
         return default
     kind = content["kind"]
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         where = at if isinstance(value, str) else (*at, "kind")
-        checker.add(where, f"`{key}` is {kind!r}", nearest(str(kind), tuple(kinds)))
+        checker.add(where, f"`{key}` is {quoted(kind)}", checker.nearest(kind, kinds))
         return default
     found: Params = checker.group(kinds[kind], dict(content), at, default)
     return found
@@ -152,6 +153,7 @@ def _check_judged(
         message = f"`{key}` is {getattr(scheduler, key)}, but {has}"
         checker.add((*at, "epochs"), message, "nothing would ever be judged")
     if isinstance(scheduler, Pbt):
+        check_parts(checker, scheduler, epochs, (*at[:2], "scheduler"))
         _check_mutations(checker, scheduler, arm, use, at)
     if any(params.rung.images == 0 for params in resolved):
         message = f"`{scheduler.kind}` judges by rung scores, but arm `{arm.name}` has `rung.images` 0"
@@ -163,9 +165,9 @@ def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, 
     where = (*at[:2], "scheduler", "mutate")
     for name in scheduler.mutate:
         if name not in arm.search:
-            hint = nearest(name, tuple(arm.search)) if arm.search else "it has no `search`"
+            hint = checker.nearest(name, arm.search) if arm.search else "it has no `search`"
             checker.add(
-                (*where, name), f"`mutate` names {name!r}, which arm `{arm.name}` doesn't search", hint
+                (*where, name), f"`mutate` names {quoted(name)}, which arm `{arm.name}` doesn't search", hint
             )
             continue
         places = [path for path, value in _leaves(use.params) if value == f"${name}"]
@@ -175,7 +177,7 @@ def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, 
         fixed = [path for path in places if path not in MUTABLE]
         if fixed or elsewhere:
             used = f"`{fixed[0]}`" if fixed else f"stage `{elsewhere[0]}`"
-            message = f"`mutate` names {name!r}, but {used} can't change while a classifier trains"
+            message = f"`mutate` names {quoted(name)}, but {used} can't change while a classifier trains"
             checker.add((*where, name), message, f"only {', '.join(MUTABLE)} of the last classifier can")
 
 
@@ -215,19 +217,19 @@ def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> 
         at = (*path, metric)
         if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric):
             hint = "a search may only look at `select`"
-            checker.add(at, f"`stop_below` looks at {metric!r}, which is for reporting", hint)
+            checker.add(at, f"`stop_below` looks at {quoted(metric)}, which is for reporting", hint)
             continue
         if metric not in scored:
-            checker.add(at, f"`stop_below` looks at {metric!r}", nearest(str(metric), list(scored)))
+            checker.add(at, f"`stop_below` looks at {quoted(metric)}", checker.nearest(metric, scored))
             continue
         name = scored[metric]
         if not any(use.name == name and arm.stages[-1] is not use for arm in arms for use in arm.stages):
-            checker.add(at, f"`stop_below` looks at {metric!r}, but no stage comes after `{name}`")
+            checker.add(at, f"`stop_below` looks at {quoted(metric)}, but no stage comes after `{name}`")
             continue
         rule = _rule(str(metric), value)
         if rule is None:
             expected = "a number in [0, 1], `median`, or `{median: least number of trials}`"
-            checker.add(at, f"`{metric}` is {value!r}, but must be {expected}")
+            checker.add(at, f"`{shortened(metric)}` is {quoted(value)}, but must be {expected}")
         else:
             rules.append(rule)
     return tuple(rules)
@@ -243,7 +245,7 @@ def _rule(metric: str, value: Any) -> StopRule | None:
         return StopRule(metric, None, DEFAULT_MIN_TRIALS)
     if isinstance(value, Mapping) and set(value) == {"median"}:
         least = value["median"]
-        good = isinstance(least, int) and not isinstance(least, bool) and least >= 1
+        good = isinstance(least, int) and not isinstance(least, bool) and 1 <= least <= MOST_TRIALS
         return StopRule(metric, None, least) if good else None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return StopRule(metric, float(value))

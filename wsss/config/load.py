@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.config.check import check_study
 from wsss.config.overrides import apply_overrides
+from wsss.config.paths import check_path
 from wsss.config.study import Study
-from wsss.config.yaml_text import dump_yaml, parse_yaml, read_text
+from wsss.config.yaml_text import MOST_VALUES, dump_yaml, parse_yaml, read_text
 from wsss.errors import ConfigError, Problem, nearest
 
 DEFAULT_STORAGE = "runs"
+MOST_WRITTEN = 10_000
+"""Values of a study file; stored ones spell out what was left to defaults, and may have more."""
 
 
 def load_study(
@@ -22,17 +27,22 @@ def load_study(
     `name` and `storage` win over the file's; without either the name is the file's and the storage
     is `runs` in the current directory. Raises `ConfigError` with everything that is wrong.
     """
-    if not path.is_file():
-        known = sorted(str(p) for p in (*path.parent.glob("*.yaml"), *Path("tune_configs").glob("*.yaml")))
-        raise ConfigError(Problem(str(path), "there is no such study file", nearest(str(path), known)))
+    if not check_path(path) and not os.path.lexists(path):
+        raise ConfigError(Problem(str(path), "there is no such study file", _nearest_file(path)))
     return load_study_text(
         read_text(path),
         source=str(path),
-        base=path.resolve().parent,
+        base=Path(os.path.realpath(path)).parent,
         overrides=overrides,
         name=name,
         storage=storage,
+        most=MOST_WRITTEN,
     )
+
+
+def _nearest_file(path: Path) -> str:
+    known = (file for folder in (path.parent, Path("tune_configs")) for file in folder.glob("*.yaml"))
+    return nearest(str(path), sorted(map(str, itertools.islice(known, 1000))))
 
 
 def load_study_text(
@@ -43,10 +53,14 @@ def load_study_text(
     overrides: Sequence[str] = (),
     name: str | None = None,
     storage: str | None = None,
+    most: int = MOST_VALUES,
 ) -> Study:
-    """Return the study in a text; `base` is the folder that relative data paths refer to."""
-    extra = [f"{key}={value}" for key, value in (("name", name), ("storage", storage)) if value is not None]
-    document, overridden = apply_overrides(parse_yaml(text, source), [*overrides, *extra])
+    """Return the study in a text of at most `most` values.
+
+    `base` is the folder that relative data paths refer to. Raises `ConfigError`.
+    """
+    document = parse_yaml(text, source, most=most)
+    document, overridden = apply_overrides(document, overrides, {"name": name, "storage": storage})
     stem = Path(source).stem
     return check_study(
         document, base, name=stem, storage=Path(DEFAULT_STORAGE).resolve(), overridden=overridden

@@ -6,7 +6,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from wsss.addresses import refusal, shown
-from wsss.errors import nearest
+from wsss.config.paths import absolute, check_path
+from wsss.errors import nearest, quoted
 
 Location = Path | str
 """An absolute folder, or a URI such as "s3://bucket/prefix"."""
@@ -26,19 +27,21 @@ def parse_location(text: str) -> Location:
     if refused := refusal(text):
         raise ValueError("|".join(refused))
     if "://" not in text:
-        return Path(text).expanduser().resolve()
+        return absolute(text)
+    if message := check_path(text):
+        raise ValueError(message)
     try:
         parts = urlsplit(text)
     except ValueError as error:
-        raise ValueError(f"is {shown(text)!r}, which is no address: {error}|") from error
+        raise ValueError(f"is {quoted(shown(text))}, which is no address: {error}|") from error
     if parts.scheme == "file":
-        return Path(unquote(parts.path)).resolve()
+        return absolute(unquote(parts.path))
     if parts.scheme not in SCHEMES:
         raise ValueError(
-            f"is {text!r}, but there is no storage of the kind {parts.scheme!r}"
+            f"is {quoted(text)}, but there is no storage of the kind {quoted(parts.scheme)}"
             f"|{nearest(parts.scheme, (*SCHEMES, 'file'))}"
         )
     if not parts.netloc:
-        raise ValueError(f"is {text!r}, but names no bucket|write {parts.scheme}://bucket/prefix")
+        raise ValueError(f"is {quoted(text)}, but names no bucket|write {parts.scheme}://bucket/prefix")
     path, _, query = text.partition("?")
     return path.rstrip("/") + (f"?{query}" if query else "")

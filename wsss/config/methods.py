@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wsss.errors import ConfigError, Problem, nearest
+from wsss.errors import ConfigError, Problem, nearest, quoted
 
 REGULARISERS = {"entropy": {"weight": 0.02}, "concentration": {"weight": 0.27}}
 """Mixup-CAM's two regularisers (Chang et al., BMVC 2020), concentration in the unit square."""
@@ -31,14 +31,14 @@ def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:
     """
     own = dict(params)
     name = own.pop("method", "cam")
-    if name not in METHODS:
-        raise ConfigError(
-            Problem("method", f"there is no method {name!r}", nearest(str(name), tuple(METHODS)))
-        )
+    if not isinstance(name, str) or name not in METHODS:
+        raise ConfigError(Problem("method", f"there is no method {quoted(name)}", nearest(name, METHODS)))
     merged = merge(METHODS[name], own)
     mixing = merged.get("mixing")
-    if isinstance(mixing, Mapping) and "alpha" not in mixing and mixing.get("kind") in ALPHA:
-        merged["mixing"] = {**mixing, "alpha": ALPHA[mixing["kind"]]}
+    if isinstance(mixing, Mapping) and "alpha" not in mixing:
+        kind = mixing.get("kind")
+        if isinstance(kind, str) and kind in ALPHA:
+            merged["mixing"] = {**mixing, "alpha": ALPHA[kind]}
     return merged
 
 

@@ -7,19 +7,26 @@ artefact.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from wsss.config.params_base import (
+    Batch,
     CrfParams,
+    Epochs,
+    Folder,
     LearningParams,
+    LongSide,
     NonNegativeFloat,
     Params,
     PositiveFloat,
     PositiveInt,
     Probability,
+    Radius,
+    Scales,
+    Side,
+    Word,
 )
 from wsss.config.params_segmentation import (
     SegmentationCrfParams,
@@ -60,7 +67,7 @@ class MixingParams(Params):
     """FMix: largest share of pixels on either side of the edge that ramp from 1 to 0."""
     sampler: Literal["isotropic", "legacy"] = "isotropic"
     """FMix: `legacy` repeats the collapsed spectrum of the first public code."""
-    taps: Literal["all"] | Annotated[tuple[str, ...], Field(min_length=1)] = "all"
+    taps: Literal["all"] | Annotated[tuple[Word, ...], Field(min_length=1, max_length=64)] = "all"
     """Manifold Mixup: where to mix, `input` or taps of the backbone; `all` is all but the last tap."""
     fixed: Probability | None = None
     """Use this mixing weight instead of drawing one. 1 is a control: all as in the method, nothing mixed."""
@@ -98,14 +105,14 @@ class DistillationParams(Params):
 class RungParams(Params):
     """The quick CAM score that a classifier reports while it trains, on `select` images only."""
 
-    images: Annotated[int, Field(ge=0)] = 48
-    every: PositiveInt = 1
+    images: Annotated[int, Field(ge=0, le=100_000)] = 48
+    every: Epochs = 1
 
 
 class TrainingParams(LearningParams):
     """Training on crops of photos whose long side is random."""
 
-    long_side: tuple[PositiveInt, PositiveInt] = (256, 512)
+    long_side: tuple[Side, Side] = (256, 512)
     """Range, in pixels, of the random long side before cropping."""
 
     @property
@@ -142,7 +149,7 @@ class ClassifierParams(TrainingParams):
     optimiser: Literal["sgd", "legacy"] = "sgd"
     """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
     a head that learns no faster than the rest."""
-    span: tuple[Annotated[int, Field(ge=0)], PositiveInt] | None = None
+    span: tuple[Annotated[int, Field(ge=0, le=10_000)], Epochs] | None = None
     """Train only the epochs after the first number up to the second, going on from the classifier before it:
     a part of a schedule whose parameters change on the way."""
     switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span", "head")
@@ -208,9 +215,9 @@ class ClassifierParams(TrainingParams):
 class CamsParams(Params):
     """Multi-scale class activation maps with mirrored copies."""
 
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.5, 1.0, 1.5, 2.0)
+    scales: Scales = (0.5, 1.0, 1.5, 2.0)
     flip: bool = True
-    size: Annotated[int, Field(ge=32)] | None = None
+    size: LongSide | None = None
     """Long side, in pixels, of an image at scale 1; `null` keeps the photo's own size."""
     registration: Literal["exact", "legacy"] = "exact"
     """`legacy` repeats a known bug: maps are stretched to a multiple of 16 and cropped, mirrored ones before
@@ -248,13 +255,13 @@ class AffinityParams(TrainingParams):
     kind: Literal["affinity", "boundary"] = "affinity"
     """`affinity`: features in which neighbours are alike (AffinityNet). `boundary`: where objects end, on a
     backbone that doesn't learn (IRNet)."""
-    radius: Annotated[int, Field(ge=2)] = 5
+    radius: Radius = 5
     """Pairs of cells closer than this are learnt from; IRNet has 10."""
     pairs: Literal["full", "cropped"] = "full"
     """`cropped` repeats a known bug: pairs near edges are left out, some cells are in none."""
-    epochs: PositiveInt = 8
-    batch: Annotated[int, Field(ge=2)] = 8
-    long_side: tuple[PositiveInt, PositiveInt] = (320, 640)
+    epochs: Epochs = 8
+    batch: Batch = 8
+    long_side: tuple[Side, Side] = (320, 640)
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -270,7 +277,7 @@ class WalkParams(Params):
     """Affinities are taken to this power: larger means sharper."""
     log_steps: Annotated[int, Field(ge=0, le=12)] = 8
     """The walk takes 2 to this power steps."""
-    radius: Annotated[int, Field(ge=2)] = 5
+    radius: Radius = 5
     """A step leads to cells closer than this."""
     pairs: Literal["full", "cropped"] = "full"
     """`cropped` repeats a known bug: cells near three corners have no neighbours, and scores there stay."""
@@ -309,7 +316,7 @@ class PseudoMasksParams(Params):
 class FeaturesParams(Params):
     """A classifier's pooled features of every training image."""
 
-    size: Annotated[int, Field(ge=32)] | None = None
+    size: LongSide | None = None
     """Long side, in pixels, at which an image is shown; `null` keeps the photo's own size."""
     embedding: Literal["pooled", "class_token"] = "pooled"
     """`class_token`: a vision transformer's token of the whole image, instead of the mean of its patches."""
@@ -320,9 +327,9 @@ class SubcategoriesParams(Params):
     """Clusters of each class's training images."""
 
     algorithm: Literal["kmeans", "finch"] = "kmeans"
-    clusters: PositiveInt = 10
+    clusters: Annotated[int, Field(gt=0, le=10_000)] = 10
     """k-means: clusters a class, at most one for every five of its images."""
-    level: Annotated[int, Field(ge=0)] | None = None
+    level: Annotated[int, Field(ge=0, le=1000)] | None = None
     """FINCH: level of its hierarchy, 0 the finest; `null` the coarsest."""
     normalise: bool = False
     """Scale features to length 1 before k-means."""
@@ -333,9 +340,9 @@ class SubcategoriesParams(Params):
 class ImportParams(Params):
     """CAMs or masks that another program made: one file an image, in one folder."""
 
-    cams: Path | None = None
+    cams: Folder | None = None
     """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
-    masks: Path | None = None
+    masks: Folder | None = None
     """`<id>.png` with 0 for background and n for the n-th class."""
     missing: Literal["error", "zero"] = "error"
     """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""

@@ -2,14 +2,53 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
+import re
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from wsss.config.paths import check_path
+from wsss.errors import quoted
+
+MOST = 10**9
+"""No number of a study is larger; what takes time or memory has a limit of its own."""
+PositiveFloat = Annotated[float, Field(gt=0, le=MOST, allow_inf_nan=False)]
+NonNegativeFloat = Annotated[float, Field(ge=0, le=MOST, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
-PositiveInt = Annotated[int, Field(gt=0)]
+PositiveInt = Annotated[int, Field(gt=0, le=MOST)]
+Epochs = Annotated[int, Field(gt=0, le=10_000)]
+Batch = Annotated[int, Field(ge=2, le=65_536)]
+Crop = Annotated[int, Field(ge=32, le=4096)]
+Side = Annotated[int, Field(gt=0, le=32_768)]
+"""Of a photo, in pixels."""
+LongSide = Annotated[int, Field(ge=32, le=32_768)]
+Radius = Annotated[int, Field(ge=2, le=64)]
+"""Of the cells around a cell; the pairs of a picture grow with its square."""
+Scale = Annotated[float, Field(gt=0, le=16, allow_inf_nan=False)]
+Scales = Annotated[tuple[Scale, ...], Field(min_length=1, max_length=32)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Word = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+def _backbone(name: str) -> str:
+    if len(name) > 100 or not re.fullmatch(r"(timm/)?\w+(\.\w+)?", name, re.ASCII):
+        raise ValueError(
+            f"`backbone` is {quoted(name)}, but must be a name, or `timm/NAME`: nothing else is looked for"
+        )
+    return name
+
+
+def _path(path: AnyPath) -> AnyPath:
+    if message := check_path(path):
+        raise ValueError(f"a path {message}")
+    return path
+
+
+AnyPath = TypeVar("AnyPath", str, Path)
+Backbone = Annotated[str, AfterValidator(_backbone)]
+FileName = Annotated[str, Field(min_length=1), AfterValidator(_path)]
+Folder = Annotated[Path, AfterValidator(_path)]
 
 
 class Params(BaseModel):
@@ -37,13 +76,13 @@ class Params(BaseModel):
 class LearningParams(Params):
     """How a network is trained on crops by stochastic gradient descent."""
 
-    backbone: str = "resnet50"
-    weights: str = "package"
+    backbone: Backbone = "resnet50"
+    weights: FileName = "package"
     """`package` (shipped in an installed package), `download`, `none` (random), or a file."""
-    freeze: str = "default"
+    freeze: Word = "default"
     """`default` (what the backbone declares), `none`, `all`, or the tap up to which nothing learns."""
-    epochs: PositiveInt = 15
-    batch: Annotated[int, Field(ge=2)] = 16
+    epochs: Epochs = 15
+    batch: Batch = 16
     lr: PositiveFloat = 0.01
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: NonNegativeFloat = 5e-4
@@ -52,7 +91,7 @@ class LearningParams(Params):
     poly_power: NonNegativeFloat = 0.9
     grad_clip: NonNegativeFloat = 1.0
     """Largest gradient norm; 0 switches clipping off."""
-    crop: Annotated[int, Field(ge=32)] = 448
+    crop: Crop = 448
     color_jitter: bool = True
     amp: bool = True
     """Mixed precision, on GPUs only."""
@@ -66,4 +105,4 @@ class CrfParams(Params):
     bilateral_sigma: PositiveFloat = 80.0
     bilateral_color_sigma: PositiveFloat = 13.0
     bilateral_weight: NonNegativeFloat = 10.0
-    iterations: PositiveInt = 10
+    iterations: Annotated[int, Field(gt=0, le=1000)] = 10

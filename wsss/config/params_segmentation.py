@@ -7,13 +7,18 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from wsss.config.params_base import (
+    Backbone,
+    Batch,
     CrfParams,
+    Crop,
+    Epochs,
     LearningParams,
     NonNegativeFloat,
     Params,
     PositiveFloat,
-    PositiveInt,
     Probability,
+    Scales,
+    Word,
 )
 
 
@@ -32,28 +37,28 @@ class SegmenterParams(LearningParams):
 
     supervision: Literal["pseudo_masks", "masks"] = "pseudo_masks"
     """`masks` trains on pixel masks: the fully supervised upper bound."""
-    backbone: str = "resnet101"
-    freeze: str = "none"
-    epochs: PositiveInt = 20
-    iterations: PositiveInt | None = None
+    backbone: Backbone = "resnet101"
+    freeze: Word = "none"
+    epochs: Epochs = 20
+    iterations: Annotated[int, Field(gt=0, le=10_000_000)] | None = None
     """Instead of `epochs`: stop after so many updates of the weights."""
-    batch: Annotated[int, Field(ge=2)] = 10
-    accumulate: PositiveInt = 1
+    batch: Batch = 10
+    accumulate: Annotated[int, Field(gt=0, le=65_536)] = 1
     """Parts in which a batch goes through the network, for memory's sake; the update is that of the whole."""
     lr: PositiveFloat = 2.5e-4
     grad_clip: NonNegativeFloat = 0.0
-    crop: Annotated[int, Field(ge=32)] = 321
-    resize: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (0.5, 0.75, 1.0, 1.25, 1.5)
+    crop: Crop = 321
+    resize: Scales = (0.5, 0.75, 1.0, 1.25, 1.5)
     """Factors, one of which a photo is resized by before cropping."""
     color_jitter: bool = False
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (1.0, 0.75, 0.5)
+    scales: Scales = (1.0, 0.75, 0.5)
     """Scales at which a crop goes through the network; `[1.0]` is a third of the work."""
     loss: SegmentationLossParams = SegmentationLossParams()
     ignore_below: Probability = 0.0
     """Labels whose confidence is lower are ignored; needs `pseudo_masks` with `confidence: true`."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Above 0: the weights that are kept are a moving average, of which each update replaces 1 − `ema`."""
-    patience: Annotated[int, Field(ge=0)] = 0
+    patience: Annotated[int, Field(ge=0, le=10_000)] = 0
     """Above 0: stop after so many epochs without gain on the hold-out's *pseudo* masks, and keep the best."""
     pretraining: Literal["unknown", "imagenet", "coco-segmentation"] = "unknown"
     """What the initial weights of a file have learnt from, for the record; `coco-segmentation` means pixel
@@ -87,7 +92,7 @@ class SegmentationCrfParams(CrfParams):
 class SegmentationsParams(Params):
     """Masks of photos whose labels nobody knows, from a segmentation network."""
 
-    scales: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
+    scales: Scales | None = None
     """Scales of a photo, of whose logits the largest counts; `null`: those of the training."""
     flip: bool = False
     """Whether the mirrored photo has a say, too."""

@@ -12,7 +12,7 @@ from wsss.config.params import STAGE_PARAMS, Params
 from wsss.config.search import Distribution, Scalar
 from wsss.config.study import StageUse
 from wsss.config.yaml_text import Path_
-from wsss.errors import ConfigError, Problem, nearest
+from wsss.errors import ConfigError, Problem, shortened
 
 if TYPE_CHECKING:
     from wsss.config.checker import Checker
@@ -31,6 +31,8 @@ STAGE_INPUTS: dict[str, tuple[str, ...]] = {
 }
 """Kinds of artefacts that a stage always reads; a test holds it equal to the stages' own `needs`."""
 
+MOST_TRIED = 20_000
+"""Values of search variables that are checked against the stages that they stand in."""
 SCORED_STAGES = ("cams", "pseudo_masks", "segmentations")
 
 
@@ -96,13 +98,19 @@ def check_stage_params(
     """
     undefined = sorted({name for name in variables_in(use.params) if name not in search})
     for name in undefined:
-        hint = nearest(name, tuple(search)) if search else "the arm has no `search`"
-        checker.add(path, f"the variable `${name}` of `{use.name}` is not in `search`", hint)
+        hint = checker.nearest(name, search) if search else "the arm has no `search`"
+        checker.add(path, f"the variable `${shortened(name)}` of `{use.name}` is not in `search`", hint)
     first = {name: values.values[0] for name, values in search.items()}
     if undefined or not _accepted(checker, use, first, path):
         return
     for name in sorted(set(variables_in(use.params))):
         for candidate in search[name].values[1:]:
+            checker.tried += 1
+            if checker.tried > MOST_TRIED:
+                if checker.tried == MOST_TRIED + 1:
+                    message = f"more than {MOST_TRIED} values of search variables would have to be checked"
+                    checker.add((*search_path, name), message, "shorter `choice` lists")
+                return
             if not _accepted(checker, use, {**first, name: candidate}, (*search_path, name)):
                 break
 

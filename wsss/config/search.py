@@ -9,9 +9,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from wsss.errors import nearest
+from wsss.errors import nearest, quoted
 
 Scalar = bool | int | float | str
+MOST_CHOICES = 1000
+"""Values of one `choice`."""
+LARGEST = 10**15
+"""Ends of ranges lie within it, where whole numbers and floats are the same."""
 KINDS = ("choice", "uniform", "loguniform", "randint")
 
 
@@ -34,11 +38,16 @@ class Distribution:
             return float(math.exp(rng.uniform(math.log(low), math.log(high))))
         return int(rng.integers(int(low), int(high) + 1))
 
-    def grid(self) -> tuple[Scalar, ...]:
-        """Return all values of a `choice` or `randint`; an interval has no grid."""
+    @property
+    def size(self) -> int:
+        """How many values a `choice` or `randint` has."""
         if self.kind == "randint":
-            return tuple(range(int(self.values[0]), int(self.values[1]) + 1))
-        return self.values
+            return int(self.values[1]) - int(self.values[0]) + 1
+        return len(self.values)
+
+    def at(self, number: int) -> Scalar:
+        """Return the value with this number, from 0 to below `size`; an interval has none."""
+        return int(self.values[0]) + number if self.kind == "randint" else self.values[number]
 
     @property
     def countable(self) -> bool:
@@ -54,20 +63,31 @@ def parse_distribution(raw: Any) -> tuple[Distribution | None, str, str]:
         return None, "must be one of {choice: […]}, {uniform: [low, high]}, {loguniform: …}, {randint: …}", ""
     kind, values = next(iter(raw.items()))
     if kind not in KINDS:
-        return None, f"has the unknown kind {kind!r}", nearest(str(kind), KINDS)
+        return None, f"has the unknown kind {quoted(kind)}", nearest(kind, KINDS)
     if not isinstance(values, list) or not values:
-        return None, f"`{kind}` is {values!r}, but must be a list", ""
+        return None, f"`{kind}` is {quoted(values)}, but must be a list", ""
     if kind == "choice":
-        if not all(isinstance(value, bool | int | float | str) for value in values):
-            return None, "`choice` must list numbers, words or true/false", ""
-        if len(set(map(repr, values))) < len(values):
-            return None, f"`choice` is {values!r}, which names a value twice", ""
-        return Distribution("choice", tuple(values)), "", ""
+        message = _wrong_choice(values)
+        return (None, message, "") if message else (Distribution("choice", tuple(values)), "", "")
     numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
     if len(values) != 2 or not numbers or not values[0] < values[1]:
-        return None, f"`{kind}` is {values!r}, but must be [low, high] with low < high", ""
+        return None, f"`{kind}` is {quoted(values)}, but must be [low, high] with low < high", ""
+    if not all(-LARGEST <= value <= LARGEST for value in values):
+        return None, f"`{kind}` is {quoted(values)}, but must lie within ±1e15", ""
     if kind == "loguniform" and values[0] <= 0:
-        return None, f"`loguniform` is {values!r}, but its low end must be above 0", ""
+        return None, f"`loguniform` is {quoted(values)}, but its low end must be above 0", ""
     if kind == "randint" and not all(isinstance(value, int) for value in values):
-        return None, f"`randint` is {values!r}, but must have whole numbers", ""
+        return None, f"`randint` is {quoted(values)}, but must have whole numbers", ""
     return Distribution(kind, tuple(values)), "", ""
+
+
+def _wrong_choice(values: list[Any]) -> str:
+    if len(values) > MOST_CHOICES:
+        return f"`choice` lists {len(values)} values, but may list {MOST_CHOICES}"
+    if not all(isinstance(value, bool | int | float | str) for value in values):
+        return "`choice` must list numbers, words or true/false"
+    if not all(abs(value) < math.inf for value in values if isinstance(value, float)):
+        return f"`choice` is {quoted(values)}, but numbers must be finite"
+    if len(set(map(repr, values))) < len(values):
+        return f"`choice` is {quoted(values)}, which names a value twice"
+    return ""

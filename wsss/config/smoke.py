@@ -6,9 +6,11 @@ import dataclasses
 from typing import Any
 
 from wsss.config.resolve import variables_in
-from wsss.config.study import Arm, SampleSpec, StageUse, Study, Sweep
+from wsss.config.study import LONGEST_NAME, Arm, SampleSpec, StageUse, Study, Sweep
 from wsss.config.tuning import Fifo, Pbt
+from wsss.errors import ConfigError, Problem, quoted
 
+SUFFIX = "-smoke"
 IMAGES = 16
 BACKBONE = "efficientnet_lite0"
 CROP = 64
@@ -19,15 +21,18 @@ def smoke(study: Study) -> Study:
     smallest backbone; resources and everything else stay, so that the real target is what is tried.
 
     It gets a name of its own, so that nothing of it is mistaken for a result; a base is looked for under
-    the name that it got so itself.
+    the name that it got so itself. Raises `ConfigError` when the name is too long for that.
     """
     data: dict[str, Any] = {"limit": IMAGES, "holdout": min(study.data.holdout, 0.2)}
     if study.data.dataset == "sample":
         data["sample"] = SampleSpec(train=2 * IMAGES, val=IMAGES, size=CROP)
+    if len(study.name.encode()) > LONGEST_NAME - len(SUFFIX):
+        message = f"the name {quoted(study.name)} is too long to add {SUFFIX!r} to"
+        raise ConfigError(Problem("--smoke", message, "give a shorter one: --name NAME"))
     return dataclasses.replace(
         study,
-        name=f"{study.name}-smoke",
-        base=study.base and study.base.model_copy(update={"study": f"{study.base.study}-smoke"}),
+        name=f"{study.name}{SUFFIX}",
+        base=study.base and study.base.model_copy(update={"study": f"{study.base.study}{SUFFIX}"}),
         data=study.data.model_copy(update=data),
         sweeps=tuple(_sweep(sweep) for sweep in study.sweeps),
     )

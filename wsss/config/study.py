@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,15 +12,28 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wsss.config.location import Location
-from wsss.config.params import Params, PositiveFloat, PositiveInt
+from wsss.config.params_base import Folder, Params, PositiveFloat, PositiveInt, Seed, Word
+from wsss.config.paths import absolute
 from wsss.config.search import Distribution, Scalar
 from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
+
+LONGEST_NAME = 120
+"""Bytes of a study's, sweep's, arm's or stage's name: folders and trials are named after them."""
+
+
+def is_name(word: object) -> bool:
+    """Whether a study, sweep, arm or stage may have this name."""
+    return (
+        isinstance(word, str)
+        and re.fullmatch(r"[A-Za-z0-9][\w.-]*", word[: LONGEST_NAME + 1]) is not None
+        and len(word.encode()) <= LONGEST_NAME
+    )
 
 
 class SplitSpec(Params):
     """Images of a split list, all of them or one half (by a hash of the id)."""
 
-    split: str
+    split: Word
     half: Literal["a", "b"] | None = None
 
     def overlaps(self, other: SplitSpec) -> bool:
@@ -34,10 +49,10 @@ class SplitSpec(Params):
 class SampleSpec(Params):
     """How large the embedded sample set is drawn."""
 
-    train: PositiveInt = 160
-    val: PositiveInt = 80
+    train: Annotated[int, Field(gt=0, le=100_000)] = 160
+    val: Annotated[int, Field(gt=0, le=100_000)] = 80
     size: Annotated[int, Field(ge=64, le=1024)] = 128
-    seed: int = 0
+    seed: Seed = 0
 
 
 FOLDER_HOLDOUT = 0.2
@@ -51,14 +66,14 @@ class DataSpec(Params):
     """Which images a study sees, and which of them may be looked at for what."""
 
     dataset: Literal["voc", "folder", "sample"] = "voc"
-    root: Path | None = None
-    labels: Path | None = None
+    root: Folder | None = None
+    labels: Folder | None = None
     """Of a folder: its table of image-level labels; None means its own labels.csv, .tsv or .json."""
-    masks: Literal["none"] | Path | None = None
+    masks: Literal["none"] | Folder | None = None
     """Of a folder: where its masks are; None means its `masks` if there is one. `none`: don't score."""
     sample: SampleSpec | None = None
-    classes: Literal["all"] | tuple[str, ...] = "all"
-    train: str = "train"
+    classes: Literal["all"] | Annotated[tuple[Word, ...], Field(max_length=1000)] = "all"
+    train: Word = "train"
     holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
     select: SplitSpec = SplitSpec(split="train", half="a")
     report: SplitSpec = SplitSpec(split="train", half="b")
@@ -90,36 +105,40 @@ class DataSpec(Params):
 
     def resolved(self, base: Path) -> DataSpec:
         """Return the spec with absolute paths; those given are relative to `base`. A folder's masks are
-        looked for, so that everyone who reads the spec later agrees on whether there are any."""
+        looked for, so that everyone who reads the spec later agrees on whether there are any.
+
+        Raises `ValueError` with "key|message" for a path that can't be."""
         paths = {name: getattr(self, name) for name in ("root", "labels", "masks")}
-        update: dict[str, Any] = {
-            name: (base / path.expanduser()).resolve()
-            for name, path in paths.items()
-            if isinstance(path, Path) and not path.is_absolute()
-        }
+        update: dict[str, Any] = {}
+        for name, path in paths.items():
+            if isinstance(path, Path) and not path.is_absolute():
+                try:
+                    update[name] = absolute(path, base)
+                except ValueError as error:
+                    raise ValueError(f"{name}|{error}") from error
         root = update.get("root", self.root)
         if self.dataset == "folder" and self.masks is None and root is not None:
-            update["masks"] = root / "masks" if (root / "masks").is_dir() else "none"
+            update["masks"] = root / "masks" if os.path.isdir(root / "masks") else "none"
         return self.model_copy(update=update) if update else self
 
 
 class Base(Params):
     """A finished study on the same storage, from whose kept trials the first sweep starts."""
 
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$")]
-    sweep: str | None = None
+    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=LONGEST_NAME)]
+    sweep: Word | None = None
     """None means its last one."""
-    arms: tuple[str, ...] | None = None
+    arms: tuple[Word, ...] | None = None
     """None means all of them."""
 
 
 class Resources(Params):
     """What one trial holds while it runs."""
 
-    cpu: PositiveInt = 1
-    gpu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    cpu: Annotated[int, Field(gt=0, le=10_000)] = 1
+    gpu: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0
     """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
-    workers: PositiveInt | None = None
+    workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
     """Processes that train one network together, where a stage can; None means one for each whole GPU."""
 
     @property
@@ -142,6 +161,8 @@ class Resources(Params):
     def _whole_or_one_nth(cls, value: float) -> float:
         if value == int(value):
             return value
+        if value < 0.001:
+            raise ValueError(f"`gpu` is {value:g}, but no GPU is shared by more than a thousand trials")
         parts = 1 / value
         # 0.33 and 0.333 both stand for a third; 0.34 would leave no room for the third trial.
         if value < 1 and 0 <= parts - round(parts) < 0.05:
@@ -175,7 +196,7 @@ class Budget(Params):
 class Tracking(Params):
     """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
 
-    uri: str | None = None
+    uri: Annotated[str, Field(max_length=4000)] | None = None
 
 
 @dataclass(frozen=True)

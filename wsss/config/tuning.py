@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from wsss.config.params import Params, PositiveInt
+from wsss.config.params_base import Epochs, Params
 from wsss.config.search import Distribution, parse_distribution
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10_000)]
+Brackets = Annotated[int, Field(ge=2, le=100)]
 
 
 class RandomSearch(Params):
@@ -31,7 +32,7 @@ class OptunaSearch(Params):
     kind: Literal["optuna"] = "optuna"
     startup: Count = 10
     """Configurations of an arm that are drawn at random before the estimator takes over."""
-    candidates: PositiveInt = 24
+    candidates: Annotated[int, Field(gt=0, le=10_000)] = 24
     """How many the estimator draws, to take the most promising of."""
     multivariate: bool = True
     """Variables of an arm are modelled together rather than one by one."""
@@ -48,8 +49,8 @@ class Asha(Params):
     classifier goes on if its rung score is among the best 1 / `reduction` of its arm so far."""
 
     kind: Literal["asha"] = "asha"
-    grace: PositiveInt = 1
-    reduction: Annotated[int, Field(ge=2)] = 3
+    grace: Epochs = 1
+    reduction: Brackets = 3
 
 
 class Hyperband(Params):
@@ -57,9 +58,9 @@ class Hyperband(Params):
     each of which begins to judge later than the one before it."""
 
     kind: Literal["hyperband"] = "hyperband"
-    grace: PositiveInt = 1
-    reduction: Annotated[int, Field(ge=2)] = 3
-    brackets: Annotated[int, Field(ge=2)] = 3
+    grace: Epochs = 1
+    reduction: Brackets = 3
+    brackets: Brackets = 3
 
 
 class Median(Params):
@@ -67,8 +68,8 @@ class Median(Params):
     median of the others' means up to that epoch."""
 
     kind: Literal["median"] = "median"
-    grace: PositiveInt = 1
-    min_trials: PositiveInt = 3
+    grace: Epochs = 1
+    min_trials: Epochs = 3
 
 
 class Pbt(Params):
@@ -76,14 +77,14 @@ class Pbt(Params):
     then the worst go on from the state of one of the best, with parameters changed a little."""
 
     kind: Literal["pbt"] = "pbt"
-    interval: PositiveInt
+    interval: Epochs
     mutate: dict[str, dict[str, list[float]]]
     """Search variables that may change, and what a new value is drawn from or kept within."""
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """Share of trials that is replaced, and share that they are replaced from; at least one."""
     resample: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Probability that a value is drawn anew instead of multiplied or divided by `perturb`."""
-    perturb: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.2
+    perturb: Annotated[float, Field(gt=1, le=1000, allow_inf_nan=False)] = 1.2
 
     def distribution(self, name: str) -> Distribution:
         """Return what a variable is drawn from."""

@@ -6,14 +6,18 @@ last of two equal keys win.
 
 from __future__ import annotations
 
+import codecs
+import os
 import re
+import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, quoted, shortened
 
 _SCALARS = (
     ("tag:yaml.org,2002:null", re.compile(r"^(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""]),
@@ -30,25 +34,61 @@ _SCALARS = (
 )
 
 
-MOST_VALUES = 100_000
-_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+MOST_BYTES = 500_000
+"""Of a file, and of the words in it once aliases are followed."""
+MOST_VALUES = 30_000
+"""Aliases of aliases can make a short text explode."""
+DEEPEST = 32
+"""Levels of nesting; a study has about ten."""
+MOST_DIGITS = 40
+MOST_PROBLEMS = 100
+"""Problems that are kept; more are counted."""
+_UNSPEAKABLE = re.compile(r"[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\U0010ffff]")
+"""Control characters and halves of surrogate pairs: no name, path or address has them."""
 
 
 class _Loader(yaml.SafeLoader):
+    """Counts on the way down, before anything is made of what it reads."""
+
     yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012 - as the base class
+
+    def __init__(self, text: str, most: int) -> None:
+        self.level = self.nodes = 0
+        self.most = most
+        super().__init__(text)
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        self.level += 1
+        self.nodes += 1
+        if self.level > DEEPEST or self.nodes > self.most:
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.MarkedYAMLError(problem=_too_much(self.most, self.level), problem_mark=mark)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.level -= 1
 
 
 class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012 - as the base class
 
 
+def _too_much(most: int, level: int) -> str:
+    return f"more than {DEEPEST} levels of nesting" if level > DEEPEST else f"more than {most} values"
+
+
 for _kind in (_Loader, _Dumper):
     for _tag, _pattern, _first in _SCALARS:
         _kind.add_implicit_resolver(_tag, _pattern, _first)
-_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(node.value))
-_Loader.add_constructor(
-    "tag:yaml.org,2002:float", lambda loader, node: float(re.sub(r"\.(inf|nan)$", r"\1", node.value.lower()))
-)
+_PATTERNS: dict[str, re.Pattern[str]] = {tag: pattern for tag, pattern, _ in _SCALARS}
+_MAKE: dict[str, Callable[[str], Any]] = {
+    "tag:yaml.org,2002:null": lambda text: None,
+    "tag:yaml.org,2002:bool": lambda text: text.lower() == "true",
+    "tag:yaml.org,2002:int": int,
+    "tag:yaml.org,2002:float": lambda text: float(re.sub(r"\.(inf|nan)$", r"\1", text.lower())),
+    "tag:yaml.org,2002:str": str,
+}
+_COLLECTIONS = {yaml.MappingNode: "tag:yaml.org,2002:map", yaml.SequenceNode: "tag:yaml.org,2002:seq"}
 
 Path_ = tuple[str | int, ...]
 
@@ -69,23 +109,33 @@ class Document:
         return f"{self.source}:{line}" if line else self.source
 
 
-def parse_yaml(text: str, source: str) -> Document:
-    """Parse a YAML text. Raises `ConfigError` for bad syntax and for all duplicate keys at once."""
-    loader = _Loader(text)
+def parse_yaml(text: str, source: str, *, most: int = MOST_VALUES) -> Document:
+    """Parse a YAML text of at most `most` values.
+
+    Raises `ConfigError` for bad syntax and, at once, for all duplicate keys, values that no study holds and
+    tags.
+    """
+    try:
+        loader = _Loader(text, most)
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"has a character that no text holds, {quoted(chr(error.character))}"
+        raise ConfigError(Problem(f"{source}:{line}", message)) from error
     try:
         node = loader.get_single_node()
-        converter = _Converter(loader, source)
+        converter = _Converter(source, most)
         value = None if node is None else converter.convert(node, ())
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
-        raise ConfigError(Problem(where, f"is not valid YAML: {error.problem or error.context}")) from error
+        reason = shortened(error.problem or error.context or "", 160)
+        raise ConfigError(Problem(where, f"is not valid YAML: {reason}")) from error
     except yaml.YAMLError as error:
-        raise ConfigError(Problem(source, f"is not valid YAML: {error}")) from error
+        raise ConfigError(Problem(source, f"is not valid YAML: {shortened(str(error), 160)}")) from error
     finally:
         loader.dispose()
     if converter.problems:
-        raise ConfigError(converter.problems)
+        raise ConfigError(converter.problems, more=converter.more)
     return Document(source, value, converter.lines)
 
 
@@ -100,58 +150,100 @@ def dump_yaml(value: Any) -> str:
 
 
 def read_text(path: Path) -> str:
-    """Return a file's text. Raises `ConfigError` when it can't be read as UTF-8."""
+    """Return a file's text, at most `MOST_BYTES` of it.
+
+    Raises `ConfigError` for what is no regular file, can't be read, is too large or isn't UTF-8.
+    """
     try:
-        return path.read_text(encoding="utf-8")
+        # Without waiting: a pipe would have nothing to say, for ever.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(Problem(str(path), "is no regular file"))
+            content = file.read(MOST_BYTES + 1)
+    except IsADirectoryError as error:
+        raise ConfigError(Problem(str(path), "is a folder, but must be a file")) from error
+    except (OSError, ValueError) as error:  # ValueError: a path with a NUL character
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ConfigError(Problem(str(path), f"can't be read: {reason}")) from error
+    if len(content) > MOST_BYTES:
+        raise ConfigError(Problem(str(path), f"is larger than {MOST_BYTES // 1000} kB"))
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(Problem(str(path), "is not a text file in UTF-8")) from error
-    except OSError as error:
-        raise ConfigError(Problem(str(path), f"can't be read: {error.strerror}")) from error
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        hint = "it is in UTF-16: save it as UTF-8" if wide else ""
+        raise ConfigError(Problem(str(path), "is not a text file in UTF-8", hint)) from error
 
 
 class _Converter:
     """Turns YAML nodes into plain values, noting lines and every problem on the way."""
 
-    def __init__(self, loader: _Loader, source: str) -> None:
-        self.loader = loader
+    def __init__(self, source: str, most: int) -> None:
         self.source = source
+        self.most = most
         self.lines: dict[Path_, int] = {}
         self.problems: list[Problem] = []
+        self.more = 0
         self.open: list[yaml.Node] = []
         self.count = 0
+        self.bytes = 0
 
     def convert(self, node: yaml.Node, path: Path_) -> Any:
         self.lines.setdefault(path, _line(node))
         self.count += 1
         if any(node is parent for parent in self.open):
             return self._problem(node, "an alias stands inside what it repeats")
-        if self.count > MOST_VALUES:
-            # Aliases of aliases can make a short text explode.
-            raise ConfigError(Problem(self.source, f"has more than {MOST_VALUES} values"))
-        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
-            return self._problem(node, f"the tag {node.tag!r} is not allowed")
+        if self.count > self.most or len(self.open) >= DEEPEST:
+            message = f"has {_too_much(self.most, len(self.open) + 1)}"
+            raise ConfigError(Problem(f"{self.source}:{_line(node)}", message))
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(node)
+        if not isinstance(node, yaml.CollectionNode) or node.tag != _COLLECTIONS[type(node)]:
+            return self._problem(node, f"the tag {quoted(node.tag)} is not allowed")
         self.open.append(node)
         try:
             if isinstance(node, yaml.MappingNode):
                 return self._mapping(node, path)
-            if isinstance(node, yaml.SequenceNode):
-                return [self.convert(child, (*path, number)) for number, child in enumerate(node.value)]
-            return self.loader.construct_object(node)
+            return [self.convert(child, (*path, number)) for number, child in enumerate(node.value)]
         finally:
             self.open.pop()
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text: str = node.value
+        self.bytes += len(text)
+        if self.bytes > MOST_BYTES:
+            message = f"has more than {MOST_BYTES // 1000} kB of words"
+            raise ConfigError(Problem(f"{self.source}:{_line(node)}", message))
+        make, pattern = _MAKE.get(node.tag), _PATTERNS.get(node.tag)
+        if make is None:
+            return self._problem(node, f"the tag {quoted(node.tag)} is not allowed")
+        if pattern and not pattern.fullmatch(text):
+            return self._problem(node, f"{quoted(text)} is not what its tag {quoted(node.tag)} says")
+        if make is int and len(text) > MOST_DIGITS:
+            return self._problem(node, f"a number has {len(text)} digits, {quoted(text, 40)}")
+        if make is str and (odd := _UNSPEAKABLE.search(text)):
+            message = f"{quoted(text)} holds a character that can't be written, U+{ord(odd[0]):04X}"
+            return self._problem(node, message)
+        return make(text)
 
     def _mapping(self, node: yaml.MappingNode, path: Path_) -> dict[str, Any]:
         result: dict[str, Any] = {}
         merged: list[yaml.Node] = []
         for key_node, value_node in node.value:
-            key = self.loader.construct_object(key_node)
+            if not isinstance(key_node, yaml.ScalarNode):
+                self._problem(key_node, "a key must be a word, not a list or a mapping")
+                continue
+            found = len(self.problems) + self.more
+            key = self._scalar(key_node)
             if not isinstance(key, str):
-                self._problem(key_node, f"the key {key!r} must be a word")
+                if len(self.problems) + self.more == found:
+                    self._problem(key_node, f"the key {quoted(key)} must be a word")
             elif key == "<<":
                 merged += value_node.value if isinstance(value_node, yaml.SequenceNode) else [value_node]
             elif key in result:
                 first = self.lines[*path, key]
-                self._problem(key_node, f"the key {key!r} stands here a second time (first: line {first})")
+                message = f"the key {quoted(key)} stands here a second time (first: line {first})"
+                self._problem(key_node, message)
             else:
                 self.lines.setdefault((*path, key), _line(key_node))
                 result[key] = self.convert(value_node, (*path, key))
@@ -164,7 +256,12 @@ class _Converter:
         return result
 
     def _problem(self, node: yaml.Node, message: str) -> None:
-        self.problems.append(Problem(f"{self.source}:{_line(node)}", message))
+        if len(self.problems) >= MOST_PROBLEMS:
+            self.more += 1
+            return
+        problem = Problem(f"{self.source}:{_line(node)}", message)
+        if problem not in self.problems:  # an alias repeats it
+            self.problems.append(problem)
 
 
 def _line(node: yaml.Node) -> int:

@@ -78,9 +78,16 @@ def _create(model: str, *, pretrained: bool = False) -> Any:
 def timm_backbone(name: str) -> type[TimmBackbone]:
     """Return the backbone class for `timm/NAME`. Raises `ConfigError` for a name timm doesn't have."""
     model = name.removeprefix(PREFIX)
-    if model.partition(".")[0] not in timm.list_models():
-        hint = nearest(model, tuple(timm.list_models()))
-        raise ConfigError(Problem("backbone", f"timm has no model {model!r}", hint))
+    plain, _, tag = model.partition(".")
+    if plain not in timm.list_models():
+        # Names with a colon or a slash lead to hubs and folders: only those that timm itself lists are made.
+        raise ConfigError(
+            Problem("backbone", f"timm has no model {model!r}", nearest(model, timm.list_models()))
+        )
+    if model != plain and model not in (known := timm.list_pretrained(plain)):
+        raise ConfigError(
+            Problem("backbone", f"timm has no release {tag!r} of {plain}", nearest(model, known))
+        )
     body = _create(model).eval()
     with torch.inference_mode():
         shape = _Map(body)(torch.zeros(1, 3, 224, 224)).shape

@@ -7,7 +7,7 @@ to the end of it.
 from __future__ import annotations
 
 import hashlib
-import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -30,12 +30,20 @@ def sample_arm(
     if not search:
         return [{}]
     if searcher == "grid" or samples is None:
-        product = itertools.product(*(distribution.grid() for distribution in search.values()))
-        configurations = [dict(zip(search, values, strict=True)) for values in product]
-        return configurations[:samples]
+        whole = math.prod(distribution.size for distribution in search.values())
+        return [_grid_point(search, number) for number in range(min(whole, samples or whole))]
     digest = hashlib.sha256(name.encode()).digest()
     rng = np.random.default_rng([seed, int.from_bytes(digest[:8], "big")])
     return [{key: distribution.draw(rng) for key, distribution in search.items()} for _ in range(samples)]
+
+
+def _grid_point(search: Mapping[str, Distribution], number: int) -> Values:
+    """Return a configuration by its number in the product of all choices, without making the others."""
+    point: Values = {}
+    for key in reversed(list(search)):
+        number, place = divmod(number, search[key].size)
+        point[key] = search[key].at(place)
+    return {key: point[key] for key in search}
 
 
 def best_configurations(scores: Mapping[int, Sequence[float]], keep: int) -> list[int]:

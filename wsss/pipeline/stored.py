@@ -8,8 +8,9 @@ import re
 
 from wsss.config import Budget, Study, dump_study, load_study_text
 from wsss.config.location import Location
+from wsss.config.study import is_name
 from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem, nearest
+from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.pipeline.base import base_trials
 from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.trials import Trial
@@ -18,11 +19,11 @@ from wsss.pipeline.trials import Trial
 def find_study(name: str, location: Location) -> Study:
     """Return the study of that name as it was stored. Raises `ConfigError` with the nearest name."""
     storage = open_storage(location)
-    stored = _stored(name, storage) if re.fullmatch(r"[\w.-]+", name) else None
+    stored = _stored(name, storage) if is_name(name) else None
     if stored is None:
         known = storage.study_names()
         hint = nearest(name, known) if known else "the storage has no studies yet"
-        raise ConfigError(Problem(str(location), f"no study is named {name!r}", hint))
+        raise ConfigError(Problem(str(location), f"no study is named {quoted(name)}", hint))
     return stored
 
 

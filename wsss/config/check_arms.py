@@ -1,0 +1,140 @@
+"""Checking one arm of a sweep: what it searches, and its chain of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from wsss.config.check_size import MOST_STAGES, MOST_TRIALS, check_arm_size
+from wsss.config.check_tuning import stop_rules
+from wsss.config.checker import Checker
+from wsss.config.resolve import STAGE_INPUTS, check_stage_params, inputs_of, made_by, variables_in
+from wsss.config.search import Distribution, parse_distribution
+from wsss.config.study import Arm, StageUse
+from wsss.config.yaml_text import Path_
+from wsss.errors import quoted, shortened
+
+ARM_KEYS = ("stages", "search", "samples", "keep", "control", "stop_below")
+FOLDERS = ("cams", "masks")
+"""Parameters of `import` that are paths."""
+
+
+def check_arm(
+    checker: Checker, name: str, entry: Any, path: Path_, searcher: str, made: set[str]
+) -> Arm | None:
+    """Return the arm that an entry of `arms` describes, or a sweep's own `stages`.
+
+    Args:
+        name: The arm's; a problem when it can be none.
+        path: Where the entry stands in the file.
+        searcher: The kind of the sweep's searcher.
+        made: Kinds of artefacts that earlier sweeps make.
+    """
+    raw = checker.mapping(entry, path, ARM_KEYS, f"arm `{shortened(name)}`")
+    checker.name(name, path, "an arm")
+    search = _search(checker, raw.get("search", {}), (*path, "search"))
+    samples = checker.whole(raw, "samples", path, None, 1, MOST_TRIALS)
+    keep = checker.whole(raw, "keep", path, None, 1, MOST_TRIALS)
+    check_arm_size(checker, searcher, search, samples, (*path, "search"))
+    endless = [key for key, values in search.items() if not values.countable]
+    if endless and (searcher == "grid" or ("samples" not in raw and searcher != "optuna")):
+        reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
+        hint = "use `choice`, or `searcher: random` with `samples`"
+        checker.add(
+            (*path, "search", endless[0]),
+            f"{reason} can't go through every value of `{shortened(endless[0])}`",
+            hint,
+        )
+    uses = _stages(checker, raw.get("stages"), (*path, "stages"), made)
+    used = {word for use in uses for word in variables_in(use.params)}
+    for variable in search:
+        if variable not in used:
+            checker.add(
+                (*path, "search", variable), f"the search variable `{shortened(variable)}` is never used"
+            )
+    for number, use in enumerate(uses):
+        check_stage_params(checker, use, search, (*path, "stages", number, use.stage), (*path, "search"))
+    arm = Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
+    if raw.get("stop_below") is None:
+        return arm
+    return replace(arm, stop_below=stop_rules(checker, raw["stop_below"], [arm], (*path, "stop_below")))
+
+
+def _search(checker: Checker, raw: Any, path: Path_) -> dict[str, Distribution]:
+    if not isinstance(raw, Mapping):
+        checker.add(path, f"`search` must map variables to what they are drawn from, but is {quoted(raw)}")
+        return {}
+    found = {}
+    for name, content in raw.items():
+        distribution, message, hint = parse_distribution(content)
+        if distribution is None:
+            checker.add((*path, name), f"the search variable `{shortened(name)}` {message}", hint)
+        else:
+            found[name] = distribution
+    return found
+
+
+def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[StageUse]:
+    if not isinstance(raw, list) or not raw:
+        checker.add(path, "`stages` must be a list with at least one stage")
+        return []
+    if len(raw) > MOST_STAGES:
+        checker.add(path, f"there are {len(raw)} stages, but may be {MOST_STAGES}")
+        return []
+    uses: list[StageUse] = []
+    for number, entry in enumerate(raw):
+        single = {entry: {}} if isinstance(entry, str) else entry
+        if not isinstance(single, Mapping) or len(single) != 1:
+            checker.add(
+                (*path, number), f"a stage must be a name or `name: {{parameters}}`, but is {quoted(entry)}"
+            )
+            continue
+        stage, content = next(iter(single.items()))
+        at = (*path, number, stage)
+        if stage not in STAGE_INPUTS:
+            checker.add(at, f"there is no stage {quoted(stage)}", checker.nearest(stage, STAGE_INPUTS))
+            continue
+        if content is not None and not isinstance(content, Mapping):
+            checker.add(at, f"the parameters of `{stage}` must be a mapping, but are {quoted(content)}")
+            continue
+        params = dict(content or {})
+        if stage == "import":
+            # Like other paths of the file, they are relative to it.
+            for key in FOLDERS:
+                if isinstance(params.get(key), str):
+                    params[key] = str(checker.base / params[key])
+        name, source = params.pop("as", stage), params.pop("from", None)
+        name = checker.name(name, at, "a stage") or stage
+        if source is not None and not isinstance(source, str):
+            checker.add(at, f"`from` is {quoted(source)}, but must be the name of an earlier stage")
+            source = None
+        _check_inputs(checker, stage, params, source, uses, made, at)
+        if name in {use.name for use in uses}:
+            checker.add(at, f"two stages are named {quoted(name)}", "give one of them a name with `as:`")
+        uses.append(StageUse(stage, params, name, source))
+    return uses
+
+
+def _check_inputs(
+    checker: Checker,
+    stage: str,
+    params: Mapping[str, Any],
+    source: Any,
+    uses: Sequence[StageUse],
+    made: set[str],
+    at: Path_,
+) -> None:
+    available = made | {made_by(use.stage, use.params) for use in uses}
+    for needed in inputs_of(stage, params):
+        if needed not in available:
+            hint = f"put `{needed}` before it" if needed in STAGE_INPUTS else ""
+            checker.add(at, f"`{stage}` needs `{needed}`, which no earlier stage makes", hint)
+    if source is not None:
+        names = [use.name for use in uses]
+        if source not in names and source not in made:
+            checker.add(
+                at,
+                f"`from` is {quoted(source)}, but no earlier stage is named so",
+                checker.nearest(source, names),
+            )
