@@ -24,10 +24,11 @@ from wsss.pipeline.driver import Listener
 from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
+from wsss.pipeline.outcome import Outcome
 from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
 from wsss.pipeline.stored import check_same_content
-from wsss.pipeline.study import Outcome, StudyRun
+from wsss.pipeline.study import StudyRun
 
 STEP = 600.0
 

@@ -66,9 +66,10 @@ def check(
 
 def look(study: Study, data: DataView, uri: str, address: str | None) -> list[Check]:
     """Return what `run` would look at before its first trial, on a cluster."""
-    from wsss.cli.preflight import ready_checks
+    from wsss.cli.preflight import ready_checks, study_checks
 
-    return [*ready_checks(study, data, uri), *look_at_nodes(study, data, address)]
+    own = [*study_checks(study, data), *ready_checks(study, data, uri)]
+    return [*own, *look_at_nodes(study, data, address)]
 
 
 def look_at_nodes(study: Study, data: DataView, address: str | None) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import Any
 from wsss.config.check_tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.checker import Checker
 from wsss.config.location import Location, parse_location
+from wsss.config.naming import study_name_problem
 from wsss.config.resolve import (
     SCORED_STAGES,
     STAGE_INPUTS,
@@ -35,12 +37,19 @@ FOLDERS = ("cams", "masks")
 
 
 def check_study(
-    document: Document, base: Path, *, name: str, storage: Path, overridden: Mapping[Path_, str] | None = None
+    document: Document,
+    base: Path,
+    *,
+    name: str,
+    storage: Path,
+    overridden: Mapping[Path_, str] | None = None,
+    known: bool = False,
 ) -> Study:
     """Return the study a document describes. Raises `ConfigError` with every problem found.
 
     `base` is the folder that relative data paths refer to; `name` and `storage` are used where the
-    file has none.
+    file has none. `known`: a storage has it under its name already, which an earlier version may have
+    allowed.
     """
     checker = Checker(document, base, overridden)
     raw = checker.mapping(document.value, (), STUDY_KEYS, "the study")
@@ -58,7 +67,7 @@ def check_study(
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = checker.group(Tracking, raw.get("tracking") or {}, ("tracking",), Tracking())
     budget = checker.group(Budget, raw.get("budget") or {}, ("budget",), Budget())
-    own_name = checker.name(raw.get("name", name), ("name",), "the study")
+    own_name = _study_name(checker, raw.get("name", name), known=known)
     place: Location = storage
     stored = raw.get("storage")
     if stored is not None and not isinstance(stored, str):
@@ -72,6 +81,14 @@ def check_study(
     if checker.problems:
         raise ConfigError(checker.problems)
     return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
+
+
+def _study_name(checker: Checker, value: Any, *, known: bool) -> str:
+    name = checker.name(value, ("name",), "the study")
+    problem = study_name_problem(name) if name and not known else ""
+    if problem:
+        checker.add(("name",), problem, "give it another with --name NAME")
+    return name
 
 
 def _check_splits(checker: Checker, data: DataSpec) -> None:
@@ -333,7 +350,7 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[Sta
             # Like other paths of the file, they are relative to it.
             for key in FOLDERS:
                 if isinstance(params.get(key), str):
-                    params[key] = str(checker.base / params[key])
+                    params[key] = os.path.normpath(checker.base / params[key])
         name, source = params.pop("as", stage), params.pop("from", None)
         checker.name(name, at, "a stage")
         _check_inputs(checker, stage, params, source, uses, made, at)

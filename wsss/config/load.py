@@ -43,16 +43,31 @@ def load_study_text(
     overrides: Sequence[str] = (),
     name: str | None = None,
     storage: str | None = None,
+    known: bool = False,
 ) -> Study:
-    """Return the study in a text; `base` is the folder that relative data paths refer to."""
-    extra = [f"{key}={value}" for key, value in (("name", name), ("storage", storage)) if value is not None]
-    document, overridden = apply_overrides(parse_yaml(text, source), [*overrides, *extra])
+    """Return the study in a text; `base` is the folder that relative data paths refer to.
+
+    `name` and `storage` win over the text's, whatever stands there. `known`: a storage has it under its
+    name already. Raises `ConfigError` with everything that is wrong.
+    """
+    document, overridden = apply_overrides(parse_yaml(text, source), overrides)
+    if isinstance(document.value, dict):
+        for key, value in (("name", name), ("storage", storage)):
+            if value is not None:  # as they are: a folder may be called 2024, or `a: b`
+                document.value[key] = value
+                overridden[(key,)] = f"{key}={value}"
     stem = Path(source).stem
     return check_study(
-        document, base, name=stem, storage=Path(DEFAULT_STORAGE).resolve(), overridden=overridden
+        document,
+        base,
+        name=stem,
+        storage=Path(DEFAULT_STORAGE).resolve(),
+        overridden=overridden,
+        known=known,
     )
 
 
 def dump_study(study: Study) -> str:
-    """Return the study as YAML that `load_study_text` reads back as an equal one."""
+    """Return the study as YAML that `load_study_text` reads back as an equal one, where its storage is the
+    same: a study is where it is found, so its text does not say."""
     return dump_yaml(study.to_raw())

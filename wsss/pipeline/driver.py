@@ -113,7 +113,7 @@ class Driver:
         return bool(job.users) and all(_fate(trial) in self._stopped for trial in job.users)
 
     def stopping(self) -> bool:
-        return bool(self._run.meter.reached())
+        return self._run.overtaken or bool(self._run.meter.reached())
 
     def ended(self, job: str, error: str) -> None:
         self._run.meter.ended(job, trial=job in self.trials)
