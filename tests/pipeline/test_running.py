@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -245,3 +246,25 @@ def _stoppable(run: Callable[..., None]) -> Callable[..., None]:
         run(jobs, resources, listener)
 
     return asking
+
+
+def test_a_file_server_that_is_away_has_given_the_lease_to_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Path.read_text
+
+    def away(path: Path, *words: Any, **more: Any) -> str:
+        if path.name == "lease":
+            raise OSError(errno.ESTALE, "Stale file handle")
+        return read(path, *words, **more)
+
+    study = a_study(tmp_path / "runs")
+    with wish(study, timeout=0.6) as lease:
+        assert lease.acquire() is None
+        monkeypatch.setattr(Path, "read_text", away)
+        time.sleep(0.3)
+        assert lease.still_mine() and not lease.lost
+        monkeypatch.setattr(Path, "read_text", read)
+        (tmp_path / "runs").rename(tmp_path / "moved")
+        assert not lease.still_mine(), "who works on cannot do so here"
+    assert not (tmp_path / "runs").exists()

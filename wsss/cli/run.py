@@ -108,7 +108,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
         except Overtaken:
             holder = current_holder(study.name, storage)
             say_who_runs_it(study, holder, uri, as_json, overtaken=True)
-            return
+            sys.exit(0 if holder else 130)
     _conclude(study, outcome, changed, uri, as_json)
 
 

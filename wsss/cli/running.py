@@ -34,9 +34,10 @@ def say_who_runs_it(
         }
         print(json.dumps(result, indent=1))
         return
-    if overtaken:
-        by = f": {holder}" if holder else ", and has ended"
-        print(f"This run of {study.name} was frozen, and another one has taken over{by}.")
+    if holder is None:
+        print(f"This run of {study.name} has lost its lease: the storage was moved, or another run was here.")
+    elif overtaken:
+        print(f"This run of {study.name} was frozen, and another one has taken over: {holder}.")
     else:
         print(f"{study.name} is run already, by {holder}. Nothing was started here.")
     print("To follow it:")

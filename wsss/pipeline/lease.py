@@ -27,7 +27,7 @@ from typing import Any
 
 import psutil
 
-from wsss.files import read_json, write_json
+from wsss.files import write_json
 
 TIMEOUT = 60.0
 """Seconds without a sign of life after which a lease is stale."""
@@ -274,7 +274,11 @@ class FileLease(Lease):
             aside.unlink(missing_ok=True)
 
     def _is_mine(self) -> bool:
-        content = read_json(self.path)
+        """Raises `OSError` when that can't be seen: a file server that is away has given it to nobody."""
+        try:
+            content = json.loads(self.path.read_text())
+        except (FileNotFoundError, ValueError):
+            return False
         return isinstance(content, dict) and content.get("owner") == self.owner
 
     def _renew(self) -> bool:
