@@ -56,7 +56,7 @@ def faulty() -> Iterator[Any]:
 
     defaults: Any = execute.run_chain.__kwdefaults__
     before = chain.STAGES, execute.STAGES, dict(defaults), executor.ChainTrainable
-    shown = report_compare.compare, cli_compare.show
+    shown = report_compare.compare, cli_compare.show, cli_compare.comparison_json
     handler = signal.getsignal(signal.SIGTERM)
     # Ray pickles toys by value; read again in this process, their methods would get globals of their own.
     methods = {kind: dict(vars(kind)) for kind in {*module.toy.STAGES.values(), module.Classifier}}
@@ -68,7 +68,7 @@ def faulty() -> Iterator[Any]:
                 setattr(kind, name, value)
     chain.STAGES, execute.STAGES, old, executor.ChainTrainable = before  # type: ignore[misc, attr-defined]
     defaults.update(old)
-    report_compare.compare, cli_compare.show = shown
+    report_compare.compare, cli_compare.show, cli_compare.comparison_json = shown
     signal.signal(signal.SIGTERM, handler)
 
 

@@ -140,6 +140,7 @@ def install_driver() -> None:
     executor_module.ChainTrainable = FaultyTrainable  # type: ignore[misc]
     wsss.report.compare.compare = lambda *names: None  # type: ignore[assignment]
     wsss.cli.compare.show = lambda *words: None  # type: ignore[assignment]
+    wsss.cli.compare.comparison_json = lambda comparison: {}
     for module in (toy, sys.modules[FaultyTrainable.__module__]):
         if module.__name__ != "__main__":
             ray.cloudpickle.register_pickle_by_value(module)

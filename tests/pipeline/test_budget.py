@@ -24,10 +24,11 @@ from wsss.pipeline.driver import Listener
 from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
+from wsss.pipeline.outcome import Outcome
 from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
 from wsss.pipeline.stored import check_same_content
-from wsss.pipeline.study import Outcome, StudyRun
+from wsss.pipeline.study import StudyRun
 
 STEP = 600.0
 
@@ -62,7 +63,7 @@ class Gpus(LocalExecutor):
 def data(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     found = toys.install(monkeypatch)
     monkeypatch.setattr(resolve_module, "STAGE_PARAMS", {"source": toys.ToyParams, "sink": toys.ToyParams})
-    monkeypatch.setattr(study_module, "check_same_content", lambda study: None)  # toys can't be read back
+    monkeypatch.setattr(study_module, "check_same_content", lambda *_: None)  # toys can't be read back
     return found
 
 
@@ -244,7 +245,8 @@ def test_a_budget_may_change_under_the_same_name_and_nothing_else(
     from wsss.config import dump_study
     from wsss.files import write_atomic
 
-    assert load_study_text(dump_study(study), source="x", base=tmp_path) == study
+    again = load_study_text(dump_study(study), source="x", base=tmp_path, storage=str(tmp_path))
+    assert again == study
     write_atomic(tmp_path / "studies/tiny/study.yaml", dump_study(study))
     check_same_content(load())
     check_same_content(load("budget.hours=2", "budget.trials=3"))

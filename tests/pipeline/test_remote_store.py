@@ -270,7 +270,7 @@ def test_checkpoints_are_not_uploaded_all_the_time(store: RemoteStore) -> None:
 
 def test_a_lease_elsewhere_is_waited_for_until_it_goes_stale(store: RemoteStore) -> None:
     place = f"store/partial/{KEY}/lease/0000-they"
-    mine = RemoteLease(store.objects, KEY, timeout=0.8)
+    mine = RemoteLease(store.objects, f"store/partial/{KEY}", timeout=0.8)
     for beat in range(6):
         store.objects.write(place, b'{"owner": "0000-they", "host": "other", "beat": %d}' % beat)
         assert not mine.acquire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,10 @@ from typing import Any
 import pytest
 from command_line import in_process
 
+from wsss.config import load_study
 from wsss.errors import ConfigError, PreflightError
+from wsss.pipeline.storage import open_storage
+from wsss.pipeline.stored import stored_text
 from wsss.tuning import submit
 
 
@@ -55,6 +59,26 @@ def test_a_storage_in_the_study_is_as_good_as_one_on_the_command_line(folder: Pa
     file = folder / "studies/tiny.yaml"
     file.write_text(file.read_text() + "storage: /shared/other\n")
     assert "--storage /shared/other" in plan(folder).entrypoint
+
+
+def test_a_study_that_a_shared_storage_has_is_sent_by_its_name(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = load_study(folder / "studies/tiny.yaml", storage=str(tmp_path / "shared"), name="exp.1")
+    storage = open_storage(tmp_path / "shared")
+    storage.write_study("exp.1", stored_text(stored, storage))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "exp.1").mkdir()
+    words = {"storage": str(tmp_path / "shared"), "working_dir": folder}
+    job = submit.plan_job("exp.1", overrides=["seed=3"], **words)
+    assert shlex.split(job.entrypoint) == [
+        *("python", "launch.py", "run", "exp.1", "-s", "seed=3", "--storage", str(tmp_path / "shared"))
+    ]
+    with pytest.raises(ConfigError, match="no study is named 'exp'"):
+        submit.plan_job("exp", **words)
+    shutil.move(tmp_path / "shared", folder / "runs")
+    with pytest.raises(ConfigError, match="would be lost"):
+        submit.plan_job("exp.1", storage=str(folder / "runs"), working_dir=folder)
 
 
 @pytest.mark.parametrize("storage", [None, "runs", "{folder}/runs"])

@@ -21,6 +21,7 @@ from wsss.cli.options import (
     StudyArgument,
     find,
     open_study_data,
+    storage_location,
 )
 
 if TYPE_CHECKING:
@@ -66,9 +67,10 @@ def check(
 
 def look(study: Study, data: DataView, uri: str, address: str | None) -> list[Check]:
     """Return what `run` would look at before its first trial, on a cluster."""
-    from wsss.cli.preflight import ready_checks
+    from wsss.cli.preflight import ready_checks, study_checks
 
-    return [*ready_checks(study, data, uri), *look_at_nodes(study, data, address)]
+    own = [*study_checks(study, data), *ready_checks(study, data, uri)]
+    return [*own, *look_at_nodes(study, data, address)]
 
 
 def look_at_nodes(study: Study, data: DataView, address: str | None) -> list[Check]:
@@ -99,13 +101,14 @@ def submit(
 ) -> None:
     """Send a study and this folder's code to a cluster as a Ray job, which goes on when you leave.
 
-    The study file is checked here first. Paths are the cluster's: --storage (or the study's `storage`) and
+    The study is checked here first. Paths are the cluster's: --storage (or the study's `storage`) and
     `data.root` must be absolute and shared by all nodes.
 
     python launch.py cluster submit tune_configs/voc.yaml -s data.root=/shared/VOC2012 --storage /shared/runs
     """
     from wsss.tuning.submit import follow_job, plan_job, submit_job
 
+    storage_location(storage)
     job = plan_job(
         study, overrides=set_ or [], smoke=smoke, storage=storage, name=name, working_dir=working_dir
     )

@@ -17,9 +17,10 @@ from rich.table import Table
 
 from wsss.cli.compare_notes import STEP_TITLES, arm_title, initial_weights, notes, published_notes
 from wsss.cli.compare_published import published_json, published_lines
-from wsss.cli.options import StorageOption, storage_location
+from wsss.cli.options import StorageOption, find_stored, storage_location
 
 if TYPE_CHECKING:
+    from wsss.config.location import Location
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
@@ -54,7 +55,9 @@ TITLES = {
 
 
 def compare(
-    studies: Annotated[list[str] | None, typer.Argument(help="Names of studies (default: all).")] = None,
+    studies: Annotated[
+        list[str] | None, typer.Argument(help="Studies, names or files (default: all).")
+    ] = None,
     storage: StorageOption = None,
     format_: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.table,
     per_class: Annotated[bool, typer.Option("--per-class", help="Show the IoU of every class.")] = False,
@@ -81,8 +84,8 @@ def compare(
     if len(views) > 1:
         message = "only one of them can be shown at a time"
         raise ConfigError(Problem("--per-class, --errors and --published", message))
-    location = storage_location(storage)
-    names = studies or open_storage(location).study_names()
+    location, names = _named(studies or [], storage)
+    names = names or open_storage(location).study_names()
     if not names:
         hint = "run one first, or give --storage FOLDER"
         raise ConfigError(Problem(str(location), "there are no studies here", hint))
@@ -92,6 +95,18 @@ def compare(
         loaded = {name: find_study(name, location) for name in names}
         beside = beside_published(comparison, loaded, publications())
     show(comparison, format_, views[0] if views else View.scores, beside)
+
+
+def _named(studies: list[str], storage: str | None) -> tuple[Location, list[str]]:
+    """Return the storage and the names of studies that are given as names or as files."""
+    from wsss.errors import ConfigError, Problem
+
+    found = [find_stored(study, storage) for study in studies]
+    places = list(dict.fromkeys(place for _, place in found)) or [storage_location(storage)]
+    if len(places) > 1:
+        message = f"studies lie in {' and '.join(map(str, places))}, but must be of one storage"
+        raise ConfigError(Problem("STUDY", message, "give --storage"))
+    return places[0], list(dict.fromkeys(name for name, _ in found))
 
 
 def show(

@@ -44,43 +44,51 @@ def storage_location(storage: str | None) -> Location:
 def find(
     study: str, overrides: list[str] | None, storage: str | None, name: str | None, smoke: bool
 ) -> Study:
-    """Return the study that a path or a name stands for. Raises `ConfigError`."""
+    """Return the study that a file or a name stands for. Raises `ConfigError`."""
     from wsss.config import load_study
     from wsss.config import smoke as shrink
-    from wsss.config.load import load_study_text
-    from wsss.pipeline.storage import open_storage
+    from wsss.config.naming import names_a_file
     from wsss.pipeline.stored import find_study
 
-    location = storage_location(storage)
-    path = Path(study)
-    if not path.suffix and not path.exists():
-        stored = find_study(study, location)
-        if not overrides and name is None:
-            return shrink(stored) if smoke else stored
-        place = open_storage(location)
-        stored = load_study_text(
-            place.study_text(study) or "",
-            source=f"{place.study_address(study)}/study.yaml",
-            base=place.study_folder(study),
-            overrides=overrides or (),
-            name=name,
-            storage=storage,
-        )
-        return shrink(stored) if smoke else stored
-    found = load_study(path, overrides or (), name=name, storage=storage)
+    if names_a_file(study):
+        found = load_study(Path(study), overrides or (), name=name, storage=storage)
+    else:
+        found = find_study(study, storage_location(storage), overrides or (), rename=name)
     return shrink(found) if smoke else found
 
 
+def find_stored(study: str, storage: str | None) -> tuple[str, Location]:
+    """Return the name and the storage of the stored study that a file or a name stands for.
+
+    The storage is `storage`, else the file's, else the default. Raises `ConfigError` for a file that
+    can't be read; whether there is such a study is not looked at.
+    """
+    from wsss.config import load_study
+    from wsss.config.naming import names_a_file
+
+    if not names_a_file(study):
+        return study, storage_location(storage)
+    found = load_study(Path(study), storage=storage)
+    return found.name, found.storage
+
+
 def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
-    """Open the study's data, with a progress bar while images are checked for the first time."""
+    """Open the study's data, with a progress bar while images are checked for the first time.
+
+    Raises `DataError` with everything that is wrong with them.
+    """
     import os
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     from wsss.data.view import open_data
+    from wsss.errors import DataError, Problem
     from wsss.pipeline.storage import open_storage
 
+    if study.data.root is not None and not study.data.root.is_dir():
+        hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"
+        raise DataError(Problem("data.root", f"is {study.data.root}, but there is no such folder", hint))
     console = Console(stderr=True, quiet=quiet)
     columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:

@@ -52,7 +52,7 @@ def plan(
 
     python launch.py plan tune_configs/quickstart.yaml
     """
-    from wsss.cli.preflight import ready_checks
+    from wsss.cli.preflight import ready_checks, study_checks
     from wsss.pipeline.budget import spent_so_far
     from wsss.pipeline.forecast import budget_rows, forecast, totals
     from wsss.pipeline.storage import open_storage
@@ -64,7 +64,8 @@ def plan(
     rows = forecast(found, data, store)
     total = totals(rows)
     budget = budget_rows(found.budget, spent_so_far(found, store), total)
-    checks = ready_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
+    checks = study_checks(found, data)
+    checks += ready_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
         from wsss.cli.cluster import look_at_nodes

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wsss.config import Study
+    from wsss.data.inventory import Inventory
     from wsss.data.view import DataView
     from wsss.pipeline.forecast import Total
     from wsss.pipeline.readiness import Check
@@ -26,6 +27,31 @@ def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = N
     else:
         kept = storage_checks(storage.local, total.bytes, complete=not total.unknown_bytes)
     return [*kept, _tracking_check(uri)]
+
+
+def study_checks(study: Study, data: DataView) -> list[Check]:
+    """Say who runs the study at this moment, and what of its data has changed since it was last run: no row
+    where there is nothing to say."""
+    from wsss.pipeline.holdings import study_inventory
+    from wsss.pipeline.readiness import Check
+    from wsss.pipeline.running import current_holder
+    from wsss.pipeline.storage import open_storage
+
+    storage = open_storage(study.storage)
+    holder = current_holder(study.name, storage)
+    changed = data_changes(storage.inventory(study.name), study_inventory(study, data))
+    found = [Check("study", "note", f"is run by {holder}")] if holder else []
+    if changed:
+        text = f"not those of the last run: {'; '.join(changed)}. What depends on them is to be made anew"
+        found.append(Check("data", "note", text))
+    return found
+
+
+def data_changes(before: Inventory | None, now: Inventory) -> list[str]:
+    """Return what has changed of a study's data since it was last run; nothing where that isn't known."""
+    from wsss.data.inventory import changes
+
+    return [] if before is None else changes(before, now)
 
 
 def _tracking_check(uri: str) -> Check:

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -20,15 +21,18 @@ from wsss.cli.options import (
     StorageOption,
     StudyArgument,
     find,
+    find_stored,
     open_study_data,
-    storage_location,
 )
+from wsss.cli.running import say_who_runs_it
 from wsss.config.location import is_remote
 
 if TYPE_CHECKING:
     from wsss.config import Scheduler, Study
     from wsss.pipeline.judging import Judge
-    from wsss.pipeline.study import Outcome
+    from wsss.pipeline.outcome import Outcome
+    from wsss.pipeline.running import StudyLease
+    from wsss.pipeline.storage import Storage
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run in this process, trial after trial, without Ray.")
@@ -72,74 +76,95 @@ def resume(
 
     python launch.py resume quickstart -s budget.hours=8
     """
-    from wsss.config import load_study_text
-    from wsss.pipeline.storage import open_storage
     from wsss.pipeline.stored import find_study
 
-    found = find(study, None, storage, None, False)
-    location = storage_location(storage) if storage else found.storage
-    stored = find_study(found.name, location)
-    if set_:
-        place = open_storage(location)
-        text = place.study_text(found.name) or ""
-        source = f"{place.study_address(found.name)}/study.yaml"
-        base = place.study_folder(found.name)
-        stored = load_study_text(text, source=source, base=base, overrides=set_)
-    execute(stored, local=local, address=address, as_json=as_json)
+    name, location = find_stored(study, storage)
+    execute(find_study(name, location, set_ or ()), local=local, address=address, as_json=as_json)
 
 
 def execute(study: Study, *, local: bool, address: str | None, as_json: bool) -> None:
-    """Run a study to its end, show it, and leave the process with its exit code."""
+    """Run a study to its end, show it, and leave the process with its exit code; or say who runs it."""
     warnings.filterwarnings("ignore", module="ray|mlflow|torchvision")
     signal.signal(signal.SIGTERM, _as_interrupt)
+    if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
+        signal.signal(signal.SIGHUP, _as_interrupt)
+    from wsss.pipeline.running import Overtaken, StudyLease, current_holder
     from wsss.pipeline.storage import open_storage
     from wsss.pipeline.stored import check_same_content
+    from wsss.tracking import tracking_uri
 
     storage = open_storage(study.storage)
     storage.check()
     _check_disk(storage.local)
-    check_same_content(study)
-    data = open_study_data(study, quiet=as_json)
+    check_same_content(study, later=True)
+    uri = tracking_uri(study.tracking.uri, study.storage)
+    with StudyLease(study, storage, _note) as lease:
+        holder = lease.acquire()
+        if holder is not None:
+            say_who_runs_it(study, holder, uri, as_json)
+            return
+        try:
+            outcome, changed = _run(study, storage, lease, uri, local, address, as_json)
+        except Overtaken:
+            holder = current_holder(study.name, storage)
+            say_who_runs_it(study, holder, uri, as_json, overtaken=True)
+            sys.exit(0 if holder else 130)
+    _conclude(study, outcome, changed, uri, as_json)
 
+
+def _run(
+    study: Study,
+    storage: Storage,
+    lease: StudyLease,
+    uri: str,
+    local: bool,
+    address: str | None,
+    as_json: bool,
+) -> tuple[Outcome, list[str]]:
+    """Run a study whose lease is held; return how it ended and what has changed of its data."""
     from wsss.cli.live import live_view
-    from wsss.cli.preflight import ready_checks
+    from wsss.cli.preflight import data_changes, ready_checks
     from wsss.pipeline.driver import Executor
+    from wsss.pipeline.holdings import study_inventory
     from wsss.pipeline.local import LocalExecutor
     from wsss.pipeline.study import StudyRun
-    from wsss.tracking import MlflowTracker, tracking_uri
+    from wsss.tracking import MlflowTracker
 
-    uri = tracking_uri(study.tracking.uri, study.storage)
+    data = open_study_data(study, quiet=as_json)
+    inventory = study_inventory(study, data)
+    changed = data_changes(storage.inventory(study.name), inventory)
+    if changed:
+        _say_what_changed(study, changed)
     if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
-        print(f"note: an object storage holds no MLflow database; this study's is {uri}", file=sys.stderr)
-    tracker = MlflowTracker(uri, storage.study_folder(study.name))
-    view = live_view(json=as_json)
-    close: Any = None
-    executor: Executor
-    if local:
-        executor = LocalExecutor(storage.store, data)
-    else:
-        from wsss.tuning.executor import RayExecutor
+        _note(f"an object storage holds no MLflow database; this study's is {uri}")
+    with ExitStack() as closing:
+        executor: Executor
+        if local:
+            executor = LocalExecutor(storage.store, data)
+        else:
+            from wsss.tuning.executor import RayExecutor
 
-        executor = distributed = RayExecutor(study, address, data)
-        close = distributed.close
-    try:
-        outcome = StudyRun(
+            executor = distributed = RayExecutor(study, address, data)
+            closing.callback(distributed.close)
+        tracker = MlflowTracker(uri, storage.study_folder(study.name))
+        # What another run has taken over, that one sends.
+        closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
+        view = live_view(json=as_json)
+        closing.callback(view.close)
+        run = StudyRun(
             study,
             data,
             executor,
             [view, tracker],
             _judge,
             ready=lambda: ready_checks(study, data, uri),
-        ).run()
-    finally:
-        view.close()
-        tracker.close()
-        if close is not None:
-            close()
-    _conclude(study, outcome, uri, as_json)
+            inventory=inventory,
+            lease=lease,
+        )
+        return run.run(), changed
 
 
-def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
+def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_json: bool) -> None:
     from wsss.addresses import shown
     from wsss.cli.compare import comparison_json, show
     from wsss.report.compare import compare
@@ -157,6 +182,8 @@ def _conclude(study: Study, outcome: Outcome, uri: str, as_json: bool) -> None:
             "reused": outcome.reused,
             "interrupted": outcome.interrupted,
             "budget": outcome.budget,
+            "data_changed": changed,
+            "running": None,
             "comparison": comparison_json(comparison),
         }
         print(json.dumps(result, indent=1))
@@ -188,6 +215,22 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
         print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
     print(f"Storage {study.storage}")
     print(f"MLflow  {'mlflow ui --backend-store-uri ' if uri.startswith('sqlite') else ''}{shown(uri)}")
+
+
+def _say_what_changed(study: Study, changed: list[str]) -> None:
+    _note(f"the data of {study.name} are not those of its last run:")
+    for text in changed:
+        print(f"  {text}", file=sys.stderr)
+    print(
+        "What depends on them is computed anew; what was made of the old data stays in the storage, "
+        f"and {study.name}'s results are those of the new.",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _note(text: str) -> None:
+    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _check_disk(folder: Path) -> None:

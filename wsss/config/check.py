@@ -14,6 +14,7 @@ from wsss.config.check_size import MOST_SEEDS, MOST_SWEEPS, MOST_TRIALS, check_t
 from wsss.config.check_tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.checker import Checker
 from wsss.config.location import Location, parse_location
+from wsss.config.naming import study_name_problem
 from wsss.config.overrides import ADDRESSES
 from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, made_by
 from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, Study, Sweep, Tracking
@@ -29,12 +30,19 @@ SWEEP_KEYS = (
 
 
 def check_study(
-    document: Document, base: Path, *, name: str, storage: Path, overridden: Mapping[Path_, str] | None = None
+    document: Document,
+    base: Path,
+    *,
+    name: str,
+    storage: Path,
+    overridden: Mapping[Path_, str] | None = None,
+    known: bool = False,
 ) -> Study:
     """Return the study a document describes. Raises `ConfigError` with every problem found.
 
     `base` is the folder that relative data paths refer to; `name` and `storage` are used where the
-    file has none.
+    file has none. `known`: a storage has it under its name already, which an earlier version may have
+    allowed.
     """
     checker = Checker(document, base, overridden)
     _refuse_secrets(checker, document.value, ())
@@ -57,7 +65,7 @@ def check_study(
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = _group_or_none(checker, raw, "tracking", Tracking())
     budget = _group_or_none(checker, raw, "budget", Budget())
-    own_name = checker.name(raw.get("name", name), ("name",), "the study")
+    own_name = _study_name(checker, raw.get("name", name), known=known)
     place: Location = storage
     stored = raw.get("storage")
     if stored is not None and not isinstance(stored, str):
@@ -72,6 +80,14 @@ def check_study(
     if checker.problems:
         raise ConfigError(checker.problems, more=checker.more)
     return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
+
+
+def _study_name(checker: Checker, value: Any, *, known: bool) -> str:
+    name = checker.name(value, ("name",), "the study")
+    problem = study_name_problem(name) if name and not known else ""
+    if problem:
+        checker.add(("name",), problem, "give it another with --name NAME")
+    return name
 
 
 def _refuse_secrets(checker: Checker, value: Any, path: Path_) -> None:

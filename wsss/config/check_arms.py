@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -103,7 +104,7 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> list[Sta
             # Like other paths of the file, they are relative to it.
             for key in FOLDERS:
                 if isinstance(params.get(key), str):
-                    params[key] = str(checker.base / params[key])
+                    params[key] = os.path.normpath(checker.base / params[key])
         name, source = params.pop("as", stage), params.pop("from", None)
         name = checker.name(name, at, "a stage") or stage
         if source is not None and not isinstance(source, str):

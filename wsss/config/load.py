@@ -54,19 +54,34 @@ def load_study_text(
     name: str | None = None,
     storage: str | None = None,
     most: int = MOST_VALUES,
+    known: bool = False,
 ) -> Study:
-    """Return the study in a text of at most `most` values.
+    """Return the study in a text. Raises `ConfigError` with everything that is wrong.
 
-    `base` is the folder that relative data paths refer to. Raises `ConfigError`.
+    Args:
+        text: YAML.
+        source: what messages call it; its stem is the study's name where the text has none.
+        base: the folder that relative data paths refer to.
+        overrides: changes as of `-s`.
+        name: wins over the text's, whatever stands there; so does `storage`.
+        storage: a folder or an address.
+        most: values that the text may have.
+        known: a storage has it under its name already, which an earlier version may have allowed.
     """
     document = parse_yaml(text, source, most=most)
     document, overridden = apply_overrides(document, overrides, {"name": name, "storage": storage})
     stem = Path(source).stem
     return check_study(
-        document, base, name=stem, storage=Path(DEFAULT_STORAGE).resolve(), overridden=overridden
+        document,
+        base,
+        name=stem,
+        storage=Path(DEFAULT_STORAGE).resolve(),
+        overridden=overridden,
+        known=known,
     )
 
 
 def dump_study(study: Study) -> str:
-    """Return the study as YAML that `load_study_text` reads back as an equal one."""
+    """Return the study as YAML that `load_study_text` reads back as an equal one, where its storage is the
+    same: a study is where it is found, so its text does not say."""
     return dump_yaml(study.to_raw())

@@ -297,14 +297,14 @@ class Study:
     budget: Budget = Budget()
 
     def to_raw(self) -> dict[str, Any]:
-        """Return the study as a study file has it, paths absolute, defaults spelt out."""
+        """Return the study as a study file has it, paths absolute, defaults spelt out; without its storage,
+        which is where the file is found."""
         return {
             "name": self.name,
             **({"base": self.base.model_dump(mode="json", exclude_none=True)} if self.base else {}),
             "data": self.data.model_dump(mode="json", exclude_none=True),
             "seed": self.seed,
             "sweeps": [sweep.to_raw() for sweep in self.sweeps],
-            "storage": str(self.storage),
             "retain": self.retain,
             "tracking": self.tracking.model_dump(mode="json"),
             **({"budget": self.budget.model_dump(exclude_none=True)} if self.budget != Budget() else {}),

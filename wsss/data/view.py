@@ -94,6 +94,13 @@ class DataView:
         _raise_if_any(problems)
         return sha256_json([[id, prints[files[id]].sha256] for id in sorted(files)])
 
+    def digests(self, kind: Kind, ids: Sequence[str]) -> list[str]:
+        """Return the hex SHA-256 of each image's photo or mask file, in the order of `ids`.
+
+        Raises `DataError` when one can't be decoded.
+        """
+        return [found.sha256 for found in self._take(kind, ids)]
+
     def _take(self, kind: Kind, ids: Sequence[str]) -> list[Fingerprint]:
         files = [(kind, _path(self.dataset, kind, id)) for id in ids]
         prints, problems = self.fingerprints.take(files)

@@ -114,7 +114,7 @@ class Driver:
         return bool(job.users) and all(_fate(trial) in self._stopped for trial in job.users)
 
     def stopping(self) -> bool:
-        return bool(self._run.meter.reached())
+        return self._run.overtaken or bool(self._run.meter.reached())
 
     def ended(self, job: str, error: str) -> None:
         error = scrub(error)  # a traceback repeats what libraries were given; this is written down

@@ -22,11 +22,12 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import psutil
 
-from wsss.files import read_json, write_json
+from wsss.files import write_json
 
 TIMEOUT = 60.0
 """Seconds without a sign of life after which a lease is stale."""
@@ -36,8 +37,8 @@ SETTLE = 0.2
 """Seconds to wait after a take-over before looking who was last."""
 LEASE = "lease"
 
-_HELD: set[str] = set()
-"""Owners of the leases that this process holds."""
+_HELD: dict[str, Lease] = {}
+"""The leases that this process holds, by owner."""
 
 
 @functools.cache
@@ -81,17 +82,27 @@ class Lease(ABC):
     """One run's wish to work on a key, and its hold once `acquire` has returned True.
 
     `inputs` are the keys that the work reads: as long as the lease is there, they are not evicted.
+    `about` is what the lease says besides, for people and for other runs.
     """
 
-    def __init__(self, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        inputs: Sequence[str] = (),
+        about: Mapping[str, str] = MappingProxyType({}),
+        timeout: float = TIMEOUT,
+    ) -> None:
         self.owner = f"{time.time_ns():016x}-{uuid.uuid4().hex[:8]}"
         self.inputs = tuple(inputs)
+        self.about = dict(about)
         self.timeout = timeout
         self.lost = False
         """Another run took over, because this one gave no sign of life for too long."""
         self.mine = False
         self.holder: dict[str, Any] = {}
         """The one that was waited for last."""
+        self.holder_state = ""
+        """What changes with every sign of life of that one."""
         self._seen: dict[str, tuple[str, float]] = {}
         self._beat = 0
         self._resting: float | None = None
@@ -117,7 +128,11 @@ class Lease(ABC):
     def content(self) -> dict[str, Any]:
         self._beat += 1
         about = {"owner": self.owner, "time": time.time(), "beat": self._beat, "inputs": list(self.inputs)}
-        return {**about, **this_process()}
+        return {**self.about, **about, **this_process()}
+
+    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Return the leases of others: owner → (what changes with every sign of life, content)."""
+        return self._others()
 
     def acquire(self) -> bool:
         """Try to take the lease, without waiting. Call it again and again: what it saw before is how
@@ -136,7 +151,7 @@ class Lease(ABC):
         }
         live = sorted(set(others) - stale)
         if live:
-            self.holder = others[live[0]][1]
+            self.holder_state, self.holder = others[live[0]]
             return False
         return self.take_over(stale)
 
@@ -145,7 +160,7 @@ class Lease(ABC):
         if not self._claim(stale):
             return False
         self.mine = True
-        _HELD.add(self.owner)
+        _HELD[self.owner] = self
         self._thread = threading.Thread(target=self._keep_alive, name="lease", daemon=True)
         self._thread.start()
         return True
@@ -177,6 +192,12 @@ class Lease(ABC):
             except Exception:  # noqa: S112 - a disk that is full or away for a moment; it may come back
                 continue
 
+    def still_mine(self) -> bool:
+        """Look now, not at the next sign of life, whether no other run has taken over."""
+        with contextlib.suppress(Exception):  # a disk that is full or away says nothing about others
+            self.lost = self.lost or not self._renew()
+        return not self.lost
+
     def stop(self) -> None:
         """Stop renewing the lease, which stays until it is released or its folder goes."""
         self._stop.set()
@@ -189,15 +210,35 @@ class Lease(ABC):
             return
         self.mine = False
         self.stop()
-        _HELD.discard(self.owner)
+        _HELD.pop(self.owner, None)
         self._drop()
+
+
+def release_all(seconds: float) -> None:
+    """Release what this process holds, before it ends in a way that nothing else runs; give up after some
+    seconds, as a storage may hang."""
+
+    def release() -> None:
+        for lease in list(_HELD.values()):
+            lease.release()
+
+    thread = threading.Thread(target=release, name="release", daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 class FileLease(Lease):
     """A lease that is one file, `<folder>/lease`, on a file system with atomic links and renames."""
 
-    def __init__(self, folder: Path, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
-        super().__init__(inputs=inputs, timeout=timeout)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        inputs: Sequence[str] = (),
+        about: Mapping[str, str] = MappingProxyType({}),
+        timeout: float = TIMEOUT,
+    ) -> None:
+        super().__init__(inputs=inputs, about=about, timeout=timeout)
         self.folder = folder
         self.path = folder / LEASE
 
@@ -233,7 +274,11 @@ class FileLease(Lease):
             aside.unlink(missing_ok=True)
 
     def _is_mine(self) -> bool:
-        content = read_json(self.path)
+        """Raises `OSError` when that can't be seen: a file server that is away has given it to nobody."""
+        try:
+            content = json.loads(self.path.read_text())
+        except (FileNotFoundError, ValueError):
+            return False
         return isinstance(content, dict) and content.get("owner") == self.owner
 
     def _renew(self) -> bool:

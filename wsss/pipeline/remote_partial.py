@@ -11,9 +11,9 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any
 
 from wsss.errors import StorageError
@@ -31,11 +31,17 @@ class RemoteLease(Lease):
     """Leases as one object an owner, as there is no conditional write: who sees another gives way."""
 
     def __init__(
-        self, objects: Objects, key: str, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT
+        self,
+        objects: Objects,
+        folder: str,
+        *,
+        inputs: Sequence[str] = (),
+        about: Mapping[str, str] = MappingProxyType({}),
+        timeout: float = TIMEOUT,
     ) -> None:
-        super().__init__(inputs=inputs, timeout=timeout)
+        super().__init__(inputs=inputs, about=about, timeout=timeout)
         self._objects = objects
-        self._place = f"{PARTIAL}/{key}/{LEASE}"
+        self._place = f"{folder}/{LEASE}"
 
     def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         found = leases_among(self._objects, self._objects.below(self._place))
@@ -78,6 +84,7 @@ def leases_among(objects: Objects, listed: Sequence[Object]) -> dict[str, tuple[
                 about = json.loads(content)
             except ValueError:
                 about = {}
+            about = about if isinstance(about, dict) else {}
             found[one.name.rpartition("/")[2]] = (content.decode(errors="replace"), about)
     return found
 
@@ -98,7 +105,7 @@ class RemotePartial(Partial):
         self._done = False
 
     def _new_lease(self) -> Lease:
-        return RemoteLease(self._objects, self._key, inputs=self._inputs, timeout=self._timeout)
+        return RemoteLease(self._objects, self._place, inputs=self._inputs, timeout=self._timeout)
 
     @property
     def _place(self) -> str:

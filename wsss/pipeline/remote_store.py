@@ -229,7 +229,7 @@ class RemoteStore(Store):
         return leases_among(self.objects, self.objects.below(f"{PARTIAL}/{key}/lease"))
 
     def _remove_half_made(self, key: str) -> None:
-        lease = RemoteLease(self.objects, key)
+        lease = RemoteLease(self.objects, f"{PARTIAL}/{key}")
         if lease.take_over(set(self._leases_of(key))):
             try:
                 names = [one.name for one in self.objects.below(f"{PARTIAL}/{key}")]

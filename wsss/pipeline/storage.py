@@ -5,6 +5,8 @@ In a folder:                                On an object storage:
     store/                                      <uri>/store/
     studies/<name>/study.yaml                   <uri>/studies/<name>/study.yaml
     studies/<name>/ledger.jsonl                 <uri>/studies/<name>/ledger/<number>-<random>.json
+    studies/<name>/data.json                    <uri>/studies/<name>/data.json
+    studies/<name>/lease                        <uri>/studies/<name>/lease/<owner>
 """
 
 from __future__ import annotations
@@ -12,19 +14,22 @@ from __future__ import annotations
 import functools
 import json
 import uuid
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 
 from wsss.config.location import Location
+from wsss.data.inventory import Inventory, read_inventory
 from wsss.errors import ConfigError, PreflightError, Problem, StorageError, nearest
 from wsss.files import write_atomic, writing
 from wsss.pipeline.cache import cache_folder
-from wsss.pipeline.lease import TIMEOUT
+from wsss.pipeline.lease import TIMEOUT, FileLease, Lease
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.objects import Objects
 from wsss.pipeline.store import Store
 
 STUDY = "study.yaml"
+DATA = "data.json"
+"""What a study's data held when it was last run."""
 
 
 class Storage:
@@ -73,6 +78,25 @@ class Storage:
         """Store a study file. Raises `StorageError`."""
         with writing(self.study_folder(name)):
             write_atomic(self.study_folder(name) / STUDY, text)
+
+    def inventory(self, name: str) -> Inventory | None:
+        """Return what a study's data held when it was last run; None when that isn't known."""
+        return read_inventory(self._inventory_text(name))
+
+    def write_inventory(self, name: str, inventory: Inventory) -> None:
+        """Keep what a study's data hold. Raises `StorageError`."""
+        with writing(self.study_folder(name)):
+            write_atomic(self.study_folder(name) / DATA, inventory.to_json())
+
+    def _inventory_text(self, name: str) -> bytes | None:
+        try:
+            return (self.study_folder(name) / DATA).read_bytes()
+        except OSError:
+            return None
+
+    def lease(self, name: str, about: Mapping[str, str]) -> Lease:
+        """Return the wish to run a study; `about` is what the lease says of its holder besides."""
+        return FileLease(self.study_folder(name), about=about, timeout=self.lease_timeout)
 
     def study_names(self) -> list[str]:
         """Return the names of all studies that were ever begun, sorted."""
@@ -125,6 +149,17 @@ class RemoteStorage(Storage):
 
     def write_study(self, name: str, text: str) -> None:
         self.objects.write(f"studies/{name}/{STUDY}", text.encode())
+
+    def write_inventory(self, name: str, inventory: Inventory) -> None:
+        self.objects.write(f"studies/{name}/{DATA}", inventory.to_json().encode())
+
+    def _inventory_text(self, name: str) -> bytes | None:
+        return self.objects.read(f"studies/{name}/{DATA}")
+
+    def lease(self, name: str, about: Mapping[str, str]) -> Lease:
+        from wsss.pipeline.remote_partial import RemoteLease
+
+        return RemoteLease(self.objects, f"studies/{name}", about=about, timeout=self.lease_timeout)
 
     def study_names(self) -> list[str]:
         return [

@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from wsss.config import Pbt, Study, Sweep, dump_study
+from wsss.data.inventory import Inventory
 from wsss.data.view import DataView
+from wsss.errors import Problem
 from wsss.pipeline.budget import Meter, describe
 from wsss.pipeline.driver import Driver, Executor
 from wsss.pipeline.events import (
@@ -31,45 +32,26 @@ from wsss.pipeline.events import (
 )
 from wsss.pipeline.judging import JudgeFactory, Verdicts, check_rungs
 from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.population import decided_generation, next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
 from wsss.pipeline.results import Result, chain_result, unreported
 from wsss.pipeline.retention import evict_unkept
+from wsss.pipeline.running import Overtaken, StudyLease
 from wsss.pipeline.searches import Job, Searches, shared_jobs
 from wsss.pipeline.selection import kept_trials
 from wsss.pipeline.storage import open_storage
-from wsss.pipeline.stored import check_same_content, upstream_of
+from wsss.pipeline.stored import check_same_content, stored_text, upstream_of
 from wsss.pipeline.trials import Branch, Trial, branches, population, sweep_trials
-
-
-@dataclass
-class Outcome:
-    """How a study ended. `computed` counts artefacts made, `reused` those found."""
-
-    trials: int = 0
-    failed: list[str] = field(default_factory=list)
-    computed: int = 0
-    reused: int = 0
-    interrupted: bool = False
-    budget: str = ""
-    """The limit that ended the run, and what is used of it; empty when none did."""
-    budget_key: str = ""
-    stopped: list[str] = field(default_factory=list)
-
-
-class _BudgetReached(Exception):
-    """A limit of the budget, the first argument, is reached, and there is more to do; the second is what to
-    say of it besides."""
-
-    def __init__(self, key: str, more: str = "") -> None:
-        super().__init__(key, more)
 
 
 class StudyRun:
     """One run of a study on a storage. Raises `ConfigError` if the name holds another study.
 
     `ready` looks at what isn't the executor's (storage, tracking) before the first trial starts;
-    `clock` gives seconds.
+    `clock` gives seconds. `inventory` is what the data hold, kept for the next run once this one starts
+    work; with it, data of the same content may have moved. `lease` is the right to run the study: a run
+    that loses it stops and raises `Overtaken`.
     """
 
     def __init__(
@@ -82,6 +64,8 @@ class StudyRun:
         *,
         ready: Callable[[], Sequence[Check]] = tuple,
         clock: Callable[[], float] = time.monotonic,
+        inventory: Inventory | None = None,
+        lease: StudyLease | None = None,
     ) -> None:
         self.study = study
         self.data = data
@@ -93,9 +77,11 @@ class StudyRun:
         self.outcome = Outcome()
         self._results: dict[str, Result] = {}
         self._checked = False
-        check_same_content(study)
+        self._inventory = inventory
+        self._lease = lease
+        check_same_content(study, inventory)
         check_rungs(study, data)
-        self.storage.write_study(study.name, dump_study(study))
+        self.storage.write_study(study.name, stored_text(study, self.storage))
         self.ledger = self.storage.ledger(study.name)
         self._known = self.ledger.trials()
         self._ready = ready
@@ -117,15 +103,18 @@ class StudyRun:
                 kept = kept_of[sweep.name] = self._run_sweep(sweep, upstream)
                 if self.study.retain == "kept" and evict_unkept(self.storage):
                     self.meter.deleted_some()
+            self._remember_data()
         except KeyboardInterrupt:
             self.outcome.interrupted = True
-        except _BudgetReached as reached:
+        except BudgetReached as reached:
             self.outcome.interrupted = True
             key, more = reached.args
             self.outcome.budget_key = key
             self.outcome.budget = f"{describe(key, self.meter.spent(), self.study.budget)}{more}"
         finally:
             self.meter.note()
+        if self.outcome.interrupted:  # what runs is marked as ended, unless another run is at it
+            self._refuse_overtaken(look=True)
         self.tell(StudyFinished(len(self.outcome.failed), self.outcome.interrupted))
         return self.outcome
 
@@ -152,7 +141,7 @@ class StudyRun:
         return kept
 
     def _make(self, waiting: list[Trial], searches: Searches, driver: Driver) -> None:
-        """Run trials, as many as the budget allows. Raises `_BudgetReached` when some are left."""
+        """Run trials, as many as the budget allows. Raises `BudgetReached` when some are left."""
         now = self._affordable(waiting)
         if now or (searches.left and self._affordable_more(driver)):
             self._check()
@@ -170,7 +159,7 @@ class StudyRun:
                 self.end(trial, driver)
         limited = reached or self.study.budget.trials is not None
         if len(now) < len(waiting) or searches.left or (limited and self._left(driver)):
-            raise _BudgetReached(reached or "trials")
+            raise BudgetReached(reached or "trials")
 
     def _check(self) -> None:
         """Look once, before anything runs, whether it could. Raises `PreflightError`."""
@@ -179,7 +168,23 @@ class StudyRun:
         checks = (*self._ready(), *self.executor.preflight([s.resources for s in self.study.sweeps]))
         self.tell(PreflightDone(checks))
         refuse_bad(checks)
+        self._remember_data()
         self._checked = True
+
+    def _remember_data(self) -> None:
+        """Keep what the data hold, now that work with them begins or none is left to do."""
+        if self._inventory is not None and self._inventory != self.storage.inventory(self.study.name):
+            self.storage.write_inventory(self.study.name, self._inventory)
+
+    @property
+    def overtaken(self) -> bool:
+        """Whether another run has taken the study over."""
+        return self._lease is not None and self._lease.lost
+
+    def _refuse_overtaken(self, *, look: bool = False) -> None:
+        """Raise `Overtaken` if another run has the study, as far as the last sign of life tells, or now."""
+        if self._lease is not None and (self._lease.lost or (look and not self._lease.still_mine())):
+            raise Overtaken(Problem(self.study.name, "another run has taken over", "this one was frozen"))
 
     def _affordable(self, waiting: list[Trial], begun: int = 0) -> list[Trial]:
         """Return those that the budget has room for, when `begun` others that count are under way."""
@@ -242,15 +247,15 @@ class StudyRun:
             self._execute(jobs, Driver(self, sweep.resources))
             reached = self.meter.reached()
             if reached and jobs:  # a population with gaps would evolve differently
-                raise _BudgetReached(reached)
+                raise BudgetReached(reached)
         return [trial for members in found.values() for trial in members]
 
     def _afford_population(self, members: Sequence[Trial]) -> None:
-        """Raise `_BudgetReached` unless all members may be trained: fewer would evolve differently."""
+        """Raise `BudgetReached` unless all members may be trained: fewer would evolve differently."""
         room = self.meter.room()
         fresh = [t for t in members if not self.meter.counted(t.info.id) and t.chain.pending(self.store)]
         if room is not None and len(fresh) > room:
-            raise _BudgetReached("trials", f"; a population's {len(members)} members are trained together")
+            raise BudgetReached("trials", f"; a population's {len(members)} members are trained together")
 
     def _write(self, trial: Trial, *, again: bool = False) -> TrialRecord:
         """Write a trial to the ledger, unless it is there as it is now. `again`: write that one which has
@@ -325,6 +330,7 @@ class StudyRun:
             self.executor.run(jobs, driver.resources, driver)
         finally:
             self.meter.stopped()
+        self._refuse_overtaken()
 
     def _finish_cached(self, trial: Trial, driver: Driver) -> None:
         self.tell(TrialStarted(trial.info))

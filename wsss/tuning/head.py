@@ -16,6 +16,7 @@ from types import TracebackType
 import ray
 
 from wsss.errors import PreflightError, Problem
+from wsss.pipeline.lease import release_all
 
 LOOK_SECONDS = 2.0
 PATIENCE = 15.0
@@ -73,6 +74,7 @@ class HeadWatch:
         sys.stdout.flush()
         sys.stderr.write(f"{shown}error: {error}\n")
         sys.stderr.flush()
+        release_all(GRACE)  # the study's lease: nothing else runs after this
         os._exit(error.exit_code)
 
     def _answers(self) -> bool:

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
-from wsss.config.location import is_remote
+from wsss.config.load import DEFAULT_STORAGE
+from wsss.config.location import is_remote, parse_location
+from wsss.config.naming import names_a_file
 from wsss.errors import ConfigError, PreflightError, Problem
+from wsss.pipeline.stored import find_study
 from wsss.tracking.location import VARIABLE, database_file
 from wsss.tuning.cluster import refuse_secrets
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
@@ -50,19 +53,22 @@ def plan_job(
     name: str | None = None,
     working_dir: Path = Path("."),
 ) -> JobPlan:
-    """Return the job that runs a study file on a cluster.
+    """Return the job that runs a study on a cluster: a file's, or one that a shared storage has.
 
     Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
     storage or data in its folder, which is deleted with it, or a study file that isn't in there.
     """
     folder = working_dir.resolve()
-    path = Path(study)
-    found = load_study(path, overrides, name=name, storage=storage)
+    path = Path(study) if names_a_file(study) else None
+    if path is None:
+        found = find_study(study, parse_location(storage or DEFAULT_STORAGE), overrides, rename=name)
+    else:
+        found = load_study(path, overrides, name=name, storage=storage)
     problems = []
     if not (folder / LAUNCHER).is_file():
         hint = "run from the folder that holds it, or give --working-dir"
         problems.append(Problem(str(folder), f"has no {LAUNCHER}, which the job starts", hint))
-    if not path.resolve().is_relative_to(folder):
+    if path is not None and not path.resolve().is_relative_to(folder):
         hint = f"put it into {folder}: only that folder goes to the cluster"
         problems.append(Problem(study, "the study file is outside of the working directory", hint))
     shared = is_remote(found.storage) or (
@@ -79,7 +85,8 @@ def plan_job(
     problems += _lost_tracking(found, folder)
     if problems:
         raise ConfigError(problems)
-    words = ["python", LAUNCHER, "run", path.resolve().relative_to(folder).as_posix()]
+    word = study if path is None else path.resolve().relative_to(folder).as_posix()
+    words = ["python", LAUNCHER, "run", word]
     words += [word for override in overrides for word in ("-s", override)]
     words += ["--storage", str(found.storage)]
     words += ["--name", name] if name else []
@@ -106,12 +113,15 @@ def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
     return [Problem("tracking.uri", f"{shown(uri)} would be lost: a job's folder is deleted with it", hint)]
 
 
-def _is_named_absolutely(storage: str | None, path: Path, overrides: Sequence[str]) -> bool:
-    """Whether somebody wrote an absolute storage: the default, and what is relative, is in a job's folder."""
+def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequence[str]) -> bool:
+    """Whether somebody wrote an absolute storage: the default, and what is relative, is in a job's folder.
+
+    `path` is the study's file; a stored study says nothing of where it is.
+    """
     from wsss.config.yaml_text import parse_yaml, read_text
 
     written = [override.partition("=")[2] for override in overrides if override.startswith("storage=")]
-    content = parse_yaml(read_text(path), str(path)).value
+    content = {} if path is None else parse_yaml(read_text(path), str(path)).value
     told = storage or (written[-1] if written else content.get("storage"))
     return told is not None and Path(str(told)).expanduser().is_absolute()
 
