@@ -111,7 +111,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     uri = tracking_uri(study.tracking.uri, study.storage)
     if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
         print(f"note: an object storage holds no MLflow database; this study's is {uri}", file=sys.stderr)
-    tracker = MlflowTracker(uri, storage.study_folder(study.name))
+    tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage)
     view = live_view(json=as_json)
     close: Any = None
     executor: Executor
