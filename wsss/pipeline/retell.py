@@ -41,6 +41,8 @@ class _Course:
 
     planned: int
     params: Mapping[str, Any]
+    keys: dict[str, list[str]] = field(default_factory=dict)
+    """Label → the keys that it had, oldest first: a population's members exchange theirs."""
     began: int | None = None
     ended: int | None = None
 
@@ -100,7 +102,9 @@ def _take(past: Past, entry: Mapping[str, Any]) -> None:
     past.first = past.first or now
     kind, id = entry["type"], str(entry.get("id", ""))
     if kind == "trial":
-        past.courses.setdefault(id, _Course(now, dict(entry["params"])))
+        keys = past.courses.setdefault(id, _Course(now, dict(entry["params"]))).keys
+        for label, key in entry["keys"].items():
+            keys.setdefault(label, []).append(key)
         past.closes.setdefault(entry["sweep"], _Close())
     elif kind in ("begin", "end") and id in past.courses:
         course = past.courses[id]
@@ -168,7 +172,11 @@ def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> It
     course = past.courses[record.id]
     source = past.records.get(record.upstream)
     others = past.others | set(source.keys.values() if source else ())
-    steps = own_steps(record.id, record.keys, others, store, half_made=record.status != "done")
+    keys = {
+        label: next((key for key in tried if store.known(key)), tried[-1])
+        for label, tried in course.keys.items()
+    }
+    steps = own_steps(record.id, keys, others, store, half_made=record.status != "done")
     yield course.start, TrialStarted(info)
     if course.ended is None or record.status == "started":
         yield from _in_order(steps, course.start)

@@ -87,6 +87,25 @@ def prepare(uri: str, *, patience: float = PATIENCE) -> list[str]:
     return notes
 
 
+def is_usable(uri: str) -> bool:
+    """Whether there is something to ask: False for an sqlite file that isn't there. Makes and mends nothing.
+
+    Raises `TrackingError` for a file that MLflow can't open.
+    """
+    quiet_mlflow()
+    file = database_file(uri)
+    if file is None or file.name in ("", ":memory:"):
+        return True
+    try:
+        found = examine(file.absolute())
+    except (OSError, sqlite3.OperationalError) as error:
+        raise TrackingError(Problem(str(file), f"can't be read: {error}")) from error
+    if found.state in ("missing", "good"):
+        return found.state == "good"
+    message = f"is no database that MLflow can use ({found.reason or f'of {found.state} MLflow'})"
+    raise TrackingError(Problem(str(file), message, "`sync` mends it from ledger and store"))
+
+
 def _mend(file: Path, patience: float) -> list[str]:
     """Bring a file into a good state, as the only process of ours that does."""
     found = _settled(file, patience)
@@ -109,7 +128,7 @@ def _mend(file: Path, patience: float) -> list[str]:
         found = Found("broken", f"its tables are of version {found.revision} and can't be upgraded")
     aside = _replace(file, _new(file), "broken")
     about = f"{file} is no database that MLflow can use ({found.reason}) and is now {aside.name}"
-    return [f"{about}; a new one is made from ledger and store: `sync` does so for all studies"]
+    return [f"{about}; a new one is filled from ledger and store (`sync`: that of all studies)"]
 
 
 def _settled(file: Path, patience: float) -> Found:
@@ -160,7 +179,8 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def _examine(file: Path, database: sqlite3.Connection) -> Found:
-    from mlflow.store.db.utils import Base  # with every table of MLflow
+    import mlflow.store.db.utils  # registers every table
+    from mlflow.store.db.base_sql_model import Base
 
     (whole,) = database.execute("PRAGMA quick_check(1)").fetchone()
     if whole != "ok":
