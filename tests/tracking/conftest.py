@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-
 sys.path.append(str(Path(__file__).parents[1] / "pipeline"))  # toy studies
 
 

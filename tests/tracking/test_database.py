@@ -23,22 +23,35 @@ from wsss.tracking.database import examine, prepare
 from wsss.tracking.lookup import find_run
 
 TOGETHER = """
-import sys, time
+import multiprocessing, sys
 from pathlib import Path
-from wsss.tracking.client import MlflowReplay, quiet_mlflow
-from wsss.tracking.database import artifacts_folder, prepare
-quiet_mlflow()
-from mlflow.store.db import utils
-uri, name, gate = sys.argv[1:]
-Path(gate + name).touch()
-while not Path(gate).exists():
-    time.sleep(0.001)
-for note in prepare(uri, patience=0.5):
-    print(note)
-replay = MlflowReplay(uri, artifacts_folder(uri))
-replay.do({"op": "experiment", "study": name, "name": name, "time": 1})
-run = {"op": "run", "run": "sweep:x", "name": "x", "parent": "", "tags": {}, "params": {}, "cached": True}
-replay.do({**run, "study": name, "time": 1})
+from wsss.tracking.client import MlflowReplay
+from wsss.tracking.database import artifacts_folder, examine, prepare
+
+def work(uri, name, gate):
+    gate.wait()
+    for note in prepare(uri, patience=0.5):
+        print(note, flush=True)
+    replay = MlflowReplay(uri, artifacts_folder(uri))
+    run = {"op": "run", "run": "sweep:x", "name": "x", "parent": "", "tags": {}, "params": {}, "cached": True}
+    replay.do({**run, "study": name, "time": 1})
+
+folder, count, rounds = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+examine(Path(folder, "none"))
+import mlflow.store.tracking.sqlalchemy_store, mlflow.store.model_registry.sqlalchemy_store
+forking = multiprocessing.get_context("fork")
+for number in range(rounds):
+    place = Path(folder, str(number))
+    place.mkdir(exist_ok=True)
+    gate = forking.Barrier(count)
+    started = [
+        forking.Process(target=work, args=(f"sqlite:///{place}/mlflow.db", f"s{n}", gate)) for n in range(count)
+    ]
+    for one in started:
+        one.start()
+    for one in started:
+        one.join()
+        assert one.exitcode == 0
 """
 
 
@@ -48,49 +61,36 @@ def execute(file: Path, *statements: str) -> None:
             database.execute(statement)
 
 
-def together(folder: Path, count: int) -> list[str]:
-    """Let processes open one database at the same instant; return what they said."""
-    folder.mkdir(parents=True, exist_ok=True)
-    gate, uri = folder / "gate", f"sqlite:///{folder}/mlflow.db"
-    gate.unlink(missing_ok=True)
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", TOGETHER, uri, f"s{n}", str(gate)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
+def together(folder: Path, *, count: int = 5, rounds: int = 4) -> list[str]:
+    """Let processes open one database at the same instant, again and again; return what they said."""
+    command = [sys.executable, "-c", TOGETHER, str(folder), str(count), str(rounds)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for number in range(rounds):
+        file = folder / str(number) / "mlflow.db"
+        assert examine(file).state == "good"
+        names = {one.name for one in MlflowClient(f"sqlite:///{file}").search_experiments()}
+        assert names == {"Default", *(f"s{n}" for n in range(count))}, (
+            "nobody writes to a file without a name"
         )
-        for n in range(count)
-    ]
-    deadline = time.monotonic() + 120
-    while not all((folder / f"gates{n}").exists() for n in range(count)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    gate.touch()
-    said = []
-    for process in started:
-        out, error = process.communicate(timeout=200)
-        assert process.returncode == 0, error
-        said += out.splitlines()
-    names = {one.name for one in MlflowClient(uri).search_experiments()}
-    assert names == {"Default", *(f"s{n}" for n in range(count))}, "nobody writes to a file that has no name"
-    assert not list(folder.glob(".mlflow.db.new-*"))
-    return said
+        assert not list(file.parent.glob(".mlflow.db.new-*"))
+    return done.stdout.splitlines()
 
 
-@pytest.mark.parametrize("attempt", range(3))
-def test_processes_that_begin_at_once_make_one_whole_database(tmp_path: Path, attempt: int) -> None:
-    folder = tmp_path / str(attempt)
-    assert together(folder, 5) == []
-    assert examine(folder / "mlflow.db").state == "good"
+def test_processes_that_begin_at_once_make_one_whole_database(tmp_path: Path) -> None:
+    assert together(tmp_path) == []
 
 
 def test_processes_that_find_a_broken_one_set_it_aside_once(tmp_path: Path, empty_database: Path) -> None:
-    shutil.copy(empty_database, tmp_path / "mlflow.db")
-    execute(tmp_path / "mlflow.db", "DROP TABLE runs")
-    said = together(tmp_path, 5)
-    assert len(said) == 1 and "it lacks the table runs" in said[0] and "mlflow.db.broken-1" in said[0]
-    assert [path.name for path in tmp_path.glob("mlflow.db.*")] == ["mlflow.db.broken-1"]
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        shutil.copy(empty_database, tmp_path / str(number) / "mlflow.db")
+        execute(tmp_path / str(number) / "mlflow.db", "DROP TABLE runs")
+    said = together(tmp_path, rounds=3)
+    assert len(said) == 3 and all("it lacks the table runs" in line for line in said)
+    for number in range(3):
+        left = [path.name for path in (tmp_path / str(number)).glob("mlflow.db.*")]
+        assert left == ["mlflow.db.broken-1"]
 
 
 def half(file: Path) -> None:
@@ -228,7 +228,7 @@ def test_what_is_not_mlflows_is_left_alone(tmp_path: Path, kind: str) -> None:
         file.mkdir()
     else:
         execute(file, "CREATE TABLE recipes (name TEXT)")
-    with pytest.raises(TrackingError, match="mlflow.db: is a"):
+    with pytest.raises(TrackingError, match=r"mlflow\.db: is a"):
         prepare(f"sqlite:///{file}", patience=0.1)
     assert file.is_dir() or examine_tables(file) == ["recipes"]
 

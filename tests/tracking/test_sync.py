@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import sqlite3
@@ -27,7 +28,7 @@ from wsss.tracking.sync import sync_study
 from wsss.tuning.schedulers import make_judge
 
 SWEEP = "name: cam, metric: cams/select/miou, keep: 1, %s, stages: [classifier: {epochs: 4, lr: $lr}, cams]"
-SEARCH = "search: {lr: {choice: [%s]}}" % "0.01, 0.1, 1.0"
+SEARCH = "search: {lr: {choice: [0.01, 0.1, 1.0]}}"
 ASHA = "scheduler: {kind: asha, grace: 2, reduction: 2}"
 MASKS = "name: masks, stages: [pseudo_masks]"
 
@@ -135,7 +136,7 @@ def test_a_run_begins_and_ends_when_its_trial_did_and_not_when_it_was_sent(
     assert end - start >= 4 * 250
     stamps = [point.timestamp for point in client.get_metric_history(run_id, "classifier/loss")]
     assert len(stamps) == 4 and stamps == sorted(stamps)
-    assert all(later - earlier >= 240 for earlier, later in zip(stamps, stamps[1:], strict=False))
+    assert all(later - earlier >= 240 for earlier, later in itertools.pairwise(stamps))
     assert start <= stamps[0] and stamps[-1] <= end
 
 

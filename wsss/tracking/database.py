@@ -179,7 +179,7 @@ def _is_damage(error: sqlite3.DatabaseError) -> bool:
 
 
 def _examine(file: Path, database: sqlite3.Connection) -> Found:
-    import mlflow.store.db.utils  # registers every table
+    import mlflow.store.db.utils  # noqa: F401 - registers every table
     from mlflow.store.db.base_sql_model import Base
 
     (whole,) = database.execute("PRAGMA quick_check(1)").fetchone()
