@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
+import socket
 import sqlite3
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from snapshot import snapshot, times
 
 from wsss.errors import StageError
 from wsss.pipeline import execute
+from wsss.pipeline.lease import FileLease
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.storage import open_storage
 from wsss.pipeline.study import StudyRun
@@ -362,3 +365,54 @@ def test_the_verb_syncs_all_studies_and_names_what_is_wrong(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     away = in_process("sync", "two", "--storage", tmp_path)
     assert away.returncode == 3 and "does not answer" in away.stderr and "Traceback" not in away.stderr
+
+
+def test_what_another_run_works_on_stays_open(
+    data: Any, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = toy.study(tmp_path, SWEEP % SEARCH)
+    run(study, data, uri, stop_after=6)
+    lose(uri)
+    half_made = next((tmp_path / "store/partial").iterdir())
+    lease = FileLease(half_made)
+    assert lease.acquire()
+    try:
+        (note,) = sync(study, uri).notes
+    finally:
+        lease.release()
+    assert (
+        note
+        == f"toy is being run ({socket.gethostname()}, process {os.getpid()}): what it works on stays open"
+    )
+    assert {one["status"] for one in snapshot(uri, "toy")["runs"].values()} == {"RUNNING"}
+    sync(study, uri)
+    assert {one["status"] for one in snapshot(uri, "toy")["runs"].values()} == {"KILLED"}
+
+
+def test_files_that_were_not_sent_before_a_move_are_sent_after_it(
+    data: Any, tmp_path: Path, empty_database: Path
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    study = toy.study(old, SWEEP % SEARCH)
+    storage = open_storage(old)
+    away = MlflowTracker("http://127.0.0.1:9", storage.study_folder("toy"), warn=lambda text: None)
+    toy.run(study, data, observers=[away])
+    away.close(0)
+    old.rename(new)
+    shutil.copy(empty_database, new / "mlflow.db")
+    uri = f"sqlite:///{new}/mlflow.db"
+    MlflowTracker(uri, new / "studies/toy").close()  # from the spool alone
+    files = [one["files"] for one in snapshot(uri, "toy")["runs"].values()]
+    assert sum("classifier.safetensors" in one for one in files) == 3
+
+
+def test_a_ledger_that_cannot_be_retold_does_not_keep_a_study_from_running(
+    data: Any, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("keys")
+
+    monkeypatch.setattr("wsss.tracking.sync.remember", fail)
+    (said,) = run(toy.study(tmp_path, SWEEP % SEARCH), data, uri)
+    assert "can't be retold" in said
+    assert {one["status"] for one in snapshot(uri, "toy")["runs"].values()} == {"FINISHED"}

@@ -94,6 +94,7 @@ class Restorer:
         self._location = storage.location
         self._past = remember(storage, name)
         self._restored = False
+        self.study = name
 
     def restore(self, replay: MlflowReplay, warn: Callable[[str], None]) -> None:
         """Add everything once, if the experiment or one of the runs is missing. Raises what MLflow raises.

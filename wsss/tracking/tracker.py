@@ -18,7 +18,7 @@ from wsss.pipeline.events import Event
 from wsss.pipeline.storage import Storage
 from wsss.tracking.client import MlflowReplay, describe, first_line, is_permanent
 from wsss.tracking.database import artifacts_folder, prepare
-from wsss.tracking.spool import Spool
+from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer
 from wsss.tracking.translate import Translator
 
@@ -52,12 +52,20 @@ class MlflowTracker:
     ) -> None:
         self._uri = uri
         self._warn = warn
-        self._past = None if storage is None else Restorer(storage, study_folder.name)
+        self._root = study_folder.parent.parent
+        self._past = None if storage is None else self._remember(storage, study_folder.name)
         self._spool = Spool(study_folder / "tracking")
         self._translator = Translator(study_folder.name)
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._replay, name="mlflow", daemon=True)
         self._thread.start()
+
+    def _remember(self, storage: Storage, study: str) -> Restorer | None:
+        try:
+            return Restorer(storage, study)
+        except Exception as error:  # what the driver can't do without, it reads itself
+            self._warn(f"the ledger of {study} can't be retold: {first_line(error)}")
+            return None
 
     def on_event(self, event: Event) -> None:
         try:
@@ -89,12 +97,8 @@ class MlflowTracker:
                     for note in prepare(self._uri):
                         self._warn(note)
                     replay = MlflowReplay(self._uri, artifacts_folder(self._uri))
-                if past is not None:
-                    past.restore(replay, self._warn)
-                    if not self._spool.inherited:
-                        past.close_left_open(replay, self._warn)
-                        past = None
-                replay.do(operation)
+                past = self._bring_back(past, replay)
+                replay.do(self._where_it_is(operation))
                 pause, told = 0.5, False
             except Exception as error:  # whatever a server and its network can come up with
                 if not is_permanent(error):
@@ -107,3 +111,29 @@ class MlflowTracker:
                     continue
                 self._warn(f"the server refused {describe(operation)}: {first_line(error)}")
             self._spool.done(operation)
+
+    def _bring_back(self, past: Restorer | None, replay: MlflowReplay) -> Restorer | None:
+        """Restore what is lost, then, once the spool of earlier runs is out, end what they left open.
+
+        Returns what is left to do it with. Raises what passes when it is tried again.
+        """
+        if past is None:
+            return None
+        try:
+            past.restore(replay, self._warn)
+            if self._spool.inherited:
+                return past
+            past.close_left_open(replay, self._warn)
+        except Exception as error:
+            if not is_permanent(error):
+                raise
+            self._warn(f"not all of {past.study} was brought back: {first_line(error)}; `sync` tries again")
+        return None
+
+    def _where_it_is(self, operation: Operation) -> Operation:
+        """Return an operation whose file is named where it lies now: its storage may have been moved."""
+        path = Path(operation.get("file", ""))
+        if operation["op"] != "file" or path.is_file() or "store" not in path.parts:
+            return operation
+        last = len(path.parts) - 1 - path.parts[::-1].index("store")
+        return {**operation, "file": str(self._root.joinpath(*path.parts[last:]))}
