@@ -21,14 +21,15 @@ def snapshot(uri: str, study: str) -> dict[str, Any]:
     found = client.search_runs([experiment.experiment_id], max_results=1000)
     names = {run.info.run_id: str(run.info.run_name) for run in found}
     assert len(set(names.values())) == len(found), f"doubled: {sorted(names.values())}"
+    registered = [model for model in client.search_registered_models() if model.name == f"wsss-{study}"]
     models = {
         f"{model.name} {version.version}": (names[str(version.run_id)], Path(str(version.source)).name)
-        for model in client.search_registered_models()
+        for model in registered
         for version in client.search_model_versions(f"name = '{model.name}'")
     }
     champions = {
         model.name: names[str(client.get_model_version_by_alias(model.name, "champion").run_id)]
-        for model in client.search_registered_models()
+        for model in registered
     }
     return {
         "runs": {names[run.info.run_id]: _run(client, run, names) for run in found},

@@ -147,12 +147,12 @@ def test_a_broken_database_is_set_aside_with_one_line_and_a_whole_one_made(
 
 
 def test_what_belongs_to_a_broken_file_goes_with_it(tmp_path: Path, uri: str) -> None:
-    """A journal left beside the new file would be played back into it."""
+    """A log left beside the new file would be played back into it."""
     (tmp_path / "mlflow.db").write_text("nothing of the kind")
-    (tmp_path / "mlflow.db-journal").write_text("of before")
+    (tmp_path / "mlflow.db-wal").write_text("of before")
     prepare(uri, patience=0.1)
-    assert not (tmp_path / "mlflow.db-journal").exists()
-    assert (tmp_path / "mlflow.db.broken-1-journal").read_text() == "of before"
+    assert not (tmp_path / "mlflow.db-wal").exists()
+    assert (tmp_path / "mlflow.db.broken-1-wal").read_text() == "of before"
 
 
 def test_a_second_broken_one_gets_another_name(tmp_path: Path, uri: str) -> None:
