@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
+
+sys.path.append(str(Path(__file__).parents[1] / "pipeline"))  # toy studies
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from story import METRIC, TRIALS, beginning, ending, history, runs, tell
 from wsss.pipeline.events import TrialFinished
 from wsss.tracking import client as client_module
 from wsss.tracking.client import MlflowReplay, is_permanent
-from wsss.tracking.tracker import artifacts_folder
+from wsss.tracking.database import artifacts_folder
 
 FIRST, SECOND = (trial.id for trial in TRIALS)
 WRITES = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from wsss.cli import cluster, compare, data, doctor, plan, predict, run, storage
+from wsss.cli import cluster, compare, data, doctor, plan, predict, run, storage, sync
 
 app = typer.Typer(
     name="wsss",
@@ -18,6 +18,7 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("resume")(run.resume)
 app.command("compare")(compare.compare)
+app.command("sync")(sync.sync)
 app.command("predict")(predict.predict)
 app.add_typer(data.app, name="data")
 app.add_typer(storage.app, name="storage")

@@ -122,6 +122,7 @@ def _run(
     as_json: bool,
 ) -> tuple[Outcome, list[str]]:
     """Run a study whose lease is held; return how it ended and what has changed of its data."""
+    from wsss.addresses import shown
     from wsss.cli.live import live_view
     from wsss.cli.preflight import data_changes, ready_checks
     from wsss.pipeline.driver import Executor
@@ -136,7 +137,7 @@ def _run(
     if changed:
         _say_what_changed(study, changed)
     if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
-        _note(f"an object storage holds no MLflow database; this study's is {uri}")
+        _note(f"an object storage holds no MLflow database; this study's is {shown(uri)}")
     with ExitStack() as closing:
         executor: Executor
         if local:
@@ -146,7 +147,7 @@ def _run(
 
             executor = distributed = RayExecutor(study, address, data)
             closing.callback(distributed.close)
-        tracker = MlflowTracker(uri, storage.study_folder(study.name))
+        tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage)
         # What another run has taken over, that one sends.
         closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
         view = live_view(json=as_json)

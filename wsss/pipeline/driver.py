@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from wsss.addresses import scrub
 from wsss.config import Resources
-from wsss.pipeline.events import Event, SharedEnded, StageFinished, TrialProgress, TrialStarted
+from wsss.pipeline.events import Event, SharedEnded, StageFinished, TrialProgress
 from wsss.pipeline.judging import Verdicts
 from wsss.pipeline.readiness import Check
 from wsss.pipeline.searches import Job, Searches
@@ -80,7 +80,7 @@ class Driver:
         self._began.setdefault(job, time.monotonic())
         self._run.meter.started(job, self.resources.gpu)
         if job in self.trials:
-            self._run.tell(TrialStarted(self.trials[job].info))
+            self._run.start(self.trials[job])
 
     def event(self, event: Event) -> bool:
         if not (isinstance(event, TrialProgress) and event.replayed):

@@ -80,6 +80,8 @@ class TrialProgress:
     steps: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     replayed: bool = False
+    time: int = 0
+    """When it was done, in milliseconds since 1970 by the clock of whoever did it; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ class TrialFinished:
     `metrics` are the trial's scores, named like "cams/select/miou", "pseudo_masks/report/miou".
     `per_class` maps a score's name ("cams/report") to class name → IoU in [0, 1].
     `files` maps a name for people ("threshold_curve.png", "overlays/x.png", "classifier.safetensors")
-    to an absolute path on the storage. `cached`: every stage of it was already there. `reason` says why
+    to an absolute path on this machine. `cached`: every stage of it was already there. `reason` says why
     a trial was stopped.
     """
 
@@ -132,6 +134,8 @@ class TrialFinished:
     error: str = ""
     cached: bool = False
     reason: str = ""
+    steps: tuple[TrialProgress, ...] = ()
+    """All steps of the artefacts that are its own and not its upstream's, whoever made them."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from wsss.pipeline.chain import Chain, Node
 from wsss.pipeline.effort import backbone_of, work_facts
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.partial import Partial
+from wsss.pipeline.results import recorded_steps
 from wsss.pipeline.store import Artefact, Store
 from wsss.stages import STAGES
 from wsss.stages.contract import Context, Stage
@@ -90,17 +92,18 @@ class _Again(Exception):
 def _found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
     """Tell of a finished artefact; what a scheduler would have seen of its making is told again."""
     artefact = store.known(node.key)
-    history = list(artefact.record.get("history", ())) if artefact else []
-    yield from _replayed(trial, node, history, len(history))
+    record = artefact.record if artefact else {}
+    history = list(record.get("history", ()))
+    yield from _replayed(trial, node, history, record.get("times", ()), len(history))
     yield StageFinished(trial, node.label, node.key, cached=True)
 
 
 def _replayed(
-    trial: str, node: Node, history: Sequence[dict[str, float]], steps: int
+    trial: str, node: Node, history: Sequence[dict[str, float]], times: Sequence[int], steps: int
 ) -> Iterator[TrialProgress]:
-    for step, metrics in enumerate(history, start=1):
-        if RUNG_SCORE in metrics:
-            yield TrialProgress(trial, node.label, step, steps, metrics, replayed=True)
+    for told in recorded_steps(trial, node.label, history, times, steps):
+        if RUNG_SCORE in told.metrics:
+            yield replace(told, replayed=True)
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
@@ -192,35 +195,37 @@ def _work(
     """Make one artefact from its inputs, step by step; return the seconds it took in all."""
     about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
     with closing(_build(node, inputs, data, device, threads, workers, partial.work)) as stage:
-        done, history, spent = _load(stage, partial, about)
+        done, history, times, spent = _load(stage, partial, about)
         on_disk = done
         with partial.lease.resting():
-            yield from _replayed(trial, node, history, stage.steps)
+            yield from _replayed(trial, node, history, times, stage.steps)
         started = saved = time.monotonic()
         while done < stage.steps:
             metrics = stage.step()
             done += 1
             _check_finite(node, done, metrics)
             history.append(metrics)
+            times.append(int(time.time() * 1000))
             now = time.monotonic()
             if partial.lost:
                 raise _Again("another run took over")
             if now - saved >= checkpoint_seconds:
-                state = {**about, "history": history, "seconds": spent + now - started}
+                state = _state(about, history, times, spent + now - started)
                 partial.save(done, stage.save, state)
                 saved, on_disk = time.monotonic(), done
             try:
                 with partial.lease.resting():
-                    yield TrialProgress(trial, node.label, done, stage.steps, metrics)
+                    yield TrialProgress(trial, node.label, done, stage.steps, metrics, time=times[-1])
             except GeneratorExit:  # stopped between two steps: whoever goes on does none of them again
                 if done > on_disk and not partial.lost:
-                    state = {**about, "history": history, "seconds": spent + time.monotonic() - started}
+                    state = _state(about, history, times, spent + time.monotonic() - started)
                     partial.save(done, stage.save, state)
                 raise
         folder = partial.staging()
         summary = stage.finish(folder)
         seconds = spent + time.monotonic() - started
         record = _record(node, inputs, history, summary, seconds, device, threads)
+        record["times"] = times
         record["work"] = work_facts(node.stage, data, backbone_of(node, chain))
         store.commit(node.key, folder, record)
         partial.remove()
@@ -251,14 +256,23 @@ def _build(
     return STAGES[node.stage](context)
 
 
-def _load(stage: Stage, partial: Partial, about: dict[str, Any]) -> tuple[int, list[dict[str, float]], float]:
+def _state(
+    about: dict[str, Any], history: list[dict[str, float]], times: list[int], seconds: float
+) -> dict[str, Any]:
+    return {**about, "history": history, "times": times, "seconds": seconds}
+
+
+def _load(
+    stage: Stage, partial: Partial, about: dict[str, Any]
+) -> tuple[int, list[dict[str, float]], list[int], float]:
     newest = partial.newest()
     if newest is not None and newest[2]["inputs"] == about["inputs"]:
         done, folder, state = newest
         stage.load(folder, done)
-        return done, list(state["history"]), float(state["seconds"])
+        history = list(state["history"])
+        return done, history, list(state.get("times", [0] * len(history))), float(state["seconds"])
     partial.reset()
-    return 0, [], 0.0
+    return 0, [], [], 0.0
 
 
 def _check_finite(node: Node, step: int, metrics: dict[str, float]) -> None:

@@ -57,7 +57,7 @@ class Ledger:
 
     def append(self, kind: str, **content: Any) -> None:
         """Write one entry and wait until it is kept. Raises `StorageError` when it can't be."""
-        entry = {"type": kind, "time": datetime.now(UTC).isoformat(timespec="seconds"), **content}
+        entry = {"type": kind, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **content}
         self._write(json.dumps(entry, sort_keys=True, allow_nan=False))
 
     def _write(self, line: str) -> None:

@@ -122,6 +122,14 @@ class Partial:
                 return int(manifest["step"]), folder, dict(manifest["about"])
         return None
 
+    def progress(self) -> dict[str, Any]:
+        """Return what the newest checkpoint on this machine says of itself, its files unread; else {}."""
+        for folder in self._steps():
+            manifest = read_json(folder / MANIFEST)
+            if isinstance(manifest, dict) and isinstance(manifest.get("about"), dict):
+                return dict(manifest["about"])
+        return {}
+
     def reset(self) -> None:
         """Throw away chunks and checkpoints: what they were made from has changed."""
         for folder in [*self._steps(), self.work]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsss.config.params import ClassifierParams
 from wsss.files import read_json
 from wsss.pipeline.chain import SCORES, Chain
+from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.store import Store
 
+CLASSIFIER = "classifier"
 PARTS = ("select", "report", "test", "published")
 NUMBERS = (
     "miou",
@@ -40,29 +41,77 @@ class Result:
 
 def chain_result(chain: Chain, store: Store) -> Result:
     """Collect the scores of a chain whose artefacts exist."""
+    return recorded_result({node.label: node.key for node in chain.nodes}, store)
+
+
+def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
+    """Collect the scores of a chain that is known by its labels and keys alone, as a ledger has them."""
     result = Result()
-    for node in chain.nodes:
-        artefact = store.known(node.key)
+    for label, key in keys.items():
+        artefact = store.known(key)
         if artefact is not None and not artefact.evicted:
             # Files are read or sent to MLflow: they must be on this machine.
-            artefact = store.get(node.key) if node.is_score or node.stage == "classifier" else artefact
+            artefact = store.get(key) if artefact.stage in (SCORES, CLASSIFIER) else artefact
         if artefact is None:
             continue
-        if node.is_score:
-            scored = next(iter(node.inputs.values()))
+        if artefact.stage == SCORES:
+            scored = label.removesuffix(f".{SCORES}")
             _add_scores(result, scored, read_json(artefact.folder / "scores.json") or {})
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
-        elif isinstance(node.params, ClassifierParams) and node.params.end == node.params.epochs:
-            last = artefact.record["history"][-1]
+        elif artefact.stage == CLASSIFIER and _is_last_part(artefact.record["params"]):
+            last, crop = artefact.record["history"][-1], float(artefact.record["params"]["crop"])
             if "mAP" in last:
                 # Records without a size are of a time when it was that of the crops.
-                result.metrics[f"{node.label}/holdout/mAP"] = last["mAP"]
-                result.metrics[f"{node.label}/holdout/size"] = last.get("mAP_size", float(node.params.crop))
+                result.metrics[f"{label}/holdout/mAP"] = last["mAP"]
+                result.metrics[f"{label}/holdout/size"] = last.get(
+                    "mAP_size", float(artefact.record["params"]["crop"])
+                )
             if not artefact.evicted:
-                result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
+                result.files[f"{label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result
+
+
+def _is_last_part(params: Mapping[str, Any]) -> bool:
+    """Whether a classifier is trained to its end, and not the part of one that a population goes on from."""
+    span = params.get("span")
+    return not span or span[1] == params["epochs"]
+
+
+def recorded_steps(
+    trial: str, label: str, history: Sequence[Mapping[str, float]], times: Sequence[int], steps: int
+) -> Iterator[TrialProgress]:
+    """Iterate over the steps that a record or a checkpoint holds, of `steps` in all.
+
+    `times` has when each was done, in milliseconds since 1970; those of older records have none.
+    """
+    for number, metrics in enumerate(history):
+        time = int(times[number]) if number < len(times) else 0
+        yield TrialProgress(trial, label, number + 1, steps, metrics, time=time)
+
+
+def own_steps(
+    trial: str, keys: Mapping[str, str], others: Collection[str], store: Store, *, half_made: bool = False
+) -> tuple[TrialProgress, ...]:
+    """Return all steps of a trial's artefacts, without those whose keys are among `others`.
+
+    `half_made`: of what isn't finished, too, as far as the newest checkpoint on this machine goes.
+    """
+    found: list[TrialProgress] = []
+    for label, key in keys.items():
+        if key in others:
+            continue
+        artefact = store.known(key)
+        if artefact is not None:
+            about: Mapping[str, Any] = artefact.record
+        elif half_made:
+            about = store.partial(key).progress()
+        else:
+            continue
+        history = about.get("history") or ()
+        found += recorded_steps(trial, label, history, about.get("times") or (), len(history))
+    return tuple(found)
 
 
 def unreported(result: Result) -> Result:
@@ -89,4 +138,4 @@ def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
             }
 
 
-__all__ = ["SCORES", "Result", "chain_result"]
+__all__ = ["SCORES", "Result", "chain_result", "own_steps", "recorded_result", "recorded_steps"]

@@ -35,7 +35,7 @@ from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.population import decided_generation, next_generation, span_labels
 from wsss.pipeline.readiness import Check, refuse_bad
-from wsss.pipeline.results import Result, chain_result, unreported
+from wsss.pipeline.results import Result, chain_result, own_steps, unreported
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.running import Overtaken, StudyLease
 from wsss.pipeline.searches import Job, Searches, shared_jobs
@@ -77,6 +77,7 @@ class StudyRun:
         self.outcome = Outcome()
         self._results: dict[str, Result] = {}
         self._checked = False
+        self._base_keys: set[str] = set()
         self._inventory = inventory
         self._lease = lease
         check_same_content(study, inventory)
@@ -91,6 +92,7 @@ class StudyRun:
         """Run all sweeps. An interrupt, or a budget that is used up, ends the run cleanly: everything
         finished is kept. Raises `PreflightError` when what is left to do could not be done."""
         kept = upstream_of(self.study, self.data)
+        self._base_keys = {key for trial in kept for key in trial.keys.values()}
         address = self.storage.study_address(self.study.name)
         self.tell(StudyStarted(self.study.name, address, dump_study(self.study)))
         kept_of: dict[str, list[Trial]] = {}
@@ -242,7 +244,7 @@ class StudyRun:
                 self._write(trial, again=True)
                 if trial.info.id not in told:
                     told.add(trial.info.id)
-                    self.tell(TrialStarted(trial.info))
+                    self.start(trial)
             jobs = [Job(trial.info.id, chain) for trial, chain in todo]
             self._execute(jobs, Driver(self, sweep.resources))
             reached = self.meter.reached()
@@ -373,18 +375,18 @@ class StudyRun:
             self.ledger.append("end", id=id, status=status, seconds=seconds, **content)
             known.status, known.metrics = status, result.metrics
         driver.searches.ended(trial, status, result.metrics, rungs)
-        self.tell(
-            TrialFinished(
-                trial.info,
-                status,
-                result.metrics,
-                result.per_class,
-                result.files,
-                error,
-                cached,
-                stopped,
-            )
-        )
+        steps = own_steps(id, trial.keys, self._upstream_keys(trial), self.store)
+        found = (result.metrics, result.per_class, result.files)
+        self.tell(TrialFinished(trial.info, status, *found, error, cached, stopped, steps))
+
+    def _upstream_keys(self, trial: Trial) -> set[str]:
+        source = self._known.get(trial.info.upstream)
+        return self._base_keys | set(source.keys.values() if source else ())
+
+    def start(self, trial: Trial) -> None:
+        """Record and tell that work on a trial begins."""
+        self.ledger.append("begin", id=trial.info.id)
+        self.tell(TrialStarted(trial.info))
 
     def tell(self, event: Event) -> None:
         """Tell every observer what happened, and count it."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from wsss.addresses import scrub, shown
 from wsss.errors import Problem, TrackingError
-from wsss.tracking.client import quiet_mlflow
+from wsss.tracking.database import is_usable
 
 
 def find_run(uri: str, run: str) -> tuple[str, str] | None:
@@ -12,7 +12,8 @@ def find_run(uri: str, run: str) -> tuple[str, str] | None:
 
     The trial id is empty for the run of a sweep. Raises `TrackingError` when the server doesn't answer.
     """
-    quiet_mlflow()
+    if not is_usable(uri):
+        return None
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 

@@ -30,6 +30,8 @@ class Spool:
         self._condition = threading.Condition()
         self._drop_broken_line()
         self._position = self._stored_position()
+        self._drop_what_is_done()
+        self._inherited_until = self._path.stat().st_size if self._path.exists() else 0
         self._file = self._path.open("ab")
 
     def _drop_broken_line(self) -> None:
@@ -45,6 +47,19 @@ class Spool:
         except (OSError, ValueError):
             return 0
         return min(position, self._path.stat().st_size if self._path.exists() else 0)
+
+    def _drop_what_is_done(self) -> None:
+        """Begin anew once everything has been carried out: a study that is run often would fill the disk."""
+        if self._position and not self.pending:
+            self._path.write_bytes(b"")
+            self._position = 0
+            with contextlib.suppress(OSError):
+                write_atomic(self._position_path, "0")
+
+    @property
+    def inherited(self) -> bool:
+        """Whether there is something left that an earlier process wrote down."""
+        return self._position < self._inherited_until
 
     def put(self, operation: Operation) -> None:
         """Append an operation and wake the reader."""

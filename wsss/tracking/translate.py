@@ -1,0 +1,195 @@
+"""From events of a study to operations on MLflow: the same whether they are told live or again.
+
+experiment = study, parent run = sweep, child run = trial.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from wsss.pipeline.events import (
+    Event,
+    StageFinished,
+    StudyFinished,
+    StudyStarted,
+    SweepFinished,
+    SweepStarted,
+    TrialFinished,
+    TrialInfo,
+    TrialProgress,
+    TrialStarted,
+)
+from wsss.tracking.spool import Operation
+
+RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
+STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "images_per_second")
+
+
+class Translator:
+    """Turns one study's events, in order, into operations. Times are milliseconds since 1970."""
+
+    def __init__(self, study: str) -> None:
+        self._study = study
+        self._config = ""
+        self._sweep = ""
+        self._metric = ""
+        self._sweep_began = 0
+        self._sweep_reopened = False
+        self._open: dict[str, tuple[TrialInfo, int]] = {}
+        self._opened: set[str] = set()
+        self._steps: set[tuple[str, str, int]] = set()
+        self._scores: dict[str, dict[str, float]] = {}
+        self._files: dict[str, dict[str, str]] = {}
+        self._made: list[Operation] = []
+
+    def operations(self, event: Event, at: int) -> list[Operation]:
+        """Return what an event that happened at a time means for MLflow."""
+        self._made = []
+        self._handle(event, at)
+        return self._made
+
+    def _put(self, op: str, at: int, **content: Any) -> None:
+        self._made.append({"op": op, "study": self._study, "time": at, **content})
+
+    def _handle(self, event: Event, at: int) -> None:
+        if isinstance(event, StudyStarted):
+            self._study, self._config = event.name, event.config
+            self._put("experiment", at, name=event.name)
+        elif isinstance(event, SweepStarted):
+            self._sweep, self._metric, self._sweep_began = event.sweep, event.metric, at
+            self._scores.clear()
+            self._open_sweep(cached=True)
+        elif isinstance(event, TrialStarted):
+            self._open.setdefault(event.trial.id, (event.trial, at))
+        elif isinstance(event, TrialProgress):
+            self._progress(event, at)
+        elif isinstance(event, StageFinished):
+            if event.trial in self._open and not event.cached:
+                self._open_trial(*self._open[event.trial], cached=False)
+        elif isinstance(event, TrialFinished):
+            self._finish_trial(event, at)
+        elif isinstance(event, SweepFinished):
+            self._finish_sweep(event, at)
+        elif isinstance(event, StudyFinished) and event.interrupted:
+            self._interrupt(at)
+
+    def _interrupt(self, at: int) -> None:
+        for trial in self._open:
+            if f"trial:{trial}" in self._opened:
+                self._put("end", at, run=f"trial:{trial}", status="KILLED")
+        self._open.clear()
+        if self._sweep:
+            self._put("end", at, run=f"sweep:{self._sweep}", status="KILLED")
+        self._sweep = ""
+
+    def _open_sweep(self, *, cached: bool) -> None:
+        self._sweep_reopened = not cached
+        run = f"sweep:{self._sweep}"
+        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric}
+        content: dict[str, Any] = {"name": self._sweep, "parent": "", "tags": tags, "params": {}}
+        self._put("run", self._sweep_began, run=run, cached=cached, **content)
+        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._config)
+
+    def _open_trial(self, info: TrialInfo, began: int, *, cached: bool) -> None:
+        run = f"trial:{info.id}"
+        if run in self._opened:
+            return
+        self._opened.add(run)
+        if not cached and not self._sweep_reopened:
+            self._open_sweep(cached=False)  # found finished, but not all of it was
+        tags = {
+            "wsss.trial": info.id,
+            "wsss.arm": info.arm,
+            "wsss.sweep": info.sweep,
+            "wsss.seed": str(info.seed),
+        }
+        if info.upstream:
+            tags["wsss.upstream"] = info.upstream
+        fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}
+        params = {name: value for name, value in {**info.params, **fixed}.items() if value != ""}
+        content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": params}
+        self._put("run", began, run=run, tags=tags, cached=cached, **content)
+        self._put("text", began, run=run, path="config.yaml", text=self._config)
+
+    def _progress(self, event: TrialProgress, at: int) -> None:
+        if event.trial not in self._open:
+            return  # of work that several trials share: each of them tells its steps at its end
+        self._open_trial(*self._open[event.trial], cached=False)
+        self._step(event, at)
+
+    def _step(self, event: TrialProgress, at: int) -> None:
+        known = (event.trial, event.stage, event.step)
+        chosen = {
+            f"{event.stage}/{name}": value
+            for name, value in event.metrics.items()
+            if name in STEP_METRICS or name.startswith(("loss/", "gradient/"))
+        }
+        if chosen and known not in self._steps:
+            self._steps.add(known)
+            self._metrics(f"trial:{event.trial}", chosen, event.step, event.time or at)
+
+    def _metrics(self, run: str, values: dict[str, float], step: int, at: int) -> None:
+        self._put("metrics", at, run=run, values=values, step=step)
+
+    def _finish_trial(self, event: TrialFinished, at: int) -> None:
+        info, run = event.trial, f"trial:{event.trial.id}"
+        _, began = self._open.pop(info.id, (info, at))
+        self._open_trial(info, began, cached=event.cached)
+        if event.status == "done":
+            self._scores[info.id] = dict(event.metrics)
+            self._files[info.id] = dict(event.files)
+        for step in event.steps:
+            self._step(step, at)
+        values = dict(event.metrics)
+        for score, classes in event.per_class.items():
+            values.update({f"{score}/iou/{name}": value for name, value in classes.items()})
+        if values:
+            self._metrics(run, values, 0, at)
+        for name, path in event.files.items():
+            self._put("file", at, run=run, path=name, file=path)
+        if event.error:
+            self._put("tags", at, run=run, values={"wsss.error": event.error[-4000:]})
+        if event.reason:
+            self._put("tags", at, run=run, values={"wsss.stopped": event.reason})
+        self._put("end", at, run=run, status=RUN_STATUS[event.status])
+
+    def _finish_sweep(self, event: SweepFinished, at: int) -> None:
+        run = f"sweep:{event.sweep}"
+        scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
+        if scored:
+            best = max(scored, key=lambda trial: scored[trial][self._metric])
+            self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(scored), at)
+            self._put("tags", at, run=run, values={"wsss.best_trial": best})
+            checkpoints = [name for name in self._files[best] if name.endswith(".safetensors")]
+            if checkpoints:  # of the chain's last classifier
+                model = f"wsss-{self._study}"
+                self._put("register", at, run=f"trial:{best}", model=model, path=checkpoints[-1])
+        self._put("end", at, run=run, status="FINISHED")
+        self._sweep = ""
+
+
+def in_batches(operations: Iterable[Operation]) -> Iterator[Operation]:
+    """Join metrics that follow one another in one run: a request for all of them instead of one a step."""
+    held: Operation | None = None
+    for operation in operations:
+        if held is not None and (operation["op"], operation.get("run")) == ("metrics", held["run"]):
+            held["points"] += points_of(operation)
+            continue
+        if held is not None:
+            yield held
+        held = None
+        if operation["op"] == "metrics":
+            held = {**operation, "points": points_of(operation)}
+        else:
+            yield operation
+    if held is not None:
+        yield held
+
+
+def points_of(operation: Operation) -> list[tuple[str, float, int, int]]:
+    """Return the (name, value, step, time) of a `metrics` operation."""
+    if "points" in operation:
+        return list(operation["points"])
+    step, time = int(operation["step"]), int(operation["time"])
+    return [(name, float(value), step, time) for name, value in operation["values"].items()]
