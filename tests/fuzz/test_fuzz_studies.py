@@ -67,19 +67,18 @@ def check(text: str, *overrides: str, name: str | None = None, storage: str | No
 
 @pytest.mark.parametrize("file", FILES, ids=lambda path: path.stem)
 def test_hostile_values_in_every_shipped_study(file: Path) -> None:
-    """Every hostile value at some places, others for each file."""
+    """Every hostile value somewhere, elsewhere in each file."""
     rng = random.Random(file.name)
     found = list(places(document(file)))
     for value in VALUES.values():
-        for place in rng.sample(found, 2):
-            check(with_hostile(file, place, value))
+        check(with_hostile(file, rng.choice(found), value))
 
 
 @pytest.mark.parametrize("name", VALUES)
 def test_every_hostile_value_all_over_one_study(name: str) -> None:
     file = ROOT / "tune_configs/quickstart.yaml"
     rng = random.Random(name)
-    for place in rng.sample(list(places(document(file))), 25):
+    for place in rng.sample(list(places(document(file))), 15):
         check(with_hostile(file, place, VALUES[name]))
 
 
