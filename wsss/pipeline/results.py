@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.config.params import ClassifierParams
-from wsss.files import read_json
-from wsss.pipeline.chain import SCORES, Chain
+from wsss.pipeline.chain import SCORES, SCORES_FILE, Chain
 from wsss.pipeline.store import Store
 
 PARTS = ("select", "report", "test", "published")
@@ -31,11 +30,13 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Result:
-    """`metrics` are named like "cams/select/miou"; the other two as in `TrialFinished`."""
+    """`metrics` are named like "cams/select/miou"; the next two as in `TrialFinished`. `lacking` names scores
+    that are known and can't be read."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
 
 
 def chain_result(chain: Chain, store: Store) -> Result:
@@ -43,20 +44,24 @@ def chain_result(chain: Chain, store: Store) -> Result:
     result = Result()
     for node in chain.nodes:
         artefact = store.known(node.key)
-        if artefact is not None and not artefact.evicted:
-            # Files are read or sent to MLflow: they must be on this machine.
-            artefact = store.get(node.key) if node.is_score or node.stage == "classifier" else artefact
-        if artefact is None:
+        if artefact is not None and not artefact.evicted and node.stage == "classifier":
+            artefact = store.get(node.key)  # its file is sent to MLflow, and must be on this machine
+        if artefact is None or (node.is_score and artefact.evicted):
             continue
         if node.is_score:
+            scores = store.read_json(node.key, SCORES_FILE)
+            if scores is None:  # it has changed in this very moment, and is set aside
+                result.lacking.append(node.label)
+                continue
             scored = next(iter(node.inputs.values()))
-            _add_scores(result, scored, read_json(artefact.folder / "scores.json") or {})
+            _add_scores(result, scored, scores)
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
         elif isinstance(node.params, ClassifierParams) and node.params.end == node.params.epochs:
-            last = artefact.record["history"][-1]
-            result.metrics.update({f"{node.label}/holdout/{k}": v for k, v in last.items() if k in ("mAP",)})
+            for last in artefact.record["history"][-1:]:
+                if "mAP" in last:
+                    result.metrics[f"{node.label}/holdout/mAP"] = last["mAP"]
             if not artefact.evicted:
                 result.files[f"{node.label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result
