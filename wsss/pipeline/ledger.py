@@ -19,7 +19,7 @@ from typing import Any
 
 from wsss.errors import Problem, StorageError
 from wsss.files import make_folder, storage_error, sync, with_checksum, writing
-from wsss.pipeline.records import parse_entry, say_once
+from wsss.pipeline.records import TrialEntry, parse_entry, say_once
 
 MOST_LINE = 16 * 1024**2
 """Bytes of the longest line that is read."""
@@ -148,7 +148,7 @@ class Ledger:
         trials: dict[str, TrialRecord] = {}
         for entry in self.entries():
             if entry["type"] == "trial":
-                fields = {name: entry[name] for name in TrialRecord.__dataclass_fields__ if name in entry}
+                fields = {name: entry[name] for name in TrialEntry.model_fields}
                 trial, before = TrialRecord(**fields), trials.get(entry["id"])
                 if before is None or not before.is_same(trial):  # else it is only begun again
                     trials[entry["id"]] = trial

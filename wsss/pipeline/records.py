@@ -38,6 +38,8 @@ Name = Annotated[str, StringConstraints(min_length=1, max_length=255, pattern=r"
 """A key, or an owner: it becomes the name of a file."""
 Digest = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
+Word = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""What is shown to people as it is."""
 Seconds = Annotated[float, Field(ge=0)]
 Scalar = bool | int | float | str
 
@@ -67,7 +69,7 @@ class WorkFacts(_Stored):
 class Record(_Stored):
     """artefact.json. Defaults are for records of versions that did not write them yet."""
 
-    stage: str
+    stage: Annotated[str, StringConstraints(pattern=r"^[\w.-]{1,100}$")]
     files: dict[FileName, FileFacts]
     key: Name | None = None
     inputs: dict[str, Source] = {}
@@ -108,24 +110,32 @@ class LeaseNote(_Stored):
     inputs: list[str] = []
 
 
+class Part(_Stored):
+    """What a population decided of one part of a member's classifier."""
+
+    epoch: Count
+    params: dict[Word, Scalar]
+    parent: Word
+
+
 class TrialEntry(_Stored):
-    id: str
-    sweep: str
-    arm: str
+    id: Word
+    sweep: Word
+    arm: Word
     seed: int
-    params: dict[str, Scalar]
-    configuration: str
-    upstream: str
-    method: str
-    backbone: str
-    keys: dict[str, Name]
-    history: list[dict[str, Any]] = []
+    params: dict[Word, Scalar]
+    configuration: Word
+    upstream: Word
+    method: Word
+    backbone: Word
+    keys: dict[Word, Name]
+    history: list[Part] = []
 
 
 class EndEntry(_Stored):
-    id: str
+    id: Word
     status: Literal["done", "failed", "stopped"]
-    metrics: dict[str, float]
+    metrics: dict[Word, float]
     error: str = ""
     seconds: float = 0.0
     reason: str = ""
@@ -133,8 +143,8 @@ class EndEntry(_Stored):
 
 
 class KeptEntry(_Stored):
-    sweep: str
-    ids: list[str]
+    sweep: Word
+    ids: list[Word]
     keys: list[Name]
 
 
@@ -144,10 +154,10 @@ class MadeEntry(_Stored):
 
 
 class RunEntry(_Stored):
-    id: str
+    id: Word
     seconds: Seconds
     gpu_seconds: Seconds
-    trials: list[str]
+    trials: list[Word]
 
 
 ENTRIES: Mapping[str, type[_Stored]] = {

@@ -16,9 +16,8 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 from wsss.config.location import Location
-from wsss.config.yaml_text import read_text
 from wsss.errors import ConfigError, PreflightError, Problem, StorageError, nearest
-from wsss.files import read_copy, write_atomic, write_copy, writing
+from wsss.files import read_copy, read_file, write_atomic, write_copy, writing
 from wsss.pipeline.cache import cache_folder
 from wsss.pipeline.lease import TIMEOUT
 from wsss.pipeline.ledger import Ledger
@@ -72,7 +71,13 @@ class Storage:
         Raises `ConfigError` when it is no text in UTF-8.
         """
         path = self.study_folder(name) / STUDY
-        return read_text(path) if path.exists() else None
+        try:
+            return _text(read_file(path), str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(Problem(str(path), f"can't be read: {reason}")) from error
 
     def write_study(self, name: str, text: str) -> None:
         """Store a study file. Raises `StorageError`."""
@@ -126,11 +131,7 @@ class RemoteStorage(Storage):
 
     def study_text(self, name: str) -> str | None:
         content = self.objects.read(f"studies/{name}/{STUDY}")
-        try:
-            return None if content is None else content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            where = f"{self.study_address(name)}/{STUDY}"
-            raise ConfigError(Problem(where, "is not a text file in UTF-8")) from error
+        return None if content is None else _text(content, f"{self.study_address(name)}/{STUDY}")
 
     def write_study(self, name: str, text: str) -> None:
         self.objects.write(f"studies/{name}/{STUDY}", text.encode())
@@ -186,6 +187,18 @@ class RemoteLedger(Ledger):
 
     def _name(self) -> str:
         return self._objects.address(self._place)
+
+
+def _text(content: bytes, where: str) -> str:
+    """Return a stored study's text. Raises `ConfigError` for what can't have been written as one."""
+    hint = "move it away and `run` the study with your own file: it goes on"
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(Problem(where, "is not a text file in UTF-8", hint)) from error
+    if "\0" in text:
+        raise ConfigError(Problem(where, "holds NUL bytes, and so is no text", hint))
+    return text
 
 
 def open_storage(location: Location, *, lease_timeout: float = TIMEOUT) -> Storage:

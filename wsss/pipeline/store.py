@@ -41,7 +41,7 @@ from wsss.files import (
     writing,
 )
 from wsss.pipeline.artefact import EVICTED, RECORD, Artefact
-from wsss.pipeline.lease import TIMEOUT, FileLease
+from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease
 from wsss.pipeline.leftovers import (
     Leases,
     Leftover,
@@ -186,7 +186,7 @@ class Store:
             with self._alone(key):
                 damage = self._damage(key, thorough)  # else it was made again meanwhile
                 if damage:
-                    self.set_aside(key)
+                    self._move_aside(key)
                     say_once(str(self.folder(key)), f"is damaged and set aside ({damage}): {self.remedy}")
         except StorageError as error:
             if not self._can_only_be_read(error):
@@ -200,6 +200,10 @@ class Store:
 
     def set_aside(self, key: str) -> None:
         """Move an artefact out of the way, so that it is made again; nothing is deleted."""
+        with self._alone(key):
+            self._move_aside(key)
+
+    def _move_aside(self, key: str) -> None:
         aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:6]}"
         with writing(aside):
             make_folder(aside.parent)
@@ -242,16 +246,19 @@ class Store:
         if self._in_the_way(key):
             with self._alone(key):
                 if self._in_the_way(key):
-                    self.set_aside(key)
+                    self._move_aside(key)
         record = parse_record(read_file(folder / RECORD), key)
-        try:
-            folder.rename(target)
-        except OSError:
-            artefact = self.get(key)
-            if artefact is None:
-                raise
-            shutil.rmtree(folder)
-            return artefact
+        for last in (False, True):
+            try:
+                folder.rename(target)
+                break
+            except OSError:
+                artefact = self.get(key)
+                if artefact is not None:
+                    shutil.rmtree(folder)
+                    return artefact
+                if last:  # else what was there was damaged, and has just been set aside
+                    raise
         sync(target.parent)
         self._unusable.discard(key)
         return Artefact(key, target, record)
@@ -277,6 +284,9 @@ class Store:
         try:
             yield
         finally:
+            for name in names_in(folder):  # of processes that died here
+                if name != LEASE:
+                    (folder / name).unlink(missing_ok=True)
             lease.release()
             with contextlib.suppress(OSError):  # the next one is in it already
                 folder.rmdir()
@@ -339,16 +349,17 @@ class Store:
         return found
 
     def half_made(self) -> list[Leftover]:
-        """Return what has been begun, also by runs that are at it."""
-        folders = [self.root / "partial" / name for name in sorted(names_in(self.root / "partial"))]
+        """Return what has been begun, also by runs that are at it, and the claims of those that died."""
+        made = [(name, self.root / "partial" / name) for name in sorted(names_in(self.root / "partial"))]
+        claims = sorted(names_in(self.root / "clearing"))
         return [
             Leftover(
-                folder.name,
+                name,
                 folder_bytes(folder),
                 functools.partial(leases_in, folder),
                 functools.partial(remove_half_made, folder),
             )
-            for folder in folders
+            for name, folder in [*made, *((f"{key}-claim", self.root / "clearing" / key) for key in claims)]
         ]
 
     def damaged(self) -> list[Leftover]:
