@@ -218,7 +218,6 @@ class FileLease(Lease):
         )
 
     def _claim(self, stale: set[str]) -> bool:
-        self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / f".lease-{uuid.uuid4().hex[:8]}"
         try:
             write_atomic(aside, json.dumps(self.content()), lasting=False)
@@ -234,10 +233,13 @@ class FileLease(Lease):
                 return False
             self._write()
             return True
-        except FileNotFoundError:  # whoever was here has just finished and removed the folder
+        except (FileNotFoundError, FileExistsError):  # whoever was here has just removed the folder
+            if self.folder.exists() and not self.folder.is_dir():
+                raise
             return False
         finally:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                aside.unlink()
 
     def _is_mine(self) -> bool:
         found = _in_force(self.path)
