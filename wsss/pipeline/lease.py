@@ -234,7 +234,7 @@ class FileLease(Lease):
             self._write()
             return True
         except (FileNotFoundError, FileExistsError):  # whoever was here has just removed the folder
-            if self.folder.exists() and not self.folder.is_dir():
+            if self.folder.is_file():
                 raise
             return False
         finally:
