@@ -373,5 +373,7 @@ def test_a_claim_on_an_artefact_compares_no_clocks(
     write_json(claim / "lease", elsewhere(time=now() + ahead))
     began = time.monotonic()
     with store._alone(KEY):
-        assert 0.4 < time.monotonic() - began < 20, "one of another machine that died, no shorter than its lease"
+        assert 0.4 < time.monotonic() - began < 20, (
+            "one of another machine that died, no shorter than its lease"
+        )
     assert not claim.exists()
