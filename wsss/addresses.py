@@ -78,8 +78,7 @@ def refusal(address: str, *, instead: str = "") -> tuple[str, str] | None:
     if not found:
         return None
     message = (
-        f"is {shown(address)!r} with {found}, but addresses are written down: "
-        "keys don't belong into them"
+        f"is {shown(address)!r} with {found}, but addresses are written down: keys don't belong into them"
     )
     scheme = scheme_of(address)
     fitting = (hint for schemes, hint in ENVIRONMENT.items() if scheme in schemes)

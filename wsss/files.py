@@ -6,10 +6,13 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
+import re
 import shutil
+import stat
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +22,24 @@ STORAGE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}
 )
 """What a full, read-only or vanished disk answers."""
+NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
+"""What file systems answer that know no sync of folders."""
+CHECKSUM = "sha256"
+"""The key under which a record holds the SHA-256 of its other content."""
+MOST_BYTES = 256 * 1024**2
+"""Bytes of the largest JSON file that is read; what is larger is none of ours."""
+SMALL_JSON = 1024**2
+"""JSON files of up to so many bytes are compared with their digest whenever an artefact is looked at."""
+MOST_DIGITS = 20
+"""Digits of the longest whole number in a JSON file: 2^64 has as many."""
 
 
-def storage_error(place: str | Path, error: OSError) -> StorageError | None:
-    """Return the error to tell when it is the storage that can't be written, else None."""
+def storage_error(place: str | Path, error: OSError, *, what: str = "written") -> StorageError | None:
+    """Return the error to tell when it is the storage that can't be written (or `what`), else None."""
     if error.errno not in STORAGE_ERRORS:
         return None
     where = str(error.filename2 or error.filename or place)
-    message = f"can't be written: {error.strerror}"
+    message = f"can't be {what}: {error.strerror}"
     hint = "everything finished is kept; make room or give access, then `resume`"
     return StorageError(Problem(where, message, hint))
 
@@ -55,16 +68,55 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_atomic(path: Path, content: bytes | str) -> None:
-    """Write a whole file or nothing: aside, flushed to disk, then renamed over `path`."""
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on the disk."""
+    number = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    except OSError as error:
+        if error.errno not in NO_SYNC:
+            raise
+    finally:
+        os.close(number)
+
+
+def sync_below(folder: Path) -> None:
+    """Wait until everything below a folder is on the disk: files first, then the folders that name them."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            sync(Path(parent, name))
+        sync(Path(parent))
+
+
+def make_folder(folder: Path) -> None:
+    """Create a folder and what is missing above it, and wait until their names are on the disk."""
+    missing = []
+    while not folder.exists():
+        missing.append(folder)
+        folder = folder.parent
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True)
+        sync(one.parent)
+
+
+def write_atomic(path: Path, content: bytes | str, *, lasting: bool = True) -> None:
+    """Write a whole file or nothing: aside, flushed to disk, then renamed over `path`.
+
+    `lasting`: it outlives a power cut. Without, it is quicker and may be empty after one.
+    """
+    if lasting:
+        make_folder(path.parent)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with aside.open("wb") as file:
             file.write(content.encode() if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
+            if lasting:
+                file.flush()
+                os.fsync(file.fileno())
         aside.replace(path)
+        if lasting:
+            sync(path.parent)
     finally:
         aside.unlink(missing_ok=True)
 
@@ -74,12 +126,99 @@ def write_json(path: Path, value: Any) -> None:
     write_atomic(path, json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return a JSON file's content, or None when it is missing, empty or cut short."""
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a small file.
+
+    Raises `OSError`, and `ValueError` for a folder, a pipe or more than 256 MiB: neither is waited for nor
+    taken into memory.
+    """
+    facts = path.stat()
+    if not stat.S_ISREG(facts.st_mode):
+        raise ValueError("is no file")
+    if facts.st_size > MOST_BYTES:
+        raise ValueError(f"has {facts.st_size} bytes, which is too large")
+    return path.read_bytes()
+
+
+def _whole_number(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"the number {text[:40]} is not finite")
+    return value
+
+
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_int=_whole_number, parse_float=_finite, parse_constant=_no_number)
+
+
+def parse_json(content: bytes | str) -> Any:
+    """Return the value of a JSON text that this program wrote.
+
+    Raises `ValueError` for what it never writes: other encodings than UTF-8, byte order marks, NaN and
+    infinity, whole numbers beyond 64 bits, half characters, deep nesting.
+    """
+    text = content.decode("utf-8") if isinstance(content, bytes) else content
     try:
-        return json.loads(path.read_text())
+        value = _DECODER.decode(text)
+        if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a character can be neither printed nor written
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    return value
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content, or None when it is missing or can't be read as `parse_json` does."""
+    try:
+        return parse_json(read_file(path))
     except (OSError, ValueError):
         return None
+
+
+def with_checksum(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record, as it is read back, with the SHA-256 of its canonical form under `CHECKSUM`."""
+    plain = json.loads(json.dumps(content, allow_nan=False))
+    return {**plain, CHECKSUM: sha256_json(plain)}
+
+
+def without_checksum(record: Any) -> dict[str, Any]:
+    """Return a record's content after comparing its checksum; records of older versions have none.
+
+    Raises `ValueError` when it is wrong, or the record no mapping.
+    """
+    if not isinstance(record, dict):
+        raise ValueError(f"holds a {type(record).__name__}, but must hold a record")
+    content = {name: value for name, value in record.items() if name != CHECKSUM}
+    try:
+        if CHECKSUM in record and record[CHECKSUM] != sha256_json(content):
+            raise ValueError("its checksum is wrong")
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+    return content
+
+
+def write_copy(path: Path, content: bytes) -> None:
+    """Write this machine's copy of something, with its own SHA-256 in the first line."""
+    digest = hashlib.sha256(content).hexdigest().encode()
+    write_atomic(path, digest + b"\n" + content, lasting=False)
+
+
+def read_copy(path: Path) -> bytes | None:
+    """Return a copy that `write_copy` made, None when there is none or it has changed since."""
+    try:
+        digest, _, content = read_file(path).partition(b"\n")
+    except (OSError, ValueError):
+        return None
+    return content if hashlib.sha256(content).hexdigest().encode() == digest else None
 
 
 def place(source: Path, target: Path) -> None:
@@ -105,14 +244,18 @@ def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, An
 
 
 def damaged_files(folder: Path, described: dict[str, dict[str, Any]], *, thorough: bool) -> list[str]:
-    """Return what is missing or differs from its description; `thorough` reads every byte."""
+    """Return what is missing or differs from its description.
+
+    `thorough` reads every byte; small JSON files, from which numbers are taken, are always read.
+    """
     bad = []
     for name, facts in described.items():
         path = folder / name
-        if (
-            not path.is_file()
-            or path.stat().st_size != facts["bytes"]
-            or (thorough and sha256_file(path) != facts["sha256"])
-        ):
+        read = thorough or (name.endswith(".json") and facts["bytes"] <= SMALL_JSON)
+        try:
+            whole = path.is_file() and path.stat().st_size == facts["bytes"]
+            if not whole or (read and sha256_file(path) != facts["sha256"]):
+                bad.append(name)
+        except FileNotFoundError:
             bad.append(name)
     return bad

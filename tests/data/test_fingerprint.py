@@ -66,13 +66,42 @@ def test_a_changed_file_is_looked_at_again(tiny_voc: Path, tmp_path: Path) -> No
     assert [before[path] == after[path] for path in paths] == [False, False, True, True, True, True]
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"version": 0}', '{"version": 99, "files": 3}'])
-def test_a_damaged_memory_is_no_obstacle(tiny_voc: Path, tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(b"", b"{", b"[]", b"[1]", b"\0\0", b"\xff\xfe{\0}\0", b"[" * 100_000, b'{"version": 0}'),
+        *(b'{"version": 99, "files": 3}', b'{"version": 2}', b'{"version": 2, "files": 3}'),
+        *(b'{"version": 2, "files": {"a": 3}}', b'{"version": 2, "files": {"a": [1, 2, 3, 4, 5, 6]}}'),
+        b'{"version": 2, "files": {"a": [' + b"9" * 5000 + b"]}}",
+    ],
+)
+def test_a_damaged_memory_is_no_obstacle(tiny_voc: Path, tmp_path: Path, content: bytes) -> None:
     memory = tmp_path / "fingerprints.json"
-    memory.write_text(content)
+    memory.write_bytes(content)
     prints, _ = take(Fingerprints(memory), photos(tiny_voc))
     assert len(prints) == 6
     assert len(json.loads(memory.read_text())["files"]) == 6
+
+
+def test_a_digit_changed_in_the_memory_is_not_believed(tiny_voc: Path, tmp_path: Path) -> None:
+    memory = tmp_path / "fingerprints.json"
+    first, _ = take(Fingerprints(memory), photos(tiny_voc))
+    digest = next(iter(first.values())).sha256
+    other = ("1" if digest[0] == "0" else "0") + digest[1:]
+    memory.write_text(memory.read_text().replace(digest, other))
+    assert take(Fingerprints(memory), photos(tiny_voc))[0] == first
+
+
+def test_the_memory_of_a_version_without_checksums_is_used(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = tmp_path / "fingerprints.json"
+    first, _ = take(Fingerprints(memory), photos(tiny_voc))
+    content = json.loads(memory.read_text())
+    del content["sha256"]
+    memory.write_text(json.dumps(content))
+    forbid_looking(monkeypatch)
+    assert take(Fingerprints(memory), photos(tiny_voc))[0] == first
 
 
 def test_all_problems_are_found_and_none_is_remembered(tiny_voc: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -272,3 +273,107 @@ def test_a_run_that_pauses_lets_go_at_once(
     assert two.exitcode == 0
     assert steps(second)[0] == 5
     assert not waits(second)
+
+
+def test_of_all_that_take_a_stale_lease_one_has_it_however_late_the_others_come(folder: Path) -> None:
+    """Each of them has seen the same stale lease; the second one comes when the first has long begun."""
+    write_json(folder / "lease", elsewhere())
+    takers = [FileLease(folder, timeout=0.3) for _ in range(3)]
+    assert not any(taker.acquire() for taker in takers)
+    assert takers[0].take_over({"they"})
+    time.sleep(0.5)
+    assert not takers[1].take_over({"they"}), "it looked before the first one took it"
+    assert read_json(folder / "lease")["owner"] == takers[0].owner
+    time.sleep(0.3)
+    assert not takers[0].lost and not takers[2].take_over({"they"})
+    takers[0].release()
+    assert takers[2].acquire(), "it is free again"
+    takers[2].release()
+    assert not list(folder.iterdir())
+
+
+def take(folder: Path, gate: Any, answers: Any) -> None:
+    lease = FileLease(folder, timeout=0.5)
+    assert not lease.acquire()
+    time.sleep(0.7)  # all of them have watched it long enough
+    gate.wait()
+    answers.put(lease.acquire())
+    gate.wait()  # whoever has it keeps it until all have asked
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_of_processes_that_take_a_stale_lease_at_once_one_has_it(folder: Path, attempt: int) -> None:
+    write_json(folder / "lease", elsewhere())
+    context = multiprocessing.get_context("fork")
+    gate, answers = context.Barrier(6), context.Queue()
+    takers = [context.Process(target=take, args=(folder, gate, answers)) for _ in range(6)]
+    for taker in takers:
+        taker.start()
+    assert sorted(answers.get(timeout=60) for _ in takers) == [False] * 5 + [True]
+    for taker in takers:
+        taker.join(60)
+
+
+def test_a_taker_that_dies_before_it_has_written_its_lease_is_followed(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(folder / "lease", elsewhere())
+    first, second = FileLease(folder, timeout=0.3), FileLease(folder, timeout=0.3)
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    with monkeypatch.context() as context:
+        context.setattr("wsss.pipeline.lease.this_process", lambda: {**this_process(), "pid": child.pid})
+        context.setattr(first, "_write", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            first.take_over({"they"})
+    assert read_json(folder / "lease")["owner"] == "they"
+    assert second.acquire(), "who took it over is dead, which is known at once on this machine"
+    assert read_json(folder / "lease")["owner"] == second.owner
+    second.release()
+
+
+def test_a_file_system_without_links_has_one_taker_too(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    first, second = FileLease(folder), FileLease(folder)
+    assert first.acquire() and not second.take_over(set())
+    write_json(folder / "lease", elsewhere())
+    assert second.take_over({"they"}) and not first.take_over({"they"})
+    assert read_json(folder / "lease")["owner"] == second.owner
+    second.release()
+
+
+@pytest.mark.parametrize("ahead", [-3e7, 0.0, 3e7])
+def test_a_claim_on_an_artefact_compares_no_clocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    """The file server's clock is a year ahead of this machine's, or behind it."""
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + ahead)
+    store, other = Store(tmp_path, lease_timeout=0.5), Store(tmp_path, lease_timeout=0.5)
+    claim = tmp_path / "clearing" / KEY
+    with store._alone(KEY):
+        began = time.monotonic()
+        late = threading.Timer(1.5, lambda: None)
+        late.start()
+        entered = threading.Event()
+
+        def wait() -> None:
+            with other._alone(KEY):
+                entered.set()
+
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        assert not entered.wait(1.2), "a claim that lives is waited for, longer than a lease too"
+    assert entered.wait(20)
+    waiting.join()
+    late.cancel()
+    write_json(claim / "lease", elsewhere(time=now() + ahead))
+    began = time.monotonic()
+    with store._alone(KEY):
+        assert 0.4 < time.monotonic() - began < 20, (
+            "one of another machine that died, no shorter than its lease"
+        )
+    assert not claim.exists()

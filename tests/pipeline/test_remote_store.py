@@ -187,6 +187,71 @@ def test_a_damaged_copy_on_this_machine_is_copied_again(store: RemoteStore) -> N
     assert found is not None and path.read_bytes() == b"content"
 
 
+def test_a_copy_is_compared_whenever_a_number_is_taken_from_it(store: RemoteStore) -> None:
+    folder = store.root / "made"
+    folder.mkdir(parents=True)
+    (folder / "scores.json").write_text('{"miou": 0.159}')
+    store.commit(KEY, folder, {"stage": "scores", "inputs": {}, "seconds": 0.0})
+    for other in (store, RemoteStore(store.objects, store.root.parent)):
+        (store.folder(KEY) / "scores.json").write_text('{"miou": 0.959}')
+        assert other.read_json(KEY, "scores.json") == {"miou": 0.159}
+
+
+def test_notes_of_records_and_entries_on_this_machine_are_compared(uri: str, tmp_path: Path) -> None:
+    storage = RemoteStorage(uri, cache=tmp_path / "one")
+    make(storage.store, KEY, history=[{"mAP": 0.159}])
+    storage.ledger("s").append("note", miou=0.159)
+    assert list(storage.ledger("s").entries())
+    notes = [
+        p for p in (tmp_path / "one").rglob("*.json") if b"0.159" in p.read_bytes() and "store" not in p.parts
+    ]
+    assert len(notes) == 2
+    for note in notes:
+        note.write_bytes(note.read_bytes().replace(b"0.159", b"0.959"))
+    again = RemoteStorage(uri, cache=tmp_path / "one")
+    known = again.store.known(KEY)
+    assert known is not None and known.record["history"] == [{"mAP": 0.159}]
+    assert [entry["miou"] for entry in again.ledger("s").entries()] == [0.159]
+
+
+@pytest.mark.parametrize("content", [b"[1]", b"", b"\xff\xfe{", b'{"stage": "toy"}', None])
+def test_a_record_in_the_storage_that_has_changed_is_set_aside(
+    store: RemoteStore, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(store, KEY, history=[{"mAP": 0.159}])
+    (name,) = [name for name in names(store) if name.endswith("artefact.json")]
+    whole = store.objects.read(name) or b""
+    store.objects.write(name, whole.replace(b"0.159", b"0.959") if content is None else content)
+    fresh = RemoteStore(store.objects, tmp_path / "another")
+    assert fresh.known(KEY) is None and fresh.get(KEY) is None and not fresh.has(KEY)
+    assert [message for message in caplog.messages if "artefact.json" in message]
+    assert make(fresh).digest and len(fresh.damaged()) == 1
+    assert RemoteStore(store.objects, tmp_path / "third").get(KEY, thorough=True) is not None
+
+
+def test_an_eviction_that_was_cut_short_goes_on(store: RemoteStore, tmp_path: Path) -> None:
+    make(store)
+    record = next(name for name in names(store) if name.endswith("artefact.json"))
+    store.objects.write(record.replace("artefact.json", "evicted"), b"")  # and then the process was killed
+    fresh = RemoteStore(store.objects, tmp_path / "another")
+    assert fresh.get(KEY) is None and fresh.left(KEY) == 7
+    assert fresh.evict(KEY) == 7
+    assert [name.rpartition("/")[2] for name in names(store)] == ["artefact.json", "evicted"]
+    assert fresh.left(KEY) is None and fresh.evict(KEY) == 0
+
+
+def test_when_a_copy_was_used_is_told_by_one_clock(
+    store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cache may be on a file server, whose clock is a year behind."""
+    make(store)
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + 3e7)
+    assert store.cache.trim(0) == 7, "it was used a moment ago"
+    store.cache.grace = 0
+    assert store.cache.trim(0) == 0
+
+
 def test_what_exists_is_known_without_copying_it(store: RemoteStore, tmp_path: Path) -> None:
     make(store)
     fresh = RemoteStore(store.objects, tmp_path / "another")

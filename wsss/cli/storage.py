@@ -33,7 +33,7 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
         {
             "key": artefact.key,
             "stage": artefact.stage,
-            "bytes": 0 if artefact.evicted else artefact.bytes,
+            "bytes": place.store.left(artefact.key) or 0,
             "evicted": artefact.evicted,
             "seconds": artefact.record["seconds"],
             "studies": sorted(users[artefact.key]),

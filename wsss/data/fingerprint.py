@@ -12,19 +12,31 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
+from pydantic import Field, OnErrorOmit, TypeAdapter, ValidationError
 
 from wsss.data.decode import decode_mask, decode_photo, read_bytes
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
-from wsss.files import read_json, write_atomic
+from wsss.files import read_json, with_checksum, without_checksum, write_atomic
 
 VERSION = 2
 Kind = Literal["photo", "mask", "file"]
 File = tuple[Kind, Path]
 Stamp = tuple[int, int]
+_Count = Annotated[int, Field(ge=0, strict=True)]
+_Line = tuple[
+    _Count,
+    Annotated[int, Field(strict=True)],
+    Annotated[str, Field(pattern="^[0-9a-f]{64}$", strict=True)],
+    _Count,
+    _Count,
+    list[Annotated[int, Field(ge=0, le=255, strict=True)]],
+]
+"""What is remembered of a file: size, time, SHA-256, width, height, ids."""
+_LINES: TypeAdapter[dict[str, _Line]] = TypeAdapter(dict[str, OnErrorOmit[_Line]])
 
 
 @dataclass(frozen=True)
@@ -99,27 +111,30 @@ class Fingerprints:
             self._remember({path: (stamps[path], found) for path, found in fresh.items()})
         return problems
 
-    def _content(self) -> dict[str, Any]:
+    def _lines(self) -> dict[str, _Line]:
+        """Return what is remembered, as far as it can be read; nothing, when it has changed since."""
         content = read_json(self._memory) if self._memory else None
-        if not isinstance(content, dict) or content.get("version") != VERSION:
-            return {"version": VERSION, "files": {}}
-        return content
+        try:
+            content = without_checksum(content)
+            return _LINES.validate_python(content["files"]) if content.get("version") == VERSION else {}
+        except (ValueError, KeyError, ValidationError):
+            return {}
 
     def _recall(self) -> dict[str, tuple[Stamp, Fingerprint]]:
         return {
             path: ((size, time), Fingerprint(digest, (width, height), tuple(ids)))
-            for path, (size, time, digest, width, height, ids) in self._content()["files"].items()
+            for path, (size, time, digest, width, height, ids) in self._lines().items()
         }
 
     def _remember(self, fresh: dict[Path, tuple[Stamp | None, Fingerprint]]) -> None:
         if not self._memory or not fresh:
             return
-        content = self._content()
+        lines = self._lines()
         for path, (stamp, found) in fresh.items():
             if stamp:
-                content["files"][str(path)] = [*stamp, found.sha256, *found.size, list(found.ids)]
-        text = json.dumps(content, separators=(",", ":"))
-        write_atomic(self._memory, text)
+                lines[str(path)] = (*stamp, found.sha256, *found.size, list(found.ids))
+        content = with_checksum({"version": VERSION, "files": lines})
+        write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from wsss.errors import PreflightError, Problem
-from wsss.files import read_json, write_json
+from wsss.files import read_file, write_atomic
 from wsss.pipeline.lease import is_dead, this_process
+from wsss.pipeline.records import parse_lease
 from wsss.pipeline.store import Store
 
 FOLDER = "WSSS_CACHE"
@@ -64,8 +65,14 @@ class Cache:
 
     def touch(self, key: str) -> None:
         """Note that a copy is used now."""
+        self._touched(key)
+
+    def _touched(self, name: str) -> float:
+        """Give a note the time of now, by the clock of who keeps it: the cache may be on a file server."""
         self._used.mkdir(parents=True, exist_ok=True)
-        (self._used / key).touch()
+        note = self._used / name
+        note.touch()
+        return note.stat().st_mtime
 
     @contextlib.contextmanager
     def using(self, keys: Sequence[str]) -> Iterator[None]:
@@ -73,7 +80,7 @@ class Cache:
         notes = [self._in_use / f"{key}.{uuid.uuid4().hex[:8]}" for key in keys]
         try:
             for note in notes:
-                write_json(note, this_process())
+                write_atomic(note, json.dumps({"owner": note.name, **this_process()}))
             yield
         finally:
             for note in notes:
@@ -96,11 +103,12 @@ class Cache:
             except OSError:
                 used = 0.0
             found.append((used, artefact.key, artefact.bytes))
+        now = self._touched(".now")
         total = sum(count for _, _, count in found)
         for used, key, count in sorted(found):
             if total <= limit:
                 break
-            if key in pinned or time.time() - used < self.grace:
+            if key in pinned or now - used < self.grace:
                 continue
             if not dry_run:
                 self.drop(key)
@@ -109,7 +117,9 @@ class Cache:
 
     def drop(self, key: str) -> None:
         """Delete a copy, in one move."""
-        aside = self.store.root / f".dropped-{uuid.uuid4().hex[:8]}"
+        # Half-deleted by a process that is killed, it is found there.
+        aside = self.store.root / "partial" / f".removed-{uuid.uuid4().hex[:8]}"
+        aside.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self.store.folder(key).rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
@@ -118,8 +128,9 @@ class Cache:
     def _pinned(self) -> set[str]:
         pinned = set()
         for note in self._in_use.glob("*"):
-            if is_dead(read_json(note) or {}):
-                note.unlink(missing_ok=True)
-            else:
-                pinned.add(note.name.partition(".")[0])
+            with contextlib.suppress(OSError, ValueError):
+                if is_dead(parse_lease(read_file(note))):
+                    note.unlink(missing_ok=True)
+                    continue
+            pinned.add(note.name.partition(".")[0])
         return pinned

@@ -20,6 +20,7 @@ from wsss.pipeline.store import Store
 from wsss.stages import SCORED, STAGES, ScoresParams
 
 SCORES = "scores"
+SCORES_FILE = "scores.json"
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,12 @@ class Chain:
                 todo.add(node.label)
         return [node for node in self.nodes if node.label in todo]
 
+    def look_at_scores(self, store: Store) -> None:
+        """Read every score that exists, so that one that has changed is set aside and counts as missing."""
+        for node in self.nodes:
+            if node.is_score and store.has(node.key):
+                store.read(node.key, SCORES_FILE)
+
     def _outdated(self, node: Node, store: Store) -> bool:
         """Tell whether an artefact was made from other bytes than its inputs have now.
 
@@ -124,7 +131,7 @@ class Chain:
         recorded = artefact.record["inputs"]
         for kind, label in node.inputs.items():
             source = store.known(self[label].key)
-            if source is not None and source.digest != recorded[kind]["digest"]:
+            if source is not None and source.digest != recorded.get(kind, {}).get("digest"):
                 return True
         return False
 

@@ -100,7 +100,8 @@ class Work:
     @property
     def kind(self) -> tuple[Any, ...]:
         """What has to agree for times to be comparable."""
-        walk = self.params.get("walk") or {}
+        found = self.params.get("walk")
+        walk = found if isinstance(found, dict) else {}
         own = [self.params.get(name) for name in ("kind", "freeze", "algorithm", "supervision", "head")]
         place: tuple[Any, ...] = ()
         if self.stage not in SERIAL and not self.is_pooled:

@@ -21,6 +21,7 @@ from wsss.pipeline.chain import Chain, Node
 from wsss.pipeline.effort import backbone_of, work_facts
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.partial import Partial
+from wsss.pipeline.records import CheckpointFacts, checked, say_once
 from wsss.pipeline.results import recorded_steps
 from wsss.pipeline.store import Artefact, Store
 from wsss.stages import STAGES
@@ -107,8 +108,10 @@ def _replayed(
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
-    """Return the labels to make, after every finished input they read was compared byte by byte."""
+    """Return the labels to make, after every score and every finished input they read was compared byte by
+    byte."""
     while True:
+        chain.look_at_scores(store)
         pending = {node.label for node in chain.pending(store)}
         used = {label for name in pending for label in chain[name].inputs.values()} - pending
         if all(store.get(chain[label].key, thorough=True) is not None for label in sorted(used)):
@@ -266,11 +269,16 @@ def _load(
     stage: Stage, partial: Partial, about: dict[str, Any]
 ) -> tuple[int, list[dict[str, float]], list[int], float]:
     newest = partial.newest()
-    if newest is not None and newest[2]["inputs"] == about["inputs"]:
+    if newest is not None and newest[2].get("inputs") == about["inputs"]:
         done, folder, state = newest
-        stage.load(folder, done)
-        history = list(state["history"])
-        return done, history, list(state.get("times", [0] * len(history))), float(state["seconds"])
+        try:
+            checked(CheckpointFacts, state)
+        except ValueError as error:
+            say_once(str(folder), f"is no checkpoint ({error}); the work begins again")
+        else:
+            stage.load(folder, done)
+            history = list(state["history"])
+            return done, history, list(state.get("times", [0] * len(history))), float(state["seconds"])
     partial.reset()
     return 0, [], [], 0.0
 

@@ -14,8 +14,7 @@ import numpy as np
 from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Study, Sweep
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
-from wsss.files import read_json
-from wsss.pipeline.chain import Node
+from wsss.pipeline.chain import SCORES_FILE, Node
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
 from wsss.pipeline.execute import RUNG_SCORE
 from wsss.pipeline.ledger import TrialRecord
@@ -166,8 +165,7 @@ class Verdicts:
         """Return the mIoU on `select` images that a score artefact holds, in [0, 1], if it exists."""
         if not node.is_score:
             return None
-        artefact = self._store.get(node.key)
-        scores: Mapping[str, Any] = (artefact and read_json(artefact.folder / "scores.json")) or {}
+        scores: Mapping[str, Any] = self._store.read_json(node.key, SCORES_FILE) or {}
         value = scores.get("select", {}).get("miou")
         return None if value is None else float(value)
 

@@ -5,6 +5,9 @@ that has not changed for the whole of `timeout` *while somebody watched it* is s
 watched takes over; clocks of different machines are never compared. On the holder's own machine a
 dead process is noticed at once. Works where `flock` doesn't reach across machines.
 
+    lease                   who holds it
+    lease.after-<owner>     who took it over from that owner, for good: such a file can be created once
+
 A lease saves work and does not guard results: should two runs ever hold one (a process that was
 frozen and woke up again), the work is done twice and the first commit wins.
 """
@@ -13,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import json
 import os
 import socket
@@ -21,20 +25,20 @@ import time
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import psutil
 
-from wsss.files import write_json
+from wsss.files import read_file, write_atomic
+from wsss.pipeline.records import parse_lease
 
 TIMEOUT = 60.0
 """Seconds without a sign of life after which a lease is stale."""
 BEATS = 12
 """How often a lease is renewed within `TIMEOUT`."""
-SETTLE = 0.2
-"""Seconds to wait after a take-over before looking who was last."""
 LEASE = "lease"
 
 _HELD: dict[str, Lease] = {}
@@ -72,7 +76,7 @@ def is_dead(process: Mapping[str, Any]) -> bool:
         if found.status() == psutil.STATUS_ZOMBIE:
             return True
         return bool(abs(found.create_time() - float(process["started"])) > 1)
-    except (psutil.NoSuchProcess, KeyError, ValueError, TypeError):
+    except (psutil.NoSuchProcess, KeyError, ValueError, TypeError, OverflowError):
         return True
     except psutil.Error:
         return False
@@ -228,7 +232,12 @@ def release_all(seconds: float) -> None:
 
 
 class FileLease(Lease):
-    """A lease that is one file, `<folder>/lease`, on a file system with atomic links and renames."""
+    """A lease that is one file, `<folder>/lease`, on a file system where a name can be created once.
+
+    Two that find it free both create `lease`; two that find it stale both create `lease.after-<owner>`,
+    `owner` being the one that gave no sign of life. One of them succeeds, however long ago the other one
+    looked; its own lease then stands in `lease` too.
+    """
 
     def __init__(
         self,
@@ -241,51 +250,56 @@ class FileLease(Lease):
         super().__init__(inputs=inputs, about=about, timeout=timeout)
         self.folder = folder
         self.path = folder / LEASE
+        self._taken_over: list[Path] = []
 
     def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        found = read_lease(self.path)
-        if found is None or found[1].get("owner") == self.owner:
-            return {}
-        return {str(found[1].get("owner")): found}
+        found = _in_force(self.path)
+        return (
+            {} if found is None or found.owner == self.owner else {found.owner: (found.state, found.content)}
+        )
 
     def _claim(self, stale: set[str]) -> bool:
-        self.folder.mkdir(parents=True, exist_ok=True)
         aside = self.folder / f".lease-{uuid.uuid4().hex[:8]}"
         try:
-            write_json(aside, self.content())
-            if stale:
-                aside.replace(self.path)
-                time.sleep(SETTLE)  # two may take over at once: the last one has it
-                return self._is_mine()
-            try:
-                os.link(aside, self.path)
-            except FileExistsError:
-                return False
-            except OSError:  # a file system without links
-                if self.path.exists():
+            write_atomic(aside, json.dumps(self.content()), lasting=False)
+            if not stale:
+                return _create(aside, self.path)
+            for owner in stale:
+                after = _after(self.path, owner)
+                if not _create(aside, after):
                     return False
-                aside.replace(self.path)
-                time.sleep(SETTLE)
-                return self._is_mine()
+                self._taken_over.append(after)
+            if not self._is_mine():  # what was stale has gone meanwhile, and may be another's by now
+                self._forget()
+                return False
+            self._write()
             return True
-        except FileNotFoundError:  # whoever was here has just finished and removed the folder
+        except (FileNotFoundError, FileExistsError):  # whoever was here has just removed the folder
+            if self.folder.is_file():
+                raise
             return False
         finally:
-            aside.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                aside.unlink()
 
     def _is_mine(self) -> bool:
         """Raises `OSError` when that can't be seen: a file server that is away has given it to nobody."""
-        try:
-            content = json.loads(self.path.read_text())
-        except (FileNotFoundError, ValueError):
-            return False
-        return isinstance(content, dict) and content.get("owner") == self.owner
+        if not self.path.is_dir():
+            with contextlib.suppress(FileNotFoundError, ValueError):
+                read_file(self.path)
+        found = _in_force(self.path)
+        return found is not None and found.owner == self.owner
+
+    def _write(self) -> None:
+        if self.path.is_dir():  # something else has put it there
+            self.path.rename(self.path.with_name(f".no-lease-{uuid.uuid4().hex[:8]}"))
+        write_atomic(self.path, json.dumps(self.content()), lasting=False)
 
     def _renew(self) -> bool:
         if not self._is_mine():
             return False
         try:
-            write_json(self.path, self.content())
+            self._write()
         except OSError:
             os.utime(self.path)  # needs no space on a full disk
         return True
@@ -294,19 +308,85 @@ class FileLease(Lease):
         try:
             if self._is_mine():
                 self.path.unlink(missing_ok=True)
+            self._forget()
         except OSError:  # a storage that can't be written any more: the lease goes stale by itself
             return
 
+    def _forget(self) -> None:
+        """Delete the marks of having taken over, which nobody asks for once the lease is dropped."""
+        for after in self._taken_over:
+            after.unlink(missing_ok=True)
+        self._taken_over.clear()
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A lease as it was found; `owner` is made up from its bytes when it doesn't say one."""
+
+    owner: str
+    state: str
+    content: dict[str, Any]
+
+
+def _after(path: Path, owner: str) -> Path:
+    return path.with_name(f"{path.name}.after-{owner}")
+
+
+def _create(source: Path, target: Path) -> bool:
+    """Give `source` a second name; False if that name is taken already."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        raise
+    except OSError:  # a file system without links
+        try:
+            with target.open("xb") as file:
+                file.write(source.read_bytes())
+        except FileExistsError:
+            return False
+    return True
+
+
+def _read(path: Path) -> _Found | None:
+    stamp, content = 0, b""
+    try:
+        stamp = path.stat().st_mtime_ns
+        content = read_file(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError):  # a folder, or somebody else's: waited for until it has long been the same
+        pass
+    about = parse_lease(content)
+    state = f"{stamp} {content.decode(errors='replace')}"
+    made_up = f"unknown-{hashlib.sha256(state.encode()).hexdigest()[:16]}"
+    return _Found(about.get("owner", made_up), state, about)
+
+
+def _in_force(path: Path) -> _Found | None:
+    """Return the lease that counts: that in the file, or of who has taken it over, and so on."""
+    found = _read(path)
+    seen: set[str] = set()
+    while found is not None and found.owner not in seen:
+        seen.add(found.owner)
+        later = _read(_after(path, found.owner))
+        if later is None:
+            break
+        found = later
+    return found
+
 
 def read_lease(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """Return (what changes with every sign of life, content) of a lease file, None without one."""
-    try:
-        text = path.read_text()
-        stamp = path.stat().st_mtime_ns
-    except OSError:
-        return None
-    try:
-        content = json.loads(text)
-    except ValueError:
-        content = {}
-    return f"{stamp} {text}", content if isinstance(content, dict) else {}
+    """Return (what changes with every sign of life, content) of a lease file, None without one.
+
+    The content is empty when it can't be read.
+    """
+    found = _in_force(path)
+    return None if found is None else (found.state, found.content)
+
+
+def leases_at(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return owner → (what changes with every sign of life, content): one, or none."""
+    found = _in_force(path)
+    return {} if found is None else {found.owner: (found.state, found.content)}

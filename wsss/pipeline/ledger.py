@@ -1,20 +1,29 @@
 """The ledger: a study's append-only record of every sampled configuration and every trial's end.
 
-One JSON object a line, flushed to disk before the trial starts and when it ends. Only the driver
-writes it. A line cut short by a crash is passed over and the rest still counts.
+One JSON object a line, with its own checksum, flushed to disk before the trial starts and when it ends.
+Only the driver writes it. A line that was cut short or has changed is passed over, which is said once, and
+the rest still counts; the last one may have been cut by a crash, and nothing is said of it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+import re
+import stat
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from wsss.files import writing
+from wsss.errors import Problem, StorageError
+from wsss.files import make_folder, storage_error, sync, with_checksum, writing
+from wsss.pipeline.records import TrialEntry, parse_entry, say_once
+
+MOST_LINE = 16 * 1024**2
+"""Bytes of the longest line that is read."""
+KEY = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
 
 
 @dataclass
@@ -58,11 +67,12 @@ class Ledger:
     def append(self, kind: str, **content: Any) -> None:
         """Write one entry and wait until it is kept. Raises `StorageError` when it can't be."""
         entry = {"type": kind, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **content}
-        self._write(json.dumps(entry, sort_keys=True, allow_nan=False))
+        self._write(json.dumps(with_checksum(entry), sort_keys=True, allow_nan=False))
 
     def _write(self, line: str) -> None:
         with writing(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
+            is_new = not self.path.exists()
             with self.path.open("ab+") as file:
                 if file.seek(0, os.SEEK_END):
                     file.seek(-1, os.SEEK_END)
@@ -71,6 +81,8 @@ class Ledger:
                 file.write(f"{line}\n".encode())
                 file.flush()
                 os.fsync(file.fileno())
+            if is_new:
+                sync(self.path.parent)
 
     def exists(self) -> bool:
         """Whether anything was ever written."""
@@ -84,26 +96,59 @@ class Ledger:
             return None
         return facts.st_size, facts.st_mtime_ns
 
-    def _lines(self) -> Iterable[str]:
-        """Return the entries as they were written, oldest first."""
-        return self.path.read_text(errors="replace").splitlines() if self.path.exists() else ()
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        """Iterate over (where, line) as they were written, oldest first."""
+        try:
+            if not stat.S_ISREG(self.path.stat().st_mode):
+                raise StorageError(Problem(str(self.path), "is no file, but must be one", "move it away"))
+            with self.path.open("rb") as file:
+                number = 0
+                while line := file.readline(MOST_LINE):
+                    number += 1
+                    rest = line
+                    while len(rest) == MOST_LINE and not rest.endswith(b"\n"):  # of one that is too long
+                        rest = file.readline(MOST_LINE)
+                    yield f"line {number}", line if rest is line else line + b"\n"
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as error:
+            raise storage_error(self.path, error, what="read") or error from error
+
+    def _read(self) -> tuple[list[dict[str, Any]], list[bytes]]:
+        """Return the entries, and the lines that can't be read; say once which these are."""
+        entries, bad, reasons = [], [], []
+        for where, line in self._lines():
+            try:
+                entries.append(parse_entry(line))
+            except ValueError as error:
+                bad.append(line)
+                if line.endswith(b"\n"):  # else a crash has cut the last one, or somebody is writing it
+                    reasons.append(f"{where} ({error})")
+        if reasons:
+            more = f" and {len(reasons) - 3} more" if len(reasons) > 3 else ""
+            say_once(self._name(), f"can't be read and is passed over: {', '.join(reasons[:3])}{more}")
+        return entries, bad
+
+    def _name(self) -> str:
+        return str(self.path)
 
     def entries(self) -> Iterator[Mapping[str, Any]]:
-        """Iterate over the entries that can be read, oldest first."""
-        for line in self._lines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(entry, dict) and "type" in entry:
-                yield entry
+        """Iterate over the entries that can be read, oldest first. Raises `StorageError` when none can."""
+        return iter(self._read()[0])
+
+    def unreadable_keys(self) -> set[str]:
+        """Return the keys that stand in lines which can't be read, and in no trial: what they say of them is
+        unknown, so that nobody should delete what these keys stand for."""
+        entries, bad = self._read()
+        known = {key for entry in entries if entry["type"] == "trial" for key in entry["keys"].values()}
+        return {key.decode() for line in bad for key in KEY.findall(line)} - known
 
     def trials(self) -> dict[str, TrialRecord]:
         """Return the trials by id, in the order in which they were first sampled."""
         trials: dict[str, TrialRecord] = {}
         for entry in self.entries():
             if entry["type"] == "trial":
-                fields = {name: entry[name] for name in TrialRecord.__dataclass_fields__ if name in entry}
+                fields = {name: entry[name] for name in TrialEntry.model_fields}
                 trial, before = TrialRecord(**fields), trials.get(entry["id"])
                 if before is None or not before.is_same(trial):  # else it is only begun again
                     trials[entry["id"]] = trial
@@ -113,8 +158,8 @@ class Ledger:
                 trial.metrics = dict(entry["metrics"])
                 trial.error = entry["error"]
                 trial.seconds += entry["seconds"]
-                trial.reason = entry.get("reason", "")
-                trial.rungs = [(int(epoch), float(score)) for epoch, score in entry.get("rungs", ())]
+                trial.reason = entry["reason"]
+                trial.rungs = [(int(epoch), float(score)) for epoch, score in entry["rungs"]]
             elif entry["type"] == "kept":
                 for trial in trials.values():
                     if trial.sweep == entry["sweep"]:

@@ -13,13 +13,24 @@ from __future__ import annotations
 import contextlib
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from wsss.files import damaged_files, describe_files, files_below, read_json, write_json, writing
+from wsss.files import (
+    damaged_files,
+    describe_files,
+    files_below,
+    read_file,
+    sync,
+    sync_below,
+    with_checksum,
+    write_json,
+    writing,
+)
 from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease, Lease, is_dead, read_lease
+from wsss.pipeline.records import parse_manifest, say_once
 
 MANIFEST = "manifest.json"
 KEEP = 2
@@ -38,6 +49,7 @@ class Partial:
         self.private = False
         self._inputs = inputs
         self._timeout = timeout
+        self._synced: set[tuple[str, int, int]] = set()
         self.lease = self._new_lease()
 
     def _new_lease(self) -> Lease:
@@ -101,34 +113,58 @@ class Partial:
         aside.mkdir()
         try:
             save(aside)
-            names = files_below(aside)
-            write_json(
-                aside / MANIFEST, {"step": step, "about": about, "files": describe_files(aside, names)}
-            )
+            self._sync_work()
+            sync_below(aside)
+            files = describe_files(aside, files_below(aside))
+            write_json(aside / MANIFEST, with_checksum({"step": step, "about": about, "files": files}))
             target = self.folder / f"step-{step:06d}"
             if target.exists():
                 shutil.rmtree(target)
             aside.rename(target)
+            sync(self.folder)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
         for old in self._steps()[KEEP:]:
             shutil.rmtree(old, ignore_errors=True)
 
+    def _sync_work(self) -> None:
+        """Wait until the chunks that a checkpoint goes on from are on the disk; each is waited for once."""
+        folders = set()
+        for name in files_below(self.work):
+            path = self.work / name
+            with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
+                facts = path.stat()
+                mark = (name, facts.st_size, facts.st_mtime_ns)
+                if mark not in self._synced:
+                    sync(path)
+                    folders.add(path.parent)
+                    self._synced.add(mark)
+        for folder in folders:
+            sync(folder)
+
     def newest(self) -> tuple[int, Path, dict[str, Any]] | None:
         """Return (step, folder, about) of the newest whole checkpoint; damaged ones are skipped."""
-        for folder in self._steps():
-            manifest = read_json(folder / MANIFEST)
-            if manifest and not damaged_files(folder, manifest["files"], thorough=True):
+        for folder, manifest in self._manifests():
+            if not damaged_files(folder, manifest["files"], thorough=True):
                 return int(manifest["step"]), folder, dict(manifest["about"])
+            say_once(str(folder), "has changed since it was written; an earlier checkpoint is taken")
         return None
 
     def progress(self) -> dict[str, Any]:
         """Return what the newest checkpoint on this machine says of itself, its files unread; else {}."""
+        return next((dict(manifest["about"]) for _, manifest in self._manifests()), {})
+
+    def _manifests(self) -> Iterator[tuple[Path, dict[str, Any]]]:
+        """Iterate over the checkpoints whose manifest can be read, the newest first."""
         for folder in self._steps():
-            manifest = read_json(folder / MANIFEST)
-            if isinstance(manifest, dict) and isinstance(manifest.get("about"), dict):
-                return dict(manifest["about"])
-        return {}
+            try:
+                manifest = parse_manifest(read_file(folder / MANIFEST))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                say_once(str(folder / MANIFEST), f"can't be used ({error}); an earlier checkpoint is taken")
+                continue
+            yield folder, manifest
 
     def reset(self) -> None:
         """Throw away chunks and checkpoints: what they were made from has changed."""

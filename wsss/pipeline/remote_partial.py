@@ -17,12 +17,15 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from wsss.errors import StorageError
-from wsss.files import describe_files, files_below, read_json, write_json
-from wsss.pipeline.lease import LEASE, SETTLE, TIMEOUT, Lease
+from wsss.files import describe_files, files_below, read_file, with_checksum, write_json
+from wsss.pipeline.lease import LEASE, TIMEOUT, Lease
 from wsss.pipeline.objects import Object, Objects
 from wsss.pipeline.partial import KEEP, MANIFEST, Partial
+from wsss.pipeline.records import parse_lease, parse_manifest, say_once
 
 PARTIAL = "store/partial"
+SETTLE_SECONDS = 1.0
+"""How long one that wishes for a lease waits for others to give way, before it does so itself."""
 UPLOAD_SECONDS = 30.0
 """Least time between two uploads; ten times what the last one took, if that is more."""
 
@@ -52,7 +55,7 @@ class RemoteLease(Lease):
         self._objects.delete(*(f"{self._place}/{owner}" for owner in stale))
         others = set(self._others()) - stale
         if others and min(others) > self.owner:  # who wishes for it sees this one, and gives way
-            time.sleep(5 * SETTLE)
+            time.sleep(SETTLE_SECONDS)
             others = set(self._others()) - stale
         if others:
             self._drop()
@@ -80,12 +83,7 @@ def leases_among(objects: Objects, listed: Sequence[Object]) -> dict[str, tuple[
     found = {}
     for one, content in zip(leases, objects.map(objects.read, [one.name for one in leases]), strict=True):
         if content is not None:
-            try:
-                about = json.loads(content)
-            except ValueError:
-                about = {}
-            about = about if isinstance(about, dict) else {}
-            found[one.name.rpartition("/")[2]] = (content.decode(errors="replace"), about)
+            found[one.name.rpartition("/")[2]] = (content.decode(errors="replace"), parse_lease(content))
     return found
 
 
@@ -163,13 +161,14 @@ class RemotePartial(Partial):
         began = time.monotonic()
         place = f"{self._place}/{self.lease.owner}"
         folder = self.folder / f"step-{step:06d}"
-        manifest = read_json(folder / MANIFEST)
-        if manifest is None:
+        try:
+            manifest = parse_manifest(read_file(folder / MANIFEST))
+        except (OSError, ValueError):
             return
         fresh, work = self._work_files()
         self._objects.upload_all(self.work, fresh, f"{place}/work")
         self._objects.upload_all(folder, manifest["files"], f"{place}/{folder.name}")
-        content = json.dumps({**manifest, "work": work}).encode()
+        content = json.dumps(with_checksum({**manifest, "work": work})).encode()
         self._objects.write(f"{place}/{folder.name}/{MANIFEST}", content)
         self._uploaded = step
         own = [upload for upload in self._uploads() if upload[1].startswith(f"{place}/")]
@@ -205,9 +204,14 @@ class RemotePartial(Partial):
 
     def _fetch(self, step: int, place: str) -> bool:
         """Copy an uploaded checkpoint here; False if it isn't whole."""
+        content = self._objects.read(f"{place}/{MANIFEST}")
+        if content is None:
+            return False
         try:
-            manifest = json.loads(self._objects.read(f"{place}/{MANIFEST}") or b"")
-        except ValueError:
+            manifest = parse_manifest(content)
+        except ValueError as error:
+            where = self._objects.address(f"{place}/{MANIFEST}")
+            say_once(where, f"can't be used ({error}); an earlier checkpoint is taken")
             return False
         folder = self.folder / f"step-{step:06d}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -226,7 +230,8 @@ class RemotePartial(Partial):
                 return False
         except FileNotFoundError:
             return False
-        write_json(folder / MANIFEST, {key: manifest[key] for key in ("step", "about", "files")})
+        own = {key: manifest[key] for key in ("step", "about", "files")}
+        write_json(folder / MANIFEST, with_checksum(own))
         return True
 
 

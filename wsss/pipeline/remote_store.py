@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import shutil
 import time
 import uuid
@@ -30,10 +29,11 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import Problem, StorageError
-from wsss.files import read_json, write_atomic, writing
+from wsss.files import read_copy, with_checksum, write_copy, write_json, writing
 from wsss.pipeline.cache import Cache, cache_limit
 from wsss.pipeline.lease import TIMEOUT
 from wsss.pipeline.objects import Object, Objects
+from wsss.pipeline.records import parse_record, say_once
 from wsss.pipeline.remote_partial import PARTIAL, RemoteLease, RemotePartial, leases_among
 from wsss.pipeline.store import EVICTED, RECORD, Artefact, Leases, Leftover, Store
 
@@ -67,6 +67,11 @@ class Version:
     def evicted(self) -> bool:
         return EVICTED in self.files
 
+    @property
+    def left(self) -> dict[str, int]:
+        """Return what an eviction deletes, or was about to."""
+        return {name: count for name, count in self.files.items() if name not in (RECORD, EVICTED)}
+
 
 class RemoteStore(Store):
     """Artefacts by key on an object storage. Folders of artefacts are copies below `cache`."""
@@ -77,6 +82,7 @@ class RemoteStore(Store):
         super().__init__(cache / STORE, lease_timeout=lease_timeout)
         self.objects = objects
         self.local = Store(cache / STORE)
+        self.local.remedy = "it is copied again"
         self.cache = Cache(self.local, cache_limit() if limit is None else limit)
         self._notes = cache / "records"
         self._listed: dict[str, tuple[float, list[Version]]] = {}
@@ -110,6 +116,10 @@ class RemoteStore(Store):
             if self._download(key, version, record):
                 return Artefact(key, self.folder(key), record, gone=False)
         return None
+
+    def _reject(self, key: str) -> None:
+        """Delete a copy a file of which was just seen to have changed: it is made anew."""
+        self.cache.drop(key)
 
     def set_aside(self, key: str) -> None:
         """Mark what readers take as damaged, so that it is made again; nothing is deleted."""
@@ -156,18 +166,24 @@ class RemoteStore(Store):
         return artefact
 
     def evict(self, key: str) -> int:
-        """Delete the files of every writer, keep the records; return the bytes freed."""
+        """Delete the files of every writer, keep the records; return the bytes freed. Those that an eviction
+        which was cut short has left go too."""
         freed = 0
         for version in self._versions(key, fresh=True):
-            place = f"{_place(key)}/{version.writer}"
-            if version.evicted:
+            if version.evicted and not version.left:
                 continue
-            self.objects.write(f"{place}/{EVICTED}", b"")
-            self.objects.delete(*(f"{place}/{name}" for name in version.files if name != RECORD))
-            freed += sum(count for name, count in version.files.items() if name != RECORD)
+            place = f"{_place(key)}/{version.writer}"
+            if not version.evicted:
+                self.objects.write(f"{place}/{EVICTED}", b"")
+            self.objects.delete(*(f"{place}/{name}" for name in version.left))
+            freed += sum(version.left.values())
         self._listed.pop(key, None)
         self.cache.drop(key)
         return freed
+
+    def left(self, key: str) -> int | None:
+        left = [version.left for version in self._versions(key) if version.left]
+        return sum(sum(files.values()) for files in left) if left else None
 
     def __iter__(self) -> Iterator[Artefact]:
         """Iterate over all finished artefacts, evicted ones too, in the order of their keys."""
@@ -255,7 +271,9 @@ class RemoteStore(Store):
         if self._unsettled(listed[1]):
             self._listed.pop(key, None)
             return []
-        whole = [version for version in listed[1] if version.whole]
+        whole = [
+            one for one in listed[1] if one.whole and f"{_place(key)}/{one.writer}" not in self._unusable
+        ]
         return sorted(whole, key=lambda version: (version.evicted, version.writer))
 
     def _unsettled(self, versions: Sequence[Version]) -> list[Version]:
@@ -279,18 +297,23 @@ class RemoteStore(Store):
 
     def _record(self, key: str, writer: str) -> dict[str, Any] | None:
         """Return a version's record, which never changes, from this machine's notes or the storage."""
-        name = f"{key}/{writer}"
-        note = self._notes / f"{name}.json"
-        record = read_json(note)
-        if record is None:
+        note = self._notes / key / f"{writer}.json"
+        content = read_copy(note)
+        noted = content is not None
+        if content is None:
             content = self.objects.read(f"{_place(key)}/{writer}/{RECORD}")
-            try:
-                record = json.loads(content or b"")
-            except ValueError:
-                return None
+        if content is None:
+            return None
+        try:
+            record = parse_record(content, key)
+        except ValueError as error:
+            where = self.objects.address(f"{_place(key)}/{writer}/{RECORD}")
+            say_once(where, f"is damaged ({error}): {self.remedy}")
+            return None
+        if not noted:
             with contextlib.suppress(OSError):  # a full disk is no reason not to know
-                write_atomic(note, content or b"")
-        return record if isinstance(record, dict) else None
+                write_copy(note, content)
+        return record
 
     def _whole(self, key: str, *, fresh: bool = False) -> tuple[Version, dict[str, Any]] | None:
         """Return what readers take, set aside what names and sizes show to be damaged."""
@@ -307,7 +330,12 @@ class RemoteStore(Store):
         return None
 
     def _mark_damaged(self, key: str, version: Version) -> None:
-        self.objects.write(f"{_place(key)}/{version.writer}/{DAMAGED}", b"")
+        where = f"{_place(key)}/{version.writer}"
+        say_once(self.objects.address(where), f"is damaged and set aside: {self.remedy}")
+        try:
+            self.objects.write(f"{where}/{DAMAGED}", b"")
+        except StorageError:  # it can only be read
+            self._unusable.add(where)
         self._listed.pop(key, None)
 
     def _download(self, key: str, version: Version, record: dict[str, Any]) -> bool:
@@ -327,7 +355,7 @@ class RemoteStore(Store):
                 else:
                     self._mark_damaged(key, version)
                     return False
-                write_atomic(aside / RECORD, self.objects.read(f"{place}/{RECORD}") or b"")
+                write_json(aside / RECORD, with_checksum(record))
                 self.local._take(key, aside)
         except FileNotFoundError:  # evicted while it was copied
             self._listed.pop(key, None)

@@ -7,8 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from wsss.files import read_json
-from wsss.pipeline.chain import SCORES, Chain
+from wsss.pipeline.chain import SCORES, SCORES_FILE, Chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.store import Store
 
@@ -32,11 +31,13 @@ NUMBERS = (
 
 @dataclass(frozen=True)
 class Result:
-    """`metrics` are named like "cams/select/miou"; the other two as in `TrialFinished`."""
+    """`metrics` are named like "cams/select/miou"; the next two as in `TrialFinished`. `lacking` names scores
+    that are known and can't be read."""
 
     metrics: dict[str, float] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
 
 
 def chain_result(chain: Chain, store: Store) -> Result:
@@ -49,25 +50,27 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
     result = Result()
     for label, key in keys.items():
         artefact = store.known(key)
-        if artefact is not None and not artefact.evicted:
-            # Files are read or sent to MLflow: they must be on this machine.
-            artefact = store.get(key) if artefact.stage in (SCORES, CLASSIFIER) else artefact
-        if artefact is None:
+        if artefact is not None and not artefact.evicted and artefact.stage == CLASSIFIER:
+            artefact = store.get(key)  # its file is sent to MLflow, and must be on this machine
+        if artefact is None or (artefact.stage == SCORES and artefact.evicted):
             continue
         if artefact.stage == SCORES:
+            scores = store.read_json(key, SCORES_FILE)
+            if scores is None:  # it has changed in this very moment, and is set aside
+                result.lacking.append(label)
+                continue
             scored = label.removesuffix(f".{SCORES}")
-            _add_scores(result, scored, read_json(artefact.folder / "scores.json") or {})
+            _add_scores(result, scored, scores)
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
         elif artefact.stage == CLASSIFIER and _is_last_part(artefact.record["params"]):
-            last, crop = artefact.record["history"][-1], float(artefact.record["params"]["crop"])
-            if "mAP" in last:
-                # Records without a size are of a time when it was that of the crops.
-                result.metrics[f"{label}/holdout/mAP"] = last["mAP"]
-                result.metrics[f"{label}/holdout/size"] = last.get(
-                    "mAP_size", float(artefact.record["params"]["crop"])
-                )
+            for last in artefact.record["history"][-1:]:
+                if "mAP" in last:
+                    # Records without a size are of a time when it was that of the crops.
+                    crop = float(artefact.record["params"]["crop"])
+                    result.metrics[f"{label}/holdout/mAP"] = last["mAP"]
+                    result.metrics[f"{label}/holdout/size"] = last.get("mAP_size", crop)
             if not artefact.evicted:
                 result.files[f"{label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
     return result

@@ -35,7 +35,8 @@ class _Begun:
 
 def wanted_by(ledger: Ledger) -> set[str]:
     """Return the keys that a study wants: of kept trials, of all in a sweep that hasn't ended, and of
-    those that failed, until a later end of their sweep: `resume` goes on with them."""
+    those that failed, until a later end of their sweep: `resume` goes on with them. Also those in lines that
+    can't be read."""
     kept: dict[str, set[str]] = {}
     begun: dict[str, dict[str, _Begun]] = {}
     for entry in ledger.entries():
@@ -50,7 +51,8 @@ def wanted_by(ledger: Ledger) -> set[str]:
         elif entry["type"] == "kept":
             kept[entry["sweep"]] = set(entry["keys"])
             begun[entry["sweep"]] = _unsettled(begun.get(entry["sweep"], {}))
-    return set().union(*kept.values(), *(trial.keys for them in begun.values() for trial in them.values()))
+    going_on = (trial.keys for them in begun.values() for trial in them.values())
+    return ledger.unreadable_keys().union(*kept.values(), *going_on)
 
 
 def _unsettled(trials: Mapping[str, _Begun]) -> dict[str, _Begun]:
@@ -67,7 +69,9 @@ def _unsettled(trials: Mapping[str, _Begun]) -> dict[str, _Begun]:
 
 def _all_of(ledger: Ledger) -> set[str]:
     """Return the keys of all trials that a study ever had."""
-    return {key for e in ledger.entries() if e["type"] == "trial" for key in e["keys"].values()}
+    return ledger.unreadable_keys() | {
+        key for e in ledger.entries() if e["type"] == "trial" for key in e["keys"].values()
+    }
 
 
 def _retains_all(storage: Storage, study: str) -> bool:
@@ -75,7 +79,7 @@ def _retains_all(storage: Storage, study: str) -> bool:
     try:
         text = storage.study_text(study)
         content = {} if text is None else parse_yaml(text, study).value
-    except (ConfigError, UnicodeDecodeError):
+    except ConfigError:
         return True
     return not isinstance(content, dict) or content.get("retain") == "all"
 
@@ -121,15 +125,18 @@ def wanted_keys(storage: Storage) -> set[str]:
 
 def evictable(storage: Storage, *, retain: bool) -> Iterator[tuple[str, str, int]]:
     """Iterate over (key, stage, bytes) of artefacts whose files nobody wants; never over scores, and with
-    `retain` over nothing of a study with `retain: all`.
+    `retain` over nothing of a study with `retain: all`. Also of what an eviction that was cut short has left.
 
     Evict one before the next is asked for: what is wanted is looked up as late as that.
     """
     wanted = _Wanted(storage, retain=retain)
     store = storage.store
     for artefact in store:
-        if not artefact.evicted and artefact.stage != "scores" and artefact.key not in wanted:
-            yield artefact.key, artefact.stage, artefact.bytes
+        left = store.left(artefact.key)
+        if left is None:
+            continue
+        if artefact.evicted or (artefact.stage != "scores" and artefact.key not in wanted):
+            yield artefact.key, artefact.stage, left
 
 
 def evict_unkept(storage: Storage) -> int:

@@ -11,20 +11,21 @@ In a folder:                                On an object storage:
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import json
 import uuid
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 
 from wsss.config.location import Location
 from wsss.data.inventory import Inventory, read_inventory
 from wsss.errors import ConfigError, PreflightError, Problem, StorageError, nearest
-from wsss.files import write_atomic, writing
+from wsss.files import read_copy, read_file, write_atomic, write_copy, writing
 from wsss.pipeline.cache import cache_folder
 from wsss.pipeline.lease import TIMEOUT, FileLease, Lease
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.objects import Objects
+from wsss.pipeline.records import parse_entry
 from wsss.pipeline.store import Store
 
 STUDY = "study.yaml"
@@ -70,9 +71,18 @@ class Storage:
         return Ledger(self.study_folder(name))
 
     def study_text(self, name: str) -> str | None:
-        """Return the study file that was stored under a name, None without one."""
+        """Return the study file that was stored under a name, None without one.
+
+        Raises `ConfigError` when it is no text in UTF-8.
+        """
         path = self.study_folder(name) / STUDY
-        return path.read_text() if path.is_file() else None
+        try:
+            return _text(read_file(path), str(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(Problem(str(path), f"can't be read: {reason}")) from error
 
     def write_study(self, name: str, text: str) -> None:
         """Store a study file. Raises `StorageError`."""
@@ -145,7 +155,7 @@ class RemoteStorage(Storage):
 
     def study_text(self, name: str) -> str | None:
         content = self.objects.read(f"studies/{name}/{STUDY}")
-        return None if content is None else content.decode()
+        return None if content is None else _text(content, f"{self.study_address(name)}/{STUDY}")
 
     def write_study(self, name: str, text: str) -> None:
         self.objects.write(f"studies/{name}/{STUDY}", text.encode())
@@ -196,21 +206,34 @@ class RemoteLedger(Ledger):
     def stamp(self) -> Hashable:
         return tuple(self._names())
 
-    def _lines(self) -> Iterable[str]:
-        return self._objects.map(self._line, self._names())
+    def _lines(self) -> Iterator[tuple[str, bytes]]:
+        names = self._names()
+        return zip(names, self._objects.map(self._line, names), strict=True)
 
-    def _line(self, name: str) -> str:
-        copy = self._cache / name
-        try:
-            return copy.read_text()
-        except OSError:
-            text = (self._objects.read(f"{self._place}/{name}") or b"").decode(errors="replace")
-        try:
-            json.loads(text)
-            write_atomic(copy, text)
-        except (ValueError, OSError):
-            pass
-        return text
+    def _line(self, name: str) -> bytes:
+        """Return an entry, from this machine's copy if that is still what was copied."""
+        line = read_copy(self._cache / name)
+        if line is None:
+            line = self._objects.read(f"{self._place}/{name}") or b""
+            with contextlib.suppress(OSError, ValueError):  # what can't be read may be mended
+                parse_entry(line)
+                write_copy(self._cache / name, line)
+        return line + b"\n"
+
+    def _name(self) -> str:
+        return self._objects.address(self._place)
+
+
+def _text(content: bytes, where: str) -> str:
+    """Return a stored study's text. Raises `ConfigError` for what can't have been written as one."""
+    hint = "move it away and `run` the study with your own file: it goes on"
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(Problem(where, "is not a text file in UTF-8", hint)) from error
+    if "\0" in text:
+        raise ConfigError(Problem(where, "holds NUL bytes, and so is no text", hint))
+    return text
 
 
 def open_storage(location: Location, *, lease_timeout: float = TIMEOUT) -> Storage:

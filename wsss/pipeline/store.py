@@ -3,90 +3,63 @@
     <root>/<key[:2]>/<key>/artefact.json    written last: with it the artefact exists
     <root>/partial/<key>/                   an artefact being made (see `wsss.pipeline.partial`)
     <root>/damaged/<key>-<n>/               set aside because a file was missing or had changed
-    <root>/clearing/<key>/                  somebody is moving a broken or evicted artefact away
+    <root>/clearing/<key>/                  a lease: somebody evicts an artefact, or moves it out of the way
 
 A commit is a rename of a finished folder, so that the first of two writers wins and a reader sees
 all of an artefact or nothing. What is in the way of a commit is moved by one process at a time, so
-that none moves what another has just put there.
+that none moves what another has just put there. An eviction marks the artefact first and deletes its
+files then: one that was cut short is seen as evicted, and goes on when it is asked for again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
-import os
+import hashlib
 import shutil
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.errors import PreflightError, Problem
+from wsss.errors import PreflightError, Problem, StorageError
 from wsss.files import (
     damaged_files,
     describe_files,
     files_below,
-    read_json,
-    sha256_json,
+    make_folder,
+    parse_json,
+    read_file,
+    storage_error,
+    sync,
+    sync_below,
+    with_checksum,
     write_json,
     writing,
 )
-from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease, read_lease
+from wsss.pipeline.artefact import EVICTED, RECORD, Artefact
+from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease
+from wsss.pipeline.leftovers import (
+    Leases,
+    Leftover,
+    besides_record,
+    folder_bytes,
+    leases_in,
+    names_in,
+    remove_half_made,
+)
 from wsss.pipeline.partial import Partial
+from wsss.pipeline.records import parse_record, say_once
 
-RECORD = "artefact.json"
-EVICTED = "evicted"
+CLAIM_SECONDS = 0.01
+"""Between two looks at whether another process has done what it does alone."""
+UNREADABLE = frozenset({errno.EIO, errno.ESTALE})
+"""What a disk answers that may answer otherwise later: what it holds doesn't count as missing."""
 REMEMBERED = 512
 """How many records a store keeps in memory."""
-Leases = dict[str, tuple[str, dict[str, Any]]]
-"""Owner → (what changes with every sign of life, content)."""
-
-
-@dataclass(frozen=True)
-class Artefact:
-    """A finished artefact. `record` is the content of its artefact.json.
-
-    `gone` is whether the files were deleted from a storage that isn't this machine's folder.
-    """
-
-    key: str
-    folder: Path
-    record: Mapping[str, Any]
-    gone: bool | None = None
-
-    @property
-    def stage(self) -> str:
-        return str(self.record["stage"])
-
-    @functools.cached_property
-    def digest(self) -> str:
-        """Identity of the files' content: equal digests mean bitwise equal files."""
-        return sha256_json({name: facts["sha256"] for name, facts in self.record["files"].items()})
-
-    @property
-    def bytes(self) -> int:
-        return sum(int(facts["bytes"]) for facts in self.record["files"].values())
-
-    @property
-    def evicted(self) -> bool:
-        """The files were deleted to save space; the record stays."""
-        return (self.folder / EVICTED).exists() if self.gone is None else self.gone
-
-
-@dataclass(frozen=True)
-class Leftover:
-    """A half-made or damaged artefact, which may be deleted when nobody works on it.
-
-    `leases` reads who does; `remove` deletes it, and does nothing when somebody just began to.
-    """
-
-    name: str
-    bytes: int
-    leases: Callable[[], Leases]
-    remove: Callable[[], None]
 
 
 class Store:
@@ -99,7 +72,10 @@ class Store:
     def __init__(self, root: Path, *, lease_timeout: float = TIMEOUT) -> None:
         self.root = root
         self.lease_timeout = lease_timeout
+        self.remedy = "it is made again when it is needed"
         self._verified: set[str] = set()
+        self._unusable: set[str] = set()
+        """Keys of what is damaged and can't be set aside, as the storage can only be read."""
         self._records: OrderedDict[str, tuple[tuple[int, int, int], Artefact]] = OrderedDict()
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -113,24 +89,36 @@ class Store:
 
     def known(self, key: str) -> Artefact | None:
         """Return the artefact if it was ever finished, even when its files have been evicted."""
+        return self._look(key)[0]
+
+    def _look(self, key: str) -> tuple[Artefact | None, str]:
+        """Return the artefact, or what is wrong with its record: nothing, if it was never finished."""
         folder = self.folder(key)
+        path = folder / RECORD
         try:
-            facts = (folder / RECORD).stat()
-        except OSError:
-            return None
-        stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-        remembered = self._records.get(key)
-        if remembered and remembered[0] == stamp:
-            self._records.move_to_end(key)
-            return remembered[1]
-        record = read_json(folder / RECORD)
-        if not record:
-            return None
+            facts = path.stat()
+            stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
+            remembered = self._records.get(key)
+            if remembered and remembered[0] == stamp:
+                self._records.move_to_end(key)
+                return remembered[1], ""
+            record = parse_record(read_file(path), key)
+        except OSError as error:
+            if error.errno in UNREADABLE:
+                raise storage_error(path, error, what="read") or error from error
+            if error.errno in (
+                errno.EACCES,
+                errno.EPERM,
+            ):  # of somebody who shares the storage, not the files
+                say_once(str(path), f"can't be read: {error.strerror}; it counts as missing")
+            return None, ""
+        except ValueError as error:
+            return None, f"{RECORD}: {error}"
         artefact = Artefact(key, folder, record)
         self._records[key] = (stamp, artefact)
         if len(self._records) > REMEMBERED:
             self._records.popitem(last=False)
-        return artefact
+        return artefact, ""
 
     def has(self, key: str) -> bool:
         """Tell whether all files of the artefact are there; a damaged one is set aside."""
@@ -139,34 +127,86 @@ class Store:
     def get(self, key: str, *, thorough: bool = False) -> Artefact | None:
         """Return the artefact if all its files are there; set a damaged one aside and return None.
 
-        `thorough` reads every byte (once per process and key) and compares digests; otherwise only
-        names and sizes are compared.
+        `thorough` reads every byte (once per process and key) and compares digests; otherwise names and
+        sizes are compared, and the digests of small JSON files.
         """
-        artefact = self.known(key)
-        if artefact is None or artefact.evicted:
+        if key in self._unusable:
             return None
         thorough = thorough and key not in self._verified
-        if self._damaged(key, thorough):
-            with self._alone(key):
-                if self._damaged(key, thorough):
-                    self.set_aside(key)
-                    return None
-                artefact = self.known(key)  # made again meanwhile
+        if self._damage(key, thorough):
+            self._set_aside_damaged(key, thorough)
+        artefact = self.known(key)
+        if artefact is None or artefact.evicted or key in self._unusable:
+            return None
         if thorough:
             self._verified.add(key)
         return artefact
 
-    def _damaged(self, key: str, thorough: bool) -> bool:
-        artefact = self.known(key)
+    def read(self, key: str, name: str) -> bytes | None:
+        """Return the bytes of an artefact's file, which are compared with its record every time.
+
+        None without it; one that has changed is set aside.
+        """
+        for _ in range(2):  # a copy of an object storage is copied again
+            artefact = self.get(key)
+            facts = None if artefact is None else artefact.record["files"].get(name)
+            if artefact is None or facts is None:
+                return None
+            with contextlib.suppress(FileNotFoundError):
+                content = (artefact.folder / name).read_bytes()
+                if hashlib.sha256(content).hexdigest() == facts["sha256"]:
+                    return content
+            self._reject(key)
+        return None
+
+    def read_json(self, key: str, name: str) -> dict[str, Any] | None:
+        """Return what an artefact's JSON file holds, read as `read` does; None without it."""
+        content = self.read(key, name)
+        try:
+            value = None if content is None else parse_json(content)
+        except ValueError as error:
+            say_once(str(self.folder(key) / name), f"can't be used: {error}")
+            return None
+        return value if isinstance(value, dict) else None
+
+    def _reject(self, key: str) -> None:
+        """Set aside an artefact a file of which was just seen to have changed."""
+        self._verified.discard(key)
+        self._set_aside_damaged(key, thorough=True)
+
+    def _damage(self, key: str, thorough: bool) -> str:
+        """Name what is wrong with what is there; nothing is wrong with what was evicted or never finished."""
+        artefact, wrong = self._look(key)
         if artefact is None or artefact.evicted:
-            return artefact is None
-        return bool(damaged_files(artefact.folder, dict(artefact.record["files"]), thorough=thorough))
+            return wrong
+        return ", ".join(damaged_files(artefact.folder, artefact.record["files"], thorough=thorough)[:3])
+
+    def _set_aside_damaged(self, key: str, thorough: bool) -> None:
+        try:
+            with self._alone(key):
+                damage = self._damage(key, thorough)  # else it was made again meanwhile
+                if damage:
+                    self._move_aside(key)
+                    say_once(str(self.folder(key)), f"is damaged and set aside ({damage}): {self.remedy}")
+        except StorageError as error:
+            if not self._can_only_be_read(error):
+                raise
+            self._unusable.add(key)
+            say_once(str(self.folder(key)), "is damaged, and counts as missing")
+
+    def _can_only_be_read(self, error: StorageError) -> bool:
+        cause = error.__cause__
+        return isinstance(cause, OSError) and cause.errno in (errno.EROFS, errno.EACCES, errno.EPERM)
 
     def set_aside(self, key: str) -> None:
         """Move an artefact out of the way, so that it is made again; nothing is deleted."""
+        with self._alone(key):
+            self._move_aside(key)
+
+    def _move_aside(self, key: str) -> None:
         aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:6]}"
         with writing(aside):
-            aside.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(aside.parent)
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
                 self.folder(key).rename(aside)
                 if (aside / EVICTED).exists():  # there is nothing to keep
@@ -184,75 +224,107 @@ class Store:
     def commit(self, key: str, folder: Path, record: Mapping[str, Any]) -> Artefact:
         """Turn a folder of finished files into the artefact of `key`; the first commit wins.
 
-        `folder` must be on the store's file system and is gone afterwards. Raises `StorageError` when
-        the storage is full or read-only.
+        `folder` must be on the store's file system and is gone afterwards. Everything is on the disk before
+        it counts. Raises `StorageError` when the storage is full or read-only.
         """
         with writing(self.folder(key)):
             self._describe(key, folder, record)
             return self._take(key, folder)
 
     def _describe(self, key: str, folder: Path, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Write the record of a folder's files, after them, and return it as it is read back."""
+        sync_below(folder)
         names = [name for name in files_below(folder) if name != RECORD]
         whole = {**record, "key": key, "files": describe_files(folder, names)}
-        write_json(folder / RECORD, whole)
-        return whole
+        write_json(folder / RECORD, with_checksum(whole))
+        return parse_record(read_file(folder / RECORD), key)
 
     def _take(self, key: str, folder: Path) -> Artefact:
         """Rename a folder with its record to where the artefact belongs, unless there is one."""
         target = self.folder(key)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if self._in_the_way(key):
             with self._alone(key):
                 if self._in_the_way(key):
-                    self.set_aside(key)
-        record: dict[str, Any] = read_json(folder / RECORD) or {}
-        try:
-            folder.rename(target)
-        except OSError:
-            artefact = self.get(key)
-            if artefact is None:
-                raise
-            shutil.rmtree(folder)
-            return artefact
+                    self._move_aside(key)
+        record = parse_record(read_file(folder / RECORD), key)
+        for last in (False, True):
+            try:
+                folder.rename(target)
+                break
+            except OSError:
+                artefact = self.get(key)
+                if artefact is not None:
+                    shutil.rmtree(folder)
+                    return artefact
+                if last:  # else what was there was damaged, and has just been set aside
+                    raise
+        sync(target.parent)
+        self._unusable.discard(key)
         return Artefact(key, target, record)
 
     def _in_the_way(self, key: str) -> bool:
         """Tell whether a folder without a readable record, or an evicted one, is where `key` belongs."""
         if not self.folder(key).exists():
             return False
-        known = self.known(key)
+        known, damage = self._look(key)
+        if known is None and not damage and (self.folder(key) / RECORD).exists():
+            message = "can't be read, so that nothing can be put in its place"
+            raise StorageError(Problem(str(self.folder(key) / RECORD), message, "give access, then `resume`"))
         return known is None or known.evicted
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[None]:
-        """Keep other processes from moving what is at `key`; one that died is waited for a lease long."""
-        claim = self.root / "clearing" / key
-        with writing(claim):
-            claim.parent.mkdir(parents=True, exist_ok=True)
-            while True:
-                try:
-                    claim.mkdir()
-                    break
-                except FileExistsError:
-                    with contextlib.suppress(OSError):
-                        if time.time() - claim.stat().st_mtime > self.lease_timeout:
-                            claim.rmdir()
-                    time.sleep(0.01)
+        """Keep others from moving or evicting what is at `key`; one that died is waited for a lease long."""
+        folder = self.root / "clearing" / key
+        lease = FileLease(folder, timeout=self.lease_timeout)
+        with writing(folder):
+            while not lease.acquire():
+                time.sleep(CLAIM_SECONDS)
         try:
             yield
         finally:
-            with contextlib.suppress(OSError):
-                claim.rmdir()
+            for name in names_in(folder):  # of processes that died here
+                if name != LEASE:
+                    (folder / name).unlink(missing_ok=True)
+            lease.release()
+            with contextlib.suppress(OSError):  # the next one is in it already
+                folder.rmdir()
 
     def evict(self, key: str) -> int:
-        """Delete an artefact's files, keep its record; return the bytes freed."""
-        artefact = self.known(key)
-        if artefact is None or artefact.evicted:
+        """Delete an artefact's files, keep its record; return the bytes freed.
+
+        Readers see an evicted artefact before the first file goes. What an eviction that was cut short has
+        left goes too. Raises `StorageError`.
+        """
+        if self.left(key) is None:
             return 0
-        (artefact.folder / EVICTED).touch()
-        for name in artefact.record["files"]:
-            (artefact.folder / name).unlink(missing_ok=True)
-        return artefact.bytes
+        with writing(self.folder(key)), self._alone(key):
+            artefact = self.known(key)
+            if artefact is None:
+                return 0
+            if not artefact.evicted:
+                (artefact.folder / EVICTED).touch()
+                sync(artefact.folder)
+            freed = 0
+            for path in besides_record(artefact.folder):
+                freed += folder_bytes(path)
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)
+            return freed
+
+    def left(self, key: str) -> int | None:
+        """Return the bytes of files that an artefact has besides its record: none, when it was evicted or
+        never finished, and some, when an eviction was cut short."""
+        artefact = self.known(key)
+        if artefact is None:
+            return None
+        if not artefact.evicted:
+            return artefact.bytes
+        left = besides_record(artefact.folder)
+        return sum(map(folder_bytes, left)) if left else None
 
     def __iter__(self) -> Iterator[Artefact]:
         """Iterate over all finished artefacts, evicted ones too, in the order of their keys."""
@@ -265,69 +337,38 @@ class Store:
         """Return the keys of all artefacts, sorted, without looking into them."""
         return [
             key
-            for prefix in sorted(name for name in _names(self.root) if len(name) == 2)
-            for key in sorted(_names(self.root / prefix))
+            for prefix in sorted(name for name in names_in(self.root) if len(name) == 2)
+            for key in sorted(names_in(self.root / prefix))
         ]
 
     def leases(self) -> Leases:
         """Return who makes an artefact, or did until it died."""
         found: Leases = {}
-        for name in _names(self.root / "partial"):
-            found.update(_leases(self.root / "partial" / name))
+        for name in names_in(self.root / "partial"):
+            found.update(leases_in(self.root / "partial" / name))
         return found
 
     def half_made(self) -> list[Leftover]:
-        """Return what has been begun, also by runs that are at it."""
-        folders = [self.root / "partial" / name for name in sorted(_names(self.root / "partial"))]
+        """Return what has been begun, also by runs that are at it, and the claims of those that died."""
+        made = [(name, self.root / "partial" / name) for name in sorted(names_in(self.root / "partial"))]
+        claims = sorted(names_in(self.root / "clearing"))
         return [
             Leftover(
-                folder.name,
+                name,
                 folder_bytes(folder),
-                functools.partial(_leases, folder),
-                functools.partial(_remove_half_made, folder),
+                functools.partial(leases_in, folder),
+                functools.partial(remove_half_made, folder),
             )
-            for folder in folders
+            for name, folder in [*made, *((f"{key}-claim", self.root / "clearing" / key) for key in claims)]
         ]
 
     def damaged(self) -> list[Leftover]:
         """Return what was set aside."""
-        folders = [self.root / "damaged" / name for name in sorted(_names(self.root / "damaged"))]
+        folders = [self.root / "damaged" / name for name in sorted(names_in(self.root / "damaged"))]
         return [
             Leftover(folder.name, folder_bytes(folder), dict, functools.partial(shutil.rmtree, folder))
             for folder in folders
         ]
 
 
-def folder_bytes(folder: Path) -> int:
-    """Return the bytes of all files below a folder; those that vanish meanwhile don't count."""
-    total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
-            total += path.stat().st_size if path.is_file() else 0
-    return total
-
-
-def _names(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-
-
-def _leases(folder: Path) -> Leases:
-    found = read_lease(folder / LEASE)
-    return {} if found is None else {str(found[1].get("owner")): found}
-
-
-def _remove_half_made(folder: Path) -> None:
-    """Delete the folder under a lease of our own, so that nobody begins to work in it meanwhile."""
-    lease = FileLease(folder)
-    if not lease.take_over(set(_leases(folder))):
-        return
-    lease.stop()
-    try:
-        aside = folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
-        folder.rename(aside)
-        shutil.rmtree(aside)
-    finally:
-        lease.release()
+__all__ = ["EVICTED", "RECORD", "Artefact", "Leases", "Leftover", "Store", "folder_bytes"]

@@ -280,6 +280,7 @@ class StudyRun:
             self.tell(TrialStarted(trial.info))
             self.end(trial, driver, stopped=known.reason, cached=True)
             return False
+        trial.chain.look_at_scores(self.store)
         if trial.chain.pending(self.store):
             driver.verdicts.remember(trial)
             reason = driver.verdicts.given_up(trial)
@@ -359,8 +360,13 @@ class StudyRun:
     ) -> None:
         """Record and tell how a trial ended; `stopped` says why the driver gave it up."""
         id = trial.info.id
-        status: TrialStatus = "failed" if error else "stopped" if stopped else "done"
         result = Result() if error else chain_result(trial.chain, self.store)
+        if result.lacking and not stopped:
+            error, result = (
+                f"{result.lacking[0]} has changed since it was made; resume makes it again",
+                Result(),
+            )
+        status: TrialStatus = "failed" if error else "stopped" if stopped else "done"
         if error:
             self.outcome.failed.append(id)
         elif stopped:

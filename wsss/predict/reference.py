@@ -33,8 +33,9 @@ def load_model(reference: str, location: Location) -> Model:
     """
     path = Path(reference)
     if path.is_dir() and (path / WEIGHTS).is_file():
-        record = read_json(path / RECORD) or {}
-        return load_artefact(path, str(record.get("key") or path.resolve().name))
+        record = read_json(path / RECORD)
+        key = record.get("key") if isinstance(record, dict) else None
+        return load_artefact(path, key if isinstance(key, str) else path.resolve().name)
     if path.is_file() or path.suffix in (*FILES, ".onnx"):
         if not path.exists():
             raise ConfigError(Problem("--model", f"there is no file {reference}"))

@@ -12,11 +12,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.errors import ConfigError, DataError, Problem, StageError
 from wsss.files import read_json, sha256_file, write_atomic, write_json
@@ -42,16 +43,28 @@ class Summary:
     failed: list[Problem] = field(default_factory=list)
 
 
+class _Areas(BaseModel):
+    """areas.json, as far as a later run reads it."""
+
+    model_config = ConfigDict(strict=True)
+    format: Literal[1]
+    photos: dict[str, dict[str, Any]]
+    pending: list[str] = []
+
+
 class Output:
     """The folder of results."""
 
     def __init__(self, folder: Path, ending: str) -> None:
         self.folder = folder
         self.ending = ending
-        found = read_json(folder / AREAS)
-        self.is_ours = isinstance(found, dict) and found.get("format") == FORMAT
-        self.photos: dict[str, Any] = dict(found["photos"]) if self.is_ours else {}
-        self.pending: set[str] = set(found.get("pending", ())) if self.is_ours else set()
+        try:
+            found = _Areas.model_validate(read_json(folder / AREAS))
+        except ValidationError:  # none of ours, or changed since
+            found = None
+        self.is_ours = found is not None
+        self.photos: dict[str, dict[str, Any]] = {} if found is None else found.photos
+        self.pending: set[str] = set() if found is None else set(found.pending)
         self._saved = time.monotonic()
 
     def mask(self, photo: Photo) -> Path:
@@ -101,8 +114,8 @@ class Output:
         files = self.mask(photo), self.overlay(photo)
         return (
             all(path.is_file() for path in files)
-            and entry["overlay"] == files[1].name
-            and entry["sha256"] == sha256_file(photo.path)
+            and entry.get("overlay") == files[1].name
+            and entry.get("sha256") == sha256_file(photo.path)
         )
 
     def _is_half_done(self, photo: Photo) -> bool:

@@ -8,6 +8,7 @@ differences are paired.
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -18,8 +19,8 @@ import numpy as np
 from wsss.config import Study
 from wsss.config.location import Location
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.files import read_json
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
+from wsss.pipeline.chain import SCORES_FILE
 from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.storage import Storage, open_storage
 from wsss.pipeline.store import Store
@@ -156,12 +157,12 @@ def _scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
     part, "ids": N ids} of a trial."""
     found: dict[str, dict[str, Any]] = {}
     for label, key in trial.keys.items():
-        artefact = store.get(key) if label.endswith(".scores") else None
-        if artefact is None:
+        content = store.read_json(key, SCORES_FILE) if label.endswith(".scores") else None
+        confusions = None if content is None else store.read(key, "confusions.npz")
+        if content is None or confusions is None:
             continue
-        content = read_json(artefact.folder / "scores.json")
         part = "report" if "report" in content else "test"
-        with np.load(artefact.folder / "confusions.npz", allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(confusions), allow_pickle=False) as arrays:
             counts, ids = arrays[part], arrays[f"{part}_ids"].tolist()
         step = label.removesuffix(".scores")
         found[step] = {"json": content, "part": part, "counts": counts, "ids": ids}

@@ -19,7 +19,7 @@ def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Networ
     found: dict[str, Network] = {}
     for label, artefact in _trained(trials, store):
         params = artefact.record["params"]
-        found.setdefault(label, Network(artefact.stage, params["backbone"], _weights(artefact)))
+        found.setdefault(label, Network(artefact.stage, str(params["backbone"]), _weights(artefact)))
     return found
 
 
@@ -63,7 +63,7 @@ def _weights(artefact: Artefact) -> str:
     """Return what the initial weights had learnt from, as far as the stage noted or its parameters say, and
     where they came from."""
     params = artefact.record["params"]
-    weights = str(params["weights"])
+    weights = str(params.get("weights", "unknown"))
     if weights == "none":
         return "random"
     noted = str(artefact.record["summary"].get("initial_weights", "")).partition(" (")[0].lower()

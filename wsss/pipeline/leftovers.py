@@ -1,0 +1,78 @@
+"""What may be left to delete in a storage: half-made and damaged artefacts, files of cut-off evictions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wsss.pipeline.artefact import EVICTED, RECORD
+from wsss.pipeline.lease import LEASE, FileLease, leases_at
+from wsss.pipeline.records import say_once
+
+KEPT = (RECORD, EVICTED)
+"""What stays of an artefact whose files were deleted."""
+Leases = dict[str, tuple[str, dict[str, Any]]]
+"""Owner → (what changes with every sign of life, content)."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """A half-made or damaged artefact, which may be deleted when nobody works on it.
+
+    `leases` reads who does; `remove` deletes it, and does nothing when somebody just began to.
+    """
+
+    name: str
+    bytes: int
+    leases: Callable[[], Leases]
+    remove: Callable[[], None]
+
+
+def besides_record(folder: Path) -> list[Path]:
+    """Return what an artefact's folder holds besides its record and the mark of an eviction."""
+    return [folder / name for name in names_in(folder) if name not in KEPT]
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; those that vanish meanwhile don't count."""
+    total = 0
+    for path in (folder, *folder.rglob("*")):
+        with contextlib.suppress(OSError):
+            total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+def names_in(folder: Path) -> list[str]:
+    """Return the names in a folder, none without one."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except PermissionError as error:
+        say_once(str(folder), f"can't be read: {error.strerror}; it counts as empty")
+        return []
+
+
+def leases_in(folder: Path) -> Leases:
+    """Return the lease on what is made in a folder."""
+    return leases_at(folder / LEASE)
+
+
+def remove_half_made(folder: Path) -> None:
+    """Delete the folder under a lease of our own, so that nobody begins to work in it meanwhile."""
+    lease = FileLease(folder)
+    if not lease.take_over(set(leases_in(folder))):
+        return
+    lease.stop()
+    try:
+        aside = folder.with_name(f".removed-{uuid.uuid4().hex[:8]}")
+        folder.rename(aside)
+        shutil.rmtree(aside)
+    finally:
+        lease.release()
