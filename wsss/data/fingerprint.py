@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
-from wsss.data.decode import decode_mask, decode_photo, read_bytes
+from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, working_size
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
 from wsss.files import read_json, write_atomic
 
-VERSION = 2
+VERSION = 3
+"""Raised when files that were sound are so no longer, or more is remembered of them."""
 Kind = Literal["photo", "mask", "file"]
 File = tuple[Kind, Path]
 Stamp = tuple[int, int]
@@ -29,11 +28,19 @@ Stamp = tuple[int, int]
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`sha256` of the file's bytes, `size` as (width, height); `ids` that occur in a mask."""
+    """`sha256` of the file's bytes, `size` as (width, height); `ids` that occur in a mask; `deep` for a photo
+    of 16 grey bits."""
 
     sha256: str
     size: tuple[int, int]
     ids: tuple[int, ...] = ()
+    deep: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What keys know the file by: its hash, and how it is read if that isn't pixel by pixel."""
+        small = f" at most {WORKING_PIXELS} pixels" if working_size(*self.size) != self.size else ""
+        return f"{self.sha256}{small}{' upper 8 bits' if self.deep else ''}"
 
 
 def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
@@ -48,12 +55,12 @@ def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
         if kind == "file":
             return Fingerprint(digest, (0, 0))
         if kind == "photo":
-            return Fingerprint(digest, decode_photo(content, path).size)
+            photo = open_photo(content, path, WORKING_PIXELS)
+            return Fingerprint(digest, photo.size, deep=photo.deep)
         mask = decode_mask(content, path)
     except DataError as error:
         return error.problems
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    return Fingerprint(digest, (mask.shape[1], mask.shape[0]), tuple(int(id) for id in ids))
+    return Fingerprint(digest, (mask.shape[1], mask.shape[0]), ids_in(mask))
 
 
 class Fingerprints:
@@ -107,8 +114,8 @@ class Fingerprints:
 
     def _recall(self) -> dict[str, tuple[Stamp, Fingerprint]]:
         return {
-            path: ((size, time), Fingerprint(digest, (width, height), tuple(ids)))
-            for path, (size, time, digest, width, height, ids) in self._content()["files"].items()
+            path: ((size, time), Fingerprint(digest, (width, height), tuple(ids), deep))
+            for path, (size, time, digest, width, height, ids, deep) in self._content()["files"].items()
         }
 
     def _remember(self, fresh: dict[Path, tuple[Stamp | None, Fingerprint]]) -> None:
@@ -117,7 +124,7 @@ class Fingerprints:
         content = self._content()
         for path, (stamp, found) in fresh.items():
             if stamp:
-                content["files"][str(path)] = [*stamp, found.sha256, *found.size, list(found.ids)]
+                content["files"][str(path)] = [*stamp, found.sha256, *found.size, list(found.ids), found.deep]
         text = json.dumps(content, separators=(",", ":"))
         write_atomic(self._memory, text)
 

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Literal
 
 from wsss.data.annotations import Annotation, unknown_classes
+from wsss.data.decode import PHOTO_ENDINGS, is_photo
 from wsss.data.label_table import LabelTable, read_labels
 from wsss.data.photo_set import PhotoSet, class_name_problems, is_safe, read_lines
 from wsss.errors import DataError, Problem, nearest
 
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PHOTOS, CLASSES_FILE = "images", "classes.txt"
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.json")
 ALL, MASKED = "all", "masked"
@@ -139,7 +139,7 @@ class FolderDataset(PhotoSet):
             self._problems.append(Problem(str(root), f"photos lie both here and in {PHOTOS}/", hint))
         paths = next((paths for paths in found.values() if paths), [])
         if not paths:
-            deeper = next((path for path in sorted(root.glob("*/*")) if _is_photo(path)), None)
+            deeper = next((path for path in sorted(root.glob("*/*")) if is_photo(path)), None)
             hint = f"photos end in {', '.join(PHOTO_ENDINGS)}, and lie in the folder itself or in {PHOTOS}/"
             if deeper is not None:
                 hint += f"; those in {deeper.parent.name}/ are not looked at"
@@ -167,7 +167,7 @@ class FolderDataset(PhotoSet):
             if path.name.startswith("."):
                 continue
             if path.suffix != ".png":
-                hint = "other formats change ids" if _is_photo(path) else ""
+                hint = "other formats change ids" if is_photo(path) else ""
                 self._problems.append(Problem(str(path), "is no mask: masks end in .png", hint))
             elif path.stem not in self._photos:
                 self._problems.append(Problem(str(path), "is the mask of no photo", self._nearest(path.stem)))
@@ -236,12 +236,8 @@ class FolderDataset(PhotoSet):
         return hint if alike else f"there are {len(names)} photos, {names[0]} for one"
 
 
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and path.is_file()
-
-
 def _photos_in(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if _is_photo(path)) if place.is_dir() else []
+    return sorted(path for path in place.iterdir() if is_photo(path)) if place.is_dir() else []
 
 
 def _find_labels(root: Path) -> Path:

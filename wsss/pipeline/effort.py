@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
+from wsss.data.decode import photo_size, working_size
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Node
 
@@ -59,8 +58,7 @@ def backbone_of(node: Node, chain: Chain) -> str:
 
 
 def _size(data: DataView, id: str) -> tuple[int, int]:
-    with Image.open(data.dataset.image_path(id)) as photo:  # reads the header alone
-        return photo.size
+    return working_size(*photo_size(data.dataset.image_path(id)))
 
 
 @dataclass(frozen=True)
