@@ -83,6 +83,11 @@ class Fingerprints:
         problems = self._look(todo, workers, progress) if todo else []
         return {path: self._known[path] for _, path in files if path in self._known}, problems
 
+    def size(self, path: Path) -> tuple[int, int] | None:
+        """Return the (width, height) of a photo or mask whose fingerprint was taken by this process."""
+        found = self._known.get(path)
+        return found.size if found else None
+
     def _look(self, files: list[File], workers: int, progress: Progress | None) -> list[Problem]:
         remembered = self._recall()
         stamps = {path: _stamp(path) for _, path in files}

@@ -84,12 +84,17 @@ def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> npt.ND
 
 
 def read_cams(
-    path: Path, classes: int, size: tuple[int, int], present: npt.ArrayLike
+    path: Path,
+    classes: int,
+    size: tuple[int, int],
+    present: npt.ArrayLike,
+    shown: tuple[int, int] | None = None,
 ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
     """Return the maps of the classes in `present`, float16[n, H, W] in [0, 1], and their keys int64[n].
 
-    `size` is the photo's (H, W); `present` are the 0-based classes that its labels name. Keys ascend. Maps
-    of other classes are dropped, and a class without a map gets zeros.
+    `size` is the photo's (H, W); with `shown` maps are brought to that (H, W), bilinearly. `present` are the
+    0-based classes that its labels name. Keys ascend. Maps of other classes are dropped, and a class without
+    a map gets zeros.
     A `.npy` holds a dict, `{class: float[H, W]}` or `{"keys": int[n], "cam": float[n, ⌈H/4⌉, ⌈W/4⌉],
     "high_res": float[n, H, W]}`; a `.npz` holds the latter, or `keys` and `cams` float[n, H, W]. `keys` may
     be 0 for the background and then classes counted from 1, so one more than there are maps. Maps at a
@@ -111,14 +116,15 @@ def read_cams(
     messages = [_problem(key, values, classes, shape) for key, values in pairs]
     if any(messages):
         raise DataError([Problem(str(path), message) for message in messages if message])
-    maps = {key: values.astype(np.float32) for key, values in pairs}
+    maps = {key: values.astype(np.float32, copy=False) for key, values in pairs}
     keys = np.unique(np.asarray(present, np.int64))
-    cams = np.zeros((len(keys), *size), np.float32)
+    height, width = shown or size
+    cams = np.zeros((len(keys), height, width), np.float32)
     for cam, key in zip(cams, keys, strict=True):
         if key in maps:
             image = Image.fromarray(maps[key])
             # Maps of full size stay as they are.
-            cam[:] = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+            cam[:] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     if any(values.max() > NORMALISED for values in maps.values()):
         cams /= cams.max(axis=(1, 2), keepdims=True) + EPSILON
     return cams.clip(0, 1).astype(np.float16), keys

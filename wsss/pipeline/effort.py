@@ -8,14 +8,18 @@ a device is used quite differently: unknown is better than wrong.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsss.data.decode import photo_size, working_size
+from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Node
+from wsss.stages.memory_bound import photo_sizes
+
+log = logging.getLogger("wsss")
 
 LOOKED_AT = 32
 ALIKE = 4.0
@@ -44,6 +48,24 @@ def work_facts(stage: str, data: DataView, backbone: str) -> dict[str, Any]:
         "pixels": round(sum(areas) / len(areas)) if areas else 0,
         "backbone": backbone,
     }
+
+
+def smaller_copies(stage: str, data: DataView) -> dict[str, Any]:
+    """Return what an artefact's record says of photos that a stage sees as smaller copies, and log it;
+    nothing if there are none."""
+    names = {"segmentations": ("select", "test")}.get(stage, READS.get(stage, ("train",)))
+    ids = dict.fromkeys(id for name in names for id in getattr(data, name, ()))
+    large = {id: size for id, size in photo_sizes(data, ids).items() if working_size(*size) != size}
+    if not large:
+        return {}
+    id = max(large, key=lambda id: math.prod(large[id]))
+    small = working_size(*large[id])
+    log.warning(
+        "%s: %d of %d photos have more than %s pixels and are worked on as smaller copies; %s of %d × %d "
+        "pixels, the largest, as one of %d × %d",
+        stage, len(large), len(ids), f"{WORKING_PIXELS:,}", id, *large[id], *small,
+    )  # fmt: skip
+    return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}
 
 
 def backbone_of(node: Node, chain: Chain) -> str:
