@@ -1,7 +1,7 @@
 """Measures the memory that each stage takes for photos of several sizes, from the data check to `predict`.
 
 python benchmarks/photo_memory.py [--megapixels 0.19 1 12 24] [--photos 6] [--threads 2]
-                                  [--backbone NAME] [--folder FOLDER]
+                                  [--backbone NAME] [--folder FOLDER] [--only STAGE ...]
 
 Photos are drawn: sample scenes, enlarged, with noise, saved as JPEG, each with its mask. Every stage runs in
 a process of its own, which begins with what the stages before it left in a store. Its peak is the most that
@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=6)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--backbone", default="efficientnet_lite0")
+    parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), help="in this order")
     parser.add_argument("--folder", type=Path, help="keep photos and store here")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -200,14 +201,14 @@ def main() -> None:
         root, name, threads, backbone = asked.child
         child(Path(root), name, int(threads), backbone)
         return
-    found: dict[str, list[str]] = {name: [] for name in STAGES}
+    found: dict[str, list[str]] = {name: [] for name in asked.only}
     largest = 0
     print(f"{asked.photos} photos, {asked.threads} threads, {asked.backbone}: peak MiB (bytes a pixel)")
     with tempfile.TemporaryDirectory() as place:
         for megapixels in asked.megapixels:
             root = (asked.folder or Path(place)) / f"{megapixels:g}"
             draw(root, megapixels, asked.photos)
-            for name in STAGES:
+            for name in asked.only:
                 before, peak, seconds = measure(root, name, asked.threads, asked.backbone)
                 a_pixel = (peak - before) / (megapixels * 1e6)
                 found[name].append(f"{peak / MIB:.0f} ({a_pixel:.0f})")
