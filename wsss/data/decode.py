@@ -140,7 +140,7 @@ def open_photo(content: bytes, path: Path, most: int | None = None, *, whole: bo
         image.load()
         orientation = _orientation(image)
         deep = image.mode.startswith("I;16")
-        rgb = _as_rgb(image, path)
+        rgb = image if image.mode == "RGB" and small != size else _as_rgb(image, path)
         if small != size:
             rgb = rgb.resize(small, Image.Resampling.BICUBIC, reducing_gap=3.0)
         if orientation in TURNS:

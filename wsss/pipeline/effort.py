@@ -21,6 +21,9 @@ from wsss.stages.memory_bound import photo_sizes
 
 log = logging.getLogger("wsss")
 
+_announced: set[tuple[str, int, int, str]] = set()
+"""The sets of photos whose smaller copies this process has logged."""
+
 LOOKED_AT = 32
 ALIKE = 4.0
 """Largest ratio of pixels an image: sides twice as long."""
@@ -59,13 +62,19 @@ def smaller_copies(stage: str, data: DataView) -> dict[str, Any]:
     if not large:
         return {}
     id = max(large, key=lambda id: math.prod(large[id]))
-    small = working_size(*large[id])
+    told = (str(data.dataset.root), len(ids), len(large), id)
+    if told not in _announced:  # not again for every stage and trial
+        _announced.add(told)
+        _announce_copies(stage, len(ids), len(large), id, large[id])
+    return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}
+
+
+def _announce_copies(stage: str, photos: int, large: int, id: str, size: tuple[int, int]) -> None:
     log.warning(
         "%s: %d of %d photos have more than %s pixels and are worked on as smaller copies; %s of %d × %d "
         "pixels, the largest, as one of %d × %d",
-        stage, len(large), len(ids), f"{WORKING_PIXELS:,}", id, *large[id], *small,
+        stage, large, photos, f"{WORKING_PIXELS:,}", id, *size, *working_size(*size),
     )  # fmt: skip
-    return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}
 
 
 def backbone_of(node: Node, chain: Chain) -> str:
