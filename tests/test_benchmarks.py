@@ -17,6 +17,11 @@ SMALL = {
         ["overhead: 2 no-op trials", "growth: 40 no-op", "growth: 8 no-op trials on Ray", "40 artefacts"],
         6,
     ),
+    "photo_memory.py": (
+        "--megapixels 0.02 --photos 4 --only classifier cams cams.scores",
+        ["4 photos, 2 threads", "| cams | "],
+        1,
+    ),
     "refinement.py": ("--only pairs flat --images 80", ["pairs   loss", "by walk and CRF"], 8),
 }
 

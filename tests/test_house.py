@@ -97,6 +97,8 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
             assert called not in FORBIDDEN_CALLS, f"{path}:{node.lineno} calls {called}"
             if called == "torch.load":
                 assert "weights_only" in given, f"{path}:{node.lineno} must say weights_only=True"
+            if called == "Image.open":
+                assert "formats" in given, f"{path}:{node.lineno} must say which formats= it opens"
             if called == "np.load":
                 assert "allow_pickle" in given, f"{path}:{node.lineno} must say allow_pickle=False"
 

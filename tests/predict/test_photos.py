@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 from trained import draw_photo
 
+from wsss.data.decode import photo_size
 from wsss.errors import ConfigError, DataError
-from wsss.predict.photos import find_photos, name_photos, photo_size, read_photo
+from wsss.predict.photos import find_photos, name_photos, read_photo
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -25,7 +26,7 @@ def test_photos_are_turned_as_their_exif_data_say(orientation: int, tmp_path: Pa
     corner = {1: (0, 0), 2: (0, -1), 3: (-1, -1), 4: (-1, 0), 5: (0, 0), 6: (0, -1), 7: (-1, -1), 8: (-1, 0)}
     photo = read_photo(path)
     assert photo.shape == ((4, 6, 3) if orientation < 5 else (6, 4, 3))
-    assert photo.shape[:2] == photo_size(path)
+    assert photo.shape[1::-1] == photo_size(path)
     assert photo[corner[orientation]].tolist() == [255, 255, 255]
     assert int(photo.sum()) == 3 * 255
 

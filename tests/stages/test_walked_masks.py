@@ -11,8 +11,9 @@ import pytest
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.store import Store
-from wsss.stages import pseudo_masks
+from wsss.stages import chunks
 from wsss.stages.contract import Context
+from wsss.stages.pool import array_bytes
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.walker import FREE_SHARE, Walker
 
@@ -79,23 +80,21 @@ def test_scores_that_wait_for_a_crf_are_bounded_and_masks_are_the_same(
     stage = stages.build()
     assert stage.walker is not None and stage.walker.params.crf
     ids = [id for id in stage.ids if len(stage.cams[id][1])][:6]
-    photos = [np.asarray(stages.view.dataset.image(id)) for id in ids]
-    cams = [stage.cams[id] for id in ids]
     groups: list[list[int]] = []
     refined = stage.pool.map
 
     def recorded(function: Any, tasks: list[Any]) -> list[Any]:
-        groups.append([task[1].nbytes for task in tasks])
+        groups.append([array_bytes(task) for task in tasks])
         return refined(function, tasks)
 
     monkeypatch.setattr(stage.pool, "map", recorded)
-    at_once = stage._walked(stage.walker, photos, cams)
+    at_once = stage._walked(stage.walker, ids)
     (sizes,) = groups
     assert len(sizes) == 6
     for most in (max(sizes) * 2, 1):
         groups.clear()
-        monkeypatch.setattr(pseudo_masks, "MOST_WAITING", most)
-        in_groups = stage._walked(stage.walker, photos, cams)
+        monkeypatch.setattr(chunks, "MOST_WAITING", most)
+        in_groups = stage._walked(stage.walker, ids)
         assert [size for group in groups for size in group] == sizes
         assert len(groups) > 1 and all(sum(group) <= most or len(group) == 1 for group in groups)
         assert all(

@@ -14,15 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field, OnErrorOmit, TypeAdapter, ValidationError
 
-from wsss.data.decode import decode_mask, decode_photo, read_bytes
+from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, working_size
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
 from wsss.files import read_json, with_checksum, without_checksum, write_atomic
 
-VERSION = 2
+VERSION = 3
+"""Raised when files that were sound are so no longer, or more is remembered of them."""
 Kind = Literal["photo", "mask", "file"]
 File = tuple[Kind, Path]
 Stamp = tuple[int, int]
@@ -34,18 +34,27 @@ _Line = tuple[
     _Count,
     _Count,
     list[Annotated[int, Field(ge=0, le=255, strict=True)]],
+    Annotated[bool, Field(strict=True)],
 ]
-"""What is remembered of a file: size, time, SHA-256, width, height, ids."""
+"""What is remembered of a file: size, time, SHA-256, width, height, ids, deep."""
 _LINES: TypeAdapter[dict[str, _Line]] = TypeAdapter(dict[str, OnErrorOmit[_Line]])
 
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """`sha256` of the file's bytes, `size` as (width, height); `ids` that occur in a mask."""
+    """`sha256` of the file's bytes, `size` as (width, height); `ids` that occur in a mask; `deep` for a photo
+    of 16 grey bits."""
 
     sha256: str
     size: tuple[int, int]
     ids: tuple[int, ...] = ()
+    deep: bool = False
+
+    @property
+    def identity(self) -> str:
+        """What keys know the file by: its hash, and how it is read if that isn't pixel by pixel."""
+        small = f" at most {WORKING_PIXELS} pixels" if working_size(*self.size) != self.size else ""
+        return f"{self.sha256}{small}{' upper 8 bits' if self.deep else ''}"
 
 
 def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
@@ -60,12 +69,12 @@ def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
         if kind == "file":
             return Fingerprint(digest, (0, 0))
         if kind == "photo":
-            return Fingerprint(digest, decode_photo(content, path).size)
+            photo = open_photo(content, path, WORKING_PIXELS)
+            return Fingerprint(digest, photo.size, deep=photo.deep)
         mask = decode_mask(content, path)
     except DataError as error:
         return error.problems
-    ids = np.flatnonzero(np.bincount(mask.ravel(), minlength=256))
-    return Fingerprint(digest, (mask.shape[1], mask.shape[0]), tuple(int(id) for id in ids))
+    return Fingerprint(digest, (mask.shape[1], mask.shape[0]), ids_in(mask))
 
 
 class Fingerprints:
@@ -87,6 +96,11 @@ class Fingerprints:
         todo = [file for file in files if file[1] not in self._known]
         problems = self._look(todo, workers, progress) if todo else []
         return {path: self._known[path] for _, path in files if path in self._known}, problems
+
+    def size(self, path: Path) -> tuple[int, int] | None:
+        """Return the (width, height) of a photo or mask whose fingerprint was taken by this process."""
+        found = self._known.get(path)
+        return found.size if found else None
 
     def _look(self, files: list[File], workers: int, progress: Progress | None) -> list[Problem]:
         remembered = self._recall()
@@ -122,8 +136,8 @@ class Fingerprints:
 
     def _recall(self) -> dict[str, tuple[Stamp, Fingerprint]]:
         return {
-            path: ((size, time), Fingerprint(digest, (width, height), tuple(ids)))
-            for path, (size, time, digest, width, height, ids) in self._lines().items()
+            path: ((size, time), Fingerprint(digest, (width, height), tuple(ids), deep))
+            for path, (size, time, digest, width, height, ids, deep) in self._lines().items()
         }
 
     def _remember(self, fresh: dict[Path, tuple[Stamp | None, Fingerprint]]) -> None:
@@ -132,7 +146,7 @@ class Fingerprints:
         lines = self._lines()
         for path, (stamp, found) in fresh.items():
             if stamp:
-                lines[str(path)] = (*stamp, found.sha256, *found.size, list(found.ids))
+                lines[str(path)] = (*stamp, found.sha256, *found.size, list(found.ids), found.deep)
         content = with_checksum({"version": VERSION, "files": lines})
         write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
 

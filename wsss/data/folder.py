@@ -15,12 +15,12 @@ from typing import Literal
 
 from wsss.data.annotations import Annotation, unknown_classes
 from wsss.data.class_names import MOST_CLASSES, read_class_names, unknown_class
+from wsss.data.decode import PHOTO_ENDINGS, is_photo
 from wsss.data.label_table import LabelTable, read_labels
 from wsss.data.photo_set import PhotoSet, is_safe
 from wsss.data.text import capped, composed, nearest_name, numbered_lines, quote, tidy
 from wsss.errors import DataError, Problem
 
-PHOTO_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 PHOTOS, CLASSES_FILE = "images", "classes.txt"
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.json")
 ALL, MASKED = "all", "masked"
@@ -155,7 +155,7 @@ class FolderDataset(PhotoSet):
             self._problems.append(Problem(str(root), f"photos lie both here and in {PHOTOS}/", hint))
         paths = next((paths for paths in found.values() if paths), [])
         if not paths:
-            deeper = next((path for path in sorted(root.glob("*/*")) if _is_photo(path)), None)
+            deeper = next((path for path in sorted(root.glob("*/*")) if is_photo(path)), None)
             hint = f"photos end in {', '.join(PHOTO_ENDINGS)}, and lie in the folder itself or in {PHOTOS}/"
             if deeper is not None:
                 hint += f"; those in {deeper.parent.name}/ are not looked at"
@@ -189,7 +189,7 @@ class FolderDataset(PhotoSet):
             if path.name.startswith("."):
                 continue
             if path.suffix.lower() != ".png":
-                hint = "other formats change ids" if _is_photo(path) else ""
+                hint = "other formats change ids" if is_photo(path) else ""
                 self._problems.append(Problem(str(path), "is no mask: masks end in .png", hint))
             elif id not in self._photos:
                 self._problems.append(Problem(str(path), "is the mask of no photo", self._nearest(path.stem)))
@@ -282,12 +282,8 @@ def _by_spelling(photos: Mapping[str, str]) -> dict[str, str]:
     return {spelling: next(iter(found)) for spelling, found in ids.items() if len(found) == 1}
 
 
-def _is_photo(path: Path) -> bool:
-    return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and path.is_file()
-
-
 def _photos_in(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if _is_photo(path)) if place.is_dir() else []
+    return sorted(path for path in place.iterdir() if is_photo(path)) if place.is_dir() else []
 
 
 def _find_labels(root: Path) -> Path:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from wsss.data.annotations import Annotation
 from wsss.data.class_names import unknown_class
-from wsss.data.decode import decode_mask, decode_photo, read_bytes
+from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, shrink_mask
 from wsss.data.text import tidy
 from wsss.errors import ConfigError, DataError, Problem
 
@@ -35,10 +35,11 @@ class Dataset(Protocol):
     def root(self) -> Path: ...
 
     def image(self, id: str) -> Image.Image:
-        """Return the photo in RGB."""
+        """Return the photo in RGB, at its working size."""
 
     def mask(self, id: str) -> Mask:
-        """Return uint8[H, W] in 0..C and 255; objects of classes that are not in use are 255."""
+        """Return uint8[H, W] in 0..C and 255, at the photo's working size; objects of classes that are not
+        in use are 255."""
 
     def labels(self, ids: Sequence[str]) -> Labels:
         """Return uint8[N, C], 1 where the image shows the class."""
@@ -103,21 +104,25 @@ class PhotoSet(abc.ABC):
         """Return what the image shows. Raises `DataError`."""
 
     def image(self, id: str) -> Image.Image:
-        """Return the photo in RGB. Raises `DataError` when it is missing or can't be decoded."""
+        """Return the photo in RGB, a smaller copy if it has more than `WORKING_PIXELS`.
+
+        Raises `DataError` when it is missing or can't be decoded.
+        """
         path = self.image_path(id)
-        return decode_photo(read_bytes(path), path)
+        return open_photo(read_bytes(path), path, WORKING_PIXELS, whole=False).image
 
     def mask(self, id: str) -> Mask:
-        """Return uint8[H, W] in 0..C and 255; objects of classes that are not in use are 255.
+        """Return uint8[H, W] in 0..C and 255, of the size of `image`; objects of classes that are not in use
+        are 255.
 
         Raises `DataError` for a file that can't be decoded, is no palette PNG, or holds other ids.
         """
         path = self.mask_path(id)
         mask = decode_mask(read_bytes(path), path)
-        problem = mask_id_problem(path, np.flatnonzero(np.bincount(mask.ravel(), minlength=256)), self)
+        problem = mask_id_problem(path, ids_in(mask), self)
         if problem:
             raise DataError(problem)
-        return self._remap[mask]
+        return self._remap[shrink_mask(mask)]
 
     def labels(self, ids: Sequence[str]) -> Labels:
         """Return uint8[N, C], 1 where the image shows the class.

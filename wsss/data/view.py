@@ -60,7 +60,7 @@ class DataView:
         if ("photo", ids) not in self._keys:
             prints = self._take("photo", ids)
             labels = self.dataset.labels(ids).tolist()
-            rows = [[id, row, found.sha256] for id, row, found in zip(ids, labels, prints, strict=True)]
+            rows = [[id, row, found.identity] for id, row, found in zip(ids, labels, prints, strict=True)]
             self._keys["photo", ids] = sha256_json([self.dataset.classes, rows])
         return self._keys["photo", ids]
 
@@ -71,7 +71,7 @@ class DataView:
         """
         ids = tuple(sorted(ids))
         if ("unlabelled", ids) not in self._keys:
-            rows = [[id, found.sha256] for id, found in zip(ids, self._take("photo", ids), strict=True)]
+            rows = [[id, found.identity] for id, found in zip(ids, self._take("photo", ids), strict=True)]
             self._keys["unlabelled", ids] = sha256_json([self.dataset.classes, rows])
         return self._keys["unlabelled", ids]
 
@@ -83,7 +83,7 @@ class DataView:
         ids = tuple(sorted(ids))
         if ("mask", ids) not in self._keys:
             prints = self._take("mask", ids)
-            rows = [[id, found.sha256] for id, found in zip(ids, prints, strict=True)]
+            rows = [[id, found.identity] for id, found in zip(ids, prints, strict=True)]
             mapping = [self.dataset.classes, sorted(self.dataset.class_ids.items())]
             self._keys["mask", ids] = sha256_json([mapping, rows])
         return self._keys["mask", ids]

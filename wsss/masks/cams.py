@@ -26,6 +26,8 @@ EPSILON = 1e-5
 BATCH_PIXELS = {"cpu": 2**18, "cuda": 2**22}
 """Most pixels of one forward pass at the largest scale, mirrored copies included. On a CPU, activations
 beyond its caches cost three times the time."""
+TOGETHER_PIXELS = 2**21
+"""Most pixels of a photo and its mirrored copy that go through a network together."""
 LEGACY_STRIDE = 16
 
 Array = npt.NDArray[Any]
@@ -74,6 +76,21 @@ def scaled_size(height: int, width: int, scale: float, size: int | None = None) 
     return max(1, round(scale * height)), max(1, round(scale * width))
 
 
+def images_at_once(
+    height: int,
+    width: int,
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    size: int | None,
+    device: torch.device | str,
+) -> int:
+    """Return how many images of a size `multi_scale_cams` puts through the network together."""
+    sizes = [scaled_size(height, width, scale, size) for scale in scales]
+    largest = max([height * width, *((1 + flip) * h * w for h, w in sizes)])
+    return max(1, BATCH_PIXELS.get(torch.device(device).type, 2**22) // largest)
+
+
 def multi_scale_cams(
     network: CamSource,
     images: Sequence[npt.NDArray[np.uint8]],
@@ -109,8 +126,7 @@ def multi_scale_cams(
     classes = [np.asarray(key, dtype=np.int64) for key in keys]
     height, width = images[0].shape[:2]
     sizes = [scaled_size(height, width, scale, size) for scale in scales]
-    largest = max([height * width, *((1 + flip) * h * w for h, w in sizes)])
-    batch = max(1, BATCH_PIXELS.get(torch.device(device).type, 2**22) // largest)
+    batch = images_at_once(height, width, scales=scales, flip=flip, size=size, device=device)
 
     cams: list[npt.NDArray[np.float16]] = []
     with torch.inference_mode():
@@ -158,9 +174,10 @@ def _summed_maps(
     total = photos.new_zeros((len(wanted), height, width))
     for size in sizes:
         x = (_resize(photos, size) - mean) / std
-        if flip:
-            x = torch.cat([x, x.flip(-1)])
-        maps = network.cam(x).float().relu()
+        if flip and len(x) == 1 and 2 * x.shape[2] * x.shape[3] > TOGETHER_PIXELS:
+            maps = torch.cat([network.cam(x).float(), network.cam(x.flip(-1)).float()]).relu()
+        else:
+            maps = network.cam(torch.cat([x, x.flip(-1)]) if flip else x).float().relu()
         present = maps[owner, wanted]
         if registration == "legacy":
             total += _legacy_upsampled(present, (height, width))

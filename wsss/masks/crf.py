@@ -26,7 +26,16 @@ VECTOR = 4
 IMPOSSIBLE = 1e4
 """Energy above all others: exp(−1e4) is 0 in float32, others change by rounding at most."""
 
+BYTES_PER_PIXEL = 600, 85
+"""Bytes a pixel that the library takes, and those a pixel and label: measured on noise, its worst case."""
+
 Scores = npt.NDArray[np.float32]
+
+
+def crf_memory(labels: int) -> int:
+    """Return the bytes a pixel that a dense CRF over so many labels takes, at most."""
+    fixed, per_label = BYTES_PER_PIXEL
+    return fixed + per_label * labels
 
 
 def dense_crf(rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], params: CrfParams) -> Scores:
@@ -119,6 +128,11 @@ def probabilities_to_mask_with_crf(
     winners = dense_crf(rgb, probabilities[possible], params).argmax(0)
     mask: npt.NDArray[np.uint8] = possible[winners].astype(np.uint8)
     return mask
+
+
+def possible_labels(probabilities: npt.NDArray[Any]) -> int:
+    """Return how many labels of probabilities float[L, H, W] can win a dense CRF."""
+    return int((probabilities.max((1, 2)) >= SMALLEST_PROBABILITY).sum())
 
 
 def scores_to_mask(scores: npt.NDArray[Any], keys: npt.ArrayLike) -> npt.NDArray[np.uint8]:

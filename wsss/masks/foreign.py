@@ -31,7 +31,6 @@ EPSILON = 1e-5
 LARGEST_HEADER = 2**16
 MOST_ARRAYS = 16
 """Bytes before an array's numbers, and arrays in a `.npz`, at most: more are a trap."""
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks"]) -> dict[str, Path]:
@@ -76,9 +75,6 @@ def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> npt.ND
     """
     content = read_bytes(path)
     mask = decode_mask(content, path)
-    # Pillow stretches grey levels of 2 and 4 bits to 0..255, and a JPEG's ids are only nearly right.
-    if not content.startswith(PNG) or content[24:26] in (b"\x02\x00", b"\x04\x00"):
-        raise _error(path, "mask is something else, but must be a palette or 8-bit grey PNG")
     if mask.shape != size:
         raise _error(path, f"mask is {list(mask.shape)}, but must be {list(size)} like its photo")
     bad = [int(id) for id in np.unique(mask) if id > classes]
@@ -93,6 +89,7 @@ def read_cams(
     classes: int | Sequence[str],
     size: tuple[int, int],
     present: npt.ArrayLike,
+    shown: tuple[int, int] | None = None,
     *,
     missing: Literal["error", "zero"] = "error",
 ) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int64]]:
@@ -103,6 +100,7 @@ def read_cams(
         classes: the data set's classes, or how many there are.
         size: the photo's (H, W).
         present: the 0-based classes that its labels name. Keys ascend; maps of other classes are dropped.
+        shown: maps are brought to this (H, W), bilinearly; None means `size`.
         missing: whether a file may lack the map of one of them: with "zero" it is empty, and the numbers of
             classes are believed.
 
@@ -132,13 +130,14 @@ def read_cams(
     messages = [_problem(key, values, shape) for key, values in pairs]
     if any(messages):
         raise DataError([Problem(str(path), message) for message in messages if message])
-    maps = {key: values.astype(np.float32) for key, values in pairs}
-    cams = np.zeros((len(keys), *size), np.float32)
+    maps = {key: values.astype(np.float32, copy=False) for key, values in pairs}
+    height, width = shown or size
+    cams = np.zeros((len(keys), height, width), np.float32)
     for cam, key in zip(cams, keys, strict=True):
         if key in maps:
             image = Image.fromarray(maps[key])
             # Maps of full size stay as they are.
-            cam[:] = np.asarray(image.resize(size[::-1], Image.Resampling.BILINEAR))
+            cam[:] = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
     if any(values.max() > NORMALISED for values in maps.values()):
         cams /= cams.max(axis=(1, 2), keepdims=True) + EPSILON
     return cams.clip(0, 1).astype(np.float16), keys

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from wsss.data.decode import decode_mask, read_bytes
 from wsss.errors import DataError, Problem
 from wsss.files import write_atomic
 
@@ -49,14 +50,7 @@ def write_mask(path: Path, mask: Mask, *, grey: bool = False) -> None:
 
 def read_mask(path: Path) -> Mask:
     """Return the ids uint8[H, W] of a palette or grey PNG. Raises `DataError` for anything else."""
-    try:
-        with Image.open(path) as image:
-            if image.mode not in ("P", "L"):
-                message = f"mode is {image.mode}, but must be P or L"
-                raise DataError(Problem(str(path), message, "masks hold ids, not colours"))
-            return np.array(image, dtype=np.uint8)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
-        raise DataError(Problem(str(path), f"can't be read as a mask: {error}")) from error
+    return decode_mask(read_bytes(path), path)
 
 
 def overlay(rgb: npt.NDArray[np.uint8], mask: Mask, alpha: float = 0.5) -> Image.Image:

@@ -16,9 +16,13 @@ from torch.utils._pytree import tree_leaves
 
 PROBE = 250
 """No multiple of a stride at any usual scale: where that costs memory (padding), it is seen."""
+NETWORK_PROBE = 128
+"""For a network alone, which may not take every size: a multiple of all strides."""
 SAFETY = 2.0
 """For what convolutions allocate for themselves: on a CPU DeepLab took 1.1 to 1.7 times what was counted,
 affinity networks 1.1 to 1.8 times."""
+FREE_SHARE = 0.8
+"""Of the memory that is free: the rest is for the photo, its maps and whatever else runs."""
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
@@ -85,6 +89,17 @@ def bytes_per_pixel(treat: Callable[[npt.NDArray[np.uint8]], Any], side: int = P
     with PeakMemory() as memory:
         treat(photo)
     return SAFETY * float(memory.peak) / side**2
+
+
+def network_bytes_per_pixel(network: Callable[[torch.Tensor], Any], device: torch.device | str) -> float:
+    """Return about how many bytes a network takes for each pixel of one image, with a margin."""
+
+    def treat(rgb: npt.NDArray[np.uint8]) -> Any:
+        image = torch.from_numpy(rgb).to(device).permute(2, 0, 1)[None].float()
+        return network(image.contiguous(memory_format=torch.channels_last))
+
+    with torch.inference_mode():
+        return bytes_per_pixel(treat, NETWORK_PROBE)
 
 
 def used_memory() -> int:

@@ -8,15 +8,21 @@ a device is used quite differently: unknown is better than wrong.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
+from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Node
+from wsss.stages.memory_bound import photo_sizes
+
+log = logging.getLogger("wsss")
+
+_announced: set[tuple[str, int, int, str]] = set()
+"""The sets of photos whose smaller copies this process has logged."""
 
 LOOKED_AT = 32
 ALIKE = 4.0
@@ -47,6 +53,30 @@ def work_facts(stage: str, data: DataView, backbone: str) -> dict[str, Any]:
     }
 
 
+def smaller_copies(stage: str, data: DataView) -> dict[str, Any]:
+    """Return what an artefact's record says of photos that a stage sees as smaller copies, and log it;
+    nothing if there are none."""
+    names = {"segmentations": ("select", "test")}.get(stage, READS.get(stage, ("train",)))
+    ids = dict.fromkeys(id for name in names for id in getattr(data, name, ()))
+    large = {id: size for id, size in photo_sizes(data, ids).items() if working_size(*size) != size}
+    if not large:
+        return {}
+    id = max(large, key=lambda id: math.prod(large[id]))
+    told = (str(data.dataset.root), len(ids), len(large), id)
+    if told not in _announced:  # not again for every stage and trial
+        _announced.add(told)
+        _announce_copies(stage, len(ids), len(large), id, large[id])
+    return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}
+
+
+def _announce_copies(stage: str, photos: int, large: int, id: str, size: tuple[int, int]) -> None:
+    log.warning(
+        "%s: %d of %d photos have more than %s pixels and are worked on as smaller copies; %s of %d × %d "
+        "pixels, the largest, as one of %d × %d",
+        stage, large, photos, f"{WORKING_PIXELS:,}", id, *size, *working_size(*size),
+    )  # fmt: skip
+
+
 def backbone_of(node: Node, chain: Chain) -> str:
     """Return the network that a stage runs: its own, or that of the stage whose network it uses."""
     own = getattr(node.params, "backbone", "")
@@ -59,8 +89,7 @@ def backbone_of(node: Node, chain: Chain) -> str:
 
 
 def _size(data: DataView, id: str) -> tuple[int, int]:
-    with Image.open(data.dataset.image_path(id)) as photo:  # reads the header alone
-        return photo.size
+    return working_size(*photo_size(data.dataset.image_path(id)))
 
 
 @dataclass(frozen=True)

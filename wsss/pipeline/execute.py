@@ -18,7 +18,7 @@ from wsss.data.view import DataView
 from wsss.errors import StageError, StorageError
 from wsss.files import storage_error
 from wsss.pipeline.chain import Chain, Node
-from wsss.pipeline.effort import backbone_of, work_facts
+from wsss.pipeline.effort import backbone_of, smaller_copies, work_facts
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.partial import Partial
 from wsss.pipeline.records import CheckpointFacts, checked, say_once
@@ -197,6 +197,7 @@ def _work(
 ) -> Generator[ChainEvent, None, float]:
     """Make one artefact from its inputs, step by step; return the seconds it took in all."""
     about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
+    smaller = smaller_copies(node.stage, data)
     with closing(_build(node, inputs, data, device, threads, workers, partial.work)) as stage:
         done, history, times, spent = _load(stage, partial, about)
         on_disk = done
@@ -230,6 +231,7 @@ def _work(
         record = _record(node, inputs, history, summary, seconds, device, threads)
         record["times"] = times
         record["work"] = work_facts(node.stage, data, backbone_of(node, chain))
+        record |= smaller
         store.commit(node.key, folder, record)
         partial.remove()
         return seconds

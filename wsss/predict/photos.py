@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from wsss.data.decode import UNREADABLE, read_bytes
-from wsss.errors import ConfigError, DataError, Problem, nearest
-
-NO_PHOTOS = ("EPS", "WMF", "MPEG", "PDF")
-"""What Pillow hands to other programs, or only recognises."""
-ORIENTATION = 0x0112
-TURNED = (5, 6, 7, 8)
+from wsss.data.decode import decode_photo, is_photo, read_bytes
+from wsss.errors import ConfigError, Problem, nearest
 
 
 @dataclass(frozen=True)
@@ -28,14 +20,6 @@ class Photo:
 
     path: Path
     name: str
-
-
-@cache
-def photo_formats() -> tuple[tuple[str, ...], frozenset[str]]:
-    """Return the formats that photos may have and their file endings, in small letters."""
-    endings = Image.registered_extensions()
-    formats = tuple(name for name in Image.OPEN if name not in NO_PHOTOS)
-    return formats, frozenset(ending for ending, name in endings.items() if name in formats)
 
 
 def find_photos(arguments: Sequence[Path]) -> list[Path]:
@@ -65,12 +49,7 @@ def find_photos(arguments: Sequence[Path]) -> list[Path]:
 
 
 def _images_in(folder: Path) -> list[Path]:
-    _, endings = photo_formats()
-    return sorted(
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in endings and not path.name.startswith(".") and path.is_file()
-    )
+    return sorted(path for path in folder.iterdir() if is_photo(path))
 
 
 def _nearest_file(path: Path) -> str:
@@ -127,37 +106,6 @@ def _folders(path: Path, count: int) -> tuple[str, ...]:
     return folders[max(0, len(folders) - count) :]
 
 
-def photo_size(path: Path) -> tuple[int, int]:
-    """Return a photo's upright (height, width), read from its header alone. Raises `DataError`."""
-    try:
-        with Image.open(path, formats=photo_formats()[0]) as image:
-            width, height = image.size
-            turned = image.getexif().get(ORIENTATION) in TURNED
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-    return (width, height) if turned else (height, width)
-
-
 def read_photo(path: Path) -> npt.NDArray[np.uint8]:
-    """Return a photo as RGB uint8[H, W, 3], turned upright as its EXIF data say.
-
-    Greys of 16 bits are brought to 8. Raises `DataError` for what Pillow can't read.
-    """
-    content = read_bytes(path)
-    try:
-        with Image.open(io.BytesIO(content), formats=photo_formats()[0]) as image:
-            image.load()
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I;16"):
-                return np.repeat((np.asarray(upright) >> 8).astype(np.uint8)[..., None], 3, axis=2)
-            if upright.mode in ("I", "F"):
-                message = f"has pixels of mode {upright.mode}, whose range isn't known"
-                raise DataError(Problem(str(path), message, "save it with 8 bits a channel"))
-            return np.array(upright.convert("RGB"))
-    except UNREADABLE as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: BaseException) -> DataError:
-    reason = "no image format known to Pillow" if isinstance(error, UnidentifiedImageError) else error
-    return DataError(Problem(str(path), f"can't be read as a photo: {reason}"))
+    """Return a photo as RGB uint8[H, W, 3], upright, read as training reads it. Raises `DataError`."""
+    return np.array(decode_photo(read_bytes(path), path))

@@ -14,7 +14,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params import CrfParams, SegmentationCrfParams
 from wsss.errors import ConfigError, Problem
-from wsss.masks.crf import SMALLEST_PROBABILITY, dense_crf, probabilities_to_mask_with_crf
+from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import segment, segment_batch
 from wsss.models.memory import bytes_per_pixel, used_memory
 from wsss.predict.model import Model
@@ -25,8 +25,6 @@ LATER = 128 * 2**20
 """Bytes for what the process comes to hold only once it works: encoders, pieces that an allocator keeps."""
 PHOTO_BYTES = 16
 """Bytes a pixel for the decoded photo, its mask and its overlay, some of them twice."""
-CRF_BYTES = 600, 85
-"""Bytes a pixel that a dense CRF takes, and those a pixel and label: measured on noise, its worst case."""
 BLOCK = 2**21
 REDUCTIONS = tuple(2**power for power in range(ALIGNMENT.bit_length()))
 
@@ -131,8 +129,7 @@ class Predictor:
         )
 
     def _crf_memory(self, area: float) -> float:
-        fixed, per_label = CRF_BYTES
-        return (fixed + per_label * self.model.labels) * area
+        return crf_memory(self.model.labels) * area
 
     def _large(self, photo: Rgb, plan: Plan) -> Mask:
         height, width = photo.shape[:2]

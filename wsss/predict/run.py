@@ -19,10 +19,11 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from wsss.data.decode import photo_size
 from wsss.errors import ConfigError, DataError, Problem, StageError
 from wsss.files import read_json, sha256_file, write_atomic, write_json
 from wsss.masks.images import overlay, write_mask
-from wsss.predict.photos import Photo, photo_size, read_photo
+from wsss.predict.photos import Photo, read_photo
 from wsss.predict.predictor import Plan, Predictor
 
 AREAS = "areas.json"
@@ -195,7 +196,8 @@ def _plans(predictor: Predictor, photos: Sequence[Photo]) -> tuple[Planned, list
     problems: list[Problem] = []
     for photo in photos:
         try:
-            size = photo_size(photo.path)
+            width, height = photo_size(photo.path)
+            size = height, width
         except DataError as error:
             problems += error.problems
             continue

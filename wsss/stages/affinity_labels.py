@@ -9,12 +9,15 @@ from typing import Any, ClassVar
 import numpy as np
 
 from wsss.config.params import AffinityLabelsParams, Params
+from wsss.data.decode import resize_mask
 from wsss.data.view import DataView
 from wsss.files import place
 from wsss.masks.affinity_labels import IGNORED, affinity_labels
+from wsss.masks.crf import crf_memory
 from wsss.masks.images import read_mask, write_mask
-from wsss.stages.chunks import ChunkedStage
+from wsss.stages.chunks import ChunkedStage, crf_need
 from wsss.stages.contract import Context
+from wsss.stages.memory_bound import MemoryBound, copies, working_sizes
 from wsss.stages.shards import CamShards
 
 
@@ -30,6 +33,7 @@ class AffinityLabels(ChunkedStage):
         assert isinstance(context.params, AffinityLabelsParams)
         self.params = context.params
         self.cams = CamShards(context.inputs["cams"])
+        self.bound = MemoryBound(context.work, "affinity labels", "cpu")
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -37,13 +41,20 @@ class AffinityLabels(ChunkedStage):
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
-        tasks = [(np.asarray(self.context.data.dataset.image(id)), *self.cams[id], self.params) for id in ids]
+        sizes = working_sizes(self.context.data, ids)
+        found = self.refine(affinity_labels, (self._task(id) for id in ids), crf_need)
         ignored = []
-        for id, labels in zip(ids, self.pool.map(affinity_labels, tasks), strict=True):
-            write_mask(self.context.work / f"{id}.png", labels)
+        for id, labels in zip(ids, found, strict=True):
+            write_mask(self.context.work / f"{id}.png", resize_mask(labels, sizes[id][::-1]))
             ignored.append(float((labels == IGNORED).mean()))
+        self.bound.save()
         self.done += 1
         return {"images": float(len(ids)), "ignored": float(np.mean(ignored))}
+
+    def _task(self, id: str) -> tuple[Any, ...]:
+        photo, (cams, keys) = np.asarray(self.context.data.dataset.image(id)), self.cams[id]
+        size = self.bound.fit(id, photo.shape[:2], crf_memory(len(keys) + 1))
+        return (*copies(photo, cams, size), keys, self.params)
 
     def finish(self, folder: Path) -> dict[str, Any]:
         counts = np.zeros(256, np.int64)
@@ -57,4 +68,5 @@ class AffinityLabels(ChunkedStage):
             "background": round(background, 4),
             "classes": round(1 - background - ignored, 4),
             "ignored": round(ignored, 4),
+            **self.bound.notes(),
         }

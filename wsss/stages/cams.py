@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,11 +11,23 @@ import numpy as np
 from wsss.config.params import CamsParams, ClassifierParams, Params
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
-from wsss.masks.cams import CamSource, group_by_size, multi_scale_cams
+from wsss.masks.cams import (
+    TOGETHER_PIXELS,
+    CamSource,
+    group_by_size,
+    images_at_once,
+    multi_scale_cams,
+    scaled_size,
+)
 from wsss.models.cam_net import SubcategoryMaps
+from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
+from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts, working_sizes
 from wsss.stages.network import load_classifier, subcategory_parents
 from wsss.stages.shards import split_shards, write_index, write_shard
+
+ORDINARY_PASS = 2**20
+"""Pixels at the largest scale, up to which no photo is shown smaller for the memory's sake alone."""
 
 
 class Cams(Stage):
@@ -30,12 +42,19 @@ class Cams(Stage):
         assert isinstance(context.params, CamsParams)
         self.params = context.params
         self.ids = context.data.labelled_ids
-        self.shards = split_shards(self.ids)
         self.labels = dict(zip(self.ids, context.data.dataset.labels(self.ids), strict=True))
+        self.sizes = working_sizes(context.data, self.ids)
+        self.shards = [
+            part
+            for shard in split_shards(self.ids)
+            for part in parts(shard, [self._map_bytes(id) for id in shard], MOST_BYTES)
+        ]
         network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
         self.source: CamSource = network
         if context.params.head == "subcategories":
             self.source = SubcategoryMaps(network, subcategory_parents(context.inputs["classifier"]))
+        self.per_pixel = network_bytes_per_pixel(self.source.cam, context.device)
+        self.bound = MemoryBound(context.work, "CAMs", context.device)
         self.done = 0
 
     @classmethod
@@ -63,24 +82,51 @@ class Cams(Stage):
 
     def step(self) -> dict[str, float]:
         ids = self.shards[self.done]
-        images = {id: np.asarray(self.context.data.dataset.image(id)) for id in ids}
         arrays: dict[str, np.ndarray] = {}
-        for group in group_by_size([images[id].shape[:2] for id in ids]):
+        for group in group_by_size([self.sizes[id] for id in ids]):
             names = [ids[index] for index in group if self.labels[ids[index]].any()]
-            cams = multi_scale_cams(
-                self.source,
-                [images[name] for name in names],
-                [np.flatnonzero(self.labels[name]) for name in names],
+            height, width = self.sizes[ids[group[0]]]
+            size = self._shown(names, height, width)
+            batch = images_at_once(
+                height,
+                width,
                 scales=self.params.scales,
                 flip=self.params.flip,
-                size=self.params.size,
+                size=size,
                 device=self.context.device,
-                registration=self.params.registration,
             )
-            arrays.update(zip(names, cams, strict=True))
+            for start in range(0, len(names), batch):
+                part = names[start : start + batch]
+                arrays.update(zip(part, self._maps(part, size), strict=True))
         write_shard(self.context.work, self.done, arrays)
+        self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
+
+    def _maps(self, ids: Sequence[str], size: int | None) -> list[np.ndarray]:
+        return multi_scale_cams(
+            self.source,
+            [np.asarray(self.context.data.dataset.image(id)) for id in ids],
+            [np.flatnonzero(self.labels[id]) for id in ids],
+            scales=self.params.scales,
+            flip=self.params.flip,
+            size=size,
+            device=self.context.device,
+            registration=self.params.registration,
+        )
+
+    def _shown(self, ids: Sequence[str], height: int, width: int) -> int | None:
+        """Return the long side at which photos of a size are shown at scale 1; None for their own."""
+        largest = max(self.params.scales) ** 2
+        shown = scaled_size(height, width, 1.0, self.params.size)
+        pixels = largest * shown[0] * shown[1]
+        together = 1 + (self.params.flip and 2 * pixels <= TOGETHER_PIXELS)
+        need = self.per_pixel * largest * together
+        fitting = {self.bound.fit(id, shown, need, ORDINARY_PASS / largest) for id in ids}
+        return max(fitting.pop()) if fitting and fitting != {shown} else self.params.size
+
+    def _map_bytes(self, id: str) -> int:
+        return map_bytes(int(self.labels[id].sum()), self.sizes[id])
 
     def load(self, folder: Path, done: int) -> None:
         self.done = done
@@ -88,4 +134,5 @@ class Cams(Stage):
     def finish(self, folder: Path) -> dict[str, Any]:
         keys = {id: np.flatnonzero(label) for id, label in self.labels.items()}
         write_index(self.context.work, folder, self.shards, keys)
-        return {"images": len(self.ids), "maps": int(sum(len(k) for k in keys.values()))}
+        maps = int(sum(len(k) for k in keys.values()))
+        return {"images": len(self.ids), "maps": maps, **self.bound.notes()}

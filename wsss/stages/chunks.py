@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
 
 from wsss.files import read_json, write_json
+from wsss.masks.crf import crf_memory
+from wsss.models.memory import FREE_SHARE, free_memory
 from wsss.stages.contract import Context, Stage
-from wsss.stages.pool import ImagePool
+from wsss.stages.pool import ImagePool, array_bytes
 
 PER_WORKER = 16
 """Images of a chunk for each process of a pool: larger ones don't keep processes busier, smaller ones keep
 them less busy (docs/results.md, refinement)."""
 CHUNK = "chunk.json"
+MOST_WAITING = 2**29
+"""Bytes of arrays that wait for a pool at once, or those of one photo."""
+PER_PROCESS = 1.25 * 2**30
+"""Bytes that each process of a pool may take while all work: where photos take more, fewer work at once."""
+Result = TypeVar("Result")
+
+
+def crf_need(photo: npt.NDArray[np.uint8], maps: npt.NDArray[Any], *more: Any) -> float:
+    """Return the bytes that a dense CRF over maps [n, H, W] and the background takes."""
+    return float(crf_memory(len(maps) + 1) * photo.shape[0] * photo.shape[1])
 
 
 class ChunkedStage(Stage):
@@ -35,6 +52,40 @@ class ChunkedStage(Stage):
     def chunk(self) -> list[str]:
         """Return the ids of the next step."""
         return self.ids[self.done * self.images : (self.done + 1) * self.images]
+
+    def refine(
+        self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], need: Callable[..., float]
+    ) -> list[Result]:
+        """Return `function(*task)` of every task, in order, by the pool. `need` says what memory one takes.
+
+        Of arrays that wait for the pool `MOST_WAITING` bytes are held, or one task's; where processes would
+        take too much memory, fewer work at once.
+        """
+        results: list[Result] = []
+        waiting: list[tuple[Any, ...]] = []
+        held = 0
+        for task in tasks:
+            size = array_bytes(task)
+            if waiting and held + size > MOST_WAITING:
+                results += self._together(function, waiting, need)
+                waiting, held = [], 0
+            waiting.append(task)
+            held += size
+        return results + (self._together(function, waiting, need) if waiting else [])
+
+    def _together(
+        self, function: Callable[..., Result], tasks: list[tuple[Any, ...]], need: Callable[..., float]
+    ) -> list[Result]:
+        workers = self.context.threads
+        most = min(workers * PER_PROCESS, FREE_SHARE * free_memory(torch.device("cpu")))
+        at_once = max(1, int(most // max(need(*task) for task in tasks)))
+        if at_once >= workers:
+            return self.pool.map(function, tasks)
+        return [
+            result
+            for start in range(0, len(tasks), at_once)
+            for result in self.pool.map(function, tasks[start : start + at_once])
+        ]
 
     def save(self, folder: Path) -> None:
         write_json(folder / CHUNK, {"images": self.images})

@@ -11,12 +11,15 @@ import numpy as np
 import torch
 
 from wsss.config.params import ClassifierParams, FeaturesParams, Params
+from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import write_atomic
 from wsss.models import backbone_class
+from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
+from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.network import load_classifier
 from wsss.stages.shards import split_shards
 
@@ -38,6 +41,8 @@ class Features(Stage):
         self.as_token = context.params.embedding == "class_token"
         self.chunks = split_shards(context.data.train)
         self.network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        self.per_pixel = network_bytes_per_pixel(self._network, context.device)
+        self.bound = MemoryBound(context.work, "features", context.device)
         self.done = 0
 
     @classmethod
@@ -65,17 +70,21 @@ class Features(Stage):
         content = io.BytesIO()
         np.save(content, np.stack(rows), allow_pickle=False)
         write_atomic(self.context.work / f"{self.done:05d}.npy", content.getvalue())
+        self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
     def _embedding(self, id: str) -> np.ndarray:
         photo = self.context.data.dataset.image(id)
-        size = self.size or max(photo.size)
+        width, height = resized(*photo.size, self.size) if self.size else photo.size
+        size = max(self.bound.fit(id, (height, width), self.per_pixel))
         x = torch.as_tensor(evaluation_image(photo, size, self.network.mean, self.network.std))
-        backbone, batch = self.network.backbone, x[None].to(self.context.device)
-        found = backbone.class_token(batch) if self.as_token else backbone(batch).mean((2, 3))
-        array: np.ndarray = found[0].float().cpu().numpy()
+        array: np.ndarray = self._network(x[None].to(self.context.device))[0].float().cpu().numpy()
         return array
+
+    def _network(self, batch: torch.Tensor) -> torch.Tensor:
+        backbone = self.network.backbone
+        return backbone.class_token(batch) if self.as_token else backbone(batch).mean((2, 3))
 
     def load(self, folder: Path, done: int) -> None:
         self.done = done
@@ -87,4 +96,4 @@ class Features(Stage):
         features = np.concatenate(parts)
         ids = np.asarray([id for chunk in self.chunks for id in chunk])
         np.savez(folder / "features.npz", allow_pickle=False, ids=ids, features=features)
-        return {"images": len(ids), "channels": int(features.shape[1])}
+        return {"images": len(ids), "channels": int(features.shape[1]), **self.bound.notes()}

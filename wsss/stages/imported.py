@@ -9,11 +9,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from wsss.config.params import ImportParams, Params
+from wsss.data.decode import working_size
 from wsss.data.view import DataView
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask
 from wsss.masks.images import write_mask
 from wsss.stages.contract import Context, Stage
+from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts, photo_sizes, working_sizes
 from wsss.stages.shards import split_shards, write_index, write_shard
 
 Kind = Literal["cams", "masks"]
@@ -32,9 +34,14 @@ class Import(Stage):
         self.missing = context.params.missing
         self.ids = list(context.data.labelled_ids)
         self.sources = foreign_files(folder, self.ids, self.kind)
-        self.shards = split_shards(self.ids)
         labels = context.data.dataset.labels(self.ids)
         self.keys = {id: np.flatnonzero(row) for id, row in zip(self.ids, labels, strict=True)}
+        sizes = working_sizes(context.data, self.ids)
+        self.shards = [
+            part
+            for shard in split_shards(self.ids)
+            for part in parts(shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES)
+        ]
         self.done = 0
 
     @classmethod
@@ -57,14 +64,19 @@ class Import(Stage):
         ids = self.shards[self.done]
         dataset = self.context.data.dataset
         arrays: dict[str, np.ndarray] = {}
-        for id in ids:
-            width, height = dataset.image(id).size
+        for id, (width, height) in photo_sizes(self.context.data, ids).items():
             if self.kind == "masks":
                 mask = read_foreign_mask(self.sources[id], len(dataset.classes), (height, width))
                 write_mask(self.context.work / f"{id}.png", mask)
             elif len(self.keys[id]):
+                shown = working_size(width, height)[::-1]
                 arrays[id], _ = read_cams(
-                    self.sources[id], dataset.classes, (height, width), self.keys[id], missing=self.missing
+                    self.sources[id],
+                    dataset.classes,
+                    (height, width),
+                    self.keys[id],
+                    shown,
+                    missing=self.missing,
                 )
         if self.kind == "cams":
             write_shard(self.context.work, self.done, arrays)

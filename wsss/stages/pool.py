@@ -40,7 +40,7 @@ class ImagePool:
         if self._pool is None:
             context = multiprocessing.get_context("forkserver")
             self._pool = ProcessPoolExecutor(self.workers, mp_context=context)
-        order = sorted(range(len(tasks)), key=lambda index: _size(tasks[index]), reverse=True)
+        order = sorted(range(len(tasks)), key=lambda index: array_bytes(tasks[index]), reverse=True)
         columns = zip(*(tasks[index] for index in order), strict=True)
         try:
             results = dict(zip(order, self._pool.map(function, *columns, chunksize=CHUNKSIZE), strict=True))
@@ -55,5 +55,6 @@ class ImagePool:
             self._pool = None
 
 
-def _size(task: tuple[Any, ...]) -> int:
+def array_bytes(task: tuple[Any, ...]) -> int:
+    """Return the bytes of a task's arrays."""
     return sum(part.nbytes for part in task if isinstance(part, np.ndarray))

@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from wsss.config.params import AffinityParams, Params, PseudoMasksParams
-from wsss.data.decode import photo_size
+from wsss.data.decode import resize_mask
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import place, read_json, write_json
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
     confidence,
+    crf_memory,
     scores_to_mask,
     scores_to_sure_mask_with_crf,
 )
 from wsss.masks.images import Mask, write_mask
 from wsss.stages.affinity import load_affinity
-from wsss.stages.chunks import ChunkedStage
+from wsss.stages.chunks import ChunkedStage, crf_need
 from wsss.stages.contract import Context
+from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes, working_sizes
 from wsss.stages.shards import CamShards
 from wsss.stages.walker import GIB, Walker
 
@@ -30,8 +32,6 @@ WALK = "walk.json"
 """What is remembered of a walk that goes on later."""
 CONFIDENCE = "confidence"
 """Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
-MOST_WAITING = 2**30
-"""Bytes of scores that wait for a CRF at once, or those of one photo."""
 SureMask = tuple[Mask, Mask]
 """(ids, confidence), both uint8[H, W]."""
 
@@ -50,6 +50,7 @@ class PseudoMasks(ChunkedStage):
         assert isinstance(context.params, PseudoMasksParams)
         self.params = context.params
         self.notes: dict[str, Any] = {}
+        self.bound = MemoryBound(context.work, "masks by the CRF", "cpu")
         self.walker: Walker | None = None
         if self.params.walk is not None:
             network = load_affinity(context.inputs["affinity"])
@@ -80,25 +81,34 @@ class PseudoMasks(ChunkedStage):
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
-        photos = [np.asarray(self.context.data.dataset.image(id)) for id in ids]
-        cams = [self.cams[id] for id in ids]
         if self.walker is None:
-            tasks = [(photo, *maps, self.params) for photo, maps in zip(photos, cams, strict=True)]
-            masks = self.pool.map(cam_to_sure_mask_with_crf, tasks)
+            masks = self.refine(cam_to_sure_mask_with_crf, (self._task(id) for id in ids), crf_need)
         else:
-            masks = self._walked(self.walker, photos, cams)
+            masks = self._walked(self.walker, ids)
+        sizes = photo_sizes(self.context.data, ids)
         for id, (mask, sure) in zip(ids, masks, strict=True):
-            write_mask(self.context.work / f"{id}.png", mask)
+            write_mask(self.context.work / f"{id}.png", resize_mask(mask, sizes[id]))
             if self.params.confidence:
                 (self.context.work / CONFIDENCE).mkdir(exist_ok=True)
-                write_mask(self.context.work / CONFIDENCE / f"{id}.png", sure, grey=True)
+                path = self.context.work / CONFIDENCE / f"{id}.png"
+                write_mask(path, resize_mask(sure, sizes[id]), grey=True)
+        self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
+
+    def _photo(self, id: str) -> np.ndarray:
+        return np.asarray(self.context.data.dataset.image(id))
+
+    def _task(self, id: str) -> tuple[Any, ...]:
+        """Return what a CRF on CAMs is given."""
+        photo, (maps, keys) = self._photo(id), self.cams[id]
+        size = self.bound.fit(id, photo.shape[:2], crf_memory(len(keys) + 1))
+        return (*copies(photo, maps, size), keys, self.params)
 
     def _prepare(self, walker: Walker) -> None:
         """Fix what walks may take. Free memory decides too: what goes on later takes no more than before."""
         earlier = read_json(self.context.work / WALK) or {"bytes": None, "smaller": {}}
-        smaller = walker.prepare({id: self._size(id) for id in self.ids}, earlier["bytes"])
+        smaller = walker.prepare(working_sizes(self.context.data, self.ids), earlier["bytes"])
         self.earlier = earlier["smaller"]
         self.notes["smaller"] = {id: list(size) for id, size in smaller.items()}
         if smaller and walker.budget < int(walker.params.memory * GIB):
@@ -108,43 +118,28 @@ class PseudoMasks(ChunkedStage):
     def _remember(self, walker: Walker) -> None:
         write_json(self.context.work / WALK, {"bytes": walker.budget, "smaller": self.notes["smaller"]})
 
-    def _size(self, id: str) -> tuple[int, int]:
-        width, height = photo_size(self.context.data.dataset.image_path(id))
-        return height, width
-
-    def _walked(
-        self,
-        walker: Walker,
-        photos: Sequence[np.ndarray],
-        cams: Sequence[tuple[np.ndarray, np.ndarray]],
-    ) -> list[SureMask]:
+    def _walked(self, walker: Walker, ids: Sequence[str]) -> list[SureMask]:
         """Return the masks of photos; the walk is done here, one by one, a CRF after it in the pool."""
-        crf = self.params.crf if walker.params.crf else None
-        masks: list[SureMask] = []
-        waiting: dict[int, tuple[Any, ...]] = {}
-        size = 0
-        for number, (photo, (maps, keys)) in enumerate(zip(photos, cams, strict=True)):
-            masks.append((np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)))
-            if not len(keys):
-                continue
-            scores = walker(photo, maps)
-            if crf is None:
-                masks[number] = scores_to_mask(scores, keys), confidence(scores)
-                continue
-            if size + scores.nbytes > MOST_WAITING and waiting:
-                self._refine(waiting, masks)
-                size = 0
-            waiting[number] = (photo, scores, keys, crf)
-            size += scores.nbytes
-        self._refine(waiting, masks)
-        return masks
+        masks: dict[str, SureMask] = {}
+        refined: list[str] = []
 
-    def _refine(self, waiting: dict[int, tuple[Any, ...]], masks: list[SureMask]) -> None:
-        """Put the masks of those that wait for a CRF in their places; none waits any more."""
-        refined = self.pool.map(scores_to_sure_mask_with_crf, [*waiting.values()]) if waiting else []
-        for number, mask in zip(waiting, refined, strict=True):
-            masks[number] = mask
-        waiting.clear()
+        def scored() -> Iterator[tuple[Any, ...]]:
+            for id in ids:
+                photo, (maps, keys) = self._photo(id), self.cams[id]
+                if not len(keys):
+                    masks[id] = np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)
+                    continue
+                scores = walker(photo, maps)
+                if not walker.params.crf:
+                    masks[id] = scores_to_mask(scores, keys), confidence(scores)
+                    continue
+                refined.append(id)
+                size = self.bound.fit(id, photo.shape[:2], crf_memory(len(scores)))
+                yield (*copies(photo, scores, size), keys, self.params.crf)
+
+        found = self.refine(scores_to_sure_mask_with_crf, scored(), crf_need)
+        masks |= dict(zip(refined, found, strict=True))
+        return [masks[id] for id in ids]
 
     def load(self, folder: Path, done: int) -> None:
         super().load(folder, done)
@@ -161,7 +156,8 @@ class PseudoMasks(ChunkedStage):
             if self.params.confidence:
                 (folder / CONFIDENCE).mkdir(exist_ok=True)
                 place(self.context.work / CONFIDENCE / f"{id}.png", folder / CONFIDENCE / f"{id}.png")
-        return {"images": len(self.ids), **self.notes}
+        by_crf = self.bound.notes()
+        return {"images": len(self.ids), **self.notes, **({"crf": by_crf} if by_crf else {})}
 
 
 def _is_boundary(source: Params | None) -> bool:

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 
 from wsss.config.params import RungParams
-from wsss.data.loader import evaluation_image
+from wsss.data.augment import evaluation_image, resized
 from wsss.data.view import DataView
-from wsss.masks.cams import group_by_size, multi_scale_cams
+from wsss.masks.cams import group_by_size, images_at_once, multi_scale_cams
 from wsss.metrics import ThresholdCurve, mean_average_precision
 from wsss.models import CamNetwork
+from wsss.stages.memory_bound import working_sizes
 
 BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches
 
@@ -28,14 +29,14 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
     if not data.holdout:
         return {}
     scores = np.zeros((len(data.holdout), len(data.dataset.classes)), np.float32)
-    arrays = [
-        evaluation_image(data.dataset.image(id), size, network.mean, network.std) for id in data.holdout
-    ]
-    for group in group_by_size([tuple(array.shape[1:]) for array in arrays]):
+    sizes = working_sizes(data, data.holdout)
+    for group in group_by_size([resized(*sizes[id][::-1], size) for id in data.holdout]):
         most = BATCH.get(device.type, 32)
         for start in range(0, len(group), most):
             part = group[start : start + most]
-            batch = torch.stack([torch.as_tensor(arrays[index]) for index in part])
+            photos = [data.dataset.image(data.holdout[index]) for index in part]
+            arrays = [evaluation_image(photo, size, network.mean, network.std) for photo in photos]
+            batch = torch.stack([torch.as_tensor(array) for array in arrays])
             scores[part] = network(batch.to(device)).logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
     mean = mean_average_precision(scores, labels)
@@ -57,20 +58,24 @@ def rung_score(
     if not ids:
         return {}
     labels = dict(zip(ids, data.dataset.labels(ids), strict=True))
-    images = {id: np.asarray(data.dataset.image(id)) for id in ids}
     curve = ThresholdCurve(len(data.dataset.classes))
-    for group in group_by_size([images[id].shape[:2] for id in ids]):
-        names = [ids[index] for index in group]
-        keys = [np.flatnonzero(labels[name]) for name in names]
-        cams = multi_scale_cams(
-            network,
-            [images[name] for name in names],
-            keys,
-            scales=(1.0,),
-            flip=False,
-            size=size,
-            device=str(device),
-        )
-        for name, maps, present in zip(names, cams, keys, strict=True):
-            curve.add(data.dataset.mask(name), maps, present)
+    sizes = working_sizes(data, ids)
+    for group in group_by_size([sizes[id] for id in ids]):
+        same = [ids[index] for index in group]
+        height, width = sizes[same[0]]
+        batch = images_at_once(height, width, scales=(1.0,), flip=False, size=size, device=device)
+        for start in range(0, len(same), batch):
+            names = same[start : start + batch]
+            keys = [np.flatnonzero(labels[name]) for name in names]
+            cams = multi_scale_cams(
+                network,
+                [np.asarray(data.dataset.image(name)) for name in names],
+                keys,
+                scales=(1.0,),
+                flip=False,
+                size=size,
+                device=str(device),
+            )
+            for name, maps, present in zip(names, cams, keys, strict=True):
+                curve.add(data.dataset.mask(name), maps, present)
     return {"rung_score": float(curve.best()[2])}

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from wsss.config.params import Params
+from wsss.data.decode import shrink_mask
 from wsss.data.view import DataView
 from wsss.files import write_json
 from wsss.masks.images import read_mask
@@ -108,7 +109,7 @@ class Scores(Stage):
             cams, keys = self.cams[id]
             part.curve.add(truth, cams, keys)
         else:
-            mask = read_mask(self.source / f"{id}.png")
+            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
             part.confusions.append(confusion(truth, mask, len(self.classes)))
         present = np.flatnonzero(self.labels.get(id, ()))
         first = int(present[0]) + 1 if len(present) else 0
@@ -167,7 +168,7 @@ class Scores(Stage):
 
     def _mask(self, id: str, threshold: int | None) -> np.ndarray:
         if self.cams is None or threshold is None:
-            return read_mask(self.source / f"{id}.png")
+            return shrink_mask(read_mask(self.source / f"{id}.png"))
         cams, keys = self.cams[id]
         if len(keys):
             return threshold_mask(cams, keys, THRESHOLDS[threshold])

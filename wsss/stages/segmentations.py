@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from wsss.config.params import Params, SegmentationsParams
+from wsss.data.decode import resize_mask
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import place
-from wsss.masks.crf import probabilities_to_mask_with_crf
+from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
 from wsss.masks.segmentation import segment
+from wsss.models.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
+from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
 from wsss.stages.segmentation_network import load_segmenter
 
 
@@ -34,6 +37,8 @@ class Segmentations(ChunkedStage):
         self.params = context.params
         self.network = load_segmenter(context.inputs["segmenter"]).to(context.device)
         self.scales = self.params.scales or self.network.scales
+        self.bound = MemoryBound(context.work, "segmentations", context.device)
+        self.per_pixel = bytes_per_pixel(self._scores)
 
     @classmethod
     def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
@@ -41,27 +46,44 @@ class Segmentations(ChunkedStage):
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
-        photos = [np.asarray(self.context.data.dataset.image(id)) for id in ids]
-        for id, mask in zip(ids, self._masks(photos), strict=True):
-            write_mask(self.context.work / f"{id}.png", mask)
+        sizes = photo_sizes(self.context.data, ids)
+        for id, mask in zip(ids, self._masks(ids), strict=True):
+            write_mask(self.context.work / f"{id}.png", resize_mask(mask, sizes[id]))
+        self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _masks(self, photos: list[np.ndarray]) -> list[Mask]:
-        flip, crf = self.params.flip, self.params.crf
-        found = (
-            segment(self.network, photo, scales=self.scales, flip=flip, device=self.context.device)
-            for photo in photos
+    def _masks(self, ids: Sequence[str]) -> list[Mask]:
+        if self.params.crf is None:
+            return [self._scores(self._photo(id)).argmax(0).astype(np.uint8) for id in ids]
+        return self.refine(probabilities_to_mask_with_crf, (self._task(id) for id in ids), _need)
+
+    def _photo(self, id: str) -> np.ndarray:
+        """Return the photo, or the smaller copy of it that the network is shown."""
+        photo = np.asarray(self.context.data.dataset.image(id))
+        size = self.bound.fit(id, photo.shape[:2], self.per_pixel)
+        return copies(photo, np.zeros((0, *photo.shape[:2])), size)[0]
+
+    def _scores(self, photo: np.ndarray) -> np.ndarray:
+        return segment(
+            self.network, photo, scales=self.scales, flip=self.params.flip, device=self.context.device
         )
-        if crf is None:
-            return [scores.argmax(0).astype(np.uint8) for scores in found]
-        tasks = [(photo, scores, crf) for photo, scores in zip(photos, found, strict=True)]
-        return self.pool.map(probabilities_to_mask_with_crf, tasks)
+
+    def _task(self, id: str) -> tuple[Any, ...]:
+        """Return what a CRF on probabilities is given."""
+        photo = self._photo(id)
+        scores = self._scores(photo)
+        size = self.bound.fit(id, photo.shape[:2], crf_memory(possible_labels(scores)))
+        return (*copies(photo, scores, size), self.params.crf)
 
     def finish(self, folder: Path) -> dict[str, Any]:
         for id in self.ids:
             place(self.context.work / f"{id}.png", folder / f"{id}.png")
-        return {"images": len(self.ids), "scales": list(self.scales)}
+        return {"images": len(self.ids), "scales": list(self.scales), **self.bound.notes()}
+
+
+def _need(photo: np.ndarray, scores: np.ndarray, crf: Any) -> float:
+    return float(crf_memory(possible_labels(scores)) * photo.shape[0] * photo.shape[1])
 
 
 def segmented_ids(data: DataView) -> list[str]:

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss.config.params import SegmenterParams
+from wsss.data.decode import shrink_mask
 from wsss.data.segmentation import SegmentationBatches
 from wsss.data.voc import Dataset
 from wsss.errors import StageError
@@ -34,7 +35,7 @@ from wsss.stages.training import Training, epoch_seed
 
 @dataclass(frozen=True)
 class PixelLabels:
-    """Gives the labels uint8[H, W] of an image, 255 where they are not to be learnt from.
+    """Gives the labels uint8[H, W] of an image at its working size, 255 where they are not to be learnt from.
 
     They are the pseudo masks in `folder`, or the data set's masks when it is None.
     """
@@ -46,9 +47,9 @@ class PixelLabels:
     def __call__(self, id: str) -> Mask:
         if self.folder is None:
             return self.dataset.mask(id)
-        labels = read_mask(self.folder / f"{id}.png")
+        labels = shrink_mask(read_mask(self.folder / f"{id}.png"))
         if self.ignore_below:
-            confidence = read_mask(self.folder / CONFIDENCE / f"{id}.png")
+            confidence = shrink_mask(read_mask(self.folder / CONFIDENCE / f"{id}.png"))
             labels[confidence < round(255 * self.ignore_below)] = IGNORED
         return labels
 

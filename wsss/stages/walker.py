@@ -19,12 +19,10 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
-from wsss.models.memory import bytes_per_pixel, free_memory
+from wsss.models.memory import FREE_SHARE, bytes_per_pixel, free_memory
 
 GIB = 2**30
 SHRINK = 0.9
-FREE_SHARE = 0.8
-"""Of the memory that is free: the rest is for the photo, its maps and whatever else runs."""
 LEAST_CELLS = 8
 """Of a smaller copy's short side: with fewer there is no object left to walk on."""
 PROBE = 128

@@ -1,0 +1,147 @@
+"""How large a photo, or a copy of it, a computation may see, so that it takes no more memory than it may."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch.nn.functional import interpolate
+
+from wsss.data.decode import photo_size, shrunk, working_size
+from wsss.data.view import DataView
+from wsss.errors import StageError
+from wsss.files import read_json, write_json
+from wsss.models.memory import FREE_SHARE, free_memory
+
+GIB = 2**30
+CEILING = 3 * GIB
+"""Bytes that one photo may take, on every machine, as far as a smaller copy still is of ordinary size."""
+ORDINARY = 2**18
+"""Pixels of a photo that is of ordinary size: none is made smaller than that for the ceiling's sake."""
+LEAST_PIXELS = 2**12
+"""Of a copy: on fewer there is nothing to see, and the computation is given up."""
+MOST_BYTES = 2**29
+"""Of the maps of a shard of CAMs: of large photos fewer make one."""
+FILE = "memory.json"
+"""What is remembered in a stage's working folder, for when it goes on later."""
+
+Size = tuple[int, int]
+"""(height, width)."""
+
+log = logging.getLogger("wsss")
+
+
+class MemoryBound:
+    """Decides over the sizes of copies, and remembers those that are smaller than their photos.
+
+    A photo may take `CEILING`, and no more than most of what is free on `device` when the stage is built. A
+    stage that goes on later takes no more than before. `what` names the work: "the CAMs".
+    """
+
+    def __init__(self, work: Path, what: str, device: torch.device | str) -> None:
+        self.path = work / FILE
+        self.what = what
+        earlier = read_json(self.path) or {}
+        self.budget = min(int(FREE_SHARE * self._free(torch.device(device))), earlier.get("bytes", 2**63))
+        """Bytes that are free for a photo."""
+        self.smaller: dict[str, list[int]] = earlier.get("smaller", {})
+        self._saved = earlier
+        self._announced = False
+        self.limited = earlier.get("limited", False)
+        """Whether free memory, not the ceiling, made a copy smaller."""
+
+    def _free(self, device: torch.device) -> int:
+        return free_memory(device)
+
+    def fit(self, id: str, size: Size, per_pixel: float, ordinary: float = ORDINARY) -> Size:
+        """Return the (height, width) at which a photo of `size` is worked on, at `per_pixel` bytes a pixel.
+
+        A photo of at most `ordinary` pixels is never made smaller because of the ceiling alone. Raises
+        `StageError` when less is free than the smallest copies take.
+        """
+        ceiling = max(CEILING / per_pixel, ordinary)
+        free = self.budget / per_pixel
+        width, height = shrunk(size[1], size[0], min(ceiling, free))
+        if (height, width) == size:
+            return size
+        if free < min(LEAST_PIXELS, size[0] * size[1]):
+            raise StageError(
+                f"{self.what} of {id} take {LEAST_PIXELS * per_pixel / GIB:.2f} GiB even on a copy of "
+                f"{LEAST_PIXELS} pixels, more than the {self.budget / GIB:.2f} that they may take"
+            )
+        self.limited |= free < ceiling
+        self.smaller[id] = [height, width]
+        if not self._announced:
+            self._announced = True
+            why = (
+                f"the {self.budget / GIB:.2f} that are free for it" if free < ceiling else f"{CEILING // GIB}"
+            )
+            log.warning(
+                "%s of %s, of %d × %d pixels, would take %.1f GiB, more than %s: they are made on a copy of "
+                "%d × %d, as for other photos like it; the record names them",
+                self.what, id, size[1], size[0], size[0] * size[1] * per_pixel / GIB, why, width, height,
+            )  # fmt: skip
+        return height, width
+
+    def save(self) -> None:
+        """Remember what was decided, for when the stage goes on later."""
+        state = {"bytes": self.budget, "smaller": dict(self.smaller), "limited": self.limited}
+        if state != self._saved:
+            write_json(self.path, state)
+            self._saved = state
+
+    def notes(self) -> dict[str, Any]:
+        """Return what stands in the record: nothing, unless a copy was smaller than its photo."""
+        if not self.smaller:
+            return {}
+        allowed = {"free_memory_allowed_gib": round(self.budget / GIB, 3)} if self.limited else {}
+        return {"smaller": dict(self.smaller), **allowed}
+
+
+def working_sizes(data: DataView, ids: Iterable[str]) -> dict[str, Size]:
+    """Return the (height, width) at which stages see photos. Raises `DataError` for one without a size."""
+    return {id: working_size(*size)[::-1] for id, size in photo_sizes(data, ids).items()}
+
+
+def photo_sizes(data: DataView, ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return the (width, height) of upright photos as they are on disk, from their headers."""
+    paths = {id: data.dataset.image_path(id) for id in ids}
+    return {id: data.fingerprints.size(path) or photo_size(path) for id, path in paths.items()}
+
+
+def copies(
+    photo: npt.NDArray[np.uint8], maps: npt.NDArray[Any], size: Size
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
+    """Return a photo uint8[H, W, 3] and its maps float[n, H, W] at a smaller size (height, width)."""
+    if photo.shape[:2] == size:
+        return photo, maps
+    small = np.array(Image.fromarray(photo).resize(size[::-1], Image.Resampling.BICUBIC))
+    if not len(maps):
+        return small, maps
+    pooled = interpolate(torch.from_numpy(np.asarray(maps, np.float32))[None], size, mode="area")[0]
+    return small, pooled.numpy().astype(maps.dtype)
+
+
+def map_bytes(maps: int, size: Size) -> int:
+    """Return the bytes of so many CAMs float16 of a size."""
+    return int(maps) * size[0] * size[1] * np.dtype(np.float16).itemsize
+
+
+def parts(items: Sequence[str], sizes: Sequence[float], most: float) -> Iterator[list[str]]:
+    """Yield runs of items whose sizes add up to at most `most`, or of one item."""
+    part: list[str] = []
+    total = 0.0
+    for item, size in zip(items, sizes, strict=True):
+        if part and total + size > most:
+            yield part
+            part, total = [], 0.0
+        part.append(item)
+        total += size
+    if part:
+        yield part
