@@ -33,6 +33,7 @@ PATIENCE = 5.0
 """Seconds for which a file that looks half-made must not change before it counts as broken."""
 BUSY = 30.0
 """Seconds to wait for another process that writes to a database."""
+HEADER = b"SQLite format 3\0"
 CORE = {"experiments", "runs", "metrics", "params", "tags"}
 COMPANIONS = ("-journal", "-wal", "-shm")
 LINKS = {
@@ -160,6 +161,9 @@ def examine(file: Path) -> Found:
         return Found("missing")
     if not file.stat().st_size:
         return Found("broken", "it is empty")
+    with file.open("rb") as content:
+        if content.read(len(HEADER)) != HEADER:  # sqlite would tidy up what lies beside it
+            return Found("broken", "it is no sqlite file")
     try:
         with closing(_open(file)) as database:
             return _examine(file, database)
