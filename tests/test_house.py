@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "files", "config"},
     {"methods", "masks", "models", "data", "metrics"},
     {"stages"},
-    {"pipeline"},
+    {"pipeline", "store"},
     {"tracking"},
     {"tuning"},
     {"report", "predict"},

@@ -9,7 +9,7 @@ from wsss.errors import nearest
 
 Location = Path | str
 """An absolute folder, or a URI such as "s3://bucket/prefix"."""
-SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
 
 
 def is_remote(location: Location) -> bool:
@@ -32,7 +32,7 @@ def parse_location(text: str) -> Location:
             f"is {text!r}, but there is no storage of the kind {parts.scheme!r}"
             f"|{nearest(parts.scheme, (*SCHEMES, 'file'))}"
         )
-    if "@" in parts.netloc and parts.scheme in ("s3", "gs", "gcs"):
+    if "@" in parts.netloc and parts.scheme in ("s3", "gs", "az"):
         shown = f"{parts.scheme}://…@{parts.netloc.rpartition('@')[2]}{parts.path}"
         raise ValueError(
             f"is {shown!r}, but addresses are written down: keys don't belong into them"

@@ -4,13 +4,14 @@ In a folder:                                On an object storage:
 
     store/                                      <uri>/store/
     studies/<name>/study.yaml                   <uri>/studies/<name>/study.yaml
-    studies/<name>/ledger.jsonl                 <uri>/studies/<name>/ledger/<number>-<random>.json
+    studies/<name>/ledger.jsonl                 <uri>/studies/<name>/ledger/<number>.json
 """
 
 from __future__ import annotations
 
 import functools
 import json
+import re
 import uuid
 from collections.abc import Hashable, Iterable
 from pathlib import Path
@@ -21,8 +22,8 @@ from wsss.files import write_atomic, writing
 from wsss.pipeline.cache import cache_folder
 from wsss.pipeline.lease import TIMEOUT
 from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.objects import Objects
 from wsss.pipeline.store import Store
+from wsss.store.objects import Objects, older_layout
 
 STUDY = "study.yaml"
 
@@ -96,22 +97,28 @@ class RemoteStorage(Storage):
 
     @functools.cached_property
     def store(self) -> Store:
-        from wsss.pipeline.remote_store import RemoteStore
+        from wsss.store.object_store import ObjectStore
 
-        return RemoteStore(self.objects, self.local, lease_timeout=self.lease_timeout)
+        return ObjectStore(self.objects, self.local, lease_timeout=self.lease_timeout)
 
     def check(self) -> None:
         super().check()
         name = f"probe-{uuid.uuid4().hex[:8]}"
+        first, second = uuid.uuid4().bytes, uuid.uuid4().bytes
         try:
-            self.objects.write(name, b"wsss")
+            created, again = self.objects.create(name, first), self.objects.create(name, second)
             read = self.objects.read(name)
             self.objects.delete(name)
         except StorageError as error:
             hint = "does the bucket exist, and are there keys (AWS_ACCESS_KEY_ID, a profile) that may write?"
             raise PreflightError([Problem(p.where, p.message, hint) for p in error.problems]) from error
-        if read != b"wsss":
+        if created is None or read not in (first, second):
             raise PreflightError(Problem(self.objects.uri, "does not give back what was written"))
+        if again is not None:
+            message = "lets a second writer overwrite the first: it knows no conditional put (If-None-Match)"
+            raise PreflightError(
+                Problem(self.objects.uri, message, "take another object storage, or a folder")
+            )
 
     def study_address(self, name: str) -> str:
         return self.objects.address(f"studies/{name}")
@@ -145,15 +152,19 @@ class RemoteLedger(Ledger):
         self._last: int | None = None
 
     def _names(self) -> list[str]:
-        return [one.name.rpartition("/")[2] for one in self._objects.below(self._place)]
+        names = [one.name.rpartition("/")[2] for one in self._objects.below(self._place)]
+        if any(not re.fullmatch(r"\d{8,}\.json", name) for name in names):
+            raise older_layout(self._objects)
+        return names
 
     def _write(self, line: str) -> None:
         if self._last is None:
             numbers = [int(name[:8]) for name in self._names() if name[:8].isdigit()]
             self._last = max(numbers, default=0)
-        self._last += 1
-        name = f"{self._last:08d}-{uuid.uuid4().hex[:8]}.json"
-        self._objects.write(f"{self._place}/{name}", line.encode())
+        while True:  # a number belongs to whoever creates its object
+            self._last += 1
+            if self._objects.create(f"{self._place}/{self._last:08d}.json", line.encode()) is not None:
+                return
 
     def exists(self) -> bool:
         return bool(self._names())
