@@ -408,7 +408,7 @@ def test_what_an_older_version_wrote_is_refused(uri: str, tmp_path: Path) -> Non
     Objects(uri).write("studies/s/ledger/00000001-1234abcd.json", b"{}")
     storage = RemoteStorage(uri, cache=tmp_path)
     for read in (storage.store.keys, storage.ledger("s").exists, storage.ledger("s").trials):
-        with pytest.raises(PreflightError, match="older version.*start anew under another prefix"):
+        with pytest.raises(PreflightError, match=r"older version.*start anew under another prefix"):
             read()
 
 

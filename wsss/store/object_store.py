@@ -136,7 +136,7 @@ class ObjectStore(Store):
         if uploaded:
             self.objects.delete(*(f"{place}/{name}" for name in mine.record["files"]))
         shutil.rmtree(folder, ignore_errors=True)
-        artefact = self.get(key)
+        artefact = self.get(key) or self.known(key)  # it may have been evicted by now
         if artefact is None:
             where = self.objects.address(_place(key))
             raise StorageError(Problem(where, "was there, and is gone again", "`resume` tries again"))

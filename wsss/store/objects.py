@@ -232,7 +232,7 @@ def _open(uri: str, tries: int, pause: float) -> ObjectStore:
             raise PreflightError(Problem(address, message, nearest(name, OPTIONS)))
     if "endpoint_override" in options:
         options["endpoint"] = f"{options.pop('scheme', 'https')}://{options.pop('endpoint_override')}"
-    config: dict[str, Any] = {name: options[name] for name in ("endpoint", "region") if name in options}
+    config: Any = {name: options[name] for name in ("endpoint", "region") if name in options}
     plain = options.get("endpoint", os.environ.get("AWS_ENDPOINT_URL", "")).startswith("http://")
     retry: Any = {
         "max_retries": tries - 1,
