@@ -12,9 +12,10 @@ import toy_studies as toy
 from wsss.pipeline.events import StageFinished
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.retention import evict_unkept, wanted_keys
+from wsss.pipeline.session import Outcome
 from wsss.pipeline.storage import open_storage
 from wsss.pipeline.store import Store
-from wsss.pipeline.study import Outcome, StudyRun
+from wsss.pipeline.study import StudyRun
 
 STAGES = "stages: [classifier: {epochs: 3, lr: $lr}, cams, pseudo_masks]"
 SWEEP = f"name: cam, search: {{lr: {{choice: [0.01, 0.1, 1.0]}}}}, {STAGES}"

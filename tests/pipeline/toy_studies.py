@@ -14,10 +14,9 @@ from wsss.config import Study, load_study_text
 from wsss.config.params import Params
 from wsss.pipeline import chain as chain_module
 from wsss.pipeline import execute as execute_module
-from wsss.pipeline.driver import Listener
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.ledger import Ledger, TrialRecord
-from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Context, Stage

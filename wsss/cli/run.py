@@ -28,7 +28,7 @@ from wsss.config.location import is_remote
 if TYPE_CHECKING:
     from wsss.config import Scheduler, Study
     from wsss.pipeline.judging import Judge
-    from wsss.pipeline.study import Outcome
+    from wsss.pipeline.session import Outcome
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run in this process, trial after trial, without Ray.")
@@ -103,7 +103,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
 
     from wsss.cli.live import live_view
     from wsss.cli.preflight import ready_checks
-    from wsss.pipeline.driver import Executor
+    from wsss.pipeline.executor import Executor
     from wsss.pipeline.local import LocalExecutor
     from wsss.pipeline.study import StudyRun
     from wsss.tracking import MlflowTracker, tracking_uri
