@@ -310,7 +310,7 @@ def run_here(text: str, storage: Path, data: DataView) -> tuple[float, StudyRun]
 
 def winner(run: StudyRun) -> tuple[dict[str, Any], float, float]:
     """Return the parameters of the refinement that was kept, and its mIoU on select and report images."""
-    kept = [trial for trial in run.ledger.trials().values() if trial.kept and trial.sweep == "masks"]
+    kept = [trial for trial in run.session.ledger.trials().values() if trial.kept and trial.sweep == "masks"]
     best = max(kept, key=lambda trial: trial.metrics["refined/select/miou"])
     return best.params, *(best.metrics[f"refined/{part}/miou"] for part in ("select", "report"))
 
@@ -349,13 +349,13 @@ def study(folder: Path, chosen: argparse.Namespace) -> None:
     data = open_data(spec, storage=folder)
     smart, run = run_here(text, folder / "smart", data)
     params, _select, report = winner(run)
-    stopped = len(run.outcome.stopped)
+    stopped = len(run.session.outcome.stopped)
     told = f"report {100 * report:.1f}   {params}, {stopped} stopped"
     print(f"  cached, ASHA, stop_below   {smart:7.1f} s   {told}")
     plain, naive_params, _, naive_report = naive(study_text("naive", smart=False), data, folder / "naive")
     print(f"  every chain to its end     {plain:7.1f} s   report {100 * naive_report:.1f}   {naive_params}")
     lr = next(
-        trial.params["lr"] for trial in run.ledger.trials().values() if trial.kept and "lr" in trial.params
+        trial.params["lr"] for trial in run.session.ledger.trials().values() if trial.kept and "lr" in trial.params
     )
     _, noisy = run_here(study_text("noise", smart=False, seeds=(0, 1, 2), lrs=[lr]), folder / "noise", data)
     reports = [
