@@ -18,8 +18,8 @@ from wsss.errors import ConfigError, Problem
 from wsss.files import read_json
 from wsss.pipeline.chain import Node
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
-from wsss.pipeline.execute import RUNG_SCORE
 from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.make import RUNG_SCORE
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Trial
 

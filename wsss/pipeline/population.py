@@ -16,8 +16,8 @@ import numpy as np
 from wsss.config import Pbt, Scalar, Sweep
 from wsss.config.params import ClassifierParams
 from wsss.pipeline.chain import Chain
-from wsss.pipeline.execute import RUNG_SCORE
 from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.make import RUNG_SCORE
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Branch, Trial, member, population
 
