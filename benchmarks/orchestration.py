@@ -36,7 +36,7 @@ from targets import conclude, target
 from wsss.config import Study, load_study_text
 from wsss.data.view import DataView, open_data
 from wsss.pipeline import chain as chain_module
-from wsss.pipeline import execute as execute_module
+from wsss.pipeline import make as make_module
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import Event, TrialFinished
 from wsss.pipeline.execute import run_chain
@@ -100,7 +100,7 @@ class Nothing(Stage):
 
 class NothingTrainable(ChainTrainable):
     def setup(self, config: dict[str, Any]) -> None:
-        chain_module.STAGES = execute_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
+        chain_module.STAGES = make_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
         super().setup(config)
 
     def _open(self, spec: Any, folder: Path) -> Any:
@@ -171,13 +171,13 @@ class without_stages:  # noqa: N801 - reads as what it does
     """Makes `Nothing` the only stage, until the end."""
 
     def __enter__(self) -> Any:
-        self.before = chain_module.STAGES, execute_module.STAGES, executor_module.ChainTrainable
-        chain_module.STAGES = execute_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
+        self.before = chain_module.STAGES, make_module.STAGES, executor_module.ChainTrainable
+        chain_module.STAGES = make_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
         executor_module.ChainTrainable = NothingTrainable  # type: ignore[misc]
         return SimpleNamespace(has_masks=False)
 
     def __exit__(self, *error: object) -> None:
-        chain_module.STAGES, execute_module.STAGES, executor_module.ChainTrainable = self.before  # type: ignore
+        chain_module.STAGES, make_module.STAGES, executor_module.ChainTrainable = self.before  # type: ignore
 
 
 def load() -> str:
@@ -310,7 +310,7 @@ def run_here(text: str, storage: Path, data: DataView) -> tuple[float, StudyRun]
 
 def winner(run: StudyRun) -> tuple[dict[str, Any], float, float]:
     """Return the parameters of the refinement that was kept, and its mIoU on select and report images."""
-    kept = [trial for trial in run.ledger.trials().values() if trial.kept and trial.sweep == "masks"]
+    kept = [trial for trial in run.session.ledger.trials().values() if trial.kept and trial.sweep == "masks"]
     best = max(kept, key=lambda trial: trial.metrics["refined/select/miou"])
     return best.params, *(best.metrics[f"refined/{part}/miou"] for part in ("select", "report"))
 
@@ -349,14 +349,13 @@ def study(folder: Path, chosen: argparse.Namespace) -> None:
     data = open_data(spec, storage=folder)
     smart, run = run_here(text, folder / "smart", data)
     params, _select, report = winner(run)
-    stopped = len(run.outcome.stopped)
+    stopped = len(run.session.outcome.stopped)
     told = f"report {100 * report:.1f}   {params}, {stopped} stopped"
     print(f"  cached, ASHA, stop_below   {smart:7.1f} s   {told}")
     plain, naive_params, _, naive_report = naive(study_text("naive", smart=False), data, folder / "naive")
     print(f"  every chain to its end     {plain:7.1f} s   report {100 * naive_report:.1f}   {naive_params}")
-    lr = next(
-        trial.params["lr"] for trial in run.ledger.trials().values() if trial.kept and "lr" in trial.params
-    )
+    trials = run.session.ledger.trials().values()
+    lr = next(trial.params["lr"] for trial in trials if trial.kept and "lr" in trial.params)
     _, noisy = run_here(study_text("noise", smart=False, seeds=(0, 1, 2), lrs=[lr]), folder / "noise", data)
     reports = [
         trial.metrics["refined/report/miou"]

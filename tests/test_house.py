@@ -16,7 +16,7 @@ FLOORS = [
     {"addresses", "errors", "files", "temporary", "config"},
     {"methods", "masks", "models", "data", "metrics"},
     {"stages"},
-    {"pipeline"},
+    {"pipeline", "store"},
     {"tracking"},
     {"tuning"},
     {"report", "predict"},

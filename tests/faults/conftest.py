@@ -50,12 +50,12 @@ def faulty() -> Iterator[Any]:
     import faulty as module
 
     from wsss.cli import compare as cli_compare
-    from wsss.pipeline import chain, execute
+    from wsss.pipeline import chain, execute, make
     from wsss.report import compare as report_compare
     from wsss.tuning import executor
 
     defaults: Any = execute.run_chain.__kwdefaults__
-    before = chain.STAGES, execute.STAGES, dict(defaults), executor.ChainTrainable
+    before = chain.STAGES, make.STAGES, dict(defaults), executor.ChainTrainable
     shown = report_compare.compare, cli_compare.show, cli_compare.comparison_json
     handler = signal.getsignal(signal.SIGTERM)
     # Ray pickles toys by value; read again in this process, their methods would get globals of their own.
@@ -66,7 +66,7 @@ def faulty() -> Iterator[Any]:
         for name, value in content.items():
             if name not in ("__dict__", "__weakref__"):
                 setattr(kind, name, value)
-    chain.STAGES, execute.STAGES, old, executor.ChainTrainable = before  # type: ignore[misc, attr-defined]
+    chain.STAGES, make.STAGES, old, executor.ChainTrainable = before  # type: ignore[misc, attr-defined]
     defaults.update(old)
     report_compare.compare, cli_compare.show, cli_compare.comparison_json = shown
     signal.signal(signal.SIGTERM, handler)

@@ -26,7 +26,8 @@ from mlflow.tracking import MlflowClient
 from wsss.errors import StageError
 from wsss.files import files_below, sha256_file
 from wsss.pipeline import chain as chain_module
-from wsss.pipeline import execute as execute_module
+from wsss.pipeline import make as make_module
+from wsss.pipeline.execute import run_chain
 from wsss.stages.contract import Context
 from wsss.stages.pool import ImagePool
 from wsss.tuning import executor as executor_module
@@ -124,8 +125,8 @@ def install() -> None:
     """Make the toys the only stages, saved after every step, here and in Ray's actors."""
     stages = {**toy.STAGES, "classifier": Classifier, "pseudo_masks": PseudoMasks}
     chain_module.STAGES = stages  # type: ignore[attr-defined]
-    execute_module.STAGES = stages  # type: ignore[attr-defined]
-    defaults: Any = execute_module.run_chain.__kwdefaults__
+    make_module.STAGES = stages  # type: ignore[attr-defined]
+    defaults: Any = run_chain.__kwdefaults__
     defaults["checkpoint_seconds"] = 0.0
 
 

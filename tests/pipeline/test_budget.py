@@ -20,12 +20,11 @@ from wsss.config.tuning import GridSearch
 from wsss.errors import ConfigError
 from wsss.pipeline import study as study_module
 from wsss.pipeline.budget import Spent, describe, spent_so_far
-from wsss.pipeline.driver import Listener
 from wsss.pipeline.events import Event, TrialProgress
+from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
-from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
 from wsss.pipeline.stored import check_same_content
 from wsss.pipeline.study import StudyRun
@@ -182,7 +181,7 @@ def test_a_killed_driver_forgets_a_minute_at_most(tmp_path: Path, data: Any) -> 
 
     clock = Killer()
     driver = StudyRun(study, data, Gpus(Store(tmp_path / "store"), data), [clock], clock=clock)
-    driver.meter._ledger = SimpleNamespace(append=_until(clock, driver.ledger))  # type: ignore[assignment]
+    driver.session.meter._ledger = SimpleNamespace(append=_until(clock, driver.session.ledger))  # type: ignore[assignment]
     with pytest.raises(Killed):
         driver.run()
     spent = spent_so_far(study, Store(tmp_path / "store"))

@@ -16,9 +16,9 @@ from wsss.config import Resources
 from wsss.errors import StorageError
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.executor import Job
 from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
-from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
 
 REAL = os.fsync

@@ -114,7 +114,7 @@ def test_what_is_being_made_stays_even_when_it_is_made_elsewhere(open: Open) -> 
         about = {"owner": "0-they", "host": "other", "pid": 1, "beat": beat, "time": time.time() + 3e7}
         if isinstance(storage, RemoteStorage):
             text = str(about).replace("'", '"').encode()
-            storage.objects.write(f"store/partial/{key}/lease/0-they", text)
+            storage.objects.write(f"store/partial/{key}/lease", text)
         else:
             write_json(storage.store.root / "partial" / key / "lease", about)
 

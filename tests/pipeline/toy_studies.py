@@ -13,11 +13,10 @@ from typing import Any
 from wsss.config import Study, load_study_text
 from wsss.config.params import Params
 from wsss.pipeline import chain as chain_module
-from wsss.pipeline import execute as execute_module
-from wsss.pipeline.driver import Listener
+from wsss.pipeline import make as make_module
 from wsss.pipeline.execute import run_chain
+from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.ledger import Ledger, TrialRecord
-from wsss.pipeline.searches import Job
 from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Context, Stage
@@ -132,7 +131,7 @@ STAGES = {stage.name: stage for stage in (Classifier, Cams, PseudoMasks, Scores)
 
 def install(monkeypatch: Any = None) -> Any:
     """Make the toy stages the only ones (with `monkeypatch` until the test ends); return their data."""
-    for module in (chain_module, execute_module):
+    for module in (chain_module, make_module):
         if monkeypatch is None:
             module.STAGES = STAGES  # type: ignore[attr-defined]
         else:

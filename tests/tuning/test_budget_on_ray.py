@@ -10,7 +10,7 @@ from wsss.config import load_study
 from wsss.data.view import open_data
 from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.searches import Job
+from wsss.pipeline.executor import Job
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
 

@@ -125,7 +125,7 @@ def _run(
     from wsss.addresses import shown
     from wsss.cli.live import live_view
     from wsss.cli.preflight import data_changes, ready_checks
-    from wsss.pipeline.driver import Executor
+    from wsss.pipeline.executor import Executor
     from wsss.pipeline.holdings import study_inventory
     from wsss.pipeline.local import LocalExecutor
     from wsss.pipeline.study import StudyRun

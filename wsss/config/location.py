@@ -11,7 +11,7 @@ from wsss.errors import nearest, quoted
 
 Location = Path | str
 """An absolute folder, or a URI such as "s3://bucket/prefix"."""
-SCHEMES = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+SCHEMES = ("s3", "gs", "az", "abfs", "abfss")
 
 
 def is_remote(location: Location) -> bool:

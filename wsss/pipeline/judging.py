@@ -6,8 +6,9 @@ for the same reasons in this process and on a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,8 +17,8 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.pipeline.chain import SCORES_FILE, Node
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
-from wsss.pipeline.execute import RUNG_SCORE
 from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.make import RUNG_SCORE
 from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Trial
 
@@ -42,11 +43,31 @@ def arm_of(sweep: Sweep, label: str) -> Arm:
     return next((arm for arm in sweep.arms if arm.name == own), sweep.arms[0])
 
 
+class Subject(NamedTuple):
+    """What is judged once, for all trials of an arm that have this artefact in their chains."""
+
+    arm: str
+    key: str
+
+
+@dataclass
+class _Course:
+    """How a classifier fared: its rung scores by epoch. `name` is what its judge calls it."""
+
+    name: str
+    rungs: dict[int, float] = field(default_factory=dict)
+
+
 class Verdicts:
     """What is known of a sweep's trials while it runs, and which of them are to stop.
 
     Trials of an arm that have a classifier in common count as one, named after the first of them: it is
-    judged once, whoever makes it, and for all. So do those with a score in common.
+    judged once, whoever makes it, and for all. So do those with a score in common, or with all in common.
+
+    Args:
+        sweep: the sweep, with its scheduler and rules.
+        store: where scores and classifiers are.
+        judges: from a scheduler and an arm's epochs to its rule; None if no sweep has a scheduler.
     """
 
     def __init__(self, sweep: Sweep, store: Store, judges: JudgeFactory | None) -> None:
@@ -56,10 +77,9 @@ class Verdicts:
         self._of_arm: dict[str, Judge] = {}
         self._scores: dict[tuple[str, str], dict[str, float]] = {}
         """(arm, metric) → key of a score artefact → value."""
-        self._rungs: dict[tuple[str, str], dict[int, float]] = {}
-        """(arm, key of a classifier) → epoch → rung score; as for the next two."""
-        self._names: dict[tuple[str, str], str] = {}
-        self._given_up: dict[tuple[str, str], str] = {}
+        self._courses: dict[Subject, _Course] = {}
+        self._reasons: dict[Subject, str] = {}
+        """Why a classifier was stopped, or a whole chain, whose subject is its last artefact."""
 
     @property
     def judged(self) -> bool:
@@ -69,14 +89,23 @@ class Verdicts:
     def rungs(self, trial: Trial) -> list[tuple[int, float]]:
         """Return (epoch, rung score) of a trial's judged classifier, oldest first."""
         node = self._classifier(trial)
-        return sorted(self._rungs.get((trial.info.arm, node.key), {}).items()) if node else []
+        course = self._courses.get(Subject(trial.info.arm, node.key)) if node else None
+        return sorted(course.rungs.items()) if course else []
 
-    def given_up(self, trial: Trial) -> str:
+    def stopped(self, trial: Trial) -> str:
+        """Return why a trial is to stop; empty when it goes on."""
+        return self._reasons.get(_whole(trial), "")
+
+    def stopped_all(self, trials: Sequence[Trial]) -> bool:
+        """Whether all of these trials are to stop; False for none."""
+        return bool(trials) and all(self.stopped(trial) for trial in trials)
+
+    def classifier_stopped(self, trial: Trial) -> str:
         """Return why the classifier of a trial was stopped, for another that has it too; else nothing."""
         node = self._classifier(trial)
         if node is None or self._store.known(node.key) is not None:
             return ""
-        return self._given_up.get((trial.info.arm, node.key), "")
+        return self._reasons.get(Subject(trial.info.arm, node.key), "")
 
     def remember(self, trial: Trial, known: TrialRecord | None = None) -> None:
         """Take in what there is of a trial: how it ended, as the ledger has it, and its artefacts."""
@@ -91,46 +120,49 @@ class Verdicts:
         artefact = self._store.known(judged.key)
         history = artefact.record["history"] if artefact else ()
         rungs = {n: m[RUNG_SCORE] for n, m in enumerate(history, start=1) if RUNG_SCORE in m}
-        mine, name = self._of(trial, judged)
+        course = self._course(trial, judged)
         for epoch, score in sorted({**rungs, **dict(known.rungs if known else ())}.items()):
-            if epoch not in mine:
-                mine[epoch] = score
-                self._judge(trial, judged).record(name, epoch, score)
+            if epoch not in course.rungs:
+                course.rungs[epoch] = score
+                self._judge(trial, judged).record(course.name, epoch, score)
         if known and known.status == "stopped":
-            self._given_up[trial.info.arm, judged.key] = known.reason
+            self._reasons[Subject(trial.info.arm, judged.key)] = known.reason
 
-    def on_event(self, trial: Trial, event: Event) -> str:
-        """Return why a trial is to stop after what it just did; empty when it goes on."""
+    def on_event(self, trial: Trial, event: Event) -> None:
+        """Judge a trial after what it, or a job for it, just did: see `stopped`."""
+        if self.stopped(trial):
+            return
+        reason = ""
         if isinstance(event, TrialProgress):
-            return self._after_epoch(trial, event)
-        if isinstance(event, StageFinished) and event.stage != trial.chain.nodes[-1].label:
-            return self._after_stage(trial, event)
-        return ""
+            reason = self._after_epoch(trial, event)
+        elif isinstance(event, StageFinished) and event.stage != trial.chain.nodes[-1].label:
+            reason = self._after_stage(trial, event)
+        if reason:
+            self._reasons[_whole(trial)] = reason
 
     def _after_epoch(self, trial: Trial, event: TrialProgress) -> str:
         node = self._classifier(trial)
         if node is None or event.stage != node.label or RUNG_SCORE not in event.metrics:
             return ""
-        rungs, name = self._of(trial, node)
-        if event.step in rungs:  # told again after its process had died, or for another trial
-            return self.given_up(trial)
-        score = rungs[event.step] = event.metrics[RUNG_SCORE]
+        course = self._course(trial, node)
+        if event.step in course.rungs:  # reported again after its process had died, or for another trial
+            return self.classifier_stopped(trial)
+        score = course.rungs[event.step] = event.metrics[RUNG_SCORE]
         judge = self._judge(trial, node)
         # A classifier that is finished has nothing left to save by stopping it.
         if event.step >= event.steps or (event.replayed and self._store.known(node.key) is not None):
-            judge.record(name, event.step, score)
+            judge.record(course.name, event.step, score)
             return ""
-        if not judge.stops(name, event.step, score):
+        if not judge.stops(course.name, event.step, score):
             return ""
-        reason = self._given_up[trial.info.arm, node.key] = (
+        reason = self._reasons[Subject(trial.info.arm, node.key)] = (
             f"{self._sweep.scheduler.kind}: rung score {score:.3f} after epoch {event.step} of {event.steps}"
         )
         return reason
 
-    def _of(self, trial: Trial, node: Node) -> tuple[dict[int, float], str]:
-        """Return the rungs of a trial's classifier, and the name under which it is judged."""
-        subject = (trial.info.arm, node.key)
-        return self._rungs.setdefault(subject, {}), self._names.setdefault(subject, trial.info.id)
+    def _course(self, trial: Trial, node: Node) -> _Course:
+        """Return how a trial's classifier fared so far, by the name under which it is judged."""
+        return self._courses.setdefault(Subject(trial.info.arm, node.key), _Course(trial.info.id))
 
     def _after_stage(self, trial: Trial, event: StageFinished) -> str:
         node = trial.chain[event.stage]
@@ -182,6 +214,11 @@ class Verdicts:
             params: Any = node.params
             self._of_arm[trial.info.arm] = self._judges(self._sweep.scheduler, params.epochs)
         return self._of_arm[trial.info.arm]
+
+
+def _whole(trial: Trial) -> Subject:
+    """Return the subject of a whole chain: trials of an arm with equal chains have the same."""
+    return Subject(trial.info.arm, trial.chain.nodes[-1].key)
 
 
 def check_rungs(study: Study, data: DataView) -> None:

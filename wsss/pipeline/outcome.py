@@ -21,8 +21,14 @@ class Outcome:
 
 
 class BudgetReached(Exception):
-    """A limit of the budget, the first argument, is reached, and there is more to do; the second is what to
-    say of it besides."""
+    """A limit of the budget is reached, and there is more to do.
+
+    Args:
+        key: name of the limit, a field of `Budget`.
+        more: what to say besides.
+    """
 
     def __init__(self, key: str, more: str = "") -> None:
         super().__init__(key, more)
+        self.key = key
+        self.more = more

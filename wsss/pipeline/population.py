@@ -8,18 +8,80 @@ kept trial can be made again from the beginning, with other seeds too.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from wsss.config import Pbt, Scalar
+from wsss.config import Pbt, Scalar, Sweep
 from wsss.config.params import ClassifierParams
 from wsss.pipeline.chain import Chain
-from wsss.pipeline.execute import RUNG_SCORE
 from wsss.pipeline.ledger import TrialRecord
+from wsss.pipeline.make import RUNG_SCORE
 from wsss.pipeline.store import Store
-from wsss.pipeline.trials import Branch, Trial, member
+from wsss.pipeline.trials import Branch, Trial, member, population
+
+
+class Population:
+    """A sweep's members, of all arms, as they are trained part by part.
+
+    What a part goes on from follows from the rung scores of the parts before it, all of which are in the
+    store. A member that failed is among the worst, and what was decided without it stays: the ledger has
+    it as the members' history. A sweep with another scheduler has no members.
+
+    Args:
+        sweep: the sweep.
+        arms: its arms, as they follow from what is upstream.
+        records: the ledger's trials; read anew in every generation.
+        store: where the parts are.
+    """
+
+    def __init__(
+        self, sweep: Sweep, arms: Sequence[Branch], records: Mapping[str, TrialRecord], store: Store
+    ) -> None:
+        self._arms = arms if isinstance(sweep.scheduler, Pbt) else []
+        self._records = records
+        self._store = store
+        self._members = {arm.label: population(arm, {}) for arm in self._arms}
+
+    @property
+    def evolved(self) -> bool:
+        """Whether there is a population at all."""
+        return bool(self._arms)
+
+    @property
+    def members(self) -> list[Trial]:
+        """All members as they are by now."""
+        return [trial for members in self._members.values() for trial in members]
+
+    def generations(self) -> Iterator[list[tuple[Trial, Chain]]]:
+        """Iterate over the generations in which something is left to train: (member, chain up to its part).
+
+        The caller makes these chains before it asks for the next generation.
+        """
+        rounds = max((len(span_labels(trial.chain)) for trial in self.members), default=0)
+        for generation in range(rounds):
+            if generation:
+                self._select(generation)
+            undecided = [
+                a for a in self._arms if decided_generation(a, self._records, generation + 1) is None
+            ]
+            parts = []
+            for trial in (trial for arm in undecided for trial in self._members[arm.label]):
+                spans = span_labels(trial.chain)
+                chain = trial.chain.upto(spans[min(generation, len(spans) - 1)])
+                if generation < len(spans) and chain.pending(self._store):
+                    parts.append((trial, chain))
+            if parts:
+                yield parts
+
+    def _select(self, generation: int) -> None:
+        """Let every arm's members go on as an earlier run decided, or as their scores say."""
+        for arm in self._arms:
+            decided = decided_generation(arm, self._records, generation)
+            self._members[arm.label] = decided or next_generation(
+                arm, self._members[arm.label], generation, self._store
+            )
 
 
 def span_labels(chain: Chain) -> list[str]:

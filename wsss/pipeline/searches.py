@@ -11,19 +11,11 @@ from dataclasses import dataclass, field, replace
 from wsss.config import OptunaSearch
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import TrialStatus
+from wsss.pipeline.executor import Job
 from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.store import Store
 from wsss.pipeline.suggest import Suggestions
 from wsss.pipeline.trials import Branch, Trial
-
-
-@dataclass(frozen=True)
-class Job:
-    """A chain to be made. `users` are the trials whose own it is a part of, one or several."""
-
-    id: str
-    chain: Chain
-    users: tuple[Trial, ...] = ()
 
 
 @dataclass

@@ -4,15 +4,16 @@ In a folder:                                On an object storage:
 
     store/                                      <uri>/store/
     studies/<name>/study.yaml                   <uri>/studies/<name>/study.yaml
-    studies/<name>/ledger.jsonl                 <uri>/studies/<name>/ledger/<number>-<random>.json
+    studies/<name>/ledger.jsonl                 <uri>/studies/<name>/ledger/<number>.json
     studies/<name>/data.json                    <uri>/studies/<name>/data.json
-    studies/<name>/lease                        <uri>/studies/<name>/lease/<owner>
+    studies/<name>/lease                        <uri>/studies/<name>/lease
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import uuid
 from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
@@ -24,9 +25,9 @@ from wsss.files import read_copy, read_file, write_atomic, write_copy, writing
 from wsss.pipeline.cache import cache_folder
 from wsss.pipeline.lease import TIMEOUT, FileLease, Lease
 from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.objects import Objects
 from wsss.pipeline.records import parse_entry
 from wsss.pipeline.store import Store
+from wsss.store.objects import Objects, older_layout
 
 STUDY = "study.yaml"
 DATA = "data.json"
@@ -130,22 +131,28 @@ class RemoteStorage(Storage):
 
     @functools.cached_property
     def store(self) -> Store:
-        from wsss.pipeline.remote_store import RemoteStore
+        from wsss.store.object_store import ObjectStore
 
-        return RemoteStore(self.objects, self.local, lease_timeout=self.lease_timeout)
+        return ObjectStore(self.objects, self.local, lease_timeout=self.lease_timeout)
 
     def check(self) -> None:
         super().check()
         name = f"probe-{uuid.uuid4().hex[:8]}"
+        first, second = uuid.uuid4().bytes, uuid.uuid4().bytes
         try:
-            self.objects.write(name, b"wsss")
+            created, again = self.objects.create(name, first), self.objects.create(name, second)
             read = self.objects.read(name)
             self.objects.delete(name)
         except StorageError as error:
             hint = "does the bucket exist, and are there keys (AWS_ACCESS_KEY_ID, a profile) that may write?"
             raise PreflightError([Problem(p.where, p.message, hint) for p in error.problems]) from error
-        if read != b"wsss":
+        if created is None or read not in (first, second):
             raise PreflightError(Problem(self.objects.uri, "does not give back what was written"))
+        if again is not None:
+            message = "lets a second writer overwrite the first: it knows no conditional put (If-None-Match)"
+            raise PreflightError(
+                Problem(self.objects.uri, message, "take another object storage, or a folder")
+            )
 
     def study_address(self, name: str) -> str:
         return self.objects.address(f"studies/{name}")
@@ -167,9 +174,9 @@ class RemoteStorage(Storage):
         return self.objects.read(f"studies/{name}/{DATA}")
 
     def lease(self, name: str, about: Mapping[str, str]) -> Lease:
-        from wsss.pipeline.remote_partial import RemoteLease
+        from wsss.store.object_partial import ObjectLease
 
-        return RemoteLease(self.objects, f"studies/{name}", about=about, timeout=self.lease_timeout)
+        return ObjectLease(self.objects, f"studies/{name}", about=about, timeout=self.lease_timeout)
 
     def study_names(self) -> list[str]:
         return [
@@ -190,15 +197,19 @@ class RemoteLedger(Ledger):
         self._last: int | None = None
 
     def _names(self) -> list[str]:
-        return [one.name.rpartition("/")[2] for one in self._objects.below(self._place)]
+        names = [one.name.rpartition("/")[2] for one in self._objects.below(self._place)]
+        if any(not re.fullmatch(r"\d{8,}\.json", name) for name in names):
+            raise older_layout(self._objects)
+        return names
 
     def _write(self, line: str) -> None:
         if self._last is None:
             numbers = [int(name[:8]) for name in self._names() if name[:8].isdigit()]
             self._last = max(numbers, default=0)
-        self._last += 1
-        name = f"{self._last:08d}-{uuid.uuid4().hex[:8]}.json"
-        self._objects.write(f"{self._place}/{name}", line.encode())
+        while True:  # a number belongs to whoever creates its object
+            self._last += 1
+            if self._objects.create(f"{self._place}/{self._last:08d}.json", line.encode()) is not None:
+                return
 
     def exists(self) -> bool:
         return bool(self._names())

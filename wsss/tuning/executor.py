@@ -14,9 +14,8 @@ from ray import tune  # isort: skip
 from wsss.config import Resources, Study
 from wsss.data.view import DataView
 from wsss.errors import StorageError
-from wsss.pipeline.driver import Listener
+from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.readiness import Check
-from wsss.pipeline.searches import Job
 from wsss.pipeline.storage import open_storage
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.head import HeadWatch

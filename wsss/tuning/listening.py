@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from wsss.pipeline.driver import Listener
+from wsss.pipeline.executor import Listener
 from wsss.tuning.trainable import EVENT, event_from_json
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # isort: skip

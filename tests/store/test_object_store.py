@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import random
 import signal
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +28,10 @@ from wsss.files import sha256_json
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.objects import Objects
-from wsss.pipeline.remote_partial import RemoteLease
-from wsss.pipeline.remote_store import RemoteStore
 from wsss.pipeline.storage import RemoteStorage, open_storage
+from wsss.store.object_partial import ObjectLease
+from wsss.store.object_store import ObjectStore
+from wsss.store.objects import Objects
 
 
 @pytest.fixture
@@ -34,36 +40,39 @@ def uri(s3: str) -> str:
 
 
 @pytest.fixture
-def store(uri: str, tmp_path: Path) -> RemoteStore:
-    return RemoteStore(Objects(uri), tmp_path / "cache")
+def store(uri: str, tmp_path: Path) -> ObjectStore:
+    return ObjectStore(Objects(uri), tmp_path / "cache")
 
 
-def names(store: RemoteStore) -> list[str]:
+def names(store: ObjectStore) -> list[str]:
     return [one.name for one in store.objects.below("")]
 
 
-def test_the_record_is_the_last_object_of_a_writers_folder(store: RemoteStore) -> None:
+def entry_name(key: str = KEY) -> str:
+    return f"store/{key[:2]}/{key}/artefact.json"
+
+
+def test_the_entry_names_the_attempt_whose_files_count(store: ObjectStore) -> None:
     make(store)
-    (file, record) = sorted(names(store), key=lambda name: name.endswith("artefact.json"))
-    prefix, writer = f"store/{KEY[:2]}/{KEY}/", record.split("/")[3]
-    assert record == f"{prefix}{writer}/artefact.json"
-    assert file == f"{prefix}{writer}/sub/file.bin"
+    about = json.loads(store.objects.read(entry_name()) or b"")
+    assert about["state"] == "whole" and about["record"]["stage"] == "toy"
+    assert names(store) == sorted([entry_name(), f"store/{KEY[:2]}/{KEY}/{about['attempt']}/sub/file.bin"])
 
 
 class _Cut(Objects):
-    """Ends the process, as a power cut would, before the record is written."""
+    """Ends the process, as a power cut would, before the entry is written."""
 
-    def upload(self, path: Path, name: str) -> None:
+    def create(self, name: str, content: bytes) -> str | None:
         if name.endswith("artefact.json"):
             os.kill(os.getpid(), signal.SIGKILL)
-        super().upload(path, name)
+        return super().create(name, content)
 
 
 def _commit_and_die(uri: str, cache: Path) -> None:
-    make(RemoteStore(_Cut(uri), cache))
+    make(ObjectStore(_Cut(uri), cache))
 
 
-def test_an_upload_that_was_cut_short_is_no_artefact(uri: str, store: RemoteStore, tmp_path: Path) -> None:
+def test_an_upload_that_was_cut_short_is_no_artefact(uri: str, store: ObjectStore, tmp_path: Path) -> None:
     process = multiprocessing.get_context("spawn").Process(
         target=_commit_and_die, args=(uri, tmp_path / "theirs")
     )
@@ -72,45 +81,56 @@ def test_an_upload_that_was_cut_short_is_no_artefact(uri: str, store: RemoteStor
     assert process.exitcode == -signal.SIGKILL
     assert any(name.endswith("sub/file.bin") for name in names(store)), "something was uploaded"
     assert store.get(KEY) is None and store.known(KEY) is None and store.keys() == []
-    store = RemoteStore(Objects(uri), tmp_path / "again", lease_timeout=1.0)
+    assert store.damaged() == [], "as long as its lease is there, it may be about to finish"
     assert make(store).record["files"]["sub/file.bin"]["bytes"] == 7
+    (left,) = store.damaged()
+    assert left.bytes == 7
+    left.remove()
+    assert store.damaged() == [] and len(names(store)) == 2
+    assert ObjectStore(Objects(uri), tmp_path / "again").get(KEY, thorough=True) is not None
 
 
-def _upload(store: RemoteStore, writer: str, content: bytes, tmp_path: Path, *, record: bool = True) -> None:
-    """Leave what a writer of this name leaves: its files and, with `record`, its record."""
-    folder = tmp_path / f"made-{writer}"
-    folder.mkdir(exist_ok=True)
-    (folder / "file.bin").write_bytes(content)
-    whole = store._describe(KEY, folder, {"stage": "toy", "inputs": {}, "seconds": 0.0})
-    store.objects.upload_all(folder, whole["files"], f"store/{KEY[:2]}/{KEY}/{writer}")
-    if record:
-        store.objects.upload(folder / "artefact.json", f"store/{KEY[:2]}/{KEY}/{writer}/artefact.json")
+def test_a_writer_whose_request_was_carried_out_and_whose_answer_was_lost_has_won(store: ObjectStore) -> None:
+    """obstore sends the request again then, and the storage refuses it: the object exists."""
+    first = store.objects.create("a", b"mine")
+    assert first and store.objects.create("a", b"mine") == first
+    assert store.objects.create("a", b"theirs") is None
+    second = store.objects.replace("a", b"again", first)
+    assert second and store.objects.replace("a", b"again", first) == second
+    assert store.objects.replace("a", b"late", first) is None
+    assert store.objects.replace("none", b"x", first) is None
 
 
-def test_nobody_takes_a_version_while_an_earlier_writer_may_still_finish(
-    uri: str, store: RemoteStore, tmp_path: Path
+def test_an_eviction_that_was_killed_is_finished_by_the_next(store: ObjectStore, tmp_path: Path) -> None:
+    make(store)
+    entry = store._entry(KEY, fresh=True)
+    assert entry is not None and store._turn(KEY, entry, "evicted")  # and here it was killed
+    other = ObjectStore(store.objects, tmp_path / "other")
+    known = other.known(KEY)
+    assert other.get(KEY) is None and known is not None and known.evicted
+    assert [left.bytes for left in other.damaged()] == [7] and other.left(KEY) == 7
+    assert other.evict(KEY) == 7 and other.left(KEY) is None and other.evict(KEY) == 0
+    assert names(other) == [entry_name()]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[1]",
+        b"{}",
+        b'{"state": "whole"}',
+        b"\xff",
+        b'{"state": 1, "attempt": 2, "record": {"files": 3}}',
+    ],
+)
+def test_an_unreadable_entry_counts_as_damaged_and_is_made_again(
+    store: ObjectStore, content: bytes, tmp_path: Path
 ) -> None:
-    _upload(store, "1-early", b"early", tmp_path, record=False)
-    _upload(store, "2-late", b"late", tmp_path)
-    assert store.get(KEY) is None and store.known(KEY) is None and not store.has(KEY)
-    _upload(store, "1-early", b"early", tmp_path)
-    found = store.get(KEY)
-    assert found is not None and (found.folder / "file.bin").read_bytes() == b"early"
-
-
-def test_a_writer_that_died_while_it_uploaded_is_waited_for_no_longer_than_a_lease(
-    uri: str, tmp_path: Path
-) -> None:
-    store = RemoteStore(Objects(uri), tmp_path / "cache", lease_timeout=1.0)
-    _upload(store, "0000000000000001-dead", b"dead", tmp_path, record=False)
-    began = time.monotonic()
-    mine = make(store)
-    assert time.monotonic() - began < 10
-    assert not any("-dead/" in name for name in names(store)), "what it left is deleted"
-    _upload(store, "0000000000000001-dead", b"dead", tmp_path)  # it wasn't dead; its files came too late …
-    store.objects.delete(f"store/{KEY[:2]}/{KEY}/0000000000000001-dead/file.bin")  # … and were deleted
-    found = RemoteStore(Objects(uri), tmp_path / "other").get(KEY)
-    assert found is not None and found.digest == mine.digest
+    store.objects.write(entry_name(), content)
+    assert store.known(KEY) is None and store.get(KEY) is None and not store.has(KEY)
+    assert make(store).digest
+    assert ObjectStore(store.objects, tmp_path / "other").get(KEY) is not None
 
 
 class _Slow(Objects):
@@ -120,16 +140,19 @@ class _Slow(Objects):
         super().__init__(uri)
         self._random = random.Random(seed)
 
-    def _do(self, what: str, name: str, call: Any) -> Any:
+    @contextlib.contextmanager
+    def _asking(self, what: str, name: str) -> Iterator[None]:
         time.sleep(self._random.random() ** 4 * 0.4)
-        return super()._do(what, name, call)
+        with super()._asking(what, name):
+            yield
+        time.sleep(self._random.random() ** 4 * 0.4)
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_writers_at_once_and_readers_meanwhile_agree_on_one_version(
     uri: str, tmp_path: Path, seed: int
 ) -> None:
-    stores = [RemoteStore(_Slow(uri, 10 * seed + place), tmp_path / f"{place}") for place in range(6)]
+    stores = [ObjectStore(_Slow(uri, 10 * seed + place), tmp_path / f"{place}") for place in range(6)]
     writers, readers = stores[:3], stores[3:]
     seen: list[str] = []
     made: list[str] = []
@@ -142,7 +165,7 @@ def test_writers_at_once_and_readers_meanwhile_agree_on_one_version(
         record = {"stage": "toy", "inputs": {}, "seconds": 0.0}
         made.append(writers[place].commit(KEY, folder, record).digest)  # none of them holds a lease
 
-    def read(store: RemoteStore) -> None:
+    def read(store: ObjectStore) -> None:
         while not done.is_set():
             found = store.get(KEY)
             if found is not None:
@@ -158,41 +181,25 @@ def test_writers_at_once_and_readers_meanwhile_agree_on_one_version(
     for thread in reading:
         thread.join()
     assert len(made) == len(writers) and len({*made, *seen}) == 1
-    last = RemoteStore(Objects(uri), tmp_path / "last").get(KEY, thorough=True)
+    last = ObjectStore(Objects(uri), tmp_path / "last").get(KEY, thorough=True)
     assert last is not None and last.digest == made[0]
 
 
-def test_readers_take_the_first_whole_writer(store: RemoteStore, tmp_path: Path) -> None:
-    make(store)
-    folder = f"store/{KEY[:2]}/{KEY}"
-    for one in store.objects.below(folder):
-        name = one.name.split("/", 4)[4]
-        content = store.objects.read(one.name) or b""
-        store.objects.write(f"{folder}/0-earlier/{name}", content.replace(b"content", b"CONTENT"))
-        if name != "artefact.json":
-            store.objects.write(f"{folder}/zz-without-record/{name}", content)
-    fresh = RemoteStore(store.objects, tmp_path / "another")
-    assert fresh.get(KEY, thorough=True) is not None, "the earlier one is damaged, the next is whole"
-    assert (fresh.folder(KEY) / "sub/file.bin").read_bytes() == b"content"
-    (damaged,) = fresh.damaged()
-    assert damaged.name == KEY
-
-
-def test_a_damaged_copy_on_this_machine_is_copied_again(store: RemoteStore) -> None:
+def test_a_damaged_copy_on_this_machine_is_copied_again(store: ObjectStore) -> None:
     path = make(store).folder / "sub/file.bin"
     path.unlink()
     path.write_bytes(b"CONTENT")
-    fresh = RemoteStore(store.objects, store.root.parent)
+    fresh = ObjectStore(store.objects, store.root.parent)
     found = fresh.get(KEY, thorough=True)
     assert found is not None and path.read_bytes() == b"content"
 
 
-def test_a_copy_is_compared_whenever_a_number_is_taken_from_it(store: RemoteStore) -> None:
+def test_a_copy_is_compared_whenever_a_number_is_taken_from_it(store: ObjectStore) -> None:
     folder = store.root / "made"
     folder.mkdir(parents=True)
     (folder / "scores.json").write_text('{"miou": 0.159}')
     store.commit(KEY, folder, {"stage": "scores", "inputs": {}, "seconds": 0.0})
-    for other in (store, RemoteStore(store.objects, store.root.parent)):
+    for other in (store, ObjectStore(store.objects, store.root.parent)):
         (store.folder(KEY) / "scores.json").write_text('{"miou": 0.959}')
         assert other.read_json(KEY, "scores.json") == {"miou": 0.159}
 
@@ -216,32 +223,21 @@ def test_notes_of_records_and_entries_on_this_machine_are_compared(uri: str, tmp
 
 @pytest.mark.parametrize("content", [b"[1]", b"", b"\xff\xfe{", b'{"stage": "toy"}', None])
 def test_a_record_in_the_storage_that_has_changed_is_set_aside(
-    store: RemoteStore, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
+    store: ObjectStore, tmp_path: Path, content: bytes | None, caplog: pytest.LogCaptureFixture
 ) -> None:
     make(store, KEY, history=[{"mAP": 0.159}])
     (name,) = [name for name in names(store) if name.endswith("artefact.json")]
     whole = store.objects.read(name) or b""
     store.objects.write(name, whole.replace(b"0.159", b"0.959") if content is None else content)
-    fresh = RemoteStore(store.objects, tmp_path / "another")
+    fresh = ObjectStore(store.objects, tmp_path / "another")
     assert fresh.known(KEY) is None and fresh.get(KEY) is None and not fresh.has(KEY)
     assert [message for message in caplog.messages if "artefact.json" in message]
     assert make(fresh).digest and len(fresh.damaged()) == 1
-    assert RemoteStore(store.objects, tmp_path / "third").get(KEY, thorough=True) is not None
-
-
-def test_an_eviction_that_was_cut_short_goes_on(store: RemoteStore, tmp_path: Path) -> None:
-    make(store)
-    record = next(name for name in names(store) if name.endswith("artefact.json"))
-    store.objects.write(record.replace("artefact.json", "evicted"), b"")  # and then the process was killed
-    fresh = RemoteStore(store.objects, tmp_path / "another")
-    assert fresh.get(KEY) is None and fresh.left(KEY) == 7
-    assert fresh.evict(KEY) == 7
-    assert [name.rpartition("/")[2] for name in names(store)] == ["artefact.json", "evicted"]
-    assert fresh.left(KEY) is None and fresh.evict(KEY) == 0
+    assert ObjectStore(store.objects, tmp_path / "third").get(KEY, thorough=True) is not None
 
 
 def test_when_a_copy_was_used_is_told_by_one_clock(
-    store: RemoteStore, monkeypatch: pytest.MonkeyPatch
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The cache may be on a file server, whose clock is a year behind."""
     make(store)
@@ -252,18 +248,18 @@ def test_when_a_copy_was_used_is_told_by_one_clock(
     assert store.cache.trim(0) == 0
 
 
-def test_what_exists_is_known_without_copying_it(store: RemoteStore, tmp_path: Path) -> None:
+def test_what_exists_is_known_without_copying_it(store: ObjectStore, tmp_path: Path) -> None:
     make(store)
-    fresh = RemoteStore(store.objects, tmp_path / "another")
+    fresh = ObjectStore(store.objects, tmp_path / "another")
     assert fresh.has(KEY) and [a.key for a in fresh] == [KEY]
     assert not fresh.folder(KEY).exists()
 
 
-def test_copies_are_bounded_and_the_oldest_go_first(store: RemoteStore, tmp_path: Path) -> None:
+def test_copies_are_bounded_and_the_oldest_go_first(store: ObjectStore, tmp_path: Path) -> None:
     keys = [sha256_json(n) for n in range(4)]
     for key in keys:
         make(store, key, bytes(1000))
-    small = RemoteStore(store.objects, tmp_path / "small", limit=2500)
+    small = ObjectStore(store.objects, tmp_path / "small", limit=2500)
     small.cache.grace = 0
     for key in keys[:2]:
         assert small.get(key) is not None
@@ -278,7 +274,7 @@ def test_copies_are_bounded_and_the_oldest_go_first(store: RemoteStore, tmp_path
 
 
 def test_a_run_on_another_machine_goes_on_where_this_one_died(
-    uri: str, store: RemoteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    uri: str, store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data: Any = toys.install(monkeypatch)
     parts = [
@@ -287,29 +283,29 @@ def test_a_run_on_another_machine_goes_on_where_this_one_died(
     ]
     chain = build_chain(parts, data, 0)
 
-    def run(on: RemoteStore) -> Any:
+    def run(on: ObjectStore) -> Any:
         return run_chain(
             "t", chain, on, data, device="cpu", threads=1, checkpoint_seconds=0, poll_seconds=0.01
         )
 
     for stop in (3, 9, None):  # in the middle of source, of sink; at the end
-        machine = RemoteStore(Objects(uri), tmp_path / f"machine-{stop}")
+        machine = ObjectStore(Objects(uri), tmp_path / f"machine-{stop}")
         events = run(machine)
         for _ in itertools.islice(events, stop):
             pass
         events.close()
     assert len(toys.Source.made) == len(set(toys.Source.made)) == 10, "no step was done twice"
-    calm = RemoteStore(
+    calm = ObjectStore(
         Objects(s3_address(uri.partition("override=")[2].partition("&")[0])), tmp_path / "calm"
     )
     assert sum(isinstance(event, TrialProgress) for event in run(calm)) == 10
-    found = RemoteStore(Objects(uri), tmp_path / "reader")
+    found = ObjectStore(Objects(uri), tmp_path / "reader")
     assert [a.digest for a in found] == [a.digest for a in calm]
     assert not [name for name in names(found) if "/partial/" in name]
 
 
 def test_an_upload_of_a_checkpoint_that_was_cut_short_is_passed_over(
-    store: RemoteStore, tmp_path: Path
+    store: ObjectStore, tmp_path: Path
 ) -> None:
     with store.partial(KEY) as partial:
         partial.upload_seconds = 0
@@ -317,13 +313,13 @@ def test_an_upload_of_a_checkpoint_that_was_cut_short_is_passed_over(
             partial.save(step, number(step), {"inputs": {}})
     newest = next(name for name in names(store) if name.endswith("step-000002/state"))
     store.objects.write(newest, b"9")
-    with RemoteStore(store.objects, tmp_path / "another").partial(KEY) as partial:
+    with ObjectStore(store.objects, tmp_path / "another").partial(KEY) as partial:
         found = partial.newest()
         assert found is not None and found[0] == 1
         assert (found[1] / "state").read_text() == "1"
 
 
-def test_checkpoints_are_not_uploaded_all_the_time(store: RemoteStore) -> None:
+def test_checkpoints_are_not_uploaded_all_the_time(store: ObjectStore) -> None:
     with store.partial(KEY) as partial:
         for step in range(1, 6):
             partial.save(step, number(step), {"inputs": {}})
@@ -333,19 +329,19 @@ def test_checkpoints_are_not_uploaded_all_the_time(store: RemoteStore) -> None:
     assert "step-000005" in uploaded, "who stops leaves its newest one"
 
 
-def test_a_lease_elsewhere_is_waited_for_until_it_goes_stale(store: RemoteStore) -> None:
-    place = f"store/partial/{KEY}/lease/0000-they"
-    mine = RemoteLease(store.objects, f"store/partial/{KEY}", timeout=0.8)
+def test_a_lease_elsewhere_is_waited_for_until_it_goes_stale(store: ObjectStore) -> None:
+    place = f"store/partial/{KEY}/lease"
+    mine = ObjectLease(store.objects, f"store/partial/{KEY}", timeout=0.8)
     for beat in range(6):
         store.objects.write(place, b'{"owner": "0000-they", "host": "other", "beat": %d}' % beat)
         assert not mine.acquire()
         time.sleep(0.2)
     time.sleep(0.9)
     assert mine.acquire()
-    assert store.objects.read(place) is None
+    assert mine.owner.encode() in (store.objects.read(place) or b"")
     time.sleep(0.3)
     assert not mine.lost
-    store.objects.delete(f"store/partial/{KEY}/lease/{mine.owner}")
+    store.objects.delete(place)
     deadline = time.monotonic() + 20
     while not mine.lost and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -369,7 +365,7 @@ def test_two_drivers_write_one_ledger_and_both_are_read_in_order(uri: str, tmp_p
     third = RemoteStorage(uri, cache=tmp_path / "four").ledger("s")
     third.append("note", n="c0")
     assert [entry["n"] for entry in second.entries()] == [*entries, "c0"]
-    one.objects.write("studies/s/ledger/00000009-x.json", b'{"type": "no')
+    one.objects.write("studies/s/ledger/00000009.json", b'{"type": "no')
     assert [entry["n"] for entry in third.entries()] == [*entries, "c0"]
 
 
@@ -396,27 +392,91 @@ def test_a_storage_that_does_not_answer_is_named(
         open_storage("hdfs://nowhere:1/x")
 
 
-class _Flaky(Objects):
-    """An object storage whose network fails now and then."""
+class _Proxy(ThreadingHTTPServer):
+    """Stands before a server and answers the first two requests for everything with 503."""
 
-    failures = 0
-
-    def _do(self, what: str, name: str, call: Any) -> Any:
-        left = [2]
-
-        def sometimes() -> Any:
-            if left[0]:
-                left[0] -= 1
-                _Flaky.failures += 1
-                raise OSError("connection reset")
-            return call()
-
-        return super()._do(what, name, sometimes)
+    def __init__(self, server: str) -> None:
+        self.behind = server
+        self.failures = 0
+        self.asked: Counter[tuple[str, str]] = Counter()
+        super().__init__(("127.0.0.1", 0), _Forward)
 
 
-def test_a_network_that_fails_now_and_then_is_tried_again(uri: str, tmp_path: Path) -> None:
-    store = RemoteStore(_Flaky(uri, pause=0.001), tmp_path / "cache")
-    make(store)
-    make(store, OTHER)
-    assert _Flaky.failures > 10
-    assert RemoteStore(_Flaky(uri, pause=0.001), tmp_path / "b").get(KEY, thorough=True) is not None
+class _Forward(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def _forward(self) -> None:
+        server = self.server
+        assert isinstance(server, _Proxy)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        server.asked[self.command, self.path] += 1
+        if server.asked[self.command, self.path] <= 2:
+            server.failures += 1
+            self._answer(503, {}, b"")
+            return
+        connection = HTTPConnection(server.behind, timeout=30)
+        connection.request(self.command, self.path, body, dict(self.headers))
+        answer = connection.getresponse()
+        self._answer(answer.status, dict(answer.getheaders()), answer.read())
+
+    def _answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            if name.lower() not in ("content-length", "connection", "transfer-encoding", "date", "server"):
+                self.send_header(name, value)
+        self.send_header(
+            "Content-Length",
+            headers.get("Content-Length", str(len(content))) if self.command == "HEAD" else str(len(content)),
+        )
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _forward
+
+    def log_message(self, format: str, *args: object) -> None: ...
+
+
+def test_a_network_that_fails_now_and_then_is_tried_again(uri: str, s3: str, tmp_path: Path) -> None:
+    with _Proxy(s3) as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        through = uri.replace(s3, f"127.0.0.1:{proxy.server_address[1]}")
+        store = ObjectStore(Objects(through, pause=0.001), tmp_path / "cache")
+        make(store)
+        make(store, OTHER)
+        assert proxy.failures > 10
+        assert ObjectStore(Objects(through, pause=0.001), tmp_path / "b").get(KEY, thorough=True) is not None
+        with pytest.raises(StorageError, match=r"can't be read: .*\(1 tries\)"):
+            Objects(through, tries=1).read("never/asked/before")
+        proxy.shutdown()
+
+
+@pytest.mark.parametrize("query", ["endpoint_overide=x:1", "secret=1"])
+def test_an_option_that_there_is_not_is_refused(query: str) -> None:
+    with pytest.raises(PreflightError, match="has the option"):
+        Objects(f"s3://bucket/x?{query}")
+
+
+def test_what_an_older_version_wrote_is_refused(uri: str, tmp_path: Path) -> None:
+    Objects(uri).write(f"store/{KEY[:2]}/{KEY}/0000-they/artefact.json", b"{}")
+    Objects(uri).write("studies/s/ledger/00000001-1234abcd.json", b"{}")
+    storage = RemoteStorage(uri, cache=tmp_path)
+    for read in (storage.store.keys, storage.ledger("s").exists, storage.ledger("s").trials):
+        with pytest.raises(PreflightError, match=r"older version.*start anew under another prefix"):
+            read()
+
+
+class _Careless(Objects):
+    """A storage that ignores conditions."""
+
+    def create(self, name: str, content: bytes) -> str | None:
+        self.write(name, content)
+        return "1"
+
+
+def test_a_storage_without_conditional_puts_is_refused_before_work_starts(uri: str, tmp_path: Path) -> None:
+    storage = RemoteStorage(uri, cache=tmp_path)
+    storage.check()
+    storage.objects = _Careless(uri)
+    with pytest.raises(PreflightError, match="conditional put"):
+        storage.check()

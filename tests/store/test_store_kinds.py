@@ -13,9 +13,9 @@ from s3_server import s3_address
 from store_contract import Open, StoreContract, make
 
 from wsss.files import sha256_json
-from wsss.pipeline.objects import Objects
-from wsss.pipeline.remote_store import RemoteStore
 from wsss.pipeline.store import Store
+from wsss.store.object_store import ObjectStore
+from wsss.store.objects import Objects
 
 
 class TestFolder(StoreContract):
@@ -62,10 +62,13 @@ class TestObjects(StoreContract):
     def open(self, tmp_path: Path, s3: str) -> Open:
         uri = s3_address(s3)
         machines = itertools.count()
-        return lambda **options: RemoteStore(Objects(uri), tmp_path / f"cache-{next(machines)}", **options)
+        return lambda **options: ObjectStore(Objects(uri), tmp_path / f"cache-{next(machines)}", **options)
+
+    def left_aside(self, content: bytes | None) -> int:
+        return 0 if content is None else 1  # there is no other file
 
     def damage(self, store: Store, key: str, content: bytes | None) -> None:
-        assert isinstance(store, RemoteStore)
+        assert isinstance(store, ObjectStore)
         (one,) = [one for one in store.objects.below("store") if one.name.endswith("/sub/file.bin")]
         if content is None:
             store.objects.delete(one.name)

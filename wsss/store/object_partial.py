@@ -1,6 +1,6 @@
 """A half-made artefact on an object storage: worked on in this machine's cache, saved there now and then.
 
-<uri>/store/partial/<key>/lease/<owner>              a run that works on it, or did
+<uri>/store/partial/<key>/lease                      the run that works on it, or did
 <uri>/store/partial/<key>/<writer>/step-000007/      state after step 7, with manifest.json last
 <uri>/store/partial/<key>/<writer>/work/             files of finished chunks that manifests name
 """
@@ -19,19 +19,17 @@ from typing import Any
 from wsss.errors import StorageError
 from wsss.files import describe_files, files_below, read_file, with_checksum, write_json
 from wsss.pipeline.lease import LEASE, TIMEOUT, Lease
-from wsss.pipeline.objects import Object, Objects
 from wsss.pipeline.partial import KEEP, MANIFEST, Partial
 from wsss.pipeline.records import parse_lease, parse_manifest, say_once
+from wsss.store.objects import Object, Objects
 
 PARTIAL = "store/partial"
-SETTLE_SECONDS = 1.0
-"""How long one that wishes for a lease waits for others to give way, before it does so itself."""
 UPLOAD_SECONDS = 30.0
 """Least time between two uploads; ten times what the last one took, if that is more."""
 
 
-class RemoteLease(Lease):
-    """Leases as one object an owner, as there is no conditional write: who sees another gives way."""
+class ObjectLease(Lease):
+    """A lease that is one object: created, renewed and taken over with conditional puts."""
 
     def __init__(
         self,
@@ -44,50 +42,53 @@ class RemoteLease(Lease):
     ) -> None:
         super().__init__(inputs=inputs, about=about, timeout=timeout)
         self._objects = objects
-        self._place = f"{folder}/{LEASE}"
+        self.name = f"{folder}/{LEASE}"
+        self._version = ""
 
     def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        found = leases_among(self._objects, self._objects.below(self._place))
-        return {owner: lease for owner, lease in found.items() if owner != self.owner}
+        found = self._objects.get(self.name)
+        self._version = "" if found is None else found.version
+        if found is None:
+            return {}
+        about = parse_lease(found.bytes)
+        owner = str(about.get("owner"))
+        return {} if owner == self.owner else {owner: (found.version, about)}
 
     def _claim(self, stale: set[str]) -> bool:
-        self._write()
-        self._objects.delete(*(f"{self._place}/{owner}" for owner in stale))
-        others = set(self._others()) - stale
-        if others and min(others) > self.owner:  # who wishes for it sees this one, and gives way
-            time.sleep(SETTLE_SECONDS)
-            others = set(self._others()) - stale
-        if others:
-            self._drop()
-        return not others
-
-    def _write(self) -> None:
-        self._objects.write(f"{self._place}/{self.owner}", json.dumps(self.content()).encode())
+        content = json.dumps(self.content()).encode()
+        if stale:
+            if not self._version and set(self._others()) - stale:
+                return False
+            version = self._objects.replace(self.name, content, self._version) if self._version else None
+        else:
+            version = self._objects.create(self.name, content)
+        self._version = version or ""
+        return version is not None
 
     def _renew(self) -> bool:
-        if self._objects.read(f"{self._place}/{self.owner}") is None:
+        version = self._objects.replace(self.name, json.dumps(self.content()).encode(), self._version)
+        if version is None:
             return False
-        self._write()
+        self._version = version
         return True
 
     def _drop(self) -> None:
         try:
-            self._objects.delete(f"{self._place}/{self.owner}")
+            if not self._others() and self._version:  # the lease is there, and nobody else's
+                self._objects.delete(self.name)
         except StorageError:  # away: the lease goes stale by itself
             return
 
 
 def leases_among(objects: Objects, listed: Sequence[Object]) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return owner → (what changes with every sign of life, content) of the leases in a listing."""
-    leases = [one for one in listed if one.name.split("/")[-2] == LEASE]
-    found = {}
-    for one, content in zip(leases, objects.map(objects.read, [one.name for one in leases]), strict=True):
-        if content is not None:
-            found[one.name.rpartition("/")[2]] = (content.decode(errors="replace"), parse_lease(content))
-    return found
+    names = [one.name for one in listed if _is_lease(one)]
+    contents = [found for found in objects.map(objects.get, names) if found is not None]
+    leases = [(found.version, parse_lease(found.bytes)) for found in contents]
+    return {str(about.get("owner")): (version, about) for version, about in leases}
 
 
-class RemotePartial(Partial):
+class ObjectPartial(Partial):
     """The working folder of one key in the cache, whose checkpoints are uploaded."""
 
     def __init__(
@@ -103,7 +104,7 @@ class RemotePartial(Partial):
         self._done = False
 
     def _new_lease(self) -> Lease:
-        return RemoteLease(self._objects, self._place, inputs=self._inputs, timeout=self._timeout)
+        return ObjectLease(self._objects, self._place, inputs=self._inputs, timeout=self._timeout)
 
     @property
     def _place(self) -> str:
@@ -236,4 +237,4 @@ class RemotePartial(Partial):
 
 
 def _is_lease(one: Object) -> bool:
-    return one.name.split("/")[-2] == LEASE
+    return one.name.split("/")[3:] == [LEASE]

@@ -13,7 +13,7 @@ import pytest
 
 from wsss.config.params import Params
 from wsss.pipeline import chain as chain_module
-from wsss.pipeline import execute as execute_module
+from wsss.pipeline import make as make_module
 from wsss.stages.contract import Context, Stage
 
 
@@ -94,7 +94,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Make the toy stages the only ones, and return data without masks."""
     stages = {"source": Source, "sink": Sink}
     monkeypatch.setattr(chain_module, "STAGES", stages)
-    monkeypatch.setattr(execute_module, "STAGES", stages)
+    monkeypatch.setattr(make_module, "STAGES", stages)
     monkeypatch.setattr(chain_module, "STAGE_PARAMS", dict.fromkeys(stages, ToyParams))
     Source.made.clear()
     return SimpleNamespace(has_masks=False, image_key=lambda ids: "images")
