@@ -190,7 +190,7 @@ def fast(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
         sleep=lambda seconds: None,
         time_ns=lambda: time.time_ns() + clock.randrange(10**13),
     )
-    monkeypatch.setattr("wsss.pipeline.lease.time", wrong)
+    monkeypatch.setattr("wsss.store.lease.time", wrong)
     monkeypatch.setattr(module, "REMEMBER_SECONDS", 0.0)
     memory = Path("/dev/shm")
     root = tmp_path_factory.mktemp("interleavings")

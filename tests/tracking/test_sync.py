@@ -22,10 +22,10 @@ from snapshot import snapshot, times
 
 from wsss.errors import StageError
 from wsss.pipeline import execute
-from wsss.pipeline.lease import FileLease
 from wsss.pipeline.local import LocalExecutor
-from wsss.pipeline.storage import open_storage
 from wsss.pipeline.study import StudyRun
+from wsss.store.lease import FileLease
+from wsss.store.storage import open_storage
 from wsss.tracking import MlflowTracker
 from wsss.tracking.sync import sync_study
 from wsss.tuning.schedulers import make_judge

@@ -84,7 +84,7 @@ def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
 
     from wsss.data.view import open_data
     from wsss.errors import DataError, Problem
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     if study.data.root is not None and not study.data.root.is_dir():
         hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"

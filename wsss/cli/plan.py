@@ -55,7 +55,7 @@ def plan(
     from wsss.cli.preflight import ready_checks, study_checks
     from wsss.pipeline.budget import spent_so_far
     from wsss.pipeline.forecast import budget_rows, forecast, totals
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
     from wsss.tracking.location import tracking_uri
 
     found = find(study, set_, storage, name, smoke)

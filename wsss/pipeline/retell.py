@@ -24,12 +24,12 @@ from wsss.pipeline.events import (
     TrialStarted,
     TrialStatus,
 )
-from wsss.pipeline.lease import is_dead
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.results import Result, own_steps, recorded_result, unreported
-from wsss.pipeline.storage import Storage
-from wsss.pipeline.store import Store
 from wsss.pipeline.stored import find_study
+from wsss.store.folder_store import Store
+from wsss.store.lease import is_dead
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import Storage
 
 Told = tuple[int, Event]
 """When it happened, in milliseconds since 1970, and what."""

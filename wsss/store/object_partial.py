@@ -18,10 +18,10 @@ from typing import Any
 
 from wsss.errors import StorageError
 from wsss.files import describe_files, files_below, read_file, with_checksum, write_json
-from wsss.pipeline.lease import LEASE, TIMEOUT, Lease
-from wsss.pipeline.partial import KEEP, MANIFEST, Partial
-from wsss.pipeline.records import parse_lease, parse_manifest, say_once
+from wsss.store.lease import LEASE, TIMEOUT, Lease
 from wsss.store.objects import Object, Objects
+from wsss.store.partial import KEEP, MANIFEST, Partial
+from wsss.store.records import parse_lease, parse_manifest, say_once
 
 PARTIAL = "store/partial"
 UPLOAD_SECONDS = 30.0

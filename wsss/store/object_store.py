@@ -32,14 +32,14 @@ from wsss.files import (
     write_json,
     writing,
 )
-from wsss.pipeline.artefact import RECORD, Artefact
-from wsss.pipeline.cache import Cache, cache_limit
-from wsss.pipeline.lease import TIMEOUT
-from wsss.pipeline.leftovers import Leases, Leftover
-from wsss.pipeline.records import Record, checked, say_once
-from wsss.pipeline.store import Store
+from wsss.store.artefact import RECORD, Artefact
+from wsss.store.cache import Cache, cache_limit
+from wsss.store.folder_store import Store
+from wsss.store.lease import TIMEOUT
+from wsss.store.leftovers import Leases, Leftover
 from wsss.store.object_partial import PARTIAL, ObjectLease, ObjectPartial, leases_among
 from wsss.store.objects import Object, Objects, older_layout
+from wsss.store.records import Record, checked, say_once
 
 STORE = "store"
 REMEMBER_SECONDS = 30.0

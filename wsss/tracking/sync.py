@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from wsss.errors import Problem, TrackingError
 from wsss.pipeline.retell import Past, holder, remember, retell
-from wsss.pipeline.storage import Storage, open_storage
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.storage import Storage, open_storage
 from wsss.tracking.client import MlflowReplay, describe, first_line, is_permanent
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.spool import Operation

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from wsss.files import sha256_file, sha256_json, write_atomic
-from wsss.pipeline.partial import Partial, is_in_use
-from wsss.pipeline.store import Artefact, Store
+from wsss.store.folder_store import Artefact, Store
+from wsss.store.partial import Partial, is_in_use
 
 KEY = sha256_json("one")
 OTHER = sha256_json("two")

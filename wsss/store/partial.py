@@ -1,6 +1,6 @@
 """An artefact that is being made: chunks already finished, and checkpoints to go on from.
 
-    partial/<key>/lease           held by the process that works here (see `wsss.pipeline.lease`)
+    partial/<key>/lease           held by the process that works here (see `wsss.store.lease`)
     partial/<key>/work/           files of finished chunks
     partial/<key>/step-000007/    state after step 7, with manifest.json written last
 
@@ -29,8 +29,8 @@ from wsss.files import (
     write_json,
     writing,
 )
-from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease, Lease, is_dead, read_lease
-from wsss.pipeline.records import parse_manifest, say_once
+from wsss.store.lease import LEASE, TIMEOUT, FileLease, Lease, is_dead, read_lease
+from wsss.store.records import parse_manifest, say_once
 
 MANIFEST = "manifest.json"
 KEEP = 2

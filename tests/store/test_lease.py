@@ -21,9 +21,9 @@ from wsss.files import read_json, sha256_json, write_json
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.lease import FileLease, is_dead, this_process
-from wsss.pipeline.partial import is_in_use
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.lease import FileLease, is_dead, this_process
+from wsss.store.partial import is_in_use
 
 KEY = sha256_json("one")
 TIMEOUT = 5.0
@@ -322,7 +322,7 @@ def test_a_taker_that_dies_before_it_has_written_its_lease_is_followed(
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     with monkeypatch.context() as context:
-        context.setattr("wsss.pipeline.lease.this_process", lambda: {**this_process(), "pid": child.pid})
+        context.setattr("wsss.store.lease.this_process", lambda: {**this_process(), "pid": child.pid})
         context.setattr(first, "_write", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             first.take_over({"they"})
