@@ -236,6 +236,20 @@ def test_evicting_meanwhile_loses_nothing_that_a_writer_was_promised(fast: Path,
         shutil.rmtree(fast / f"{seed}")
 
 
+def test_a_lease_that_is_renewed_from_two_threads_is_not_lost() -> None:
+    lease = ObjectLease(Objects("memory:///"), PLACE)
+    assert lease._claim(set())
+    found: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend(lease.still_mine() for _ in range(50))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 200 and not lease.lost
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_of_several_who_take_over_a_stale_lease_one_has_it(fast: Path, seed: int) -> None:
     turns = Turns(seed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,7 @@ class ObjectLease(Lease):
         self._objects = objects
         self.name = f"{folder}/{LEASE}"
         self._version = ""
+        self._renewing = threading.Lock()
 
     def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         found = self._objects.get(self.name)
@@ -66,11 +68,12 @@ class ObjectLease(Lease):
         return version is not None
 
     def _renew(self) -> bool:
-        version = self._objects.replace(self.name, json.dumps(self.content()).encode(), self._version)
-        if version is None:
-            return False
-        self._version = version
-        return True
+        with self._renewing:  # a thread gives signs of life, and `still_mine` does in another
+            version = self._objects.replace(self.name, json.dumps(self.content()).encode(), self._version)
+            if version is None:
+                return False
+            self._version = version
+            return True
 
     def _drop(self) -> None:
         try:
