@@ -288,8 +288,29 @@ def test_of_all_that_take_a_stale_lease_one_has_it_however_late_the_others_come(
     assert not takers[0].lost and not takers[2].take_over({"they"})
     takers[0].release()
     assert takers[2].acquire(), "it is free again"
+    assert not takers[1].take_over({"they"}), "what it saw is long gone, and another one is there"
+    assert read_json(folder / "lease")["owner"] == takers[2].owner
     takers[2].release()
     assert not list(folder.iterdir())
+
+
+def test_a_taker_that_comes_in_the_middle_of_anothers_taking_goes_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(folder / "lease", elsewhere())
+    first, second = FileLease(folder), FileLease(folder)
+    write, answers = first._write, []
+
+    def late() -> None:
+        if not answers:
+            answers.append(second.take_over({"they"}))
+        write()
+
+    monkeypatch.setattr(first, "_write", late)
+    assert first.take_over({"they"})
+    assert answers == [False]
+    assert read_json(folder / "lease")["owner"] == first.owner
+    first.release()
 
 
 def take(folder: Path, gate: Any, answers: Any) -> None:
