@@ -50,10 +50,11 @@ def find(
     from wsss.config.naming import names_a_file
     from wsss.pipeline.stored import find_study
 
+    location = storage_location(storage)  # first, as it quotes no secrets
     if names_a_file(study):
         found = load_study(Path(study), overrides or (), name=name, storage=storage)
     else:
-        found = find_study(study, storage_location(storage), overrides or (), rename=name)
+        found = find_study(study, location, overrides or (), rename=name)
     return shrink(found) if smoke else found
 
 
@@ -66,8 +67,9 @@ def find_stored(study: str, storage: str | None) -> tuple[str, Location]:
     from wsss.config import load_study
     from wsss.config.naming import names_a_file
 
+    location = storage_location(storage)
     if not names_a_file(study):
-        return study, storage_location(storage)
+        return study, location
     found = load_study(Path(study), storage=storage)
     return found.name, found.storage
 
