@@ -134,6 +134,18 @@ def test_an_unreadable_entry_counts_as_damaged_and_is_made_again(
     assert ObjectStore(store.objects, tmp_path / "other").get(KEY) is not None
 
 
+def test_what_a_killed_download_has_left_on_this_machine_goes(store: ObjectStore) -> None:
+    mine, theirs = (store.root / "incoming" / f"{pid}-0" for pid in (os.getpid(), 2**22 + 1))
+    for folder in (mine, theirs, store.root / ".dropped-1"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(b"1234")
+    left = store.damaged()
+    assert [(one.name, one.bytes) for one in left] == [(".dropped-1", 4), (theirs.name, 4)]
+    for one in left:
+        one.remove()
+    assert store.damaged() == [] and mine.exists()
+
+
 class _Slow(Objects):
     """Takes its time, another one each time."""
 
