@@ -27,8 +27,13 @@ def map_files(
 ) -> Iterator[Result]:
     """Yield `function(task)` of every task, in order; call `progress(done, total)` after each.
 
-    Processes come from a fork server, so that they inherit no threads; `function` must live in a
-    module, and that module should not import torch. Raises `StageError` if a process dies.
+    Processes come from a fork server, so that they inherit no threads. Raises `StageError` if a process dies.
+
+    Args:
+        function: lives in a module, which should not import torch.
+        tasks: its arguments.
+        workers: processes; 1 for this one alone, which also does fewer tasks than pay.
+        progress: gets (tasks done, all tasks).
     """
     total = len(tasks)
     if progress:
