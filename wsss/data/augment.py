@@ -39,7 +39,13 @@ def planes(image: Image.Image) -> Pixels:
 
 
 def normalise(pixels: Pixels, mean: Statistics, std: Statistics) -> Pixels:
-    """Return float32[3, H, W], (value - mean) / std of values in [0, 1]; works in place."""
+    """Return float32[3, H, W], (value - mean) / std; works in place.
+
+    Args:
+        pixels: float32[3, H, W] in [0, 1].
+        mean: of each channel.
+        std: of each channel.
+    """
     pixels -= np.asarray(mean, np.float32)[:, None, None]
     pixels /= np.asarray(std, np.float32)[:, None, None]
     return pixels
@@ -52,7 +58,14 @@ def resized(width: int, height: int, long_side: int) -> tuple[int, int]:
 
 
 def evaluation_image(image: Image.Image, long_side: int | None, mean: Statistics, std: Statistics) -> Pixels:
-    """Return float32[3, h, w] of the whole photo, bicubic at `long_side` pixels (as it is when None)."""
+    """Return float32[3, h, w] of the whole photo, bicubic.
+
+    Args:
+        image: RGB.
+        long_side: of the result, in pixels; the photo's own when None.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+    """
     size = resized(*image.size, long_side) if long_side else image.size
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)

@@ -21,7 +21,14 @@ from wsss.errors import DataError, Problem
 def check_lists(
     dataset: PhotoSet, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
 ) -> Findings:
-    """Return what is wrong with the set and with the images in the named lists, as `check_images` does."""
+    """Return what is wrong with the set and with the images in the named lists, as `check_images` does.
+
+    Args:
+        dataset: to look at.
+        splits: names of lists.
+        workers: processes that decode.
+        progress: gets (files done, all files).
+    """
     ids: dict[str, None] = {}
     masked: dict[str, None] = {}
     broken: list[Problem] = []

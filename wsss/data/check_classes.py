@@ -55,7 +55,14 @@ MOST_MASKS = 20
 def weigh(
     problems: Mapping[str, Sequence[Problem]], total: int, of_image: dict[str, list[Problem]], found: Findings
 ) -> None:
-    """Put problems by image to those of the images, or to the warnings when few of `total` have one."""
+    """Add problems to those of their images, or to the warnings when few images have one.
+
+    Args:
+        problems: by image.
+        total: of images.
+        of_image: the problems of each image so far.
+        found: whose warnings grow.
+    """
     for id, some in problems.items():
         (found.warnings if len(problems) <= RARE * total else of_image[id]).extend(some)
 

@@ -216,7 +216,14 @@ def _are_numbered(names: Sequence[str]) -> bool:
 
 
 def unknown_class(where: str, name: str, known: Sequence[str], of: str = "the data set's") -> Problem:
-    """Return what to say of a class that is not one of those known."""
+    """Return the problem of a class that is not one of those known, with the nearest.
+
+    Args:
+        where: the file and line, or the key.
+        name: as written.
+        known: the classes that it could be.
+        of: whose classes those are.
+    """
     parts = several_in(name, known)
     if is_no_class(name):
         hint = "leave it out: id 0 is background already, and id 255 is ignored"

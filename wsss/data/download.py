@@ -29,9 +29,15 @@ _TRANSIENT = (TimeoutError, ConnectionError, http.client.HTTPException)
 def download(url: str, target: Path, size: int, md5: str, progress: Progress | None = None) -> None:
     """Download `size` bytes to `target`, which appears only when their MD5 is right.
 
-    What arrived is kept beside it as `.part`; a later call goes on from there if the server can.
-    `progress(done, size)` is told of every chunk. Raises `PreflightError` when the network, the server
+    A part stays beside it as `.part`; a later call goes on from there if the server can. Raises `PreflightError` when the network, the server
     or the disk fails, and `DataError` when the content is not what it should be.
+
+    Args:
+        url: of the file.
+        target: where it goes.
+        size: in bytes.
+        md5: of the content, in hex.
+        progress: gets (bytes so far, size) after every chunk.
     """
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)

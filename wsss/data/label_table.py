@@ -80,7 +80,13 @@ class LabelTable:
         return problems
 
     def refuse(self, where: str, message: str, hint: str = "") -> None:
-        """Note a problem; only count it when many are known, or some that are just like it."""
+        """Note a problem; only count it when many are known, or some that are just like it.
+
+        Args:
+            where: the line or the row.
+            message: what is wrong.
+            hint: what to do.
+        """
         kind = message, hint
         if kind not in self._found and len(self._found) >= MOST_LISTED:
             self._more += 1
@@ -91,8 +97,14 @@ class LabelTable:
             places.append(where)
 
     def add(self, written: Any, cells: Iterable[str], where: str, *, again: bool) -> None:
-        """Add a photo's labels as they are written, several in a cell; with `again` it may have been
-        named before."""
+        """Add a photo's labels as they are written, several in a cell.
+
+        Args:
+            written: the photo's name.
+            cells: of its labels.
+            where: the line or the row, for messages.
+            again: whether the photo may have been named before.
+        """
         photo = self._photo(written, where, again=again)
         names: set[str] = set()
         for cell in cells:
@@ -111,7 +123,7 @@ class LabelTable:
             self._put(photo, {*names}, where)
 
     def add_unread(self, written: Any, where: str) -> None:
-        """Note that a photo is named where its labels can't be read, so that nobody misses it."""
+        """Note that a photo is named where its labels can't be read, so that it doesn't count as missing."""
         if isinstance(written, str) and (photo := self._photo(written, where, again=True)) is not None:
             self._unread.add(photo)
             self._put(photo, set(), where)

@@ -28,9 +28,25 @@ CLASSES_FILE = "classes.txt"
 
 class VocDataset(PhotoSet):
     """A devkit folder. Names of classes come from its `classes.txt` (line k names mask id k), or are
-    PASCAL VOC's. With `classes`, only those are used, in the order that the data set has them.
+    PASCAL VOC's.
 
     Raises `DataError` for a folder that isn't a devkit, and `ConfigError` for unknown classes.
+
+    Args:
+        root: the folder with `JPEGImages`, `Annotations`, `SegmentationClass` and `ImageSets`.
+        classes: those to use; they keep the order that the data set has them in.
+
+    Examples:
+        >>> import tempfile
+        >>> from wsss.data.sample import write_sample
+        >>> root = Path(tempfile.mkdtemp()) / "sample"
+        >>> write_sample(root, train=3, val=1, size=32)
+        >>> dataset = VocDataset(root, classes=["deer", "lion"])
+        >>> ids = dataset.split("train")
+        >>> ids[0], dataset.image(ids[0]).size, dataset.mask(ids[0]).shape
+        ('sample_000001', (32, 28), (28, 32))
+        >>> dataset.labels(ids).tolist()
+        [[0, 0], [1, 0], [0, 1]]
     """
 
     def __init__(self, root: Path, classes: Literal["all"] | Sequence[str] = "all") -> None:

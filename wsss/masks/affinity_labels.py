@@ -27,8 +27,13 @@ def affinity_labels(
 ) -> Labels:
     """Return uint8[H, W]: 0 where background is sure, key + 1 where a class is, 255 elsewhere.
 
-    `rgb` is the photo, uint8[H, W, 3]; `cams` are float[n, H, W] in [0, 1] of the 0-based classes
-    `keys`. An image without classes is background.
+    An image without classes is background.
+
+    Args:
+        rgb: the photo, uint8[H, W, 3].
+        cams: float[n, H, W] in [0, 1], a map a class present.
+        keys: their 0-based classes, [n].
+        params: the two strengths of the background, and the CRF.
     """
     classes = np.asarray(keys, dtype=np.int64)
     if not len(classes):

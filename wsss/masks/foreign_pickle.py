@@ -1,6 +1,6 @@
 """Pickled arrays read without running their pickle.
 
-A pickle is a program: whoever writes one can make its reader do anything. Here nothing that a pickle
+A pickle is a program: its writer can make its reader do anything. Here nothing that a pickle
 names is ever called, nor handed to numpy, which follows pointers that a false state gives it. What would
 make an array, a number or a tensor is written down, checked, and made here from plain bytes.
 """

@@ -111,6 +111,11 @@ def free_memory(device: torch.device, cgroups: Path = CGROUPS, own: Path = OWN_G
     """Return the bytes that this process may still take: of a GPU, its share of it; else of main memory.
 
     The limits of the container that the process runs in count, and those of all around it.
+
+    Args:
+        device: whose memory.
+        cgroups: where Linux lists control groups.
+        own: the file that names this process's group.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)

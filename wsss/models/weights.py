@@ -158,9 +158,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_tensors(
     module: nn.Module, tensors: Mapping[str, Tensor], source: str, ignore: tuple[str, ...]
 ) -> None:
-    """Load tensors by name; names that start with one of `ignore` are left out.
+    """Load tensors into a module by name.
 
     Raises `ConfigError` naming the first tensors that are missing, unexpected or of another shape.
+
+    Args:
+        module: takes them.
+        tensors: by name.
+        source: where they are from, for messages.
+        ignore: beginnings of names to leave out.
     """
     own = module.state_dict()
     given = {name: value for name, value in tensors.items() if not name.startswith(ignore)}

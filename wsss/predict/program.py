@@ -125,6 +125,12 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
     The file is read back and compared with the network at sizes other than the traced one. Raises
     `ConfigError` for another ending or a file that exists, and `StageError` when logits differ by more
     than 1e-4: nothing is written then.
+
+    Args:
+        network: any trained DeepLab.
+        path: ends in .pt2.
+        id: what results call the model.
+        force: whether to replace an old file.
     """
     if path.suffix != ".pt2":
         raise ConfigError(Problem(str(path), f"ends in {path.suffix!r}, but a program's file ends in .pt2"))
