@@ -48,12 +48,13 @@ def find(
     from wsss.config import load_study
     from wsss.config import smoke as shrink
     from wsss.config.naming import names_a_file
-    from wsss.pipeline.stored import find_study
 
     location = storage_location(storage)  # first, as it quotes no secrets
     if names_a_file(study):
         found = load_study(Path(study), overrides or (), name=name, storage=storage)
     else:
+        from wsss.pipeline.stored import find_study  # takes seconds, as it loads torch
+
         found = find_study(study, location, overrides or (), rename=name)
     return shrink(found) if smoke else found
 

@@ -76,9 +76,9 @@ def resume(
 
     python launch.py resume quickstart -s budget.hours=8
     """
+    name, location = find_stored(study, storage)
     from wsss.pipeline.stored import find_study
 
-    name, location = find_stored(study, storage)
     execute(find_study(name, location, set_ or ()), local=local, address=address, as_json=as_json)
 
 
