@@ -135,7 +135,7 @@ def test_an_error_in_a_worker_is_told_as_it_is(make: Make, labels: Path, tmp_pat
     folder.mkdir()
     for path in labels.glob("*.png"):
         (folder / path.name).write_bytes(b"no picture")
-    with pytest.raises(DataError, match="can't be read as a mask"):
+    with pytest.raises(DataError, match="mask can't be decoded"):
         make(folder, workers=2, threads=2).step()
 
 
