@@ -165,7 +165,14 @@ def _shown_beyond(
 def warn_of_classes(
     found: Findings, dataset: PhotoSet, labels: Mapping[str, Annotation], images: Images
 ) -> None:
-    """Warn of classes that every photo shows, or none: a classifier learns nothing of them."""
+    """Warn of classes that every photo shows, or none: a classifier learns nothing of them.
+
+    Args:
+        found: whose warnings grow.
+        dataset: names the classes.
+        labels: by id.
+        images: which of them train.
+    """
     trained = [labels[id] for id in images.trained or () if id in labels]
     if len(trained) < 2:
         return

@@ -105,7 +105,13 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def shrunk(width: int, height: int, most: float) -> tuple[int, int]:
-    """Return the largest (width, height) of these proportions with at most so many pixels, at least 1."""
+    """Return the largest (width, height) of these proportions with at most so many pixels, at least 1.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        most: pixels.
+    """
     if width * height <= most:
         return width, height
     scale = math.sqrt(most / (width * height))
@@ -124,12 +130,17 @@ def decode_photo(content: bytes, path: Path) -> Image.Image:
 
 
 def open_photo(content: bytes, path: Path, most: int | None = None, *, whole: bool = True) -> Photo:
-    """Return a photo, decoded in full; with `most`, a smaller copy (bicubic) of a photo of more pixels.
+    """Return a photo, decoded in full, or a smaller copy of it (bicubic).
 
-    Unless the `whole` photo is asked for, a JPEG is decoded at a half, a quarter or an eighth of its size
-    where the copy is smaller still, which takes a fraction of time and memory.
     Colours are Pillow's; transparency is left out, greys of 16 bits keep their upper 8. EXIF data that can't
     be read mean upright. Raises `DataError` naming `path`.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+        most: a photo of more pixels gives a copy of at most so many.
+        whole: whether to decode all of a JPEG where the copy is smaller than a half, a quarter or an eighth of
+            it; decoding that fraction takes a fraction of time and memory.
     """
     with _reading(path, "photo"), _opened(io.BytesIO(content), path, "photo") as image:
         _check_frames(image, path)

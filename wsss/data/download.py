@@ -29,8 +29,9 @@ _TRANSIENT = (TimeoutError, ConnectionError, http.client.HTTPException)
 def download(url: str, target: Path, size: int, md5: str, progress: Progress | None = None) -> None:
     """Download `size` bytes to `target`, which appears only when their MD5 is right.
 
-    A part stays beside it as `.part`; a later call goes on from there if the server can. Raises `PreflightError` when the network, the server
-    or the disk fails, and `DataError` when the content is not what it should be.
+    A part stays beside it as `.part`; a later call goes on from there if the server can. Raises
+    `PreflightError` when the network, the server or the disk fails, and `DataError` when the content is not
+    what it should be.
 
     Args:
         url: of the file.

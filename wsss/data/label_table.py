@@ -117,7 +117,13 @@ class LabelTable:
             self._put(photo, names, where)
 
     def add_names(self, written: Any, names: Iterable[str], where: str) -> None:
-        """Add the labels of a photo that was not named before."""
+        """Add the labels of a photo that was not named before.
+
+        Args:
+            written: the photo's name.
+            names: of the classes.
+            where: the line or the entry, for messages.
+        """
         photo = self._photo(written, where, again=False)
         if photo is not None:
             self._put(photo, {*names}, where)

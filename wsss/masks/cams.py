@@ -135,7 +135,8 @@ def multi_scale_cams(
         size: the long side at scale 1, in pixels; the photo's own when None.
         device: a torch device.
         registration: "legacy" upsamples to the next multiples of 16 and crops, mirrored copies before they
-            are mirrored back, as the first public code does: it moves maps of other strides off their objects.
+            are mirrored back, as the first public code does, which moves maps of other strides off their
+            objects.
 
     Examples:
         A stand-in for a network, whose two maps are the red channel and the green one, at half the size:

@@ -83,7 +83,8 @@ class Predictor:
 
         >>> from wsss.models import DeepLab, create_backbone
         >>> network = DeepLab(create_backbone("mobilenet_v2", "none", dense=True), ["cat", "dog"]).eval()
-        >>> predictor = Predictor(Model(network, ("cat", "dog"), (1.0,), "untrained"), Settings(scales=(1.0,)))
+        >>> model = Model(network, ("cat", "dog"), scales=(1.0,), id="untrained")
+        >>> predictor = Predictor(model, Settings(scales=(1.0,)))
         >>> photo = np.zeros((48, 64, 3), np.uint8)
         >>> (mask,) = predictor.masks([photo], predictor.plan(48, 64))
         >>> mask.shape, mask.dtype

@@ -33,7 +33,14 @@ INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 class WorkerGroup:
-    """`workers` processes, each with the object that `make` makes of its rank."""
+    """Processes that work together, each with an object of its own.
+
+    Args:
+        make: makes the object of (rank, workers).
+        workers: how many processes.
+        threads: of torch, in each.
+        gpus: whether each has a GPU.
+    """
 
     def __init__(self, make: Make, workers: int, *, threads: int, gpus: bool) -> None:
         # Spawned, not forked: they inherit neither threads nor a GPU's context.
