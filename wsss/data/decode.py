@@ -139,8 +139,8 @@ def open_photo(content: bytes, path: Path, most: int | None = None, *, whole: bo
         content: of the file.
         path: of the file, for messages.
         most: a photo of more pixels gives a copy of at most so many.
-        whole: whether to decode all of a JPEG where the copy is smaller than a half, a quarter or an eighth of
-            it; decoding that fraction takes a fraction of time and memory.
+        whole: whether to decode all of a JPEG. Otherwise a half, a quarter or an eighth of it is decoded where
+            the copy is smaller still, which takes a fraction of time and memory.
     """
     with _reading(path, "photo"), _opened(io.BytesIO(content), path, "photo") as image:
         _check_frames(image, path)
