@@ -1,6 +1,6 @@
 """What is wrong with a data set: the same for `data check` and before a study starts.
 
-A problem is refused by both; a warning is what may be meant, but is more often a slip.
+Both refuse a problem; a warning may be meant, but is more often a slip.
 """
 
 from __future__ import annotations

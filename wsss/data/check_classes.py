@@ -22,10 +22,10 @@ MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class Images:
-    """Which images are looked at, and for what: `labelled` ones have labels, `masked` ones masks.
+    """Which images a check looks at, and for what: `labelled` ones have labels, `masked` ones masks.
 
-    `trained` are the photos that a classifier learns from, None where nobody says so yet. `others` gives
-    more images with masks, beyond a limit: they are looked at for a class that no mask shows.
+    `trained` are the photos that a classifier learns from, None while that is open. `others` gives more
+    images with masks, beyond a limit: the check looks there for a class that no mask shows.
     """
 
     labelled: Sequence[str]
@@ -156,7 +156,7 @@ def _shown_beyond(
                 continue
             prints, _ = fingerprints.take([("mask", path := dataset.mask_path(id))])
         except DataError:
-            continue  # it is not in use: nobody asked whether it is sound
+            continue  # it is not in use, so that its faults don't matter
         if path in prints and name in _shown(dataset, prints[path]):
             return True
     return False

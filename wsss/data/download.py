@@ -1,7 +1,7 @@
 """Downloading one file: resumed where it broke off, checked before it counts.
 
-Libraries for downloads with checksums begin anew after a break; at two gigabytes from a slow host
-that is what people suffer from, hence these lines.
+Libraries for downloads with checksums start from zero after a break, which costs hours at two gigabytes
+from a slow host; hence these lines.
 """
 
 from __future__ import annotations

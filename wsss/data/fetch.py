@@ -1,4 +1,4 @@
-"""`data fetch`: PASCAL VOC 2012 and the list of its augmented training set, when somebody asks for them."""
+"""`data fetch`: PASCAL VOC 2012 and the list of its augmented training set."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from wsss.models.deeplab import fuse
 
 
 class PyramidNetwork(Protocol):
-    """What is asked of a network: logits at several scales, and how to normalise its input."""
+    """What segmenting needs of a network: logits at several scales, and how to normalise its input."""
 
     @property
     def mean(self) -> tuple[float, float, float]: ...

@@ -35,7 +35,7 @@ def crf_need(photo: npt.NDArray[np.uint8], maps: npt.NDArray[Any], *more: Any) -
 class ChunkedStage(Stage):
     """One step treats a chunk of `ids` in a pool of the trial's CPUs; its files stay in `work`.
 
-    A chunk's size is part of the saved state: whoever goes on may have fewer CPUs or more.
+    A chunk's size is part of the saved state: the process that resumes may have fewer CPUs or more.
     """
 
     def __init__(self, context: Context, ids: Sequence[str]) -> None:

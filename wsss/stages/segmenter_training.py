@@ -288,7 +288,7 @@ class Best:
 
 
 def unread(labels: PixelLabels, ids: Sequence[str]) -> list[str]:
-    """Return the ids whose labels, or whose confidence where it is asked for, are missing."""
+    """Return the ids whose labels, or whose confidence where it is needed, are missing."""
     if labels.folder is None:
         return []
     folders = [labels.folder, *([labels.folder / CONFIDENCE] if labels.ignore_below else [])]
