@@ -41,12 +41,12 @@ from wsss.masks.images import write_mask
 from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.events import StageFinished
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
 from wsss.predict.model import load_artefact
 from wsss.predict.photos import find_photos, name_photos
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.run import Output, predict
+from wsss.store.folder_store import Store
 
 MIB, GIB = 2**20, 2**30
 LIMIT = 4 * GIB

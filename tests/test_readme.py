@@ -27,7 +27,7 @@ def test_the_main_command_runs_the_quickstart() -> None:
 
 
 def test_the_tests_command_runs_all_tests() -> None:
-    assert COMMANDS["tests"].endswith("&& .venv/bin/pytest")
+    assert COMMANDS["tests"].endswith("&& .venv/bin/pytest -n auto")
 
 
 @pytest.mark.parametrize("name", ["main", "tests"])

@@ -17,10 +17,10 @@ from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.results import chain_result
-from wsss.pipeline.store import Store
 from wsss.stages import ScoresParams, load_segmenter
 from wsss.stages.scores import Scores
 from wsss.stages.segmentations import Segmentations
+from wsss.store.folder_store import Store
 
 
 def test_every_select_and_test_image_has_a_mask_made_as_asked(

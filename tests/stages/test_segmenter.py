@@ -18,12 +18,12 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError, StageError
 from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.chain import Chain, Part, build_chain
-from wsss.pipeline.store import Store
 from wsss.stages import load_segmenter
 from wsss.stages.contract import Context
 from wsss.stages.segmentation_network import describe_weights
 from wsss.stages.segmenter import Segmenter
 from wsss.stages.segmenter_training import PixelLabels
+from wsss.store.folder_store import Store
 
 SMALL = {
     "backbone": "efficientnet_lite0",

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from wsss.data.annotations import Annotation
 from wsss.data.fingerprint import Fingerprint, Fingerprints
-from wsss.data.photo_set import IGNORED, PhotoSet
+from wsss.data.photo_set import PhotoSet
 from wsss.errors import DataError, Problem
+from wsss.labels import IGNORED
 
 RARE = 0.05
 """Up to this share of images, labels and masks may disagree with a warning: PASCAL VOC's own are not free

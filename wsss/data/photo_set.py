@@ -17,8 +17,7 @@ from wsss.data.class_names import unknown_class
 from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, shrink_mask
 from wsss.data.text import tidy
 from wsss.errors import ConfigError, DataError, Problem
-
-IGNORED = 255
+from wsss.labels import IGNORED
 
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]

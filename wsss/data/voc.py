@@ -9,9 +9,10 @@ from typing import Any, Literal
 from wsss.data.annotations import Annotation, read_annotation, unknown_classes
 from wsss.data.class_names import read_class_names
 from wsss.data.devkit_files import FilesById, read_devkit_list
-from wsss.data.photo_set import IGNORED, Dataset, Labels, Mask, PhotoSet, is_safe, mask_id_problem
+from wsss.data.photo_set import Dataset, Labels, Mask, PhotoSet, is_safe, mask_id_problem
 from wsss.data.text import nearest_name, quote
 from wsss.errors import DataError, Problem
+from wsss.labels import IGNORED
 
 __all__ = ["IGNORED", "VOC_CLASSES", "Dataset", "Labels", "Mask", "VocDataset", "mask_id_problem"]
 

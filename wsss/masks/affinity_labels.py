@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.config.params import AffinityLabelsParams, CrfParams
+from wsss.labels import IGNORED
 from wsss.masks.crf import dense_crf, infer, labels_to_unary
 from wsss.masks.seeds import background_score, with_background
 
-IGNORED = 255
 CONFIDENCE = 0.7
 """The CRF's confidence in hard labels (IRNet: Ahn et al., CVPR 2019)."""
 

@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-IGNORED = 255
+from wsss.labels import IGNORED
+
 EPSILON = 1e-5
 
 Offset = tuple[int, int]

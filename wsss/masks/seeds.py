@@ -43,11 +43,6 @@ def threshold_mask(cams: Cams, keys: npt.ArrayLike, tau: float) -> npt.NDArray[n
     return _winners(constant, cams, keys)
 
 
-def exponent_mask(cams: Cams, keys: npt.ArrayLike, exponent: float) -> npt.NDArray[np.uint8]:
-    """Return uint8[H, W]: the argmax over [(1 − largest CAM)^exponent, CAMs]; ties as above."""
-    return _winners(background_score(cams, exponent), cams, keys)
-
-
 def with_background(background: npt.NDArray[np.float32], cams: Cams) -> npt.NDArray[np.float32]:
     """Return float32[n + 1, H, W]: the background's scores first, then the classes'."""
     return np.concatenate([background[None], cams.astype(np.float32)])

@@ -36,10 +36,8 @@ def build_optimiser(
         head_multiplier: of the heads' learning rate, above 0.
 
     Examples:
-        >>> optimiser = build_optimiser(
-        ...     nn.Linear(2, 2), [nn.Linear(2, 1)],
-        ...     lr=0.01, momentum=0.9, weight_decay=1e-4, head_multiplier=10,
-        ... )
+        >>> recipe = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "head_multiplier": 10}
+        >>> optimiser = build_optimiser(nn.Linear(2, 2), [nn.Linear(2, 1)], **recipe)
         >>> [group["lr"] for group in optimiser.param_groups]
         [0.01, 0.02, 0.1, 0.2]
     """

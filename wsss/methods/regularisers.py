@@ -16,9 +16,10 @@ from torch.nn.functional import (
     one_hot,
 )
 
+from wsss.labels import IGNORED
+
 ENTROPY_EPSILON = 1e-5
 CAM_EPSILON = 1e-5
-IGNORED = 255
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:

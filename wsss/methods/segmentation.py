@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from wsss.config.params import SegmentationLossParams
+from wsss.labels import IGNORED
 
-IGNORED = 255
 """The label of pixels that nothing is learnt from."""
 
 

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from wsss.errors import DataError
-from wsss.metrics.confusion import IGNORED, Counts, mean_present
+from wsss.labels import IGNORED
+from wsss.metrics.confusion import Counts, mean_present
 
 TOLERANCE = 0.0075
 """Share of an image's diagonal within which two outlines are the same."""

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.errors import DataError
+from wsss.labels import IGNORED
 
-IGNORED = 255
 """The id of pixels that no score looks at."""
 
 Counts = npt.NDArray[Any]

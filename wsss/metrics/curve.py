@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.errors import ConfigError, DataError
-from wsss.metrics.confusion import IGNORED, iou, mean_present
+from wsss.labels import IGNORED
+from wsss.metrics.confusion import iou, mean_present
 
 THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(60))
 """0, 0.01, …, 0.59: the sweep of SEAM (Wang et al., CVPR 2020)."""

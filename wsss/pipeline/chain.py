@@ -16,8 +16,8 @@ from wsss.config.params import STAGE_PARAMS, Params
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_json
-from wsss.pipeline.store import Store
 from wsss.stages import SCORED, STAGES, ScoresParams
+from wsss.store.folder_store import Store
 
 SCORES = "scores"
 SCORES_FILE = "scores.json"

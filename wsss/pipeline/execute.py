@@ -12,7 +12,7 @@ from wsss.errors import StageError
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import ChainEvent
 from wsss.pipeline.make import Again, Bench, Making, found
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 CHECKPOINT_SECONDS = 10.0
 POLL_SECONDS = 1.0

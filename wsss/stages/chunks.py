@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from wsss.data.pool import ImagePool, array_bytes
 from wsss.files import read_json, write_json
 from wsss.masks.crf import crf_memory
 from wsss.models.memory import FREE_SHARE, free_memory
 from wsss.stages.contract import Context, Stage
-from wsss.stages.pool import ImagePool, array_bytes
 
 PER_WORKER = 16
 """Images of a chunk for each process of a pool: larger ones don't keep processes busier, smaller ones keep

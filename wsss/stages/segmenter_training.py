@@ -22,10 +22,11 @@ from wsss.data.decode import shrink_mask
 from wsss.data.segmentation import SegmentationBatches
 from wsss.data.voc import Dataset
 from wsss.errors import StageError
+from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
 from wsss.masks.segmentation import segment
 from wsss.methods.optimiser import PolySchedule, build_optimiser
-from wsss.methods.segmentation import IGNORED, SegmentationLoss, labels_at, pyramid_loss
+from wsss.methods.segmentation import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
 from wsss.models import DeepLab
 from wsss.stages.pseudo_masks import CONFIDENCE
