@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import doctest
 import importlib
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,3 +58,15 @@ def test_the_examples_of_a_file_are_true(path: Path) -> None:
         ran += result.attempted
     assert not report, "".join(report)
     assert ran, f"doctest finds no example in {path}"
+
+
+@pytest.mark.usefixtures("as_it_was")
+def test_the_cells_of_the_notebook_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (ROOT / "docs" / "reference" / "notebook.md").read_text()
+    cells = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    assert len(cells) > 1
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for cell in cells:
+        exec(cell, names)
+    assert (tmp_path / "runs" / "store").is_dir()

@@ -52,7 +52,13 @@ def normalise(pixels: Pixels, mean: Statistics, std: Statistics) -> Pixels:
 
 
 def resized(width: int, height: int, long_side: int) -> tuple[int, int]:
-    """Return the (width, height) with this long side and the same proportions, at least 1 pixel."""
+    """Return the (width, height) with a long side and the same proportions, at least 1 pixel.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        long_side: in pixels.
+    """
     scale = long_side / max(width, height)
     return max(1, round(scale * width)), max(1, round(scale * height))
 
@@ -143,7 +149,13 @@ class Place:
 
 
 def window(length: int, crop: int, random: np.random.Generator) -> tuple[int, int, int]:
-    """Return (first pixel taken, where it lands, number of pixels) along one axis."""
+    """Return (first pixel taken, where it lands, number of pixels) along one axis.
+
+    Args:
+        length: of the image, in pixels.
+        crop: of the result, in pixels.
+        random: draws the place.
+    """
     if length >= crop:
         return int(random.integers(0, length - crop + 1)), 0, crop
     return 0, int(random.integers(0, crop - length + 1)), length

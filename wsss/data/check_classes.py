@@ -23,10 +23,10 @@ MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class Images:
-    """Which images are looked at, and for what: `labelled` ones have labels, `masked` ones masks.
+    """Which images a check looks at, and for what: `labelled` ones have labels, `masked` ones masks.
 
-    `trained` are the photos that a classifier learns from, None where nobody says so yet. `others` gives
-    more images with masks, beyond a limit: they are looked at for a class that no mask shows.
+    `trained` are the photos that a classifier learns from, None while that is open. `others` gives more
+    images with masks, beyond a limit: the check looks there for a class that no mask shows.
     """
 
     labelled: Sequence[str]
@@ -157,7 +157,7 @@ def _shown_beyond(
                 continue
             prints, _ = fingerprints.take([("mask", path := dataset.mask_path(id))])
         except DataError:
-            continue  # it is not in use: nobody asked whether it is sound
+            continue  # it is not in use, so that its faults don't matter
         if path in prints and name in _shown(dataset, prints[path]):
             return True
     return False
@@ -166,7 +166,14 @@ def _shown_beyond(
 def warn_of_classes(
     found: Findings, dataset: PhotoSet, labels: Mapping[str, Annotation], images: Images
 ) -> None:
-    """Warn of classes that every photo shows, or none: a classifier learns nothing of them."""
+    """Warn of classes that every photo shows, or none: a classifier learns nothing of them.
+
+    Args:
+        found: whose warnings grow.
+        dataset: names the classes.
+        labels: by id.
+        images: which of them train.
+    """
     trained = [labels[id] for id in images.trained or () if id in labels]
     if len(trained) < 2:
         return

@@ -1,7 +1,7 @@
 """Downloading one file: resumed where it broke off, checked before it counts.
 
-Libraries for downloads with checksums begin anew after a break; at two gigabytes from a slow host
-that is what people suffer from, hence these lines.
+Libraries for downloads with checksums start from zero after a break, which costs hours at two gigabytes
+from a slow host; hence these lines.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ def download(url: str, target: Path, size: int, md5: str, progress: Progress | N
     """Download `size` bytes to `target`, which appears only when their MD5 is right.
 
     A part stays beside it as `.part`; a later call goes on from there if the server can. Raises
-    `PreflightError` when the network, the server or the disk fails, and `DataError` when
-    the content is not what it should be.
+    `PreflightError` when the network, the server or the disk fails, and `DataError` when the content is not
+    what it should be.
 
     Args:
         url: of the file.

@@ -1,4 +1,4 @@
-"""`data fetch`: PASCAL VOC 2012 and the list of its augmented training set, when somebody asks for them."""
+"""`data fetch`: PASCAL VOC 2012 and the list of its augmented training set."""
 
 from __future__ import annotations
 
@@ -87,7 +87,15 @@ def fetch_archive(source: Source, folder: Path, progress: Progress | None = None
 
 
 def unpack(archive: Path, target: Path, progress: Progress | None = None) -> None:
-    """Unpack the devkit in a tar file to `target`, which appears only when it is whole."""
+    """Unpack the devkit in a tar file; its folder appears only when it is whole.
+
+    Raises `DataError` for a file that isn't such an archive, and for one that would write elsewhere.
+
+    Args:
+        archive: the tar file.
+        target: the devkit's folder.
+        progress: gets (bytes so far, all bytes).
+    """
     aside = target.parent.parent / f".unpacking-{uuid.uuid4().hex[:8]}"
     try:
         with tarfile.open(archive) as tar:

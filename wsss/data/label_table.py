@@ -1,6 +1,6 @@
 """Tables of image-level labels: CSV in its natural forms, and JSON (`wsss.data.label_json`).
 
-CSV, told apart by its heading:
+CSV, of three kinds by its heading:
 
     image,label          one label a row, an image may have several rows
     image,labels         several labels in a cell, separated by ';', '|' or ','
@@ -117,7 +117,13 @@ class LabelTable:
             self._put(photo, names, where)
 
     def add_names(self, written: Any, names: Iterable[str], where: str) -> None:
-        """Add the labels of a photo that was not named before."""
+        """Add the labels of a photo that was not named before.
+
+        Args:
+            written: the photo's name.
+            names: of the classes.
+            where: the line or the entry, for messages.
+        """
         photo = self._photo(written, where, again=False)
         if photo is not None:
             self._put(photo, {*names}, where)
@@ -143,7 +149,7 @@ class LabelTable:
         other = self._written.setdefault(photo, str(path))
         if other != str(path):
             message = f"{quote(str(path))} and {quote(other)} would be the same image"
-            self.refuse(where, message, "photos are told apart by their file names alone")
+            self.refuse(where, message, "photos must differ in their file names")
             return None
         return photo
 
@@ -207,7 +213,7 @@ def _read_csv(path: Path, text: str) -> LabelTable:
         for line, (image, cell) in whole:
             table.add(image, [cell], f"{path}:{line}", again=True)
         if table.named and {name.lower() for name in table.named} <= {*YES, *NO}:
-            hint = "name the column after the class that it tells of"
+            hint = "name the column after its class"
             table.refuse(place, "the labels are 0 and 1, not names", hint)
     else:
         _add_columns(table, whole, heading[1:], place)

@@ -35,7 +35,7 @@ class ImagePool:
     def map(self, function: Callable[..., Result], tasks: Sequence[tuple[Any, ...]]) -> list[Result]:
         """Return `function(*task)` for every task, in order.
 
-        Those with the largest arrays are begun first, so that processes end together. Raises `StageError` if
+        Tasks with the largest arrays start first, so that processes end together. Raises `StageError` if
         a process dies.
         """
         if self.workers == 1:

@@ -33,7 +33,7 @@ _FOLDERS = {
 
 
 def sample_ids(train: int, val: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of both lists. An id names the same picture whatever the lists' lengths."""
+    """Return the ids of both lists. An id names the same picture in lists of any length."""
     return (
         tuple(f"sample_{number:06d}" for number in range(1, train + 1)),
         tuple(f"sample_{number:06d}" for number in range(_MOST + 2, _MOST + 2 + val)),

@@ -97,7 +97,7 @@ class VocDataset(PhotoSet):
     # Files
 
     def image_path(self, id: str) -> Path:
-        """Return the photo, whatever its ending. Raises `DataError` for two with the id's name."""
+        """Return the photo, with any ending. Raises `DataError` for two with the id's name."""
         return self._path(self._photos, id)
 
     def mask_path(self, id: str) -> Path:

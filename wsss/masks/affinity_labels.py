@@ -1,7 +1,7 @@
 """Where CAMs can be trusted: labels for learning affinities, with 255 where they can't.
 
-Two masks are made of an image's CAMs, one that errs towards background and one that errs towards the
-classes; what both agree on is kept. Imports no torch, so that worker processes start fast.
+An image's CAMs give two masks, one that errs towards background and one that errs towards the classes;
+labels are what both agree on. Imports no torch, so that worker processes start fast.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from wsss.masks.crf import dense_crf, infer, labels_to_unary
 from wsss.masks.seeds import background_score, with_background
 
 CONFIDENCE = 0.7
-"""How sure the CRF takes hard labels to be (IRNet: Ahn et al., CVPR 2019)."""
+"""The CRF's confidence in hard labels (IRNet: Ahn et al., CVPR 2019)."""
 
 Labels = npt.NDArray[np.uint8]
 

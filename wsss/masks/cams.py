@@ -36,7 +36,7 @@ Registration = Literal["exact", "legacy"]
 
 
 class CamSource(Protocol):
-    """What is asked of a network: maps before rectification, and how to normalise its input."""
+    """What CAMs need of a network: maps before rectification, and how to normalise its input."""
 
     @property
     def mean(self) -> tuple[float, float, float]: ...
@@ -117,12 +117,13 @@ def multi_scale_cams(
 ) -> list[npt.NDArray[np.float16]]:
     """Return, per image, the normalised CAMs of the classes in `keys`: float16[n, H, W] in [0, 1].
 
-    At each scale s the photo is resized to round(s·H') × round(s·W'), where H' × W' is its own size or
+    At each scale s the network sees the photo at round(s·H') × round(s·W'), where H' × W' is its own size or
     that with long side `size`. Resizing is torch's bicubic filter with antialiasing, on floats and
     clamped to the input range. The rectified maps are upsampled bilinearly (`align_corners=False`) to
     exactly H × W, summed over scales and mirrored copies, and divided by (maximum + 1e-5).
     Maps of sub-categories are each summed over scales and mirrored copies; then a class's map is the largest
-    of its own, divided by the class's maximum (Chang et al., CVPR 2020); of a class without any it is empty.
+    of its own, divided by the class's maximum (Chang et al., CVPR 2020); a class without any gets an empty
+    map.
 
     Raises `DataError` for images of several sizes and `StageError` when a map isn't finite.
 
@@ -135,7 +136,8 @@ def multi_scale_cams(
         size: the long side at scale 1, in pixels; the photo's own when None.
         device: a torch device.
         registration: "legacy" upsamples to the next multiples of 16 and crops, mirrored copies before they
-            are mirrored back, as the first public code does: it moves maps of other strides off objects.
+            are mirrored back, as the first public code does, which moves maps of other strides off their
+            objects.
 
     Examples:
         A stand-in for a network, whose two maps are the red channel and the green one, at half the size:

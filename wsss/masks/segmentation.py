@@ -16,7 +16,7 @@ from wsss.models.deeplab import fuse
 
 
 class PyramidNetwork(Protocol):
-    """What is asked of a network: logits at several scales, and how to normalise its input."""
+    """What segmenting needs of a network: logits at several scales, and how to normalise its input."""
 
     @property
     def mean(self) -> tuple[float, float, float]: ...
@@ -38,9 +38,9 @@ def segment(
 ) -> npt.NDArray[np.float32]:
     """Return float32[C + 1, H, W], the probabilities of background and classes, which sum to 1 a pixel.
 
-    At each scale s the photo is shown at ⌊s·H⌋ × ⌊s·W⌋ pixels (bilinear); of the logits, brought to one
-    grid, the largest counts; with `flip` their mean with those of the mirrored photo. They are
-    upsampled bilinearly (`align_corners=False`) to H × W before the softmax.
+    At each scale s the network sees the photo at ⌊s·H⌋ × ⌊s·W⌋ pixels (bilinear); of the logits, brought to
+    one grid, the largest counts; with `flip` their mean with those of the mirrored photo. They are upsampled
+    bilinearly (`align_corners=False`) to H × W before the softmax.
 
     Raises `DataError` for another kind of photo and `StageError` when a logit isn't finite.
 

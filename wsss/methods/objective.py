@@ -93,7 +93,7 @@ class Objective:
     def gradient_shares(self, terms: Mapping[str, Tensor], features: Tensor) -> dict[str, float]:
         """Return, per term, the norm of its weighted gradient at the features over the sum of all norms.
 
-        A regulariser whose share is next to nothing is switched off, whatever its weight looks like. Call
+        A regulariser whose share is next to nothing is switched off, however large its weight. Call
         it before `backward`. The result is empty when the features don't learn.
 
         Args:

@@ -1,6 +1,6 @@
 """The classification loss and the two regularisers of Mixup-CAM (Chang et al., BMVC 2020).
 
-All of them work on float32, whatever the precision of the network.
+All of them work on float32, at any precision of the network.
 """
 
 from __future__ import annotations

@@ -195,7 +195,7 @@ def create_backbone(name: str, weights: str, *, dense: bool = False) -> Backbone
     another network.
 
     Args:
-        name: one of `backbone_names()`, or `timm:…`.
+        name: one of `backbone_names()`, or `timm/NAME`.
         weights: `package`, `download` or a file (see `wsss.models.weights`); random ones for `none`.
         dense: whether to build it at output stride 8.
 

@@ -22,7 +22,7 @@ SAFETY = 2.0
 """For what convolutions allocate for themselves: on a CPU DeepLab took 1.1 to 1.7 times what was counted,
 affinity networks 1.1 to 1.8 times."""
 FREE_SHARE = 0.8
-"""Of the memory that is free: the rest is for the photo, its maps and whatever else runs."""
+"""Of the memory that is free: the rest is for the photo, its maps and other programs."""
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 

@@ -54,7 +54,7 @@ SHOWN = 3
 
 
 def weights_identity(name: str, weights: str) -> str:
-    """Return what tells these weights from others: for a file its SHA-256, else release or version.
+    """Return what identifies these weights: for a file its SHA-256, else release or version.
 
     Raises `ConfigError` for an unknown backbone, a missing file or package.
     """
@@ -127,7 +127,7 @@ def _version(package: str) -> str:
 
 
 def existing(weights: str) -> Path:
-    """Return the file that somebody named. Raises `ConfigError` without one."""
+    """Return the file of that name. Raises `ConfigError` without one."""
     path = Path(weights)
     if not path.is_file():
         hint = f"a file, or one of {', '.join(SPECIAL)}"

@@ -104,13 +104,13 @@ class _Logits(nn.Module):
         self.multiple = network.backbone.stride if same else 1
 
     def forward(self, x: Tensor) -> Tensor:
-        # Whatever layout photos come in, the program sees one.
+        # Photos come in several memory layouts; the program sees one.
         return self.network.logits(x.contiguous())
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of an export: how far its logits are from the network's, at each (B, 3, H, W)."""
+    """How far the logits of an export are from the network's, at each (B, 3, H, W)."""
 
     differences: dict[tuple[int, ...], float]
 

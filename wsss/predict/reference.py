@@ -96,7 +96,7 @@ def _by_key(prefix: str, store: Store) -> Artefact | None:
 
 
 def _short(key: str, others: Sequence[Artefact]) -> str:
-    """Return as much of a key as tells it from others, at least twelve characters."""
+    """Return the shortest part of a key that no other key begins with, at least twelve characters."""
     length = 12
     while length < len(key) and sum(other.key.startswith(key[:length]) for other in others) > 1:
         length += 1

@@ -36,7 +36,7 @@ log = logging.getLogger("wsss")
 
 @dataclass
 class Summary:
-    """What a run came to: `areas` is areas.json, `failed` the photos that couldn't be done."""
+    """A run's outcome: `areas` is areas.json, `failed` the photos that couldn't be done."""
 
     areas: dict[str, Any]
     done: int = 0

@@ -45,7 +45,7 @@ class Stage(ABC):
 
     name: ClassVar[str]
     version: ClassVar[int]
-    """Raise it when the same parameters come to give another result: it is part of the key. Where that
+    """Raise it when the same parameters give another result than before: it is part of the key. Where that
     concerns some parameters only, raise their `revision` instead."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Kinds of artefacts it reads; a kind is the name of the stage that makes it."""
@@ -62,10 +62,10 @@ class Stage(ABC):
 
     @classmethod
     def makes(cls, params: Params) -> str:
-        """Return the kind of artefact that comes of it with these parameters."""
+        """Return the kind of artefact that it makes with these parameters."""
         return cls.name
 
-    @classmethod  # noqa: B027 - most stages read whatever is of the right kind
+    @classmethod  # noqa: B027 - most stages read any artefact of the right kind
     def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
         """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
 
@@ -97,7 +97,7 @@ class Stage(ABC):
         """Go on from a state that `save` wrote after `done` steps."""
 
     def close(self) -> None:  # noqa: B027 - most stages hold nothing
-        """Let go of processes and files, whether it came to an end or not."""
+        """Release processes and files, at the end or before."""
 
     @abstractmethod
     def finish(self, folder: Path) -> dict[str, Any]:
