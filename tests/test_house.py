@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "wsss").rglob("*.py"))
 FLOORS = [
-    {"addresses", "errors", "files", "temporary", "config"},
+    {"addresses", "errors", "files", "temporary", "plugins", "config"},
     {"methods", "masks", "models", "data", "metrics"},
     {"stages"},
     {"pipeline", "store"},

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from wsss.config import (
-    STAGE_INPUTS,
     Study,
     dump_study,
     load_study,
@@ -17,7 +16,6 @@ from wsss.config import (
 )
 from wsss.config.params import ClassifierParams
 from wsss.errors import ConfigError
-from wsss.stages import SCORED, STAGES
 
 GOOD = """\
 name: good
@@ -226,13 +224,6 @@ def test_presets_have_the_published_strengths() -> None:
     assert classifier("{method: mixup, entropy: {weight: 0}}").concentration.weight == 0.27
     assert classifier("{method: probe}").freeze == "all"
     assert [p.method_name for p in (plain, mixup, fmix)] == ["cam", "mixup", "fmix"]
-
-
-def test_the_table_of_inputs_is_that_of_the_stages() -> None:
-    assert {name: stage.needs for name, stage in STAGES.items() if name != "scores"} == STAGE_INPUTS
-    from wsss.config import SCORED_STAGES
-
-    assert SCORED_STAGES == SCORED
 
 
 def test_smoke_keeps_every_arm_and_makes_each_small() -> None:

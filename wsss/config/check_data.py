@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsss.config.checker import Checker
-from wsss.config.resolve import variables_in
+from wsss.config.resolve import kinds_made, variables_in
+from wsss.config.stage import scored_as
 from wsss.config.study import DataSpec, Sweep
 
 
@@ -65,16 +66,17 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
 
 
 def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    """Refuse `segmentations` without images to score them on."""
+    """Refuse what is scored on `test` images without any."""
     if data.test is not None:
         return
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
             for place, use in enumerate(arm.stages):
-                if use.stage == "segmentations":
+                scored = [found for kind in kinds_made(use) if (found := scored_as(kind)) is not None]
+                if any(found.on == "test" for found in scored):
                     own = ("arms", arm.name) if arm.name != sweep.name else ()
                     path = ("sweeps", number, *own, "stages", place, use.stage)
-                    message = "`segmentations` are scored on `data.test`, which is missing"
+                    message = f"`{use.stage}` are scored on `data.test`, which is missing"
                     checker.add(
                         path, message, "name images that nothing was trained on: `test: {split: val}`"
                     )

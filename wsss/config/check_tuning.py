@@ -9,7 +9,8 @@ from typing import Any
 from wsss.config.check_size import MOST_TRIALS, check_parts
 from wsss.config.checker import Checker
 from wsss.config.params import Params
-from wsss.config.resolve import SCORED_STAGES, made_by, resolve_stage, variables_in
+from wsss.config.resolve import is_scored, resolve_stage, variables_in
+from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse
 from wsss.config.tuning import (
     SCHEDULERS,
@@ -28,8 +29,6 @@ from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, quoted, shortened
 
 DEFAULT_MIN_TRIALS = 3
-MUTABLE = ("lr", "weight_decay", "entropy.weight", "concentration.weight", "distillation.weight")
-"""Parameters of a classifier that may change between two of its epochs."""
 
 
 def searcher_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Searcher:
@@ -116,7 +115,7 @@ def check_scheduler(
     searching = [arm for arm in arms if arm.search] or list(arms)
     for arm in searching:
         own = (*path, "arms", arm.name) if named else path
-        uses = [(number, use) for number, use in enumerate(arm.stages) if use.stage == "classifier"]
+        uses = [(number, use) for number, use in enumerate(arm.stages) if STAGES[use.stage].judged]
         if not uses:
             message = f"`{scheduler.kind}` judges classifier epochs, but arm `{arm.name}` has no classifier"
             checker.add((*path, "scheduler"), message, "leave `scheduler` out; `stop_below` judges scores")
@@ -163,6 +162,7 @@ def _check_judged(
 def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, at: Path_) -> None:
     """What changes while a classifier trains may be no part of its network or its data."""
     where = (*at[:2], "scheduler", "mutate")
+    mutable = STAGES[use.stage].mutable()
     for name in scheduler.mutate:
         if name not in arm.search:
             hint = checker.nearest(name, arm.search) if arm.search else "it has no `search`"
@@ -174,11 +174,11 @@ def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, 
         elsewhere = [
             other.name for other in arm.stages if other is not use and name in variables_in(other.params)
         ]
-        fixed = [path for path in places if path not in MUTABLE]
+        fixed = [path for path in places if path not in mutable]
         if fixed or elsewhere:
             used = f"`{fixed[0]}`" if fixed else f"stage `{elsewhere[0]}`"
             message = f"`mutate` names {quoted(name)}, but {used} can't change while a classifier trains"
-            checker.add((*where, name), message, f"only {', '.join(MUTABLE)} of the last classifier can")
+            checker.add((*where, name), message, f"only {', '.join(mutable)} of the last classifier can")
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -233,11 +233,6 @@ def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> 
         else:
             rules.append(rule)
     return tuple(rules)
-
-
-def is_scored(use: StageUse) -> bool:
-    """Tell whether what a stage makes is compared with masks."""
-    return made_by(use.stage, use.params) in SCORED_STAGES
 
 
 def _rule(metric: str, value: Any) -> StopRule | None:

@@ -364,18 +364,3 @@ class ImportParams(Params):
         if self.masks is not None and self.missing != "error":
             raise ValueError("`missing` belongs to `cams`")
         return self
-
-
-STAGE_PARAMS: dict[str, type[Params]] = {
-    "classifier": ClassifierParams,
-    "features": FeaturesParams,
-    "subcategories": SubcategoriesParams,
-    "cams": CamsParams,
-    "affinity_labels": AffinityLabelsParams,
-    "affinity": AffinityParams,
-    "pseudo_masks": PseudoMasksParams,
-    "segmenter": SegmenterParams,
-    "segmentations": SegmentationsParams,
-    "import": ImportParams,
-}
-"""Every stage a study file may name."""

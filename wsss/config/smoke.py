@@ -6,14 +6,13 @@ import dataclasses
 from typing import Any
 
 from wsss.config.resolve import variables_in
-from wsss.config.study import LONGEST_NAME, Arm, SampleSpec, StageUse, Study, Sweep
+from wsss.config.stage import CROP, STAGES
+from wsss.config.study import LONGEST_NAME, Arm, SampleSpec, Study, Sweep
 from wsss.config.tuning import Fifo, Pbt
 from wsss.errors import ConfigError, Problem, quoted
 
 SUFFIX = "-smoke"
 IMAGES = 16
-BACKBONE = "efficientnet_lite0"
-CROP = 64
 
 
 def smoke(study: Study) -> Study:
@@ -54,45 +53,8 @@ def _sweep(sweep: Sweep) -> Sweep:
 
 
 def _arm(arm: Arm) -> Arm:
-    stages = tuple(_stage(use) for use in arm.stages)
+    stages = tuple(dataclasses.replace(use, params=STAGES[use.stage].small(use.params)) for use in arm.stages)
     used = {name for use in stages for name in variables_in(use.params)}
     search = {name: values for name, values in arm.search.items() if name in used}
     samples = 1 if search else None
     return dataclasses.replace(arm, samples=samples, keep=None, stages=stages, search=search, stop_below=None)
-
-
-def _stage(use: StageUse) -> StageUse:
-    params = dict(use.params)
-    if use.stage == "classifier":
-        params |= {
-            "backbone": BACKBONE,
-            "weights": "package",
-            "freeze": "all" if params.get("method") == "probe" else "default",
-            "epochs": 1,
-            "batch": 8,
-            "crop": CROP,
-            "long_side": [CROP, 2 * CROP],
-            "rung": {"images": 4},
-        }
-        params.pop("head", None)  # the smallest backbone has no published one
-        if "taps" in params.get("mixing", {}):
-            params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
-    elif use.stage == "affinity":
-        small = {"backbone": BACKBONE, "weights": "package", "freeze": "default", "epochs": 1, "batch": 8}
-        params |= {**small, "crop": CROP, "long_side": [CROP, 2 * CROP]}
-    elif use.stage == "affinity_labels":
-        params["crf"] = {**params.get("crf", {}), "iterations": 2}
-    elif use.stage == "features":
-        params.pop("embedding", None)  # the smallest backbone isn't a transformer
-    elif use.stage == "cams":
-        params |= {"scales": [1.0], "size": 2 * CROP}
-    elif use.stage == "pseudo_masks":
-        params["crf"] = {**params.get("crf", {}), "iterations": 2}
-    elif use.stage == "segmenter":
-        small = {"backbone": BACKBONE, "weights": "package", "freeze": "none", "iterations": 2, "batch": 4}
-        params |= {**small, "accumulate": 1, "crop": CROP + 1, "scales": [1.0, 0.5]}
-    elif use.stage == "segmentations":
-        params["scales"] = [1.0]
-        if params.get("crf") is not None:
-            params["crf"] = {**params["crf"], "iterations": 2}
-    return dataclasses.replace(use, params=params)

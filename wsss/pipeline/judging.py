@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Study, Sweep
+from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.pipeline.chain import SCORES_FILE, Node
@@ -205,7 +206,7 @@ class Verdicts:
         """Return the last classifier of a trial's chain, if a scheduler judges it."""
         if not self.judged:
             return None
-        return next((node for node in reversed(trial.chain.nodes) if node.stage == "classifier"), None)
+        return next((node for node in reversed(trial.chain.nodes) if STAGES[node.stage].judged), None)
 
     def _judge(self, trial: Trial, node: Node) -> Judge:
         """Return the judge of an arm: arms are compared, so that none may end another's trials."""

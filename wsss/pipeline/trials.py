@@ -9,6 +9,7 @@ from typing import Any
 
 from wsss.config import Arm, OptunaSearch, Pbt, Study, Sweep, resolve_stage
 from wsss.config.params import ClassifierParams, SegmenterParams
+from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import Scalar, TrialInfo
@@ -193,7 +194,7 @@ def member(branch: Branch, number: int, values: Values, history: Sequence[Mappin
     scheduler, sweep = branch.sweep.scheduler, branch.sweep
     assert isinstance(scheduler, Pbt)
     uses = branch.arm.stages
-    place = max((n for n, use in enumerate(uses) if use.stage == "classifier"), default=-1)
+    place = max((n for n, use in enumerate(uses) if STAGES[use.stage].judged), default=-1)
     configuration = branch.configuration(number)
     lines = [dict(line) for line in history] or [{"epoch": 0, "params": values, "parent": configuration}]
     last = {**values, **lines[-1]["params"]}

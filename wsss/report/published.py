@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from wsss.config import Study
 from wsss.config.params import Params
+from wsss.config.stage import scored_as
 from wsss.config.yaml_text import parse_yaml, read_text
 from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem
@@ -30,7 +31,6 @@ PROTOCOLS = {
     "refined_val": "mask, val",
 }
 """Protocol → title. CAMs and masks with image-level labels given, segmentations without."""
-NAMES = {"cams": "cam", "pseudo_masks": "refined", "segmentations": "segmentation"}
 ProtocolName = Literal[
     "cam_train", "refined_train", "segmentation_val", "segmentation_test", "cam_val", "refined_val"
 ]
@@ -157,8 +157,11 @@ def _scores(row: Row, study: Study, comparison: Comparison) -> dict[str, float]:
     splits = {"report": study.data.report.split, "test": test.split if test else ""}
     for step, cell in row.cells.items():
         protocol = comparison.protocols[step]
-        name = f"{NAMES.get(protocol.kind, protocol.kind)}_{splits[protocol.part]}"
-        score = cell.published if protocol.kind == "cams" else cell.miou
+        how = scored_as(protocol.kind)
+        if how is None:
+            continue
+        name = f"{how.published}_{splits[protocol.part]}"
+        score = cell.published if how.files == "maps" else cell.miou
         if name in PROTOCOLS and score is not None:
             found[name] = score
     return found
