@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsss.config.params import AffinityParams, Params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
-from wsss.data.view import DataView
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
 
 
 @STAGES.register

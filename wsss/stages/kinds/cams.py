@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from wsss.config.params import CamsParams, ClassifierParams, Params
 from wsss.config.stage import CROP, STAGES, Scored, StageKind
-from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
 
 
 @STAGES.register

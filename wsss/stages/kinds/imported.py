@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from wsss.config.params import ImportParams
 from wsss.config.stage import STAGES, StageKind
-from wsss.data.view import DataView
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
 
 Files = Literal["cams", "masks"]
 

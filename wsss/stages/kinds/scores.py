@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
 from wsss.config.params import Params
 from wsss.config.stage import STAGES, Scored, StageKind, scored_as, scored_kinds
-from wsss.data.view import DataView
 from wsss.errors import nearest, quoted
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
 
 
 class ScoresParams(Params):
