@@ -7,9 +7,10 @@ artefact.
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from wsss.config.params_base import (
     Batch,
@@ -34,6 +35,7 @@ from wsss.config.params_segmentation import (
     SegmentationsParams,
     SegmenterParams,
 )
+from wsss.config.parts import REGULARISERS, MixingKind, RegulariserParams
 
 __all__ = [
     "CrfParams",
@@ -54,7 +56,7 @@ __all__ = [
 class MixingParams(Params):
     """How the images of a batch are mixed (Mixup, FMix, Manifold Mixup), and their labels with them."""
 
-    kind: Literal["none", "mixup", "fmix", "manifold"] = "none"
+    kind: MixingKind = "none"
     alpha: PositiveFloat = 0.2
     """Of Beta(alpha, alpha), from which the mixing weight is drawn."""
     probability: Probability = 1.0
@@ -74,19 +76,17 @@ class MixingParams(Params):
     switches: ClassVar[tuple[str, ...]] = ("fixed",)
 
 
-class EntropyParams(Params):
+class EntropyParams(RegulariserParams):
     """Penalty on undecided predictions, on the logits of the (mixed) images."""
 
-    weight: NonNegativeFloat = 0.0
     kind: Literal["bernoulli", "softmax"] = "bernoulli"
     of: Literal["predictions", "labels"] = "predictions"
     """`labels` repeats a known bug: the entropy of the label vectors, a constant that teaches nothing."""
 
 
-class ConcentrationParams(Params):
+class ConcentrationParams(RegulariserParams):
     """Penalty on the spatial variance of each present class's CAM."""
 
-    weight: NonNegativeFloat = 0.0
     coordinates: Literal["unit", "pixel", "scops", "legacy"] = "unit"
     """`unit`: the image is a unit square, the same strength at every map size. `legacy` repeats a known
     bug: `scops` units on a softmax over classes, which all but switches the term off."""
@@ -152,7 +152,32 @@ class ClassifierParams(TrainingParams):
     span: tuple[Annotated[int, Field(ge=0, le=10_000)], Epochs] | None = None
     """Train only the epochs after the first number up to the second, going on from the classifier before it:
     a part of a schedule whose parameters change on the way."""
-    switches: ClassVar[tuple[str, ...]] = ("supervision", "optimiser", "dropout", "span", "head")
+    class_maps: Word = "backbone"
+    """The head that makes class maps and logits of features: the `backbone`'s own, mostly `convolution`, or
+    another by its name."""
+    switches: ClassVar[tuple[str, ...]] = (
+        "supervision",
+        "optimiser",
+        "dropout",
+        "span",
+        "head",
+        "class_maps",
+    )
+
+    @property
+    def regularisers(self) -> dict[str, RegulariserParams]:
+        """The parameters of every regulariser, in the order in which they are added up."""
+        groups = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: group for name, group in groups.items() if isinstance(group, RegulariserParams)}
+
+    @model_serializer(mode="wrap")
+    def _without_others_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A regulariser that another package adds changes no key, and no record needs it, while it is off."""
+        result: dict[str, Any] = handler(self)
+        for name, group in self.regularisers.items():
+            if name not in ClassifierParams.model_fields and not group.weight:
+                result.pop(name, None)
+        return result
 
     @property
     def begin(self) -> int:
@@ -210,6 +235,22 @@ class ClassifierParams(TrainingParams):
             named = " and ".join(f"`{name}`" for name, used in others.items() if used)
             raise ValueError(f"`supervision: masks` is a control on its own, but {named} is set too")
         return self
+
+
+def classifier_params() -> type[ClassifierParams]:
+    """Return the parameters of a classifier, with a group for every regulariser that there is."""
+    added = {
+        entry.name: entry.params
+        for entry in REGULARISERS.values()
+        if entry.name not in ClassifierParams.model_fields
+    }
+    return _with_groups(tuple(added.items())) if added else ClassifierParams
+
+
+@functools.cache
+def _with_groups(groups: tuple[tuple[str, type[RegulariserParams]], ...]) -> type[ClassifierParams]:
+    fields: dict[str, Any] = {name: (group, group()) for name, group in groups}
+    return create_model("ClassifierParams", __base__=ClassifierParams, **fields)
 
 
 class CamsParams(Params):

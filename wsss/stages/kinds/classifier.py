@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsss.config.methods import expand_method
-from wsss.config.params import ClassifierParams
+from wsss.config.params import ClassifierParams, classifier_params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 
 if TYPE_CHECKING:
@@ -23,6 +23,10 @@ class Classifier(StageKind[ClassifierParams]):
     judged = True
 
     @classmethod
+    def model(cls) -> type[ClassifierParams]:
+        return classifier_params()
+
+    @classmethod
     def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
         return expand_method(raw)
 
@@ -34,10 +38,11 @@ class Classifier(StageKind[ClassifierParams]):
     @classmethod
     def consumes(cls, params: ClassifierParams, data: DataView) -> Mapping[str, str]:
         from wsss.models import weights_identity
-        from wsss.stages.network import check_taps, head_of_weights
+        from wsss.stages.network import check_head, check_taps, head_of_weights
         from wsss.stages.rung import rung_ids
 
         check_taps(params)
+        check_head(params)
         if params.head == "weights":
             head_of_weights(params, data.dataset.classes)
         quick = rung_ids(data, params.rung)
@@ -53,7 +58,8 @@ class Classifier(StageKind[ClassifierParams]):
 
     @classmethod
     def mutable(cls) -> tuple[str, ...]:
-        return ("lr", "weight_decay", "entropy.weight", "concentration.weight", "distillation.weight")
+        weights = [f"{name}.weight" for name in cls.model()().regularisers]
+        return ("lr", "weight_decay", *weights, "distillation.weight")
 
     @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
