@@ -162,7 +162,7 @@ def _sweep(
         checker.add(path, "a sweep needs either `arms` or `stages`")
     elif "stages" in raw:
         own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
-        arms = _one(check_arm(checker, name, own, path, searcher.kind, made))
+        arms = _one(check_arm(checker, name, own, path, searcher, made))
     else:
         for key in ("search", "samples"):
             if key in raw:
@@ -173,9 +173,7 @@ def _sweep(
         arms = tuple(
             arm
             for arm_name, content in named.items()
-            for arm in _one(
-                check_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher.kind, made)
-            )
+            for arm in _one(check_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
         )
     for arm in arms:
         others = [other.name for other in arms if other.name != arm.name]

@@ -15,6 +15,7 @@ from wsss.config.resolve import check_stage_params, kinds_made, variables_in
 from wsss.config.search import Distribution, parse_distribution
 from wsss.config.stage import STAGES, study_stages
 from wsss.config.study import Arm, StageUse
+from wsss.config.tuning import Searcher
 from wsss.config.yaml_text import Path_
 from wsss.errors import quoted, shortened
 
@@ -22,14 +23,14 @@ ARM_KEYS = ("stages", "search", "samples", "keep", "control", "stop_below")
 
 
 def check_arm(
-    checker: Checker, name: str, entry: Any, path: Path_, searcher: str, made: set[str]
+    checker: Checker, name: str, entry: Any, path: Path_, searcher: Searcher, made: set[str]
 ) -> Arm | None:
     """Return the arm that an entry of `arms` describes, or a sweep's own `stages`.
 
     Args:
         name: The arm's; a problem when it can be none.
         path: Where the entry stands in the file.
-        searcher: The kind of the sweep's searcher.
+        searcher: The sweep's.
         made: Kinds of artefacts that earlier sweeps make.
     """
     raw = checker.mapping(entry, path, ARM_KEYS, f"arm `{shortened(name)}`")
@@ -37,10 +38,10 @@ def check_arm(
     search = _search(checker, raw.get("search", {}), (*path, "search"))
     samples = checker.whole(raw, "samples", path, None, 1, MOST_TRIALS)
     keep = checker.whole(raw, "keep", path, None, 1, MOST_TRIALS)
-    check_arm_size(checker, searcher, search, samples, (*path, "search"))
+    check_arm_size(checker, searcher.kind, search, samples, (*path, "search"))
     endless = [key for key, values in search.items() if not values.countable]
-    if endless and (searcher == "grid" or ("samples" not in raw and searcher != "optuna")):
-        reason = "the grid searcher" if searcher == "grid" else "an arm without `samples`"
+    if endless and (searcher.whole or ("samples" not in raw and not searcher.learns)):
+        reason = f"the {searcher.kind} searcher" if searcher.whole else "an arm without `samples`"
         hint = "use `choice`, or `searcher: random` with `samples`"
         checker.add(
             (*path, "search", endless[0]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsss.config.checker import Checker
+from wsss.config.data_set import DATA_SETS
 from wsss.config.resolve import kinds_made, variables_in
 from wsss.config.stage import scored_as
 from wsss.config.study import DataSpec, Sweep
@@ -27,12 +28,11 @@ def check_splits(checker: Checker, data: DataSpec) -> None:
 
 
 def check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
-    """Check what only a folder of photos may say, and what one without masks may not."""
-    if data.dataset != "folder":
-        for key, value in (("labels", data.labels), ("masks", data.masks)):
-            if value is not None:
-                checker.add(("data", key), f"`{key}` belongs to `dataset: folder`, not to {data.dataset}")
-        return
+    """Check what only some data sets may say, and what one without masks may not."""
+    for key in ("labels", "masks"):
+        if getattr(data, key) is not None and key not in DATA_SETS[data.dataset].keys:
+            owners = [f"`dataset: {kind.name}`" for kind in DATA_SETS.values() if key in kind.keys]
+            checker.add(("data", key), f"`{key}` belongs to {' or '.join(owners)}, not to {data.dataset}")
     if data.scored:
         return
     checker.judge = "holdout" if data.holdout else "nothing"

@@ -15,11 +15,6 @@ from wsss.config.study import Arm, StageUse
 from wsss.config.tuning import (
     SCHEDULERS,
     SEARCHERS,
-    Asha,
-    Fifo,
-    Hyperband,
-    Median,
-    OptunaSearch,
     Pbt,
     Scheduler,
     Searcher,
@@ -27,6 +22,7 @@ from wsss.config.tuning import (
 )
 from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, quoted, shortened
+from wsss.plugins import Registry
 
 DEFAULT_MIN_TRIALS = 3
 
@@ -43,10 +39,8 @@ def scheduler_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Sched
     return found  # type: ignore[no-any-return]
 
 
-def _kind(
-    checker: Checker, raw: Mapping[str, Any], key: str, path: Path_, kinds: Mapping[str, type[Params]]
-) -> Params:
-    default = next(iter(kinds.values()))()
+def _kind(checker: Checker, raw: Mapping[str, Any], key: str, path: Path_, kinds: Registry[Any]) -> Params:
+    default: Params = kinds.values()[0]()
     if key not in raw:
         return default
     value, at = raw[key], (*path, key)
@@ -71,14 +65,18 @@ def check_searcher(
     checker: Checker, searcher: Searcher, arms: Sequence[Arm], metric: str | None, path: Path_
 ) -> None:
     """A search that learns needs something to learn from, and an end."""
-    if not isinstance(searcher, OptunaSearch):
+    if not searcher.learns:
         return
     if metric is None:
         hint = "end the arms with `cams` or `pseudo_masks`"
-        checker.add((*path, "searcher"), "optuna needs a score to learn from, but no stage is scored", hint)
+        checker.add(
+            (*path, "searcher"), f"{searcher.kind} needs a score to learn from, but no stage is scored", hint
+        )
     for arm in arms:
         if arm.search and arm.samples is None:
-            checker.add((*path, "searcher"), f"optuna needs to know how many `samples` arm `{arm.name}` gets")
+            checker.add(
+                (*path, "searcher"), f"{searcher.kind} needs to know how many `samples` arm `{arm.name}` gets"
+            )
 
 
 def check_scheduler(
@@ -97,7 +95,7 @@ def check_scheduler(
     An arm without `search` has one trial, which nothing is compared with. `named`: the sweep has `arms`,
     so that a stage's path leads through one.
     """
-    if isinstance(scheduler, Fifo):
+    if not scheduler.judges:
         return
     if checker.judge != "masks":
         message = f"`{scheduler.kind}` judges by rung scores, but there are no masks to score with"
@@ -109,8 +107,9 @@ def check_scheduler(
     if isinstance(scheduler, Pbt):
         if not first:
             checker.add((*path, "scheduler"), "`pbt` belongs into the first sweep of a study without `base`")
-        if isinstance(searcher, OptunaSearch):
-            message = "`pbt` begins with the whole population, but optuna asks for one trial at a time"
+        if searcher.learns:
+            one = f"{searcher.kind} asks for one trial at a time"
+            message = f"`pbt` begins with the whole population, but {one}"
             checker.add((*path, "searcher"), message, "use `searcher: random`")
     searching = [arm for arm in arms if arm.search] or list(arms)
     for arm in searching:
@@ -126,7 +125,7 @@ def check_scheduler(
 
 def _check_judged(
     checker: Checker,
-    scheduler: Asha | Hyperband | Median | Pbt,
+    scheduler: Scheduler,
     arm: Arm,
     use: StageUse,
     at: Path_,
@@ -146,8 +145,8 @@ def _check_judged(
     except (ConfigError, KeyError):
         return  # reported where it was read
     epochs = resolved[0].epochs
-    key = "interval" if isinstance(scheduler, Pbt) else "grace"
-    if getattr(scheduler, key) > epochs:
+    key = scheduler.begins
+    if getattr(scheduler, key, 0) > epochs:
         has = f"the classifier of arm `{arm.name}` has {epochs} epochs"
         message = f"`{key}` is {getattr(scheduler, key)}, but {has}"
         checker.add((*at, "epochs"), message, "nothing would ever be judged")

@@ -5,6 +5,7 @@ What is here is cheap to import; parts import torch where they work.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from pydantic import AfterValidator
@@ -65,12 +66,16 @@ REGULARISERS: Registry[type[Regulariser[Any]]] = Registry("regulariser", "wsss.m
 MIXINGS: Registry[type[WayToMix]] = Registry("way to mix", "wsss.methods.ways")
 
 
-def _known(kind: str) -> str:
-    choices = (NOT_MIXED, *MIXINGS.names())
-    if kind not in choices:
-        expected = ", ".join(f"'{name}'" for name in choices[:-1]) + f" or '{choices[-1]}'"
+def require_name(name: str, choices: Sequence[str]) -> str:
+    """Return the name if it is one of `choices`; else raise what pydantic raises for a literal."""
+    if name not in choices:
+        expected = " or ".join(filter(None, (", ".join(map(repr, choices[:-1])), repr(choices[-1]))))
         raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
-    return kind
+    return name
+
+
+def _known(kind: str) -> str:
+    return require_name(kind, (NOT_MIXED, *MIXINGS.names()))
 
 
 MixingKind = Annotated[str, AfterValidator(_known)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from wsss.config.data_set import DATA_SETS
 from wsss.config.resolve import variables_in
-from wsss.config.stage import CROP, STAGES
-from wsss.config.study import LONGEST_NAME, Arm, SampleSpec, Study, Sweep
-from wsss.config.tuning import Fifo, Pbt
+from wsss.config.stage import STAGES
+from wsss.config.study import LONGEST_NAME, Arm, Study, Sweep
 from wsss.errors import ConfigError, Problem, quoted
 
 SUFFIX = "-smoke"
@@ -23,8 +23,7 @@ def smoke(study: Study) -> Study:
     the name that it got so itself. Raises `ConfigError` when the name is too long for that.
     """
     data: dict[str, Any] = {"limit": IMAGES, "holdout": min(study.data.holdout, 0.2)}
-    if study.data.dataset == "sample":
-        data["sample"] = SampleSpec(train=2 * IMAGES, val=IMAGES, size=CROP)
+    data |= DATA_SETS[study.data.dataset].small(study.data)
     if len(study.name.encode()) > LONGEST_NAME - len(SUFFIX):
         message = f"the name {quoted(study.name)} is too long to add {SUFFIX!r} to"
         raise ConfigError(Problem("--smoke", message, "give a shorter one: --name NAME"))
@@ -39,9 +38,8 @@ def smoke(study: Study) -> Study:
 
 def _sweep(sweep: Sweep) -> Sweep:
     scheduler = sweep.scheduler
-    if not isinstance(scheduler, Fifo):
-        key = "interval" if isinstance(scheduler, Pbt) else "grace"
-        scheduler = scheduler.model_copy(update={key: 1})
+    if scheduler.begins in type(scheduler).model_fields:
+        scheduler = scheduler.model_copy(update={scheduler.begins: 1})
     return dataclasses.replace(
         sweep,
         arms=tuple(_arm(arm) for arm in sweep.arms),

@@ -23,7 +23,8 @@ class Head(nn.Module):
     def features(self, backbone: Backbone, x: Tensor, at: str = "", change: Change | None = None) -> Tensor:
         """Return the features float32[B, D, h, w] of images float32[B, 3, H, W], the first `channels` of them
         the backbone's; those at the tap `at` go through `change`."""
-        return backbone(x, at, change)
+        features: Tensor = backbone(x, at, change)
+        return features
 
     @abstractmethod
     def logits(self, features: Tensor, pooled: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Study, Sweep
+from wsss.config import Arm, Scheduler, StopRule, Study, Sweep
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
@@ -85,7 +85,7 @@ class Verdicts:
     @property
     def judged(self) -> bool:
         """Whether a scheduler looks at epochs."""
-        return not isinstance(self._sweep.scheduler, Fifo | Pbt) and not self._sweep.replicate
+        return self._sweep.scheduler.rule is not None and not self._sweep.replicate
 
     def rungs(self, trial: Trial) -> list[tuple[int, float]]:
         """Return (epoch, rung score) of a trial's judged classifier, oldest first."""
@@ -227,6 +227,6 @@ def check_rungs(study: Study, data: DataView) -> None:
     if data.has_masks:
         return
     for sweep in study.sweeps:
-        if not isinstance(sweep.scheduler, Fifo):
+        if sweep.scheduler.judges:
             message = f"`{sweep.scheduler.kind}` judges by masks of `select` images, but there are none"
             raise ConfigError(Problem(f"sweep {sweep.name}", message, "use `scheduler: fifo`"))

@@ -14,12 +14,15 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from wsss.config import Study
+from wsss.config.data_set import DATA_SETS
 from wsss.config.params import Params
 from wsss.config.stage import scored_as
 from wsss.config.yaml_text import parse_yaml, read_text
 from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem
 from wsss.report.comparison import Comparison, Row
+
+VOC = "PASCAL VOC"
 
 FILE = Path(__file__).with_name("published.yaml")
 PROTOCOLS = {
@@ -137,8 +140,9 @@ def beside_published(
 
 def _difference(study: Study, row: Row) -> str:
     """Return why a study's rows may not stand beside published ones, empty when they may."""
-    if study.data.dataset != "voc":
-        return "its data is the drawn sample set, not PASCAL VOC"
+    kind = DATA_SETS[study.data.dataset]
+    if kind.described != VOC:
+        return f"its data is {kind.described}, not {VOC}"
     if study.data.limit is not None:
         return f"its lists are cut to {study.data.limit} images"
     chosen = study.data.classes

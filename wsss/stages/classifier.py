@@ -56,7 +56,7 @@ class Classifier(Stage):
         self.origin: dict[str, str] = {}
         if params.head == "weights":
             head, layout = head_of_weights(params, context.data.dataset.classes)
-            self.network.head.weight.data.copy_(head)
+            self.network.head.get_parameter("weight").data.copy_(head)
             self.origin = {"initial_weights": layout}
         self.network.backbone.freeze(params.freeze)
         to_channels_last(self.network.to(self.device))

@@ -53,7 +53,8 @@ class Stage(ABC):
 
     @abstractmethod
     def step(self) -> dict[str, float]:
-        """Do one epoch or one chunk of images and return finite metrics of it."""
+        """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
+        `mAP`, `rung_score`, and what begins with `loss/` or `gradient/`."""
 
     def save(self, folder: Path) -> None:  # noqa: B027 - chunked stages keep all state in `work`
         """Write the state between two steps into an empty folder."""

@@ -36,7 +36,7 @@ class ToyMasksWork(Stage):
                 mask = threshold_mask(cams, keys, self.params.threshold)
             write_mask(self.context.work / f"{id}.png", mask)
         self.done += 1
-        return {"toy_images": float(len(self.context.data.labelled_ids))}
+        return {"loss": float(len(self.context.data.labelled_ids))}
 
     def load(self, folder: Path, done: int) -> None:
         self.done = done
