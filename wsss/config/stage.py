@@ -129,6 +129,11 @@ class StageKind(Generic[P]):
         raise NotImplementedError
 
     @classmethod
+    def foreign(cls, raw: Mapping[str, Any], data: Any) -> dict[str, Mapping[str, Any]]:
+        """Return the files of other programs that parameters as written name: folder → image → path."""
+        return {}
+
+    @classmethod
     def images(cls, params: P) -> tuple[str, ...]:
         """Return the names of the lists of images that it works on."""
         return cls.lists

@@ -38,6 +38,18 @@ class Import(StageKind[ImportParams]):
         return {"images": data.image_key(data.labelled_ids), "files": data.file_key(files)}
 
     @classmethod
+    def foreign(cls, raw: Mapping[str, Any], data: DataView) -> dict[str, Mapping[str, Path]]:
+        from wsss.masks.foreign import foreign_files
+
+        kinds: tuple[Files, ...] = ("cams", "masks")
+        given = {kind: raw[kind] for kind in kinds if isinstance(raw.get(kind), str)}
+        return {
+            folder: foreign_files(Path(folder), data.labelled_ids, kind)
+            for kind, folder in given.items()
+            if not folder.startswith("$")
+        }
+
+    @classmethod
     def alike(cls, params: ImportParams) -> tuple[Any, ...]:
         return (params.kind,)
 
