@@ -98,6 +98,11 @@ class StageKind(Generic[P]):
         return dict(raw)
 
     @classmethod
+    def words(cls) -> dict[str, tuple[str, ...]]:
+        """Return the keys that `expand` replaces, and what each may be."""
+        return {}
+
+    @classmethod
     def reads(cls, params: P) -> tuple[str, ...]:
         """Return the kinds of artefacts it reads."""
         return cls.needs

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.methods import expand_method
+from wsss.config.methods import METHODS, expand_method
 from wsss.config.params import ClassifierParams, classifier_params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 
@@ -29,6 +29,10 @@ class Classifier(StageKind[ClassifierParams]):
     @classmethod
     def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
         return expand_method(raw)
+
+    @classmethod
+    def words(cls) -> dict[str, tuple[str, ...]]:
+        return {"method": tuple(METHODS)}
 
     @classmethod
     def reads(cls, params: ClassifierParams) -> tuple[str, ...]:
