@@ -41,10 +41,10 @@ from wsss.pipeline.events import Event, TrialFinished
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.results import chain_result
-from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Stage
 from wsss.stages.kinds import classifier
+from wsss.store.folder_store import Store
 from wsss.tuning import executor as executor_module
 from wsss.tuning.cluster import connect
 from wsss.tuning.executor import RayExecutor

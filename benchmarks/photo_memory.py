@@ -41,12 +41,12 @@ from wsss.masks.images import write_mask
 from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.events import StageFinished
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
 from wsss.predict.model import load_artefact
 from wsss.predict.photos import find_photos, name_photos
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.run import Output, predict
+from wsss.store.folder_store import Store
 
 MIB, GIB = 2**20, 2**30
 LIMIT = 4 * GIB
@@ -164,7 +164,7 @@ def child(root: Path, name: str, threads: int, backbone: str) -> None:
         model = load_artefact(store.folder(chain["segmenter"].key), chain["segmenter"].key)
         settings = Settings(model.scales, crf=name.endswith("--crf"), workers=threads)
         predictor = Predictor(model, settings)
-        photos = name_photos(find_photos([root / "photos"])[:2])
+        photos = name_photos(find_photos([root / "photos"])[:1])
         predict(predictor, photos, Output(root / name, "jpg"))
         predictor.close()
     else:

@@ -42,6 +42,7 @@ from safetensors.torch import save_file
 from targets import conclude, target
 
 from wsss.config.params import AffinityLabelsParams, AffinityParams, CrfParams, PseudoMasksParams, WalkParams
+from wsss.data.pool import ImagePool
 from wsss.data.sample import write_sample
 from wsss.data.voc import VocDataset
 from wsss.files import write_json
@@ -54,7 +55,6 @@ from wsss.stages import pool as process_pool
 from wsss.stages.affinity import ABOUT, WEIGHTS, build_affinity
 from wsss.stages.affinity_labels import AffinityLabels
 from wsss.stages.contract import Context
-from wsss.stages.pool import ImagePool
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.shards import split_shards, write_index, write_shard
 

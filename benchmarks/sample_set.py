@@ -30,9 +30,9 @@ from wsss.masks.seeds import threshold_mask
 from wsss.metrics import ThresholdCurve, centre_box, confusion, mean_average_precision, miou
 from wsss.models import CamNetwork, create_backbone
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
 from wsss.stages.network import load_classifier
+from wsss.store.folder_store import Store
 
 STUDY = Path(__file__).parents[1] / "tune_configs" / "quickstart.yaml"
 SIZE = 128

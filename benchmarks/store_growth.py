@@ -24,7 +24,8 @@ from wsss.config.params import Params
 from wsss.files import sha256_json
 from wsss.pipeline.chain import Chain, Node
 from wsss.pipeline.retention import evictable, wanted_keys
-from wsss.pipeline.storage import RemoteStorage, Storage
+from wsss.store.object_storage import ObjectStorage
+from wsss.store.storage import Storage
 
 STAGES = 5
 RATIO = 2.0
@@ -79,8 +80,8 @@ def measure(storage: Storage, size: int) -> dict[str, float]:
     trials = size // STAGES
     found = {"commit": timed(lambda: chains.extend(fill(storage, trials)), size)}
     fresh = (
-        RemoteStorage(storage.objects.uri, cache=storage.local / "fresh")
-        if isinstance(storage, RemoteStorage)
+        ObjectStorage(storage.objects.uri, cache=storage.local / "fresh")
+        if isinstance(storage, ObjectStorage)
         else Storage(storage.location, storage.local)
     )
     found["iterate"] = timed(lambda: sum(1 for _ in fresh.store), size)
@@ -103,7 +104,7 @@ def main() -> None:
             storage = Storage(Path(folder), Path(folder))
             if chosen.s3:
                 address, _, query = chosen.s3.partition("?")
-                storage = RemoteStorage(f"{address}/{size}?{query}", cache=Path(folder))
+                storage = ObjectStorage(f"{address}/{size}?{query}", cache=Path(folder))
             columns.append(measure(storage, size))
             memories.append(process.memory_info().rss / 2**20)
             gc.collect()

@@ -53,7 +53,7 @@ HARMLESS = [
     "s3://bucket/a@b",
     "s3://bucket/key=1/x",
     "s3://bucket/x?region=eu&endpoint_override=minio.lab:9000&scheme=http",
-    "hdfs://user@namenode:9000/a@b",
+    "abfs://container@account.dfs.core.windows.net/a@b",
     "/data/a:b@c",
     "/data/token=1",
     "sqlite:////home/me@host:x/m.db",
@@ -99,7 +99,7 @@ def test_an_address_without_a_secret_is_taken_as_it_is(address: str) -> None:
     [
         (f"s3://bucket/x?secret_key={C}", "AWS_SECRET_ACCESS_KEY"),
         (f"gs://{C}@bucket/x", "GOOGLE_APPLICATION_CREDENTIALS"),
-        (f"abfs://:{C}@account/x", "AZURE_CLIENT_SECRET"),
+        (f"abfs://:{C}@account/x", "AZURE_STORAGE_ACCOUNT_KEY"),
         (f"http://u:{C}@h", "MLFLOW_TRACKING_PASSWORD"),
         (f"https://h/?token={C}", "MLFLOW_TRACKING_TOKEN"),
         (f"mysql+pymysql://u:{C}@h/db", "MLFLOW_TRACKING_URI"),

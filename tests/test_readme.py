@@ -27,7 +27,7 @@ def test_the_main_command_runs_the_quickstart() -> None:
 
 
 def test_the_tests_command_runs_all_tests() -> None:
-    assert COMMANDS["tests"].endswith("&& .venv/bin/pytest")
+    assert COMMANDS["tests"].endswith("&& .venv/bin/pytest -n auto")
 
 
 @pytest.mark.parametrize("name", ["main", "tests"])
@@ -83,3 +83,11 @@ def test_it_tells_of_every_verb_and_of_none_that_is_missing() -> None:
         told.add(first[1])
         told |= {f"{first[1].split()[0]} {other}" for other in re.findall(r"/ `([a-z]+)`", line)}
     assert told == verbs
+
+
+def test_the_files_that_the_architecture_page_names_exist() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    named = set(re.findall(r"`((?:\w+/)+[\w*]+\.\w+)`", page))
+    assert len(named) > 10
+    for name in sorted(named):
+        assert [*ROOT.glob(name), *(ROOT / "wsss").glob(name)], name

@@ -19,13 +19,12 @@ SECRET_NAMES = frozenset({"pass", "pw", "auth", "authorization", "bearer", "jwt"
 """Words of a name that make it one on their own."""
 DATABASES = ("postgresql", "postgres", "mysql", "mssql", "sqlite")
 """Schemes of databases: only their whole address can say a password, so the environment's may hold one."""
-NAMED_USERS = frozenset({"abfs", "abfss", "hdfs", "viewfs", *DATABASES})
+NAMED_USERS = frozenset({"abfs", "abfss", *DATABASES})
 """Schemes whose addresses may name a user or a container before the `@`; elsewhere that is a key."""
 ENVIRONMENT = {
     ("s3",): "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile, on every machine",
-    ("gs", "gcs"): "set GOOGLE_APPLICATION_CREDENTIALS on every machine",
-    ("abfs", "abfss"): "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET on every machine",
-    ("hdfs", "viewfs"): "set KRB5CCNAME on every machine",
+    ("gs",): "set GOOGLE_APPLICATION_CREDENTIALS on every machine",
+    ("az", "abfs", "abfss"): "set AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY on every machine",
     ("http", "https"): "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN",
     ("databricks",): "set DATABRICKS_HOST and DATABRICKS_TOKEN",
     ("azureml",): "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET",

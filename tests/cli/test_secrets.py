@@ -11,7 +11,7 @@ from command_line import in_process
 
 from wsss.errors import ConfigError
 from wsss.pipeline import local
-from wsss.pipeline.storage import open_storage
+from wsss.store.storage import open_storage
 from wsss.tracking import tracker
 from wsss.tuning.cluster import connect
 

@@ -8,8 +8,8 @@ import pytest
 from command_line import in_process
 
 from wsss.config import load_study
-from wsss.pipeline.storage import open_storage
 from wsss.pipeline.stored import find_study, stored_text
+from wsss.store.storage import open_storage
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ def held(study: Study) -> dict[str, tuple[int, float]]:
 @pytest.mark.parametrize("gpu", [0, 1, 2, 8, 0.5, 0.333, 0.3333, 0.33, 1 / 3, 0.25, 0.2, 0.1])
 def test_whole_gpus_and_one_nth_are_taken(gpu: float) -> None:
     assert Resources(gpu=gpu).gpu == gpu
-    assert Resources(gpu=gpu).gpu_share == (gpu if 0 < gpu < 1 else 1.0)
 
 
 @pytest.mark.parametrize(

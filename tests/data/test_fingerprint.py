@@ -138,7 +138,7 @@ def test_processes_find_the_same(tiny_voc: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool, "WORTH_A_POOL", 2)
-    with pytest.raises(StageError, match="a process that reads images died"):
+    with pytest.raises(StageError, match="a worker process died"):
         list(pool.map_files(os._exit, [1, 1, 1], workers=2))
 
 

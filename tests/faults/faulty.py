@@ -24,11 +24,11 @@ import toy_studies as toy
 from mlflow.tracking import MlflowClient
 
 from wsss.config.stage import STAGES
+from wsss.data.pool import ImagePool
 from wsss.errors import StageError
 from wsss.files import files_below, sha256_file
 from wsss.pipeline.execute import run_chain
 from wsss.stages.contract import Context
-from wsss.stages.pool import ImagePool
 from wsss.tuning import executor as executor_module
 from wsss.tuning.trainable import ChainTrainable
 
@@ -190,7 +190,7 @@ def tracked(
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None
-    timeless = ("seconds", "images_per_second", "system/")
+    timeless = ("seconds", "system/")
     return sorted(
         (
             str(run.info.run_name),

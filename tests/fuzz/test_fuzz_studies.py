@@ -60,7 +60,7 @@ def read(text: str, *overrides: str, name: str | None = None, storage: str | Non
 def check(text: str, *overrides: str, name: str | None = None, storage: str | None = None) -> None:
     study = survives(lambda: read(text, *overrides, name=name, storage=storage))
     if study is not None:
-        again = survives(lambda: read(dump_study(study)))
+        again = survives(lambda: read(dump_study(study), storage=str(study.storage)))
         assert again == study
         survives(lambda: shrink(study))
 

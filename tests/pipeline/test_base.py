@@ -10,7 +10,7 @@ import pytest
 import yaml
 from command_line import in_process
 
-from wsss.pipeline.ledger import Ledger
+from wsss.store.ledger import Ledger
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from wsss.errors import ConfigError, StageError
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 
 @pytest.fixture

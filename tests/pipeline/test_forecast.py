@@ -38,7 +38,7 @@ from wsss.pipeline.effort import (
 )
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.forecast import Total, budget_rows, totals
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 SMALL: Params = ClassifierParams(backbone="efficientnet_lite0", epochs=2, crop=64, long_side=(64, 96))
 

@@ -13,12 +13,12 @@ import toy_studies as toy
 
 from wsss.config import Budget
 from wsss.pipeline.forecast import forecast
-from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.population import span_labels
-from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.pipeline.trials import sweep_trials
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger
 
 SWEEP = (
     "name: cam, scheduler: {kind: pbt, interval: 2, mutate: {lr: {loguniform: [0.0001, 1.0]}}},"

@@ -15,7 +15,8 @@ from store_contract import make, number
 
 from wsss.files import sha256_json, write_json
 from wsss.pipeline.retention import evict_unkept, prune, wanted_keys
-from wsss.pipeline.storage import RemoteStorage, Storage
+from wsss.store.object_storage import ObjectStorage
+from wsss.store.storage import Storage
 
 KEYS = {name: sha256_json(name) for name in ("kept", "dropped", "scores", "running", "input", "nobody")}
 Open = Callable[[], Storage]
@@ -27,7 +28,7 @@ def open(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
         return lambda: Storage(tmp_path, tmp_path)
     uri = s3_address(request.getfixturevalue("s3"))
     machines = itertools.count()
-    return lambda: RemoteStorage(uri, cache=tmp_path / f"cache-{next(machines)}")
+    return lambda: ObjectStorage(uri, cache=tmp_path / f"cache-{next(machines)}")
 
 
 def trial(storage: Storage, study: str, sweep: str, id: str, **keys: str) -> None:
@@ -112,7 +113,7 @@ def test_what_is_being_made_stays_even_when_it_is_made_elsewhere(open: Open) -> 
 
     def lease(key: str, beat: int) -> None:
         about = {"owner": "0-they", "host": "other", "pid": 1, "beat": beat, "time": time.time() + 3e7}
-        if isinstance(storage, RemoteStorage):
+        if isinstance(storage, ObjectStorage):
             text = str(about).replace("'", '"').encode()
             storage.objects.write(f"store/partial/{key}/lease", text)
         else:

@@ -25,11 +25,11 @@ from wsss.errors import ConfigError
 from wsss.files import write_json
 from wsss.pipeline import running
 from wsss.pipeline.events import Event, StudyFinished, TrialProgress
-from wsss.pipeline.lease import release_all, this_process
 from wsss.pipeline.running import Holder, Overtaken, StudyLease, content_digest, current_holder
-from wsss.pipeline.storage import open_storage
 from wsss.pipeline.study import StudyRun
+from wsss.store.lease import release_all, this_process
 from wsss.store.objects import Objects
+from wsss.store.storage import open_storage
 
 SWEEP = "name: cam, stages: [classifier: {epochs: 3, lr: 0.1}, cams]"
 Put = Callable[[dict[str, Any]], None]
@@ -56,7 +56,7 @@ def put_lease(place: Location, content: dict[str, Any]) -> None:
     if isinstance(place, Path):
         write_json(place / "studies/toy/lease", content)
     else:
-        Objects(place).write("studies/toy/lease/they", json.dumps(content).encode())
+        Objects(place).write("studies/toy/lease", json.dumps(content).encode())
 
 
 def elsewhere(study: Study, **more: Any) -> dict[str, Any]:

@@ -14,9 +14,9 @@ import toy_studies as toy
 
 from wsss.config import Budget, Distribution, OptunaSearch
 from wsss.pipeline.forecast import forecast
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.store import Store
 from wsss.pipeline.suggest import Suggestions
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger
 
 SEARCH = {
     "lr": Distribution("loguniform", (1e-4, 1.0)),

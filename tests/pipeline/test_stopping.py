@@ -14,8 +14,8 @@ from wsss.config import Budget
 from wsss.pipeline.events import SharedEnded, TrialFinished, TrialProgress, TrialStarted
 from wsss.pipeline.forecast import forecast
 from wsss.pipeline.retention import evict_unkept, prune
-from wsss.pipeline.storage import open_storage
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.storage import open_storage
 
 ASHA = (
     "name: cam, scheduler: {kind: asha, grace: 2, reduction: 2}, search: {lr: {choice: [%s]}},"

@@ -14,9 +14,9 @@ from wsss.config.naming import names_a_file, study_name_problem
 from wsss.config.yaml_text import parse_yaml
 from wsss.data.view import open_data
 from wsss.errors import ConfigError
-from wsss.pipeline.holdings import study_inventory
-from wsss.pipeline.storage import open_storage
+from wsss.pipeline.holdings import store_inventory, study_inventory
 from wsss.pipeline.stored import check_same_content, find_study, stored_text
+from wsss.store.storage import open_storage
 
 STUDY = """\
 name: {name}
@@ -148,7 +148,7 @@ def test_moved_data_are_the_same_study_if_they_hold_the_same(tmp_path: Path) -> 
 
     with pytest.raises(ConfigError, match="may change where the data have not"):  # nothing is known of them
         check_same_content(moved, holds(moved))  # type: ignore[arg-type]
-    open_storage(runs).write_inventory("s", holds(one))  # type: ignore[arg-type]
+    store_inventory(open_storage(runs), "s", holds(one))  # type: ignore[arg-type]
     check_same_content(moved, later=True)
     check_same_content(moved, holds(moved))  # type: ignore[arg-type]
     (tmp_path / "b/JPEGImages/x_4.jpg").write_bytes((tmp_path / "b/JPEGImages/2007_000001.jpg").read_bytes())
@@ -201,7 +201,7 @@ def test_what_may_be_named_at_run_may_be_named_at_resume(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize(
-    "name", ["exp.yaml", "exp.YML", ".hidden", "a/b", "..", "a b", "x" * 101, "a\\nb", ""]
+    "name", ["exp.yaml", "exp.YML", ".hidden", "a/b", "..", "a b", "x" * 121, "a\\nb", ""]
 )
 def test_what_could_not_be_named_at_resume_is_refused_at_run(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="the name of the study"):

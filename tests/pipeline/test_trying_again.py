@@ -13,9 +13,9 @@ from wsss.pipeline.events import StageFinished
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
 from wsss.pipeline.retention import evict_unkept, wanted_keys
-from wsss.pipeline.storage import open_storage
-from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
+from wsss.store.folder_store import Store
+from wsss.store.storage import open_storage
 
 STAGES = "stages: [classifier: {epochs: 3, lr: $lr}, cams, pseudo_masks]"
 SWEEP = f"name: cam, search: {{lr: {{choice: [0.01, 0.1, 1.0]}}}}, {STAGES}"

@@ -14,11 +14,11 @@ from wsss.config import Study, load_study_text
 from wsss.config.stage import STAGES, StageKind
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.ledger import Ledger, TrialRecord
-from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds import cams, classifier, pseudo_masks, scores
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger, TrialRecord
 
 EPOCHS_MADE: list[tuple[float, int]] = []
 """(lr, epoch) of every epoch that a toy classifier trained in this process."""

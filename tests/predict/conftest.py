@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trained import commit_segmenter
 
-from wsss.pipeline.store import Artefact
+from wsss.store.folder_store import Artefact
 
 
 @pytest.fixture(scope="session")
@@ -19,6 +19,6 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def segmenter(storage: Path) -> Artefact:
-    from wsss.pipeline.store import Store
+    from wsss.store.folder_store import Store
 
     return next(iter(Store(storage / "store")))

@@ -20,10 +20,10 @@ from wsss.errors import ConfigError, StageError
 from wsss.masks.images import read_mask
 from wsss.masks.segmentation import segment
 from wsss.models import DeepLab
-from wsss.pipeline.store import Artefact
 from wsss.predict import program
 from wsss.predict.program import export_network, read_program
 from wsss.stages.segmentation_network import load_segmenter
+from wsss.store.folder_store import Artefact
 
 
 @pytest.fixture(scope="module")

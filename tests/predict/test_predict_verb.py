@@ -16,8 +16,8 @@ from wsss.config.params import SegmentationCrfParams
 from wsss.masks.crf import probabilities_to_mask_with_crf
 from wsss.masks.images import overlay, read_mask
 from wsss.masks.segmentation import segment
-from wsss.pipeline.store import Artefact
 from wsss.stages.segmentation_network import load_segmenter
+from wsss.store.folder_store import Artefact
 
 
 def areas_of(folder: Path) -> Any:

@@ -13,10 +13,10 @@ from trained import CLASSES, commit_segmenter
 
 from wsss.errors import ConfigError
 from wsss.models import DeepLab
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.storage import open_storage
-from wsss.pipeline.store import Store
 from wsss.predict.reference import find_segmenter, load_model
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger
+from wsss.store.storage import open_storage
 
 FIRST, SECOND, OTHER = "ab12cd" + "0" * 58, "ab12cd" + "1" * 58, "ffeedd" + "2" * 58
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from wsss.config.params import SegmenterParams
 from wsss.files import sha256_json, write_json
 from wsss.models import DeepLab
-from wsss.pipeline.store import Artefact, Store
 from wsss.stages.segmentation_network import ABOUT, WEIGHTS, build_segmenter
+from wsss.store.folder_store import Artefact, Store
 
 CLASSES = ("cat", "dog", "horse")
 

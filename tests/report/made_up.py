@@ -11,9 +11,9 @@ import yaml
 
 from wsss.files import describe_files, write_json
 from wsss.metrics import error_split, summary
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.store import Store
 from wsss.stages.scores import write_arrays
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger
 
 GOOD = [[90, 0], [0, 10]]  # IoU 1 and 1
 FAIR = [[80, 10], [0, 10]]  # IoU 80/90 and 10/20

@@ -11,9 +11,9 @@ from wsss.config import load_study_text
 from wsss.data.view import DataView, open_data
 from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
 from wsss.stages import cams, chunks, features, scores
+from wsss.store.folder_store import Store
 
 STUDY = """
 name: tiny

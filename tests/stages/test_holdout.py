@@ -22,12 +22,12 @@ from wsss.models import CamNetwork
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.results import chain_result
-from wsss.pipeline.store import Store
 from wsss.report.comparison import Comparison, Row
 from wsss.stages import STAGES, rung
 from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context
 from wsss.stages.rung import holdout_map
+from wsss.store.folder_store import Store
 
 PARAMS = ClassifierParams.model_validate({
     "backbone": "efficientnet_lite0", "freeze": "all", "epochs": 1, "batch": 4, "crop": 48, "long_side": [64, 97],

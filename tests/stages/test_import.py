@@ -19,9 +19,9 @@ from wsss.files import read_json
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.stages import imported
 from wsss.stages.shards import CamShards
+from wsss.store.folder_store import Store
 
 CRF = Part("pseudo_masks", "pseudo_masks", PseudoMasksParams.model_validate({"crf": {"iterations": 2}}))
 

@@ -22,13 +22,13 @@ from wsss.masks.images import read_mask, write_mask
 from wsss.models.memory import FREE_SHARE
 from wsss.pipeline.chain import Chain, build_chain
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
 from wsss.stages import cams
 from wsss.stages.cams import Cams
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import CamShards
+from wsss.store.folder_store import Store
 
 SMALL, LARGE = 64, 200
 STUDY = """

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import wsss.stages.chunks as chunks
+from wsss.data.pool import array_bytes
 from wsss.errors import StageError
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.memory_bound import CEILING, MemoryBound, copies, parts
-from wsss.stages.pool import array_bytes
 
 PLENTY = 2**40
 

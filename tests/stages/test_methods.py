@@ -19,8 +19,8 @@ from wsss.errors import ConfigError
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.stages.network import load_classifier
+from wsss.store.folder_store import Store
 
 SMALL = {
     "backbone": "efficientnet_lite0", "epochs": 2, "batch": 4, "crop": 64, "long_side": [64, 96],

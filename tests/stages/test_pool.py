@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from wsss.data.pool import ImagePool
 from wsss.errors import StageError
-from wsss.stages.pool import ImagePool
 
 
 def total_and_when(values: np.ndarray, power: int) -> tuple[int, float]:

@@ -19,9 +19,9 @@ from wsss.models import create_backbone
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.results import chain_result
-from wsss.pipeline.store import Store
 from wsss.stages.network import load_classifier
 from wsss.stages.shards import CamShards
+from wsss.store.folder_store import Store
 
 
 def view_of(folder: Path, *classes: str) -> DataView:

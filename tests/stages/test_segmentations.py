@@ -17,11 +17,11 @@ from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.results import chain_result
-from wsss.pipeline.store import Store
 from wsss.stages.kinds.scores import Scores as ScoresKind
 from wsss.stages.kinds.scores import ScoresParams
 from wsss.stages.kinds.segmentations import Segmentations as SegmentationsKind
 from wsss.stages.segmentation_network import load_segmenter
+from wsss.store.folder_store import Store
 
 
 def test_every_select_and_test_image_has_a_mask_made_as_asked(

@@ -18,12 +18,12 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError, StageError
 from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.chain import Chain, Part, build_chain
-from wsss.pipeline.store import Store
 from wsss.stages.contract import Context
 from wsss.stages.kinds import segmenter as kind
 from wsss.stages.segmentation_network import describe_weights, load_segmenter
 from wsss.stages.segmenter import Segmenter
 from wsss.stages.segmenter_training import PixelLabels
+from wsss.store.folder_store import Store
 
 SMALL = {
     "backbone": "efficientnet_lite0",
@@ -135,7 +135,7 @@ def test_an_error_in_a_worker_is_told_as_it_is(make: Make, labels: Path, tmp_pat
     folder.mkdir()
     for path in labels.glob("*.png"):
         (folder / path.name).write_bytes(b"no picture")
-    with pytest.raises(DataError, match="can't be read as a mask"):
+    with pytest.raises(DataError, match="mask can't be decoded"):
         make(folder, workers=2, threads=2).step()
 
 

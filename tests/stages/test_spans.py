@@ -16,7 +16,7 @@ from wsss.data.view import DataView
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 SMALL = {
     "method": "fmix", "backbone": "efficientnet_lite0", "epochs": 3, "batch": 4, "crop": 64,

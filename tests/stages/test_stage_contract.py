@@ -13,8 +13,8 @@ from wsss.errors import StorageError
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.store import Store
 from wsss.stages import STAGES
+from wsss.store.folder_store import Store
 
 LABELS = (
     *("first", "features", "subcategories", "classifier"),

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from wsss.data.pool import array_bytes
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain
-from wsss.pipeline.store import Store
 from wsss.stages import chunks
 from wsss.stages.contract import Context
-from wsss.stages.pool import array_bytes
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.walker import FREE_SHARE, Walker
+from wsss.store.folder_store import Store
 
 
 class Stages:

@@ -190,7 +190,7 @@ def fast(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
         sleep=lambda seconds: None,
         time_ns=lambda: time.time_ns() + clock.randrange(10**13),
     )
-    monkeypatch.setattr("wsss.pipeline.lease.time", wrong)
+    monkeypatch.setattr("wsss.store.lease.time", wrong)
     monkeypatch.setattr(module, "REMEMBER_SECONDS", 0.0)
     memory = Path("/dev/shm")
     root = tmp_path_factory.mktemp("interleavings")
@@ -234,6 +234,20 @@ def test_evicting_meanwhile_loses_nothing_that_a_writer_was_promised(fast: Path,
         assert found is not None or known.evicted, f"seed {seed}: set aside, though no file was damaged"
         assert last.damaged() == [], f"seed {seed}: files that no entry names"
         shutil.rmtree(fast / f"{seed}")
+
+
+def test_a_lease_that_is_renewed_from_two_threads_is_not_lost() -> None:
+    lease = ObjectLease(Objects("memory:///"), PLACE)
+    assert lease._claim(set())
+    found: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: found.extend(lease.still_mine() for _ in range(50))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 200 and not lease.lost
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -28,10 +28,11 @@ from wsss.files import sha256_json
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.storage import RemoteStorage, open_storage
 from wsss.store.object_partial import ObjectLease
+from wsss.store.object_storage import ObjectStorage
 from wsss.store.object_store import ObjectStore
 from wsss.store.objects import Objects
+from wsss.store.storage import open_storage
 
 
 @pytest.fixture
@@ -133,6 +134,18 @@ def test_an_unreadable_entry_counts_as_damaged_and_is_made_again(
     assert ObjectStore(store.objects, tmp_path / "other").get(KEY) is not None
 
 
+def test_what_a_killed_download_has_left_on_this_machine_goes(store: ObjectStore) -> None:
+    mine, theirs = (store.root / "incoming" / f"{pid}-0" for pid in (os.getpid(), 2**22 + 1))
+    for folder in (mine, theirs, store.root / ".dropped-1"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_bytes(b"1234")
+    left = store.damaged()
+    assert [(one.name, one.bytes) for one in left] == [(".dropped-1", 4), (theirs.name, 4)]
+    for one in left:
+        one.remove()
+    assert store.damaged() == [] and mine.exists()
+
+
 class _Slow(Objects):
     """Takes its time, another one each time."""
 
@@ -205,19 +218,19 @@ def test_a_copy_is_compared_whenever_a_number_is_taken_from_it(store: ObjectStor
 
 
 def test_notes_of_records_and_entries_on_this_machine_are_compared(uri: str, tmp_path: Path) -> None:
-    storage = RemoteStorage(uri, cache=tmp_path / "one")
+    storage = ObjectStorage(uri, cache=tmp_path / "one")
     make(storage.store, KEY, history=[{"mAP": 0.159}])
     storage.ledger("s").append("note", miou=0.159)
-    assert list(storage.ledger("s").entries())
+    assert list(storage.ledger("s").entries()) and storage.store.known(KEY)
     notes = [
         p for p in (tmp_path / "one").rglob("*.json") if b"0.159" in p.read_bytes() and "store" not in p.parts
     ]
     assert len(notes) == 2
     for note in notes:
         note.write_bytes(note.read_bytes().replace(b"0.159", b"0.959"))
-    again = RemoteStorage(uri, cache=tmp_path / "one")
-    known = again.store.known(KEY)
-    assert known is not None and known.record["history"] == [{"mAP": 0.159}]
+    again = ObjectStorage(uri, cache=tmp_path / "one")
+    (known,) = again.store
+    assert known.record["history"] == [{"mAP": 0.159}]
     assert [entry["miou"] for entry in again.ledger("s").entries()] == [0.159]
 
 
@@ -350,7 +363,7 @@ def test_a_lease_elsewhere_is_waited_for_until_it_goes_stale(store: ObjectStore)
 
 
 def test_two_drivers_write_one_ledger_and_both_are_read_in_order(uri: str, tmp_path: Path) -> None:
-    one, two = (RemoteStorage(uri, cache=tmp_path / name) for name in ("one", "two"))
+    one, two = (ObjectStorage(uri, cache=tmp_path / name) for name in ("one", "two"))
     first, second = one.ledger("s"), two.ledger("s")
     assert not first.exists()
     for number_ in range(3):
@@ -359,10 +372,10 @@ def test_two_drivers_write_one_ledger_and_both_are_read_in_order(uri: str, tmp_p
     second.append("note", n="b0")
     first.append("note", n="a3")
     assert first.exists() and first.stamp() != stamp
-    entries = [entry["n"] for entry in RemoteStorage(uri, cache=tmp_path / "three").ledger("s").entries()]
+    entries = [entry["n"] for entry in ObjectStorage(uri, cache=tmp_path / "three").ledger("s").entries()]
     assert entries[:3] == ["a0", "a1", "a2"] and set(entries[3:]) == {"b0", "a3"}
     assert [entry["n"] for entry in first.entries()] == entries
-    third = RemoteStorage(uri, cache=tmp_path / "four").ledger("s")
+    third = ObjectStorage(uri, cache=tmp_path / "four").ledger("s")
     third.append("note", n="c0")
     assert [entry["n"] for entry in second.entries()] == [*entries, "c0"]
     one.objects.write("studies/s/ledger/00000009.json", b'{"type": "no')
@@ -370,10 +383,10 @@ def test_two_drivers_write_one_ledger_and_both_are_read_in_order(uri: str, tmp_p
 
 
 def test_a_study_file_is_found_by_name(uri: str, tmp_path: Path) -> None:
-    storage = RemoteStorage(uri, cache=tmp_path / "one")
+    storage = ObjectStorage(uri, cache=tmp_path / "one")
     assert storage.study_names() == [] and storage.study_text("s") is None
     storage.write_study("s", "name: s\n")
-    again = RemoteStorage(uri, cache=tmp_path / "two")
+    again = ObjectStorage(uri, cache=tmp_path / "two")
     assert again.study_names() == ["s"] and again.study_text("s") == "name: s\n"
     with pytest.raises(ConfigError, match="no study is named 't'"):
         again.require("t")
@@ -460,7 +473,7 @@ def test_an_option_that_there_is_not_is_refused(query: str) -> None:
 def test_what_an_older_version_wrote_is_refused(uri: str, tmp_path: Path) -> None:
     Objects(uri).write(f"store/{KEY[:2]}/{KEY}/0000-they/artefact.json", b"{}")
     Objects(uri).write("studies/s/ledger/00000001-1234abcd.json", b"{}")
-    storage = RemoteStorage(uri, cache=tmp_path)
+    storage = ObjectStorage(uri, cache=tmp_path)
     for read in (storage.store.keys, storage.ledger("s").exists, storage.ledger("s").trials):
         with pytest.raises(PreflightError, match=r"older version.*start anew under another prefix"):
             read()
@@ -475,7 +488,7 @@ class _Careless(Objects):
 
 
 def test_a_storage_without_conditional_puts_is_refused_before_work_starts(uri: str, tmp_path: Path) -> None:
-    storage = RemoteStorage(uri, cache=tmp_path)
+    storage = ObjectStorage(uri, cache=tmp_path)
     storage.check()
     storage.objects = _Careless(uri)
     with pytest.raises(PreflightError, match="conditional put"):

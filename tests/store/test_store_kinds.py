@@ -13,7 +13,7 @@ from s3_server import s3_address
 from store_contract import Open, StoreContract, make
 
 from wsss.files import sha256_json
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 from wsss.store.object_store import ObjectStore
 from wsss.store.objects import Objects
 

@@ -11,8 +11,8 @@ from wsss.data.view import open_data
 from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import sweep_trials
+from wsss.store.folder_store import Store
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -119,7 +119,7 @@ def test_photos_that_differ_or_lack_are_named(
 def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
     cluster: Any, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
     from wsss.tuning import preflight
 
     uri = s3_address(s3)

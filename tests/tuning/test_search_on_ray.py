@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 import toy_studies as toy
 
 from wsss.errors import DataError, StorageError
-from wsss.pipeline.store import Store
 from wsss.pipeline.study import StudyRun
+from wsss.store.folder_store import Store
 from wsss.tuning import executor as executor_module
 from wsss.tuning.executor import RayExecutor
 from wsss.tuning.schedulers import make_judge

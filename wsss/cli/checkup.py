@@ -98,7 +98,7 @@ def _gpu() -> Finding:
 def _storage(location: Location) -> Finding:
     if is_remote(location):
         from wsss.errors import PreflightError
-        from wsss.pipeline.storage import open_storage
+        from wsss.store.storage import open_storage
 
         try:
             open_storage(location).check()

@@ -74,10 +74,10 @@ def compare(
     python launch.py compare quickstart --format markdown
     """
     from wsss.errors import ConfigError, Problem
-    from wsss.pipeline.storage import open_storage
     from wsss.pipeline.stored import find_study
     from wsss.report.compare import compare as compare_studies
     from wsss.report.published import beside_published, publications
+    from wsss.store.storage import open_storage
 
     asked = {View.classes: per_class, View.errors: errors, View.published: published}
     views = [view for view, wanted in asked.items() if wanted]

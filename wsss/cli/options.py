@@ -48,12 +48,14 @@ def find(
     from wsss.config import load_study
     from wsss.config import smoke as shrink
     from wsss.config.naming import names_a_file
-    from wsss.pipeline.stored import find_study
 
+    location = storage_location(storage)  # first, as it quotes no secrets
     if names_a_file(study):
         found = load_study(Path(study), overrides or (), name=name, storage=storage)
     else:
-        found = find_study(study, storage_location(storage), overrides or (), rename=name)
+        from wsss.pipeline.stored import find_study  # takes seconds, as it loads torch
+
+        found = find_study(study, location, overrides or (), rename=name)
     return shrink(found) if smoke else found
 
 
@@ -66,8 +68,9 @@ def find_stored(study: str, storage: str | None) -> tuple[str, Location]:
     from wsss.config import load_study
     from wsss.config.naming import names_a_file
 
+    location = storage_location(storage)
     if not names_a_file(study):
-        return study, storage_location(storage)
+        return study, location
     found = load_study(Path(study), storage=storage)
     return found.name, found.storage
 
@@ -84,7 +87,7 @@ def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
 
     from wsss.data.view import open_data
     from wsss.errors import DataError, Problem
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     if study.data.root is not None and not study.data.root.is_dir():
         hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"

@@ -52,13 +52,14 @@ def plan(
 
     python launch.py plan tune_configs/quickstart.yaml
     """
+    found = find(study, set_, storage, name, smoke)
+    # After the study file was read: what is wrong with it is said without waiting for torch.
     from wsss.cli.preflight import ready_checks, study_checks
     from wsss.pipeline.budget import spent_so_far
     from wsss.pipeline.forecast import budget_rows, forecast, totals
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
     from wsss.tracking.location import tracking_uri
 
-    found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
     store = open_storage(found.storage).store
     rows = forecast(found, data, store)

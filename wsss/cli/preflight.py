@@ -18,7 +18,7 @@ def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = N
     from wsss.config.location import is_remote
     from wsss.pipeline.forecast import forecast, totals
     from wsss.pipeline.readiness import Check, storage_checks
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     storage = open_storage(study.storage)
     total = total or totals(forecast(study, data, storage.store))
@@ -32,14 +32,14 @@ def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = N
 def study_checks(study: Study, data: DataView) -> list[Check]:
     """Say who runs the study at this moment, and what of its data has changed since it was last run: no row
     where there is nothing to say."""
-    from wsss.pipeline.holdings import study_inventory
+    from wsss.pipeline.holdings import stored_inventory, study_inventory
     from wsss.pipeline.readiness import Check
     from wsss.pipeline.running import current_holder
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     storage = open_storage(study.storage)
     holder = current_holder(study.name, storage)
-    changed = data_changes(storage.inventory(study.name), study_inventory(study, data))
+    changed = data_changes(stored_inventory(storage, study.name), study_inventory(study, data))
     found = [Check("study", "note", f"is run by {holder}")] if holder else []
     if changed:
         text = f"not those of the last run: {'; '.join(changed)}. What depends on them is to be made anew"

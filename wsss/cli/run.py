@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from wsss.pipeline.judging import Judge
     from wsss.pipeline.outcome import Outcome
     from wsss.pipeline.running import StudyLease
-    from wsss.pipeline.storage import Storage
+    from wsss.store.storage import Storage
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run in this process, trial after trial, without Ray.")
@@ -76,9 +76,9 @@ def resume(
 
     python launch.py resume quickstart -s budget.hours=8
     """
+    name, location = find_stored(study, storage)
     from wsss.pipeline.stored import find_study
 
-    name, location = find_stored(study, storage)
     execute(find_study(name, location, set_ or ()), local=local, address=address, as_json=as_json)
 
 
@@ -89,8 +89,8 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
     from wsss.pipeline.running import Overtaken, StudyLease, current_holder
-    from wsss.pipeline.storage import open_storage
     from wsss.pipeline.stored import check_same_content
+    from wsss.store.storage import open_storage
     from wsss.tracking import tracking_uri
 
     storage = open_storage(study.storage)
@@ -126,14 +126,14 @@ def _run(
     from wsss.cli.live import live_view
     from wsss.cli.preflight import data_changes, ready_checks
     from wsss.pipeline.executor import Executor
-    from wsss.pipeline.holdings import study_inventory
+    from wsss.pipeline.holdings import stored_inventory, study_inventory
     from wsss.pipeline.local import LocalExecutor
     from wsss.pipeline.study import StudyRun
     from wsss.tracking import MlflowTracker
 
     data = open_study_data(study, quiet=as_json)
     inventory = study_inventory(study, data)
-    changed = data_changes(storage.inventory(study.name), inventory)
+    changed = data_changes(stored_inventory(storage, study.name), inventory)
     if changed:
         _say_what_changed(study, changed)
     if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):

@@ -21,7 +21,7 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
 
     python launch.py storage ls --storage runs
     """
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     place = open_storage(storage_location(storage))
     users: dict[str, set[str]] = defaultdict(set)
@@ -66,7 +66,7 @@ def prune(
     python launch.py storage prune --dry-run
     """
     from wsss.pipeline.retention import prune as prune_storage
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     freed = prune_storage(open_storage(storage_location(storage)), dry_run=dry_run)
     for what, size in freed.items():

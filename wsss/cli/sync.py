@@ -10,7 +10,7 @@ import typer
 from wsss.cli.options import JsonOption, StorageOption, storage_location
 
 if TYPE_CHECKING:
-    from wsss.pipeline.storage import Storage
+    from wsss.store.storage import Storage
     from wsss.tracking.sync import Synced
 
 
@@ -31,7 +31,7 @@ def sync(
     import warnings
 
     from wsss.errors import ConfigError, Problem, TrackingError, WsssError
-    from wsss.pipeline.storage import open_storage
+    from wsss.store.storage import open_storage
 
     warnings.filterwarnings("ignore", module="mlflow")
     location = storage_location(storage)

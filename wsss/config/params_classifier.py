@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
 
 from wsss.config.params_base import (
+    MOST_EPOCHS,
     Epochs,
     LearningParams,
     NonNegativeFloat,
@@ -109,7 +110,7 @@ class ClassifierParams(TrainingParams):
     rung: RungParams = RungParams()
     supervision: Literal["labels", "masks"] = "labels"
     """`masks` trains the class maps on pixel masks: a control that any method should lose to."""
-    epochs: Annotated[int, Field(ge=0)] = 15
+    epochs: Annotated[int, Field(ge=0, le=MOST_EPOCHS)] = 15
     """0 trains nothing: the network is a published one, with `head: weights`."""
     head: Literal["new", "weights"] = "new"
     """`weights`: where the class head starts too is the file of `weights`, a published classifier."""

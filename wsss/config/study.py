@@ -167,11 +167,6 @@ class Resources(Params):
             f"the nearest is {int(nearest_share * 1000 + 1e-6) / 1000:g}"
         )
 
-    @property
-    def gpu_share(self) -> float:
-        """The part of one GPU's memory that a trial may take, in (0, 1]; 1 without a fraction."""
-        return self.gpu if 0 < self.gpu < 1 else 1.0
-
 
 class Budget(Params):
     """What a study may use up, counted over all its runs; None is no limit."""

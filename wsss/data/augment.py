@@ -39,20 +39,39 @@ def planes(image: Image.Image) -> Pixels:
 
 
 def normalise(pixels: Pixels, mean: Statistics, std: Statistics) -> Pixels:
-    """Return float32[3, H, W], (value - mean) / std of values in [0, 1]; works in place."""
+    """Return float32[3, H, W], (value - mean) / std; works in place.
+
+    Args:
+        pixels: float32[3, H, W] in [0, 1].
+        mean: of each channel.
+        std: of each channel.
+    """
     pixels -= np.asarray(mean, np.float32)[:, None, None]
     pixels /= np.asarray(std, np.float32)[:, None, None]
     return pixels
 
 
 def resized(width: int, height: int, long_side: int) -> tuple[int, int]:
-    """Return the (width, height) with this long side and the same proportions, at least 1 pixel."""
+    """Return the (width, height) with a long side and the same proportions, at least 1 pixel.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        long_side: in pixels.
+    """
     scale = long_side / max(width, height)
     return max(1, round(scale * width)), max(1, round(scale * height))
 
 
 def evaluation_image(image: Image.Image, long_side: int | None, mean: Statistics, std: Statistics) -> Pixels:
-    """Return float32[3, h, w] of the whole photo, bicubic at `long_side` pixels (as it is when None)."""
+    """Return float32[3, h, w] of the whole photo, bicubic.
+
+    Args:
+        image: RGB.
+        long_side: of the result, in pixels; the photo's own when None.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+    """
     size = resized(*image.size, long_side) if long_side else image.size
     if size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
@@ -130,7 +149,13 @@ class Place:
 
 
 def window(length: int, crop: int, random: np.random.Generator) -> tuple[int, int, int]:
-    """Return (first pixel taken, where it lands, number of pixels) along one axis."""
+    """Return (first pixel taken, where it lands, number of pixels) along one axis.
+
+    Args:
+        length: of the image, in pixels.
+        crop: of the result, in pixels.
+        random: draws the place.
+    """
     if length >= crop:
         return int(random.integers(0, length - crop + 1)), 0, crop
     return 0, int(random.integers(0, crop - length + 1)), length

@@ -1,6 +1,6 @@
 """What is wrong with a data set: the same for `data check` and before a study starts.
 
-A problem is refused by both; a warning is what may be meant, but is more often a slip.
+Both refuse a problem; a warning may be meant, but is more often a slip.
 """
 
 from __future__ import annotations
@@ -21,7 +21,14 @@ from wsss.errors import DataError, Problem
 def check_lists(
     dataset: PhotoSet, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
 ) -> Findings:
-    """Return what is wrong with the set and with the images in the named lists, as `check_images` does."""
+    """Return what is wrong with the set and with the images in the named lists, as `check_images` does.
+
+    Args:
+        dataset: to look at.
+        splits: names of lists.
+        workers: processes that decode.
+        progress: gets (files done, all files).
+    """
     ids: dict[str, None] = {}
     masked: dict[str, None] = {}
     broken: list[Problem] = []
@@ -61,7 +68,14 @@ def _expected_masks(dataset: PhotoSet, ids: Sequence[str]) -> list[str]:
 def check_dataset(
     dataset: PhotoSet, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
 ) -> list[Problem]:
-    """Return the problems alone of `check_lists`; none means a sound data set."""
+    """Return the problems alone of `check_lists`; none means a sound data set.
+
+    Args:
+        dataset: to look at.
+        splits: names of lists.
+        workers: processes that decode.
+        progress: gets (files done, all files).
+    """
     return check_lists(dataset, splits, workers, progress).problems
 
 
@@ -79,6 +93,13 @@ def check_images(
     labels don't name (a few among many are a warning); classes that labels name and no mask shows. (In a
     single image that is no problem: a difficult object may have no pixels in the mask.) Warned of: a
     class that every photo shows or none does.
+
+    Args:
+        dataset: the set.
+        images: which of them to look at, and for what.
+        fingerprints: of files that were decoded before.
+        workers: processes that decode.
+        progress: gets (files done, all files).
     """
     labels = _read_labels(dataset, images.labelled)
     foreign = labels.foreign(dataset)

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 
 from wsss.data.annotations import Annotation
 from wsss.data.fingerprint import Fingerprint, Fingerprints
-from wsss.data.photo_set import IGNORED, PhotoSet
+from wsss.data.photo_set import PhotoSet
 from wsss.errors import DataError, Problem
+from wsss.labels import IGNORED
 
 RARE = 0.05
 """Up to this share of images, labels and masks may disagree with a warning: PASCAL VOC's own are not free
@@ -22,10 +23,10 @@ MOST_NAMED = 8
 
 @dataclass(frozen=True)
 class Images:
-    """Which images are looked at, and for what: `labelled` ones have labels, `masked` ones masks.
+    """Which images a check looks at, and for what: `labelled` ones have labels, `masked` ones masks.
 
-    `trained` are the photos that a classifier learns from, None where nobody says so yet. `others` gives
-    more images with masks, beyond a limit: they are looked at for a class that no mask shows.
+    `trained` are the photos that a classifier learns from, None while that is open. `others` gives more
+    images with masks, beyond a limit: the check looks there for a class that no mask shows.
     """
 
     labelled: Sequence[str]
@@ -54,7 +55,14 @@ MOST_MASKS = 20
 def weigh(
     problems: Mapping[str, Sequence[Problem]], total: int, of_image: dict[str, list[Problem]], found: Findings
 ) -> None:
-    """Put problems by image to those of the images, or to the warnings when few of `total` have one."""
+    """Add problems to those of their images, or to the warnings when few images have one.
+
+    Args:
+        problems: by image.
+        total: of images.
+        of_image: the problems of each image so far.
+        found: whose warnings grow.
+    """
     for id, some in problems.items():
         (found.warnings if len(problems) <= RARE * total else of_image[id]).extend(some)
 
@@ -149,7 +157,7 @@ def _shown_beyond(
                 continue
             prints, _ = fingerprints.take([("mask", path := dataset.mask_path(id))])
         except DataError:
-            continue  # it is not in use: nobody asked whether it is sound
+            continue  # it is not in use, so that its faults don't matter
         if path in prints and name in _shown(dataset, prints[path]):
             return True
     return False
@@ -158,7 +166,14 @@ def _shown_beyond(
 def warn_of_classes(
     found: Findings, dataset: PhotoSet, labels: Mapping[str, Annotation], images: Images
 ) -> None:
-    """Warn of classes that every photo shows, or none: a classifier learns nothing of them."""
+    """Warn of classes that every photo shows, or none: a classifier learns nothing of them.
+
+    Args:
+        found: whose warnings grow.
+        dataset: names the classes.
+        labels: by id.
+        images: which of them train.
+    """
     trained = [labels[id] for id in images.trained or () if id in labels]
     if len(trained) < 2:
         return

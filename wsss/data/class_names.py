@@ -33,13 +33,13 @@ EMPTY_HINT = "an image that shows no class has an empty cell, or [] in JSON"
 
 
 def is_no_value(word: str) -> bool:
-    """Whether a word stands for nothing (nan, None, n/a, -, ?), in whatever capitals."""
+    """Whether a word stands for nothing (nan, None, n/a, -, ?), in any capitals."""
     letters = any(unicodedata.category(c)[0] in "LN" or unicodedata.category(c) == "So" for c in word)
     return word.casefold() in NO_VALUES or not letters
 
 
 def is_no_class(name: str) -> bool:
-    """Whether a name is background's or ignored pixels', whatever its capitals, digits and underscores."""
+    """Whether a name is background's or ignored pixels', with any capitals, digits and underscores."""
     return "".join(c for c in name.casefold() if c.isalpha()) in NO_CLASSES
 
 
@@ -110,8 +110,8 @@ def class_name_problems(
         names: the classes in order, as `tidy` leaves them.
         where: the file or key that names them.
         places: where each of them stands, file and line; by default all of them at `where`.
-        implied: whether nobody listed them, so that a slip of the pen would become a class: they are
-            what occurs in a column of labels.
+        implied: whether they are what occurs in a column of labels instead of a list, so that a slip of the
+            pen would become a class.
     """
     if not 1 <= len(names) <= MOST_CLASSES:
         return [Problem(where, f"names {len(names):,} classes, but must name 1 to {MOST_CLASSES}")]
@@ -216,7 +216,14 @@ def _are_numbered(names: Sequence[str]) -> bool:
 
 
 def unknown_class(where: str, name: str, known: Sequence[str], of: str = "the data set's") -> Problem:
-    """Return what to say of a class that is not one of those known."""
+    """Return the problem of a class that is not one of those known, with the nearest.
+
+    Args:
+        where: the file and line, or the key.
+        name: as written.
+        known: the classes that it could be.
+        of: whose classes those are.
+    """
     parts = several_in(name, known)
     if is_no_class(name):
         hint = "leave it out: id 0 is background already, and id 255 is ignored"

@@ -105,7 +105,13 @@ def working_size(width: int, height: int) -> tuple[int, int]:
 
 
 def shrunk(width: int, height: int, most: float) -> tuple[int, int]:
-    """Return the largest (width, height) of these proportions with at most so many pixels, at least 1."""
+    """Return the largest (width, height) of these proportions with at most so many pixels, at least 1.
+
+    Args:
+        width: in pixels.
+        height: in pixels.
+        most: pixels.
+    """
     if width * height <= most:
         return width, height
     scale = math.sqrt(most / (width * height))
@@ -124,12 +130,17 @@ def decode_photo(content: bytes, path: Path) -> Image.Image:
 
 
 def open_photo(content: bytes, path: Path, most: int | None = None, *, whole: bool = True) -> Photo:
-    """Return a photo, decoded in full; with `most`, a smaller copy (bicubic) of a photo of more pixels.
+    """Return a photo, decoded in full, or a smaller copy of it (bicubic).
 
-    Unless the `whole` photo is asked for, a JPEG is decoded at a half, a quarter or an eighth of its size
-    where the copy is smaller still, which takes a fraction of time and memory.
     Colours are Pillow's; transparency is left out, greys of 16 bits keep their upper 8. EXIF data that can't
     be read mean upright. Raises `DataError` naming `path`.
+
+    Args:
+        content: of the file.
+        path: of the file, for messages.
+        most: a photo of more pixels gives a copy of at most so many.
+        whole: whether to decode all of a JPEG. Otherwise Pillow decodes a half, a quarter or an eighth of it
+            where the copy is smaller still, which takes a fraction of time and memory.
     """
     with _reading(path, "photo"), _opened(io.BytesIO(content), path, "photo") as image:
         _check_frames(image, path)
@@ -197,7 +208,7 @@ def resize_mask(mask: npt.NDArray[np.uint8], size: tuple[int, int]) -> npt.NDArr
 
 @contextmanager
 def _reading(path: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a `DataError` that names the file."""
+    """Turn every error of a decoder into a `DataError` that names the file."""
     try:
         yield
     except DataError:
@@ -217,7 +228,7 @@ def _opened(file: BinaryIO, path: Path, kind: str) -> Iterator[Image.Image]:
         image = Image.open(file, formats=formats)
     except Image.DecompressionBombError as error:
         size = _header_size(file, formats)
-        if size is None or math.prod(size) <= MOST_PIXELS:  # somebody lowered Pillow's own limit
+        if size is None or math.prod(size) <= MOST_PIXELS:  # the caller lowered Pillow's own limit
             raise
         raise DataError(_too_large(path, kind, size)) from error
     except UnidentifiedImageError as error:
@@ -280,7 +291,7 @@ def _check_frames(image: Image.Image, path: Path) -> None:
 def _orientation(image: Image.Image) -> int:
     try:
         found = int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # of a dozen kinds; whoever wrote them, they don't say how it was held
+    except Exception:  # of a dozen kinds: EXIF data that can't be read mean upright
         return 1
     return found
 

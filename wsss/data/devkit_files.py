@@ -22,8 +22,12 @@ MOST_HINTS = 10
 class FilesById:
     """The files of one folder by id: name without ending, accents in either form, endings in any capitals.
 
-    With `any_ending`, a file of another ending serves where there is none of the usual one. The folder
-    is read when it is first asked for; copies that travel to other processes read it themselves.
+    The first look-up reads the folder; each process reads it for itself.
+
+    Args:
+        folder: of the files.
+        ending: the usual one, with its dot.
+        any_ending: whether a file of another ending serves where there is none of the usual one.
     """
 
     def __init__(self, folder: Path, ending: str, *, any_ending: bool = False) -> None:

@@ -1,7 +1,7 @@
 """Downloading one file: resumed where it broke off, checked before it counts.
 
-Libraries for downloads with checksums begin anew after a break; at two gigabytes from a slow host
-that is what people suffer from, hence these lines.
+Libraries for downloads with checksums start from zero after a break, which costs hours at two gigabytes
+from a slow host; hence these lines.
 """
 
 from __future__ import annotations
@@ -29,9 +29,16 @@ _TRANSIENT = (TimeoutError, ConnectionError, http.client.HTTPException)
 def download(url: str, target: Path, size: int, md5: str, progress: Progress | None = None) -> None:
     """Download `size` bytes to `target`, which appears only when their MD5 is right.
 
-    What arrived is kept beside it as `.part`; a later call goes on from there if the server can.
-    `progress(done, size)` is told of every chunk. Raises `PreflightError` when the network, the server
-    or the disk fails, and `DataError` when the content is not what it should be.
+    A part stays beside it as `.part`; a later call goes on from there if the server can. Raises
+    `PreflightError` when the network, the server or the disk fails, and `DataError` when the content is not
+    what it should be.
+
+    Args:
+        url: of the file.
+        target: where it goes.
+        size: in bytes.
+        md5: of the content, in hex.
+        progress: gets (bytes so far, size) after every chunk.
     """
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)

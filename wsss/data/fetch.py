@@ -1,4 +1,4 @@
-"""`data fetch`: PASCAL VOC 2012 and the list of its augmented training set, when somebody asks for them."""
+"""`data fetch`: PASCAL VOC 2012 and the list of its augmented training set."""
 
 from __future__ import annotations
 
@@ -61,6 +61,12 @@ def fetch_archive(source: Source, folder: Path, progress: Progress | None = None
     Returns the devkit, None when it was there already. Raises `PreflightError` when network, server
     or disk fail, and `DataError` for a wrong checksum, for an archive that would write outside of the
     folder, and when something else is in the place of the devkit.
+
+    Args:
+        source: addresses, size and checksum of the archive.
+        folder: where to.
+        progress: gets (bytes so far, all bytes) of the download.
+        unpacking: the same of the unpacking.
     """
     target = devkit_in(folder)
     if all((target / name).is_dir() for name in FOLDERS):
@@ -81,7 +87,15 @@ def fetch_archive(source: Source, folder: Path, progress: Progress | None = None
 
 
 def unpack(archive: Path, target: Path, progress: Progress | None = None) -> None:
-    """Unpack the devkit in a tar file to `target`, which appears only when it is whole."""
+    """Unpack the devkit in a tar file; its folder appears only when it is whole.
+
+    Raises `DataError` for a file that isn't such an archive, and for one that would write elsewhere.
+
+    Args:
+        archive: the tar file.
+        target: the devkit's folder.
+        progress: gets (bytes so far, all bytes).
+    """
     aside = target.parent.parent / f".unpacking-{uuid.uuid4().hex[:8]}"
     try:
         with tarfile.open(archive) as tar:
@@ -141,7 +155,14 @@ def read_ids(text: str) -> list[str]:
 
 
 def list_problems(url: str, ids: Sequence[str], source: Source, held_out: set[str]) -> list[Problem]:
-    """Return in which ways a list of ids is not what it should be."""
+    """Return in which ways a list of ids is not what it should be.
+
+    Args:
+        url: where the list is from, for messages.
+        ids: as it has them.
+        source: how many there should be, and their digest.
+        held_out: ids that must not be among them.
+    """
     problems = []
     if len(ids) != source.count or len(set(ids)) != source.count or "" in ids:
         message = (

@@ -91,7 +91,13 @@ class Fingerprints:
     def take(
         self, files: Iterable[File], *, workers: int = 1, progress: Progress | None = None
     ) -> tuple[dict[Path, Fingerprint], list[Problem]]:
-        """Return path → fingerprint of the files that are whole, and the problems of the others."""
+        """Return path → fingerprint of the files that are whole, and the problems of the others.
+
+        Args:
+            files: kind and path of each.
+            workers: processes that decode.
+            progress: gets (files done, all files).
+        """
         files = list(dict.fromkeys(files))
         todo = [file for file in files if file[1] not in self._known]
         problems = self._look(todo, workers, progress) if todo else []

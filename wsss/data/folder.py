@@ -30,10 +30,16 @@ MOST_HINTS = 20
 
 
 class FolderDataset(PhotoSet):
-    """Photos of a folder. `labels` is by default the folder's own table, `masks` None for no masks.
+    """Photos of a folder, with a table that says what each of them shows.
 
     Raises `DataError` when there are no photos or no readable table, and `ConfigError` for unknown
-    classes. Whatever else is wrong with table, masks and names is in `problems`.
+    classes. `problems` has all else that is wrong with table, masks and names.
+
+    Args:
+        root: the folder.
+        classes: those to use; all that the table names by default.
+        labels: the table; the folder's own by default.
+        masks: the folder of the masks; None for no masks.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """Tables of image-level labels: CSV in its natural forms, and JSON (`wsss.data.label_json`).
 
-CSV, told apart by its heading:
+CSV, of three kinds by its heading:
 
     image,label          one label a row, an image may have several rows
     image,labels         several labels in a cell, separated by ';', '|' or ','
@@ -80,7 +80,13 @@ class LabelTable:
         return problems
 
     def refuse(self, where: str, message: str, hint: str = "") -> None:
-        """Note a problem; only count it when many are known, or some that are just like it."""
+        """Note a problem; only count it when many are known, or some that are just like it.
+
+        Args:
+            where: the line or the row.
+            message: what is wrong.
+            hint: what to do.
+        """
         kind = message, hint
         if kind not in self._found and len(self._found) >= MOST_LISTED:
             self._more += 1
@@ -91,8 +97,14 @@ class LabelTable:
             places.append(where)
 
     def add(self, written: Any, cells: Iterable[str], where: str, *, again: bool) -> None:
-        """Add a photo's labels as they are written, several in a cell; with `again` it may have been
-        named before."""
+        """Add a photo's labels as they are written, several in a cell.
+
+        Args:
+            written: the photo's name.
+            cells: of its labels.
+            where: the line or the row, for messages.
+            again: whether the photo may have been named before.
+        """
         photo = self._photo(written, where, again=again)
         names: set[str] = set()
         for cell in cells:
@@ -105,13 +117,19 @@ class LabelTable:
             self._put(photo, names, where)
 
     def add_names(self, written: Any, names: Iterable[str], where: str) -> None:
-        """Add the labels of a photo that was not named before."""
+        """Add the labels of a photo that was not named before.
+
+        Args:
+            written: the photo's name.
+            names: of the classes.
+            where: the line or the entry, for messages.
+        """
         photo = self._photo(written, where, again=False)
         if photo is not None:
             self._put(photo, {*names}, where)
 
     def add_unread(self, written: Any, where: str) -> None:
-        """Note that a photo is named where its labels can't be read, so that nobody misses it."""
+        """Note that a photo is named where its labels can't be read, so that it doesn't count as missing."""
         if isinstance(written, str) and (photo := self._photo(written, where, again=True)) is not None:
             self._unread.add(photo)
             self._put(photo, set(), where)
@@ -131,7 +149,7 @@ class LabelTable:
         other = self._written.setdefault(photo, str(path))
         if other != str(path):
             message = f"{quote(str(path))} and {quote(other)} would be the same image"
-            self.refuse(where, message, "photos are told apart by their file names alone")
+            self.refuse(where, message, "photos must differ in their file names")
             return None
         return photo
 
@@ -195,7 +213,7 @@ def _read_csv(path: Path, text: str) -> LabelTable:
         for line, (image, cell) in whole:
             table.add(image, [cell], f"{path}:{line}", again=True)
         if table.named and {name.lower() for name in table.named} <= {*YES, *NO}:
-            hint = "name the column after the class that it tells of"
+            hint = "name the column after its class"
             table.refuse(place, "the labels are 0 and 1, not names", hint)
     else:
         _add_columns(table, whole, heading[1:], place)

@@ -30,13 +30,39 @@ Key = tuple[int, tuple[int, ...]]
 class ClassificationBatches:
     """Batches of augmented crops with their image-level labels.
 
-    `labels` is [N, C] in the order of `ids` (the data set's own when None). Order and augmentation
-    are functions of (seed, epoch, id), so that any number of `workers` gives the same batches bit
-    for bit, and so does any order of `ids`. The last images of an epoch that fill no batch are left
-    out; when there are fewer images than `batch`, they make one batch.
+    Order and augmentation are functions of (seed, epoch, id), so that any number of `workers` gives the
+    same batches bit for bit, and so does any order of `ids`. The last images of an epoch that fill no batch
+    are left out; when there are fewer images than `batch`, they make one batch. Raises `DataError` without
+    images.
 
-    `workers` processes decode in the background (0: this process, when a batch is asked for). They
-    start with the first epoch and stay until `close`.
+    Args:
+        dataset: photos by id.
+        ids: of the images to train on.
+        labels: [N, C] in the order of `ids`; the data set's own when None.
+        batch: images a batch.
+        crop: S, the side of a crop in pixels.
+        long_side: the range of the photo's long side, in pixels, before cropping.
+        color_jitter: whether colours change at random.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+        seed: of order and augmentation.
+        workers: processes that decode in the background, from the first epoch until `close`; with 0 this
+            process decodes each batch when it is needed.
+
+    Examples:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from wsss.data.sample import write_sample
+        >>> from wsss.data.voc import VocDataset
+        >>> root = Path(tempfile.mkdtemp()) / "sample"
+        >>> write_sample(root, train=5, val=1, size=32)
+        >>> dataset = VocDataset(root)
+        >>> batches = ClassificationBatches(
+        ...     dataset, dataset.split("train"), batch=2, crop=24, long_side=(24, 32), color_jitter=True,
+        ...     mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=0,
+        ... )
+        >>> [(tuple(images.shape), tuple(labels.shape)) for images, labels, ids in batches.epoch(0)]
+        [((2, 3, 24, 24), (2, 5)), ((2, 3, 24, 24), (2, 5))]
     """
 
     def __init__(
@@ -103,7 +129,10 @@ class ClassificationBatches:
     def masks(self, epoch: int, ids: Sequence[str], read: Callable[[str], Mask] | None = None) -> Tensor:
         """Return uint8[B, S, S], the masks under the crops that these images have in that epoch.
 
-        `read` gives the mask uint8[H, W] of an id, at the photo's size; None takes the data set's.
+        Args:
+            epoch: whose crops.
+            ids: of the images.
+            read: gives the mask uint8[H, W] of an id, at the photo's size; None takes the data set's.
         """
         source = self._source
         find = read or source.dataset.mask

@@ -17,8 +17,7 @@ from wsss.data.class_names import unknown_class
 from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, shrink_mask
 from wsss.data.text import tidy
 from wsss.errors import ConfigError, DataError, Problem
-
-IGNORED = 255
+from wsss.labels import IGNORED
 
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
@@ -46,8 +45,13 @@ class Dataset(Protocol):
 
 
 class PhotoSet(abc.ABC):
-    """A data set on disk. With `wanted`, only those of its classes are used, in the order that it has
-    them. Raises `ConfigError` for classes that it doesn't have."""
+    """A data set on disk. Raises `ConfigError` for classes that it doesn't have.
+
+    Args:
+        root: its folder.
+        known: its classes, without the background; the one at position k (from 1) has id k on disk.
+        wanted: those to use; they keep the order of `known`.
+    """
 
     def __init__(self, root: Path, known: tuple[str, ...], wanted: Literal["all"] | Sequence[str]) -> None:
         self.root = root
@@ -145,7 +149,13 @@ class PhotoSet(abc.ABC):
 
 
 def mask_id_problem(path: Path, ids: Sequence[int] | npt.NDArray[Any], dataset: PhotoSet) -> Problem | None:
-    """Return what is wrong with the ids that occur in a mask on disk, if anything is."""
+    """Return what is wrong with the ids in a mask on disk, if anything is.
+
+    Args:
+        path: the mask.
+        ids: those that occur in it.
+        dataset: knows which may.
+    """
     count = len(dataset.known_classes)
     bad = [int(id) for id in ids if count < id != IGNORED]
     if not bad:

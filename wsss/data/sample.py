@@ -33,7 +33,7 @@ _FOLDERS = {
 
 
 def sample_ids(train: int, val: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the ids of both lists. An id names the same picture whatever the lists' lengths."""
+    """Return the ids of both lists. An id names the same picture in lists of any length."""
     return (
         tuple(f"sample_{number:06d}" for number in range(1, train + 1)),
         tuple(f"sample_{number:06d}" for number in range(_MOST + 2, _MOST + 2 + val)),
@@ -43,11 +43,26 @@ def sample_ids(train: int, val: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def write_sample(root: Path, *, train: int = 160, val: int = 80, size: int = 128, seed: int = 0) -> None:
     """Write the sample as a VOC folder at `root`, whole or not at all.
 
-    `train` and `val` count images, `size` is the longer side in pixels (32 or more). The same
-    arguments give the same bytes. Beside the VOC folders there are `classes.txt` (line k names mask
-    id k) and, for diagnosis, `Parts/<id>.png`: 0 background, 2k-1 the head of class k, 2k the rest
-    of it, 255 border. Returns at once when `root` already holds this very sample; replaces another
-    sample; raises `DataError` for bad arguments and when `root` holds anything else.
+    The same arguments give the same bytes. Beside the VOC folders there are `classes.txt` (line k names mask
+    id k) and, for diagnosis, `Parts/<id>.png`: 0 background, 2k-1 the head of class k, 2k the rest of it, 255
+    border. Returns at once when `root` already holds this very sample; replaces another sample; raises
+    `DataError` for bad arguments and when `root` holds anything else.
+
+    Args:
+        root: the folder.
+        train: images in the list `train`, in [1, 99999].
+        val: images in the list `val`, in [1, 99999].
+        size: the longer side in pixels, in [32, 2048].
+        seed: of the pictures, in [0, 2^32].
+
+    Examples:
+        >>> import tempfile
+        >>> root = Path(tempfile.mkdtemp()) / "sample"
+        >>> write_sample(root, train=2, val=1, size=32)
+        >>> sorted(path.name for path in root.iterdir())
+        ['Annotations', 'ImageSets', 'JPEGImages', 'Parts', 'SegmentationClass', 'classes.txt', 'sample.json']
+        >>> (root / "classes.txt").read_text().split()
+        ['deer', 'elephant', 'hare', 'lion', 'ram']
     """
     _check(root, train, val, size, seed)
     facts = {"version": SAMPLE_VERSION, "train": train, "val": val, "size": size, "seed": seed}

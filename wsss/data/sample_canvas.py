@@ -104,7 +104,7 @@ class Canvas:
         self._solid([(p, p, r, r) for p, r in zip(points, radii, strict=True)], colours, ink, glow, rough)
 
     def shadow(self, x: float, y: float, rx: float, ry: float, strength: float = 0.45) -> None:
-        """Darken a soft ellipse on the ground; it belongs to nobody."""
+        """Darken a soft ellipse on the ground; its pixels are background."""
         top, bottom = max(0, int(y - ry)), min(self.height, int(y + ry) + 2)
         left, right = max(0, int(x - rx)), min(self.width, int(x + rx) + 2)
         if top >= bottom or left >= right:

@@ -36,11 +36,23 @@ class ResizedCrop(Augmentation):
 
 class SegmentationBatches(ClassificationBatches):
     """Batches (images float32[B, 3, S, S], labels uint8[B, S, S], ids) with the promises of
-    `ClassificationBatches`. `read` gives an id's labels uint8[H, W] at the photo's size, 255 where unknown;
-    background processes get a copy of it.
+    `ClassificationBatches`.
 
-    With `share` (rank, workers), every batch of an epoch is cut into as many parts, and only one of them is
-    made here: some are empty when there are fewer images than workers.
+    Args:
+        dataset: photos by id.
+        ids: of the images to train on.
+        read: gives an id's labels uint8[H, W] at the photo's size, 255 where unknown; background processes
+            get a copy of it.
+        batch: images a batch.
+        crop: S, the side of a crop in pixels.
+        resize: factors of the photo's size, one of which is drawn.
+        color_jitter: whether colours change at random.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+        seed: of order and augmentation.
+        workers: processes that decode in the background.
+        share: (rank, workers): every batch is cut into as many parts as there are workers that train, and
+            this object makes one of them; some are empty when there are fewer images than workers.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Who trains, who chooses, who is reported: halves and hold-out by hash, never by position.
+"""Which images train, which choose, which are reported: halves and hold-out by hash, never by position.
 
-The digest of an id decides, not its place in a list, so that everybody's halves agree and a list
+The digest of an id decides, not its place in a list, so that halves agree between studies and a list
 that grows moves no image from one side to the other.
 """
 

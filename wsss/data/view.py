@@ -118,11 +118,25 @@ def open_data(
     """Open a study's data, of whichever kind; the embedded sample is written below `storage` when it is
     not there yet.
 
-    With `verify`, every annotation is read, every photo and every mask that will be scored is
-    decoded in full by `workers` processes (once: `storage`/cache remembers it), and one `DataError`
-    lists all problems: those that `data check` finds in these images. Processes that are handed work by
-    one that has verified need not do so again. With a list of classes, images that show none of them
-    are left out.
+    With a list of classes, images that show none of them are left out. Raises one `DataError` with all
+    problems: those that `data check` finds in these images.
+
+    Args:
+        spec: a study's `data`.
+        storage: the folder for the sample and for what was verified (`cache/fingerprints.json`).
+        workers: processes that decode.
+        progress: gets (files done, all files).
+        verify: whether to read every annotation, and to decode in full every photo and every mask that will
+            be scored, once. Workers of a process that has verified need not do so again.
+
+    Examples:
+        >>> import tempfile
+        >>> spec = DataSpec(dataset="sample", sample=SampleSpec(train=12, val=4, size=64))
+        >>> data = open_data(spec, storage=Path(tempfile.mkdtemp()))
+        >>> data.dataset.classes
+        ('deer', 'elephant', 'hare', 'lion', 'ram')
+        >>> len(data.train), len(data.select), len(data.report), data.train[0]
+        (12, 6, 6, 'sample_000001')
     """
     spec = spec.resolved(Path.cwd())
     dataset = _open(spec, storage)

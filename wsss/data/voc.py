@@ -9,9 +9,10 @@ from typing import Any, Literal
 from wsss.data.annotations import Annotation, read_annotation, unknown_classes
 from wsss.data.class_names import read_class_names
 from wsss.data.devkit_files import FilesById, read_devkit_list
-from wsss.data.photo_set import IGNORED, Dataset, Labels, Mask, PhotoSet, is_safe, mask_id_problem
+from wsss.data.photo_set import Dataset, Labels, Mask, PhotoSet, is_safe, mask_id_problem
 from wsss.data.text import nearest_name, quote
 from wsss.errors import DataError, Problem
+from wsss.labels import IGNORED
 
 __all__ = ["IGNORED", "VOC_CLASSES", "Dataset", "Labels", "Mask", "VocDataset", "mask_id_problem"]
 
@@ -27,9 +28,25 @@ CLASSES_FILE = "classes.txt"
 
 class VocDataset(PhotoSet):
     """A devkit folder. Names of classes come from its `classes.txt` (line k names mask id k), or are
-    PASCAL VOC's. With `classes`, only those are used, in the order that the data set has them.
+    PASCAL VOC's.
 
     Raises `DataError` for a folder that isn't a devkit, and `ConfigError` for unknown classes.
+
+    Args:
+        root: the folder with `JPEGImages`, `Annotations`, `SegmentationClass` and `ImageSets`.
+        classes: those to use; they keep the order that the data set has them in.
+
+    Examples:
+        >>> import tempfile
+        >>> from wsss.data.sample import write_sample
+        >>> root = Path(tempfile.mkdtemp()) / "sample"
+        >>> write_sample(root, train=3, val=1, size=32)
+        >>> dataset = VocDataset(root, classes=["deer", "lion"])
+        >>> ids = dataset.split("train")
+        >>> ids[0], dataset.image(ids[0]).size, dataset.mask(ids[0]).shape
+        ('sample_000001', (32, 28), (28, 32))
+        >>> dataset.labels(ids).tolist()
+        [[0, 0], [1, 0], [0, 1]]
     """
 
     def __init__(self, root: Path, classes: Literal["all"] | Sequence[str] = "all") -> None:
@@ -80,7 +97,7 @@ class VocDataset(PhotoSet):
     # Files
 
     def image_path(self, id: str) -> Path:
-        """Return the photo, whatever its ending. Raises `DataError` for two with the id's name."""
+        """Return the photo, with any ending. Raises `DataError` for two with the id's name."""
         return self._path(self._photos, id)
 
     def mask_path(self, id: str) -> Path:

@@ -1,7 +1,7 @@
 """Where CAMs can be trusted: labels for learning affinities, with 255 where they can't.
 
-Two masks are made of an image's CAMs, one that errs towards background and one that errs towards the
-classes; what both agree on is kept. Imports no torch, so that worker processes start fast.
+An image's CAMs give two masks, one that errs towards background and one that errs towards the classes;
+labels are what both agree on. Imports no torch, so that worker processes start fast.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.config.params import AffinityLabelsParams, CrfParams
+from wsss.labels import IGNORED
 from wsss.masks.crf import dense_crf, infer, labels_to_unary
 from wsss.masks.seeds import background_score, with_background
 
-IGNORED = 255
 CONFIDENCE = 0.7
-"""How sure the CRF takes hard labels to be (IRNet: Ahn et al., CVPR 2019)."""
+"""The CRF's confidence in hard labels (IRNet: Ahn et al., CVPR 2019)."""
 
 Labels = npt.NDArray[np.uint8]
 
@@ -27,8 +27,13 @@ def affinity_labels(
 ) -> Labels:
     """Return uint8[H, W]: 0 where background is sure, key + 1 where a class is, 255 elsewhere.
 
-    `rgb` is the photo, uint8[H, W, 3]; `cams` are float[n, H, W] in [0, 1] of the 0-based classes
-    `keys`. An image without classes is background.
+    An image without classes is background.
+
+    Args:
+        rgb: the photo, uint8[H, W, 3].
+        cams: float[n, H, W] in [0, 1], a map a class present.
+        keys: their 0-based classes, [n].
+        params: the two strengths of the background, and the CRF.
     """
     classes = np.asarray(keys, dtype=np.int64)
     if not len(classes):

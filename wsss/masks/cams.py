@@ -36,7 +36,7 @@ Registration = Literal["exact", "legacy"]
 
 
 class CamSource(Protocol):
-    """What is asked of a network: maps before rectification, and how to normalise its input."""
+    """What CAMs need of a network: maps before rectification, and how to normalise its input."""
 
     @property
     def mean(self) -> tuple[float, float, float]: ...
@@ -68,7 +68,11 @@ def group_by_size(sizes: Sequence[tuple[int, ...]]) -> list[list[int]]:
 def scaled_size(height: int, width: int, scale: float, size: int | None = None) -> Size:
     """Return the (height, width) of an image at a scale, each at least 1 pixel.
 
-    At scale 1 the long side is `size`, or the photo's own when `size` is None.
+    Args:
+        height: of the photo.
+        width: of the photo.
+        scale: above 0.
+        size: the long side at scale 1; the photo's own when None.
     """
     if size is not None:
         factor = size / max(height, width)
@@ -85,7 +89,16 @@ def images_at_once(
     size: int | None,
     device: torch.device | str,
 ) -> int:
-    """Return how many images of a size `multi_scale_cams` puts through the network together."""
+    """Return how many images of a size `multi_scale_cams` puts through the network together.
+
+    Args:
+        height: of the photos.
+        width: of the photos.
+        scales: factors of the photo's size.
+        flip: whether mirrored copies are shown too.
+        size: the long side at scale 1; the photo's own when None.
+        device: where the network is.
+    """
     sizes = [scaled_size(height, width, scale, size) for scale in scales]
     largest = max([height * width, *((1 + flip) * h * w for h, w in sizes)])
     return max(1, BATCH_PIXELS.get(torch.device(device).type, 2**22) // largest)
@@ -104,17 +117,44 @@ def multi_scale_cams(
 ) -> list[npt.NDArray[np.float16]]:
     """Return, per image, the normalised CAMs of the classes in `keys`: float16[n, H, W] in [0, 1].
 
-    `images` are RGB uint8[H, W, 3], all of one size; `keys` are 0-based classes, one list per image.
-    At each scale s the photo is resized to round(s·H') × round(s·W'), where H' × W' is its own size or
+    At each scale s the network sees the photo at round(s·H') × round(s·W'), where H' × W' is its own size or
     that with long side `size`. Resizing is torch's bicubic filter with antialiasing, on floats and
     clamped to the input range. The rectified maps are upsampled bilinearly (`align_corners=False`) to
     exactly H × W, summed over scales and mirrored copies, and divided by (maximum + 1e-5).
-    `registration="legacy"` upsamples to the next multiples of 16 and crops, mirrored copies before they are
-    mirrored back, as the first public code does: it moves maps of other strides off their objects.
     Maps of sub-categories are each summed over scales and mirrored copies; then a class's map is the largest
-    of its own, divided by the class's maximum (Chang et al., CVPR 2020); of a class without any it is empty.
+    of its own, divided by the class's maximum (Chang et al., CVPR 2020); a class without any gets an empty
+    map.
 
     Raises `DataError` for images of several sizes and `StageError` when a map isn't finite.
+
+    Args:
+        network: gives the maps before rectification; on `device`, in evaluation mode.
+        images: photos, RGB uint8[H, W, 3], all of one size.
+        keys: the 0-based classes to map, one list per image.
+        scales: factors of the photo's size, each above 0.
+        flip: whether the mirrored photo is shown too.
+        size: the long side at scale 1, in pixels; the photo's own when None.
+        device: a torch device.
+        registration: "legacy" upsamples to the next multiples of 16 and crops, mirrored copies before they
+            are mirrored back, as the first public code does, which moves maps of other strides off their
+            objects.
+
+    Examples:
+        A stand-in for a network, whose two maps are the red channel and the green one, at half the size:
+
+        >>> class Colours:
+        ...     mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        ...     def cam(self, x):
+        ...         return x[:, :2, ::2, ::2]
+        >>> photo = np.zeros((4, 8, 3), np.uint8)
+        >>> photo[:, :4, 0] = 255  # red on the left
+        >>> (cams,) = multi_scale_cams(
+        ...     Colours(), [photo], [[0]], scales=[1.0], flip=True, size=None, device="cpu"
+        ... )
+        >>> cams.shape, cams.dtype
+        ((1, 4, 8), dtype('float16'))
+        >>> cams[0, 0].astype(float).round(1).tolist()
+        [1.0, 1.0, 1.0, 0.8, 0.2, 0.0, 0.0, 0.0]
     """
     if not images:
         return []

@@ -41,19 +41,41 @@ def crf_memory(labels: int) -> int:
 def dense_crf(rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], params: CrfParams) -> Scores:
     """Return float32[L, H, W]: the labels' probabilities per pixel, which sum to 1 over L.
 
-    `rgb` is the raw photo, uint8[H, W, 3]; `scores` are float[L, H, W] and need not be normalised.
-    The unary energy is −log of the score clipped to [1e-5, 1].
+    The unary energy is −log of the score clipped to [1e-5, 1]. Raises `DataError` for a photo of another
+    type or size.
+
+    Args:
+        rgb: the raw photo, uint8[H, W, 3].
+        scores: float[L, H, W], a map a label; they need not sum to 1.
+        params: weights and widths of the kernels, and the iterations.
+
+    Examples:
+        Where the scores are undecided, in the middle, labels follow the photo's edge:
+
+        >>> photo = np.zeros((16, 16, 3), np.uint8)
+        >>> photo[:, 8:] = 255
+        >>> scores = np.full((2, 16, 16), 0.5)
+        >>> scores[0, :, :4], scores[1, :, :4] = 0.9, 0.1
+        >>> scores[0, :, 12:], scores[1, :, 12:] = 0.1, 0.9
+        >>> labels = dense_crf(photo, scores, CrfParams()).argmax(0)
+        >>> labels[8].tolist()
+        [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1]
     """
     unary = -np.log(np.clip(scores, SMALLEST_SCORE, 1, dtype=np.float32))
     return infer(rgb, unary, params)
 
 
 def infer(rgb: npt.NDArray[np.uint8], unary: npt.NDArray[Any], params: CrfParams) -> Scores:
-    """Return float32[L, H, W]: mean-field probabilities for unary energies float[L, H, W].
+    """Return float32[L, H, W]: the mean-field probabilities of unary energies.
 
     Each kernel, exp(−|Δposition|²/2σ²) and the same times exp(−|Δcolour|²/2σ_c²), is normalised
     symmetrically and counts the pixel itself. Positions are in pixels, colours in 0–255. Starting from
     Q = softmax(−U), every iteration sets Q_i(l) ∝ exp(−U_i(l) + Σ_kernels weight · Σ_j K_ij Q_j(l)).
+
+    Args:
+        rgb: the raw photo, uint8[H, W, 3].
+        unary: energies, float[L, H, W]; a label with a lower one is likelier.
+        params: weights and widths of the kernels, and the iterations.
     """
     labels, height, width = unary.shape
     if rgb.shape != (height, width, 3) or rgb.dtype != np.uint8:
@@ -88,9 +110,14 @@ def cam_to_sure_mask_with_crf(
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Return the mask, uint8[H, W], and how sure each pixel is of it, uint8[H, W] as `confidence` has it.
 
-    The mask holds each pixel's id: 0 is background, key + 1 a class. `cams` are float[n, H, W] in [0, 1]
-    of the n classes present, `keys` their 0-based numbers. Labels compete only with the background and
-    the classes present; an image without classes is background.
+    The mask holds each pixel's id: 0 is background, key + 1 a class. Labels compete only with the
+    background and the classes present; an image without classes is background.
+
+    Args:
+        rgb: the raw photo, uint8[H, W, 3].
+        cams: float[n, H, W] in [0, 1], a map a class present.
+        keys: their 0-based classes, [n].
+        params: the background's exponent and the CRF.
     """
     classes = np.asarray(keys, dtype=np.int64)
     if not len(classes):
@@ -102,9 +129,16 @@ def cam_to_sure_mask_with_crf(
 def scores_to_sure_mask_with_crf(
     rgb: npt.NDArray[np.uint8], scores: npt.NDArray[Any], keys: npt.ArrayLike, params: CrfParams
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Return the ids that win a dense CRF over scores float[n + 1, H, W] and how surely."""
-    found = dense_crf(rgb, scores, params)
-    return scores_to_mask(found, keys), confidence(found)
+    """Return the ids uint8[H, W] that win a dense CRF, and how surely, uint8[H, W] as `confidence` has it.
+
+    Args:
+        rgb: the raw photo, uint8[H, W, 3].
+        scores: float[n + 1, H, W], the background's first.
+        keys: the 0-based classes of the others, [n].
+        params: of the CRF.
+    """
+    refined = dense_crf(rgb, scores, params)
+    return scores_to_mask(refined, keys), confidence(refined)
 
 
 def confidence(scores: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
@@ -120,9 +154,14 @@ def confidence(scores: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 def probabilities_to_mask_with_crf(
     rgb: npt.NDArray[np.uint8], probabilities: npt.NDArray[Any], params: CrfParams
 ) -> npt.NDArray[np.uint8]:
-    """Return uint8[H, W], the ids that win a dense CRF over probabilities float[C + 1, H, W] of every id.
+    """Return uint8[H, W], the ids that win a dense CRF.
 
-    Ids that reach a probability of 1e-3 nowhere can't win, and are left out to save time.
+    Ids that reach a probability of 1e-3 nowhere can't win; leaving them out saves time.
+
+    Args:
+        rgb: the raw photo, uint8[H, W, 3].
+        probabilities: of every id, float[C + 1, H, W] in [0, 1].
+        params: of the CRF.
     """
     possible = np.flatnonzero(probabilities.max((1, 2)) >= SMALLEST_PROBABILITY)
     winners = dense_crf(rgb, probabilities[possible], params).argmax(0)
@@ -143,10 +182,16 @@ def scores_to_mask(scores: npt.NDArray[Any], keys: npt.ArrayLike) -> npt.NDArray
 
 
 def labels_to_unary(labels: npt.NDArray[Any], count: int, confidence: float) -> Scores:
-    """Return float32[count, H, W]: energies of hard labels int[H, W] in 0..count−1.
+    """Return float32[count, H, W]: energies of hard labels.
 
     −log(confidence) for a pixel's own label and −log((1 − confidence)/(count − 1)) for each other one,
-    as IRNet (Ahn et al., CVPR 2019) does with confidence 0.7.
+    as IRNet (Ahn et al., CVPR 2019) does with confidence 0.7. Raises `ConfigError` and `DataError` for
+    values outside the ranges below.
+
+    Args:
+        labels: int[H, W] in [0, count − 1].
+        count: how many labels there are.
+        confidence: of a pixel's own label, in (0, 1).
     """
     if not 0 < confidence < 1:
         raise ConfigError(f"`confidence` is {confidence}, but must be in (0, 1)")

@@ -37,6 +37,11 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
     """Return each id's file: `<id>.npy` or `<id>.npz` for CAMs, `<id>.png` for masks.
 
     Raises one `DataError` for all ids whose file is missing, ambiguous or outside `folder`.
+
+    Args:
+        folder: where the files are.
+        ids: of the images, bare file names.
+        kind: what the files hold.
     """
     endings, other = ENDINGS[kind], "masks" if kind == "cams" else "cams"
     expected = "expected " + " or ".join(f"<id>{ending}" for ending in endings)
@@ -69,9 +74,14 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Literal["cams", "masks
 
 
 def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """Return the ids uint8[H, W] in 0..`classes` of a palette or 8-bit grey PNG; `size` is (H, W).
+    """Return the ids uint8[H, W] in 0..`classes` of a palette or 8-bit grey PNG.
 
     Raises `DataError` for anything else, and for 255: a prediction needs a label everywhere.
+
+    Args:
+        path: the file.
+        classes: how many classes the data set has, without the background.
+        size: the photo's (H, W).
     """
     content = read_bytes(path)
     mask = decode_mask(content, path)
@@ -179,8 +189,8 @@ def _check_classes(
 
 def _listed(keys: Sequence[int], names: Sequence[str]) -> str:
     """Return classes for people: "3 (bird), 14 (person)"."""
-    told = [f"{key} ({names[key]})" if 0 <= key < len(names) else str(key) for key in sorted(keys)[:SHOWN]]
-    return ", ".join(told) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "") or "none"
+    listed = [f"{key} ({names[key]})" if 0 <= key < len(names) else str(key) for key in sorted(keys)[:SHOWN]]
+    return ", ".join(listed) + (f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else "") or "none"
 
 
 def _problem(key: int, values: Any, shape: tuple[int, int]) -> str:

@@ -1,8 +1,8 @@
 """Pickled arrays read without running their pickle.
 
-A pickle is a program: whoever writes one can make its reader do anything. Here nothing that a pickle
-names is ever called, nor handed to numpy, which follows pointers that a false state gives it. What would
-make an array, a number or a tensor is written down, checked, and made here from plain bytes.
+A pickle is a program: its writer can make its reader do anything. This reader never calls what a pickle
+names, nor hands it to numpy, which follows pointers that a false state gives it. It records each call that
+would make an array, a number or a tensor, checks the arguments, and makes the value from plain bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def read_pickled(file: io.BytesIO) -> Any:
 
     Arrays and numbers of numpy and tensors of torch, which come as arrays, are put together here from the
     bytes that the pickle holds. Raises `ValueError` or `pickle.UnpicklingError` for everything else that a
-    pickle can ask for, and whatever numpy and torch raise for damaged bytes.
+    pickle can ask for, and the errors of numpy and torch for damaged bytes.
     """
     header = npy.read_array_header_1_0 if npy.read_magic(file) == (1, 0) else npy.read_array_header_2_0
     shape, _, dtype = header(file)
@@ -55,7 +55,7 @@ def _key(value: Any) -> Any:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads plain values. What would make arrays, numbers and tensors is written down, all else refused."""
+    """Reads plain values, records calls that would make arrays, numbers and tensors, and refuses all else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if REBUILT.fullmatch(f"{module}.{name}"):
@@ -78,7 +78,7 @@ class _Call:
 
 
 def _rebuilt(value: Any) -> Any:
-    """Return what a call would have made: bytes, a dtype, a number, or an array (not the objects in it)."""
+    """Return the result of a call: bytes, a dtype, a number, or an array (not the objects in it)."""
     if not isinstance(value, _Call):
         return value
     match value.name, value.args, value.state:

@@ -21,6 +21,10 @@ def voc_palette() -> npt.NDArray[np.uint8]:
 
     The bits of an id are dealt to red, green and blue in turn, the lowest first, and fill each channel
     from its highest bit down; so ids that are close get colours that are not.
+
+    Examples:
+        >>> voc_palette()[[0, 1, 2, 15]].tolist()
+        [[0, 0, 0], [128, 0, 0], [0, 128, 0], [192, 128, 128]]
     """
     ids = np.arange(256)
     colours = np.zeros((256, 3), np.uint8)
@@ -36,7 +40,22 @@ STRIP = 256
 
 
 def write_mask(path: Path, mask: Mask, *, grey: bool = False) -> None:
-    """Write ids uint8[H, W] as a palette PNG, or other values as a `grey` one, whole or not at all."""
+    """Write a mask as a palette PNG, or other values as a grey one, whole or not at all.
+
+    Raises `DataError` for another type or shape.
+
+    Args:
+        path: the file; an old one of that name is replaced.
+        mask: ids, or other values, uint8[H, W].
+        grey: whether to write no palette.
+
+    Examples:
+        >>> import tempfile
+        >>> path = Path(tempfile.mkdtemp()) / "mask.png"
+        >>> write_mask(path, np.array([[0, 1], [2, 255]], np.uint8))
+        >>> read_mask(path).tolist()
+        [[0, 1], [2, 255]]
+    """
     if mask.dtype != np.uint8 or mask.ndim != 2:
         message = f"mask is {mask.dtype}{list(mask.shape)}, but must be uint8[H, W]"
         raise DataError(Problem(str(path), message))
@@ -54,7 +73,15 @@ def read_mask(path: Path) -> Mask:
 
 
 def overlay(rgb: npt.NDArray[np.uint8], mask: Mask, alpha: float = 0.5) -> Image.Image:
-    """Return the photo uint8[H, W, 3] with each labelled pixel tinted; background stays as it is."""
+    """Return a photo with each labelled pixel tinted; background stays as it is.
+
+    Raises `DataError` for a mask of another size.
+
+    Args:
+        rgb: the photo, uint8[H, W, 3].
+        mask: its ids, uint8[H, W].
+        alpha: the tint's share, in [0, 1].
+    """
     if rgb.shape[:2] != mask.shape:
         raise DataError(f"mask is {list(mask.shape)}, but must be {list(rgb.shape[:2])} like its photo")
     blended = np.empty_like(rgb)

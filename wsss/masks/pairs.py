@@ -15,7 +15,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
-IGNORED = 255
+from wsss.labels import IGNORED
+
 EPSILON = 1e-5
 
 Offset = tuple[int, int]
@@ -23,7 +24,14 @@ Window = tuple[slice, slice]
 
 
 def pair_offsets(radius: int) -> list[Offset]:
-    """Return the offsets (dy, dx) of half a disc: length below `radius`, none the opposite of another."""
+    """Return the offsets (dy, dx) of half a disc: length below `radius`, none the opposite of another.
+
+    Examples:
+        >>> pair_offsets(2)
+        [(0, 1), (1, -1), (1, 0), (1, 1)]
+        >>> len(pair_offsets(5))
+        34
+    """
     reach = range(-radius + 1, radius)
     right = [(0, dx) for dx in range(1, radius)]
     return right + [(dy, dx) for dy in range(1, radius) for dx in reach if dy**2 + dx**2 < radius**2]
@@ -32,8 +40,12 @@ def pair_offsets(radius: int) -> list[Offset]:
 def windows(height: int, width: int, offset: Offset, crop: int = 0) -> tuple[Window, Window]:
     """Return the two windows of a grid that hold the first and the second cells of an offset's pairs.
 
-    With `crop` (a radius) first cells keep that distance, less one, from the left, right and lower edge,
-    as the first public code has it: some cells near corners are then in no pair at all.
+    Args:
+        height: of the grid, in cells.
+        width: of the grid, in cells.
+        offset: (dy, dx) with dy ≥ 0.
+        crop: a radius: first cells keep that distance, less one, from the left, right and lower edge, as the
+            first public code has it. Some cells near corners are then in no pair at all.
     """
     dy, dx = offset
     margin = max(crop - 1, 0)
@@ -55,15 +67,27 @@ class PairLabels(NamedTuple):
 
 
 def pair_labels(labels: Tensor, offsets: Sequence[Offset], crop: int = 0) -> PairLabels:
-    """Return how the labels uint8[B, h, w] (0 background, 255 ignored) of all pairs relate."""
-    found: list[tuple[Tensor, Tensor, Tensor]] = []
+    """Return how the labels of all pairs relate.
+
+    Args:
+        labels: uint8[B, h, w], 0 background, 255 ignored.
+        offsets: of the pairs, as `pair_offsets` gives them.
+        crop: that of `windows`.
+
+    Examples:
+        >>> labels = torch.tensor([[[0, 0, 1, 255]]], dtype=torch.uint8)
+        >>> pairs = pair_labels(labels, [(0, 1)])
+        >>> pairs.background.tolist(), pairs.different.tolist()
+        ([True, False, False], [False, True, False])
+    """
+    parts: list[tuple[Tensor, Tensor, Tensor]] = []
     height, width = labels.shape[1:]
     for offset in offsets:
         first, second = windows(height, width, offset, crop)
         a, b = labels[:, *first].flatten(), labels[:, *second].flatten()
         valid, equal = (a != IGNORED) & (b != IGNORED), a == b
-        found.append((valid & equal & (a > 0), valid & equal & (a == 0), valid & ~equal))
-    return PairLabels(*(torch.cat(part) for part in zip(*found, strict=True)))
+        parts.append((valid & equal & (a > 0), valid & equal & (a == 0), valid & ~equal))
+    return PairLabels(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
 class _Distances(torch.autograd.Function):
@@ -104,9 +128,14 @@ class _Distances(torch.autograd.Function):
 
 
 def pair_affinities(features: Tensor, offsets: Sequence[Offset], crop: int = 0) -> Tensor:
-    """Return exp(−mean |f_p − f_q|), float32[P] in (0, 1], of all pairs of features float[B, D, h, w].
+    """Return exp(−mean |f_p − f_q|), float32[P] in (0, 1], of all pairs.
 
     Pairs come offset by offset, as those of `pair_labels`. Memory is that of one offset at a time.
+
+    Args:
+        features: float[B, D, h, w].
+        offsets: of the pairs.
+        crop: that of `windows`.
     """
     distances: Tensor = _Distances.apply(features.float(), tuple(offsets), crop)  # type: ignore[no-untyped-call]
     return torch.exp(-distances)

@@ -30,10 +30,25 @@ def transition(
 ) -> Tensor:
     """Return the transposed transition matrix D⁻¹ · A^β, a sparse float32[N, N], N = height · width.
 
-    Its compressed rows are canonical: columns ascend, and none comes twice.
-    `affinities` float[P] in [0, 1] of one image's pairs, offset by offset; those in float64 give a matrix
-    in float64. A is symmetric, so that rows of the result sum to 1 as columns of T do. With the `crop` of
-    `windows` some cells have no neighbours: their scores stay.
+    Its compressed rows are canonical: columns ascend, and none comes twice. A is symmetric, so that rows of
+    the result sum to 1 as columns of T do. Raises `DataError` when there isn't one affinity a pair.
+
+    Args:
+        affinities: float[P] in [0, 1] of one image's pairs, offset by offset; those in float64 give a matrix
+            in float64.
+        offsets: of the pairs.
+        height: of the grid, in cells.
+        width: of the grid, in cells.
+        beta: the power of the affinities; the larger, the less flows between cells that differ.
+        crop: that of `windows`; some cells then have no neighbours, and their scores stay.
+
+    Examples:
+        Four cells in a row, with a wall in the middle. All mass starts in the first cell.
+
+        >>> affinities = torch.tensor([1.0, 0.0, 1.0])
+        >>> matrix = transition(affinities, [(0, 1)], height=1, width=4, beta=1)
+        >>> walk(torch.tensor([[[1.0, 0.0, 0.0, 0.0]]]), matrix, steps=8).tolist()
+        [[[0.5, 0.5, 0.0, 0.0]]]
     """
     device = affinities.device
     dtype = torch.promote_types(affinities.dtype, torch.float32)
@@ -69,7 +84,13 @@ def transition(
 
 
 def walk(scores: Tensor, matrix: Tensor, steps: int) -> Tensor:
-    """Return scores float32[K, h, w] after so many steps with a matrix of `transition`."""
+    """Return scores float32[K, h, w] after a random walk.
+
+    Args:
+        scores: float32[K, h, w] before it, a map a label.
+        matrix: of `transition`, for a grid of h × w cells.
+        steps: of the walk, at least 0.
+    """
     flowing = scores.flatten(1).T.contiguous()
     for _ in range(steps):
         flowing = matrix @ flowing
@@ -80,6 +101,11 @@ def pooled(scores: Tensor, stride: int, grid: tuple[int, int]) -> Tensor:
     """Return float[K, h, w], the mean of scores float[K, H, W] in every cell of `stride` pixels.
 
     Cells that reach over the right or lower edge count the missing pixels as 0.
+
+    Args:
+        scores: float[K, H, W].
+        stride: the side of a cell, in pixels.
+        grid: (h, w).
     """
     height, width = scores.shape[1:]
     missing = (0, grid[1] * stride - width, 0, grid[0] * stride - height)
@@ -87,12 +113,25 @@ def pooled(scores: Tensor, stride: int, grid: tuple[int, int]) -> Tensor:
 
 
 def upsampled(scores: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
-    """Return float[K, H, W] of scores float[K, h, w] on a grid of `stride` pixels, bilinear, cropped."""
+    """Return float[K, H, W], scores on a grid brought to the photo's pixels, bilinear, cropped.
+
+    Args:
+        scores: float[K, h, w].
+        stride: the side of a cell, in pixels.
+        size: the photo's (H, W).
+    """
     grown = interpolate(scores[None], scale_factor=stride, mode="bilinear", align_corners=False)[0]
     return grown[:, : size[0], : size[1]]
 
 
 def walk_memory(height: int, width: int, stride: int, pairs: int) -> int:
-    """Return about how many bytes the matrix of an image of so many pixels takes while it is built."""
+    """Return about how many bytes the matrix of an image takes while it is built.
+
+    Args:
+        height: of the photo, in pixels.
+        width: of the photo, in pixels.
+        stride: the side of a cell, in pixels.
+        pairs: how many offsets there are.
+    """
     cells = math.ceil(height / stride) * math.ceil(width / stride)
     return cells * (2 * pairs + 1) * BYTES_PER_ENTRY

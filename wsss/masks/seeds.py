@@ -26,16 +26,21 @@ def background_score(cams: Cams, exponent: float) -> npt.NDArray[np.float32]:
 def threshold_mask(cams: Cams, keys: npt.ArrayLike, tau: float) -> npt.NDArray[np.uint8]:
     """Return uint8[H, W]: the class with the largest CAM where it exceeds `tau`, else background.
 
-    `keys` are 0-based classes; ids are 0 for background and key + 1. It is the argmax over [tau, CAMs],
-    in float32, where ties go to the background and then to the earlier class.
+    It is the argmax over [tau, CAMs], in float32, where ties go to the background and then to the earlier
+    class. Raises `DataError` when there isn't one map a class.
+
+    Args:
+        cams: float[n, H, W] in [0, 1].
+        keys: the 0-based class of each map, [n]; a mask has 0 for background and key + 1.
+        tau: the threshold, in [0, 1].
+
+    Examples:
+        >>> cams = np.array([[[0.9, 0.2, 0.1]], [[0.3, 0.6, 0.2]]])
+        >>> threshold_mask(cams, keys=[7, 14], tau=0.25).tolist()
+        [[8, 15, 0]]
     """
     constant = np.full(cams.shape[1:], tau, np.float32)
     return _winners(constant, cams, keys)
-
-
-def exponent_mask(cams: Cams, keys: npt.ArrayLike, exponent: float) -> npt.NDArray[np.uint8]:
-    """Return uint8[H, W]: the argmax over [(1 − largest CAM)^exponent, CAMs]; ties as above."""
-    return _winners(background_score(cams, exponent), cams, keys)
 
 
 def with_background(background: npt.NDArray[np.float32], cams: Cams) -> npt.NDArray[np.float32]:

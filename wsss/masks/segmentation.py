@@ -16,7 +16,7 @@ from wsss.models.deeplab import fuse
 
 
 class PyramidNetwork(Protocol):
-    """What is asked of a network: logits at several scales, and how to normalise its input."""
+    """What segmenting needs of a network: logits at several scales, and how to normalise its input."""
 
     @property
     def mean(self) -> tuple[float, float, float]: ...
@@ -38,12 +38,32 @@ def segment(
 ) -> npt.NDArray[np.float32]:
     """Return float32[C + 1, H, W], the probabilities of background and classes, which sum to 1 a pixel.
 
-    `photo` is RGB uint8[H, W, 3]; `network` is on `device` and in evaluation mode. At each scale s the
-    photo is shown at ⌊s·H⌋ × ⌊s·W⌋ pixels (bilinear); of the logits, brought to one grid, the largest
-    counts; with `flip` their mean with those of the mirrored photo. They are upsampled bilinearly
-    (`align_corners=False`) to H × W before the softmax.
+    At each scale s the network sees the photo at ⌊s·H⌋ × ⌊s·W⌋ pixels (bilinear); of the logits, brought to
+    one grid, the largest counts; with `flip` their mean with those of the mirrored photo. They are upsampled
+    bilinearly (`align_corners=False`) to H × W before the softmax.
 
     Raises `DataError` for another kind of photo and `StageError` when a logit isn't finite.
+
+    Args:
+        network: on `device`, in evaluation mode.
+        photo: RGB uint8[H, W, 3].
+        scales: factors of the photo's size.
+        flip: whether the mirrored photo is shown too.
+        device: a torch device.
+
+    Examples:
+        A stand-in for a network, which sees a class wherever the photo is bright:
+
+        >>> class Bright:
+        ...     mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+        ...     def pyramid(self, x, scales):
+        ...         brightness = x.mean(1, keepdim=True)
+        ...         return [torch.cat([-brightness, brightness], 1) for _ in scales]
+        >>> photo = np.zeros((2, 4, 3), np.uint8)
+        >>> photo[:, 2:] = 255
+        >>> probabilities = segment(Bright(), photo, scales=[1.0], flip=True, device="cpu")
+        >>> probabilities.shape, probabilities[1, 0].astype(float).round(2).tolist()
+        ((2, 2, 4), [0.12, 0.12, 0.88, 0.88])
     """
     return segment_batch(network, [photo], scales=scales, flip=flip, device=device)[0]
 
@@ -56,7 +76,15 @@ def segment_batch(
     flip: bool,
     device: torch.device | str,
 ) -> list[npt.NDArray[np.float32]]:
-    """Return what `segment` returns, for each of several photos of one size, in one pass."""
+    """Return what `segment` returns, for each of several photos of one size, in one pass.
+
+    Args:
+        network: on `device`, in evaluation mode.
+        photos: RGB uint8[H, W, 3], all of one size.
+        scales: factors of the photo's size.
+        flip: whether the mirrored photos are shown too.
+        device: a torch device.
+    """
     for photo in photos:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")

@@ -12,8 +12,15 @@ def subcategory_distillation(
     """Return L_KD float[B] = T² / Σ_c y_c · Σ_c y_c · KL(q_c ‖ p_c); 0 for an image without classes.
 
     Within each class c, over its sub-categories k: the teacher says q_ck ∝ exp(scale · similarity_ck / T),
-    the student p_ck ∝ exp(logits_ck / T). `logits` and `similarity` are float[B, S], `labels` float[B, C],
-    `parent` int64[S] the class of each sub-category. T² keeps gradients about as large at any T.
+    the student p_ck ∝ exp(logits_ck / T). T² keeps gradients about as large at any T.
+
+    Args:
+        logits: the student's, float[B, S].
+        similarity: of an image to each sub-category, the teacher's, float[B, S] in [−1, 1].
+        labels: float[B, C], 1 for classes present.
+        parent: int64[S], the class of each sub-category.
+        temperature: T, above 0; the higher, the more alike the shares.
+        scale: of the similarity, above 0.
     """
     member = torch.nn.functional.one_hot(parent, labels.shape[1]).T.bool()
     teacher = _log_shares(scale * similarity.float() / temperature, member)

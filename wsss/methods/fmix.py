@@ -25,8 +25,21 @@ def fmix_mask(
 ) -> Mask:
     """Return float32[height, width] in [0, 1] whose mean is `share` to within 1 / (height · width).
 
-    `decay` is the power δ by which the spectrum falls with frequency. With `max_soft` > 0 up to that
-    share of pixels on either side of the edge ramp from 1 to 0; otherwise the mask is 0 or 1.
+    Args:
+        height: in pixels.
+        width: in pixels.
+        share: of the pixels that are 1, in [0, 1].
+        decay: the power δ by which the spectrum falls with frequency: the larger, the fewer blobs.
+        max_soft: above 0, up to this share of the pixels on either side of an edge ramps from 1 to 0;
+            otherwise the mask is 0 or 1.
+        sampler: see `low_frequency_image`.
+        rng: NumPy's generator.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> mask = fmix_mask(8, 8, 0.25, decay=3, max_soft=0, sampler="isotropic", rng=rng)
+        >>> mask.shape, float(mask.mean()), np.unique(mask).tolist()
+        ((8, 8), 0.25, [0.0, 1.0])
     """
     grey = low_frequency_image(height, width, decay, sampler, rng)
     return binarise(grey, share, max_soft, rng)
@@ -42,6 +55,13 @@ def low_frequency_image(
     horizontal frequency, and masks get taller than wide. `legacy` repeats the first public code, which
     indexed the row frequencies where it meant real and imaginary parts: only two horizontal bins are
     left, so that masks are one interval a row at most.
+
+    Args:
+        height: in pixels.
+        width: in pixels.
+        decay: the power by which the spectrum falls.
+        sampler: which spectrum.
+        rng: NumPy's generator.
     """
     if sampler == "legacy":
         return _legacy_image(height, width, decay, rng)
@@ -71,10 +91,16 @@ def _legacy_image(height: int, width: int, decay: float, rng: np.random.Generato
 
 
 def binarise(grey: npt.NDArray[np.float64], share: float, max_soft: float, rng: np.random.Generator) -> Mask:
-    """Return a mask with the brightest `share` of the pixels 1 and the rest 0, softened if asked.
+    """Return a mask float32[H, W] with the brightest `share` of the pixels 1 and the rest 0.
 
     n = ⌈share · H · W⌉ or ⌊share · H · W⌋, each with probability ½; ranks [n − s, n + s) ramp from 1 to
     0 with s = ⌊H · W · min(max_soft, share, 1 − share)⌋, which leaves the mean at `share`.
+
+    Args:
+        grey: the image to cut, float64[H, W].
+        share: in [0, 1].
+        max_soft: in [0, 1]; 0 for a mask of 0 and 1 alone.
+        rng: decides how n is rounded.
     """
     size = grey.size
     flat = grey.ravel()

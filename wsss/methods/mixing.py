@@ -44,7 +44,18 @@ class Mixed:
 class Mixer:
     """Mixes every batch with a permutation of itself, as its parameters say.
 
-    `taps` are the places where Manifold Mixup may mix, in the order in which they are drawn from.
+    Args:
+        params: the kind of mixing and its strength.
+        taps: places in the network where Manifold Mixup may mix; a draw picks one by its position.
+
+    Examples:
+        >>> mixer = Mixer(MixingParams(kind="mixup", alpha=0.2, fixed=0.7, probability=1.0))
+        >>> images = torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])
+        >>> mixed = mixer.mix(images, torch.eye(2), torch.Generator().manual_seed(2))
+        >>> mixed.permutation.tolist()
+        [1, 0]
+        >>> [[round(value, 1) for value in row] for row in mixed.labels.tolist()]
+        [[0.7, 0.3], [0.3, 0.7]]
     """
 
     def __init__(self, params: MixingParams, taps: Sequence[str] = ("input",)) -> None:
@@ -53,9 +64,12 @@ class Mixer:
         self.way = MIXINGS.get(params.kind) or WayToMix
 
     def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Mixed:
-        """Mix images float32[B, 3, H, W] and labels float32[B, C].
+        """Mix a batch with a permutation of itself, or leave it as it is when the parameters say so.
 
-        All random choices come from `generator` on the CPU, so they are the same on every device.
+        Args:
+            images: float32[B, 3, H, W].
+            labels: float32[B, C].
+            generator: of all random choices; on the CPU, so that they are the same on every device.
         """
         count = len(images)
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
@@ -68,7 +82,7 @@ class Mixer:
             weights = np.full(draws, self.params.fixed)
         height, width = images.shape[2:]
         shares = self.way.shares(self.params, (height, width), weights, rng)
-        weights = shares.mean(axis=(1, 2), dtype=np.float64)  # what was really mixed, not what was asked
+        weights = shares.mean(axis=(1, 2), dtype=np.float64)  # the share that is mixed, not the one drawn
         share = torch.as_tensor(shares, dtype=torch.float32, device=images.device)[:, None]
         weight = torch.as_tensor(weights, dtype=torch.float32, device=images.device).expand(count)
         # Drawn last, so that mixing at the input is Mixup, number by number.

@@ -64,9 +64,13 @@ class Objective:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the total and its unweighted terms, scalars of float32.
 
-        `logits` float[B, C] of the mixed images; `cams` float[B, C, h, w] before rectification, needed
-        only when `needs_cams`; `sub_logits` float[B, S], needed with sub-categories; `masks`
-        uint8[B, H, W], needed with `supervision: masks`, whose loss stands in for the classification's.
+        Args:
+            logits: of the mixed images, float[B, C].
+            cams: before rectification, float[B, C, h, w]; needed only when `needs_cams`.
+            mixed: the batch.
+            sub_logits: float[B, S], needed with sub-categories.
+            masks: uint8[B, H, W], needed with `supervision: masks`, whose loss stands in for the
+                classification's.
         """
         classes = logits.shape[1]
         labels = mixed.labels[:, :classes]
@@ -94,8 +98,12 @@ class Objective:
     def gradient_shares(self, terms: Mapping[str, Tensor], features: Tensor) -> dict[str, float]:
         """Return, per term, the norm of its weighted gradient at the features over the sum of all norms.
 
-        A regulariser whose share is next to nothing is switched off, whatever its weight looks like. Call
-        it before `backward`; empty when the features don't learn.
+        A regulariser whose share is next to nothing is switched off, however large its weight. Call
+        it before `backward`. The result is empty when the features don't learn.
+
+        Args:
+            terms: those that a call of the objective returned.
+            features: float[B, D, h, w], what the terms were computed from.
         """
         if not features.requires_grad or len(terms) < 2:
             return {}

@@ -26,8 +26,20 @@ def build_optimiser(
     `head_multiplier`×, their biases at twice that; biases are not decayed. The scale and shift of batch
     normalisation count as weight and bias.
 
-    `momentum` is momentum. Widely copied code passes the weight decay in its place; learning rates
-    published with it were tuned without momentum, divide them by about ten.
+    Args:
+        backbone: the pretrained network.
+        heads: new layers on top of it.
+        lr: the learning rate, above 0.
+        momentum: in [0, 1). Widely copied code passes the weight decay in its place; learning rates
+            published with it were tuned without momentum, divide them by about ten.
+        weight_decay: of weights, at least 0.
+        head_multiplier: of the heads' learning rate, above 0.
+
+    Examples:
+        >>> recipe = {"lr": 0.01, "momentum": 0.9, "weight_decay": 1e-4, "head_multiplier": 10}
+        >>> optimiser = build_optimiser(nn.Linear(2, 2), [nn.Linear(2, 1)], **recipe)
+        >>> [group["lr"] for group in optimiser.param_groups]
+        [0.01, 0.02, 0.1, 0.2]
     """
     groups = []
     for module, multiplier in ((backbone, 1.0), *((head, head_multiplier) for head in heads)):
@@ -44,7 +56,24 @@ def _weights_and_biases(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.
 
 
 class PolySchedule:
-    """lr_t = lr_0 · (1 − t / total)^power, stepped once per iteration."""
+    """lr_t = lr_0 · (1 − t / total)^power, stepped once per iteration.
+
+    Args:
+        optimiser: its groups' learning rates are lr_0.
+        total: iterations until the learning rate is 0.
+        power: above 0; 1 is a straight line.
+
+    Examples:
+        >>> optimiser = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.1)
+        >>> schedule = PolySchedule(optimiser, total=4, power=0.9)
+        >>> rates = []
+        >>> for _ in range(4):
+        ...     optimiser.step()
+        ...     schedule.step()
+        ...     rates.append(round(optimiser.param_groups[0]["lr"], 3))
+        >>> rates
+        [0.077, 0.054, 0.029, 0.0]
+    """
 
     def __init__(self, optimiser: torch.optim.Optimizer, total: int, power: float) -> None:
         self.optimiser = optimiser

@@ -1,6 +1,6 @@
 """The classification loss and the two regularisers of Mixup-CAM (Chang et al., BMVC 2020).
 
-All of them work on float32, whatever the precision of the network.
+All of them work on float32, at any precision of the network.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from torch.nn.functional import (
     one_hot,
 )
 
+from wsss.labels import IGNORED
+
 ENTROPY_EPSILON = 1e-5
 CAM_EPSILON = 1e-5
-IGNORED = 255
 
 
 def classification_loss(logits: Tensor, targets: Tensor) -> Tensor:
@@ -44,10 +45,18 @@ def mask_loss(maps: Tensor, masks: Tensor) -> Tensor:
 
 
 def entropy(logits: Tensor, kind: Literal["bernoulli", "softmax"] = "bernoulli") -> Tensor:
-    """Return how undecided predictions float[B, C] are, in nats: 0 (to 1e-5) when sure.
+    """Return how undecided predictions are, a scalar in nats: 0 (to 1e-5) when sure.
 
     `bernoulli`: mean over batch and classes of the entropy of σ(z), at most ln 2. `softmax`: mean over
     the batch of the entropy over classes, at most ln C.
+
+    Args:
+        logits: float[B, C].
+        kind: which distribution the logits stand for.
+
+    Examples:
+        >>> round(float(entropy(torch.zeros(1, 4))), 3), round(float(entropy(torch.full((1, 4), 2.0))), 3)
+        (0.693, 0.365)
     """
     logits = logits.float()
     if kind == "softmax":
@@ -66,11 +75,24 @@ def concentration(
 ) -> Tensor:
     """Return the spatial variance of the CAMs of present classes, summed over classes: float[B].
 
-    `cams` float[B, C, h, w] are rectified here; `labels` float[B, C] is 1 for classes present. Each map
-    is normalised to mass 1; the variance is that of its position around its own centroid. Linear in the
-    labels. Coordinates: `unit` runs from 0 to 1 between the outermost cells (the same strength at every
-    map size), `pixel` counts cells, `scops` spans [−1, 1). `legacy` is `scops` on maps that went through a
-    softmax over classes first, as in the first public code: nearly uniform ones.
+    Each map is normalised to mass 1; the variance is that of its position around its own centroid. Linear in
+    the labels.
+
+    Args:
+        cams: float[B, C, h, w]; the function rectifies them.
+        labels: float[B, C], 1 for classes present.
+        coordinates: `unit` runs from 0 to 1 between the outermost cells (the same strength at every map
+            size), `pixel` counts cells, `scops` spans [−1, 1). `legacy` is `scops` on maps that went through
+            a softmax over classes first, as in the first public code: nearly uniform ones.
+        epsilon: added to every cell before a map is normalised.
+
+    Examples:
+        A map with its mass in one corner, and one with it in two opposite corners:
+
+        >>> maps = torch.zeros(2, 1, 3, 3)
+        >>> maps[:, 0, 0, 0] = maps[1, 0, 2, 2] = 1.0
+        >>> [round(value, 2) for value in concentration(maps, torch.ones(2, 1)).tolist()]
+        [0.0, 0.5]
     """
     cams = cams.float().relu()
     if coordinates == "legacy":

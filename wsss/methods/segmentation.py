@@ -9,13 +9,13 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from wsss.config.params import SegmentationLossParams
+from wsss.labels import IGNORED
 
-IGNORED = 255
 """The label of pixels that nothing is learnt from."""
 
 
 def labels_at(labels: Tensor, size: Sequence[int]) -> Tensor:
-    """Return int64[B, h, w], the labels uint8[B, H, W] nearest to the centres of a grid's cells."""
+    """Return int64[B, h, w], the labels uint8[B, H, W] nearest to the centres of a grid of `size` (h, w)."""
     return interpolate(labels[:, None].float(), list(size), mode="nearest-exact")[:, 0].long()
 
 
@@ -39,7 +39,10 @@ class SegmentationLoss:
     def __call__(self, logits: Tensor, labels: Tensor, counts: Tensor) -> Tensor:
         """Return a part's share of the loss, a scalar; 0, with gradients of 0, where no label is known.
 
-        `logits` float32[B, C + 1, h, w], `labels` int64[B, h, w] in 0..C or 255.
+        Args:
+            logits: float32[B, C + 1, h, w].
+            labels: int64[B, h, w] in 0..C or 255.
+            counts: int64[2], those of all parts.
         """
         losses = cross_entropy(logits, labels, ignore_index=IGNORED, reduction="none")
         if self.params.kind == "bootstrapped":
@@ -54,8 +57,11 @@ class SegmentationLoss:
 def pyramid_loss(loss: SegmentationLoss, pyramid: Sequence[Tensor], labels: Tensor, counts: Tensor) -> Tensor:
     """Return the sum of a part's losses at every level of logits float[B, C + 1, h_i, w_i].
 
-    `labels` are uint8[B, H, W]; each level sees them on its own grid. `counts` int64[levels, 2] are those
-    of all parts there.
+    Args:
+        loss: computes one level's.
+        pyramid: the logits of each level.
+        labels: uint8[B, H, W]; each level sees them on its own grid.
+        counts: int64[levels, 2], those of all parts at each level.
     """
     terms = [
         loss(logits.float(), labels_at(labels, logits.shape[2:]), count)

@@ -51,14 +51,27 @@ class Clustering:
 
 
 def discover(features: Floats, labels: npt.NDArray[np.uint8], how: Clustering) -> Subcategories:
-    """Cluster features float32[N, D] class by class over the images that show it, labels uint8[N, C]."""
+    """Cluster images class by class, each over the images that show it.
+
+    Args:
+        features: float32[N, D], one row an image.
+        labels: uint8[N, C], 1 for classes present.
+        how: the algorithm and its settings.
+    """
     return join([discover_class(features, labels, number, how) for number in range(labels.shape[1])])
 
 
 def discover_class(
     features: Floats, labels: npt.NDArray[np.uint8], number: int, how: Clustering
 ) -> Subcategories:
-    """Return the sub-categories of one class; a class without images has one, which is empty."""
+    """Return the sub-categories of one class; a class without images has one, which is empty.
+
+    Args:
+        features: float32[N, D], one row an image.
+        labels: uint8[N, C], 1 for classes present.
+        number: the class, in [0, C − 1].
+        how: the algorithm and its settings.
+    """
     members = np.flatnonzero(labels[:, number])
     points = (unit(features) if how.normalise else features)[members]
     by_kmeans = how.algorithm == "kmeans"
@@ -90,7 +103,13 @@ def unit(features: Floats) -> Floats:
 
 
 def kmeans(points: Floats, clusters: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the cluster of each point, numbered without gaps: k-means++, the best of ten starts."""
+    """Return the cluster of each point, int64[N], numbered without gaps: k-means++, the best of ten starts.
+
+    Args:
+        points: float32[N, D].
+        clusters: at most so many, and at most one per `LEAST` points.
+        seed: of the starts.
+    """
     count = max(1, min(clusters, len(points) // LEAST))
     if count == 1:
         return np.zeros(len(points), np.int64)

@@ -1,8 +1,8 @@
 """Scores: agreement of masks, threshold curves of CAMs, intervals, floors and ranking."""
 
+from wsss.labels import IGNORED
 from wsss.metrics.boundary import boundary_counts, boundary_f, error_split, mean_boundary_f
 from wsss.metrics.confusion import (
-    IGNORED,
     confusion,
     foreground_precision,
     foreground_recall,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from scipy.ndimage import distance_transform_edt
 
 from wsss.errors import DataError
-from wsss.metrics.confusion import IGNORED, Counts, mean_present
+from wsss.labels import IGNORED
+from wsss.metrics.confusion import Counts, mean_present
 
 TOLERANCE = 0.0075
 """Share of an image's diagonal within which two outlines are the same."""
@@ -25,13 +26,19 @@ def boundary_counts(gt: Ids, pred: Ids, classes: int, tolerance: float = TOLERAN
     """Return int64[C, 4] of C classes: outline pixels that are [predicted and right, predicted, true and
     found, true].
 
-    `gt` is uint8[H, W] in 0..C or 255, `pred` in 0..C. An outline pixel of a class has a neighbour, above,
-    below, left or right, that isn't of the class; the image's edge is no outline. It is right, or found,
-    when the other mask has an outline pixel of the class within max(1, round(tolerance · diagonal)).
+    An outline pixel of a class has a neighbour, above, below, left or right, that isn't of the class; the
+    image's edge is no outline. It is right, or found, when the other mask has an outline pixel of the class
+    within max(1, round(tolerance · diagonal)).
 
     Around objects VOC leaves a band of 255 some five pixels wide. The true outline is the band's inner
     edge; a predicted outline within the band, or behind it in other ignored pixels, is right when it is
     near enough and doesn't count otherwise. Raises `DataError` for masks of different sizes.
+
+    Args:
+        gt: the true ids, uint8[H, W] in 0..C or 255.
+        pred: the predicted ids, uint8[H, W] in 0..C.
+        classes: C, the number of classes without the background.
+        tolerance: a share of the image's diagonal.
     """
     if gt.shape != pred.shape:
         raise DataError(f"prediction is {list(pred.shape)}, but must be {list(gt.shape)} like its mask")
@@ -77,7 +84,18 @@ def _near(marks: npt.NDArray[np.bool_], reach: int) -> npt.NDArray[np.bool_]:
 
 def boundary_f(counts: Counts) -> npt.NDArray[np.float64]:
     """Return float64[..., C], 2PR/(P + R) of counts int[..., C, 4] summed over images; NaN for a class
-    without any outline, 0 where only one side has one."""
+    without any outline, 0 where only one side has one.
+
+    Examples:
+        A square, and the same square three pixels to the right; outlines a pixel apart are the same.
+
+        >>> gt, pred = np.zeros((2, 20, 20), np.uint8)
+        >>> gt[5:15, 5:12] = 1
+        >>> pred[5:15, 8:15] = 1
+        >>> counts = boundary_counts(gt, pred, classes=1)
+        >>> counts.tolist(), boundary_f(counts).round(3).tolist()
+        ([[12, 30, 12, 30]], [0.4])
+    """
     right, predicted, found, true = np.moveaxis(np.asarray(counts, np.float64), -1, 0)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision, recall = right / predicted, found / true
@@ -96,6 +114,10 @@ def error_split(conf: Counts) -> dict[str, float]:
 
     `conf` is int[C + 1, C + 1], true ids in rows. `false_positive`: background taken for a class;
     `false_negative`: a class taken for background; `confused`: a class taken for another.
+
+    Examples:
+        >>> error_split(np.array([[5, 1, 0], [2, 6, 0], [0, 1, 5]]))
+        {'false_positive': 0.05, 'false_negative': 0.1, 'confused': 0.05}
     """
     total = conf.sum()
     over, under = conf[0, 1:].sum(), conf[1:, 0].sum()

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.errors import DataError
+from wsss.labels import IGNORED
 
-IGNORED = 255
 """The id of pixels that no score looks at."""
 
 Counts = npt.NDArray[Any]
@@ -20,8 +20,18 @@ Counts = npt.NDArray[Any]
 def confusion(gt: npt.NDArray[Any], pred: npt.NDArray[Any], classes: int) -> npt.NDArray[np.int64]:
     """Return int64[C + 1, C + 1]: pixels by true id (row) and predicted id (column).
 
-    Both are integer[H, W] in 0..C; pixels that are 255 in `gt` don't count, whatever was predicted
-    there. Raises `DataError` for different sizes and for other values.
+    Raises `DataError` for different sizes and for values outside the ranges below.
+
+    Args:
+        gt: the true ids, integer[H, W] in 0..C, or 255 for pixels that don't count.
+        pred: the predicted ids, integer[H, W] in 0..C.
+        classes: C, the number of classes without the background.
+
+    Examples:
+        >>> gt = np.array([[0, 0, 1], [0, 255, 1]])
+        >>> pred = np.array([[0, 1, 1], [0, 1, 1]])
+        >>> confusion(gt, pred, classes=1).tolist()
+        [[2, 1], [0, 2]]
     """
     if gt.shape != pred.shape:
         raise DataError(f"prediction is {list(pred.shape)}, but must be {list(gt.shape)} like its mask")
@@ -44,7 +54,12 @@ def _bytes(ids: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
 
 
 def iou(conf: Counts) -> npt.NDArray[np.float64]:
-    """Return float64[..., C + 1]: intersection over union per id, NaN where neither side has it."""
+    """Return float64[..., C + 1]: intersection over union per id, NaN where neither side has it.
+
+    Examples:
+        >>> iou(np.array([[2, 1, 0], [0, 2, 0], [0, 0, 0]])).round(3).tolist()
+        [0.667, 0.667, nan]
+    """
     return iou_from_counts(*marginals(conf))
 
 
@@ -54,7 +69,13 @@ def marginals(conf: Counts) -> tuple[Counts, Counts, Counts]:
 
 
 def iou_from_counts(hits: Counts, true: Counts, predicted: Counts) -> npt.NDArray[np.float64]:
-    """Return hits / (true + predicted − hits) as float64, NaN where there is nothing to divide by."""
+    """Return hits / (true + predicted − hits) as float64, NaN where there is nothing to divide by.
+
+    Args:
+        hits: pixels on which both sides agree, per id, [..., C + 1].
+        true: pixels that have the id, of the same shape.
+        predicted: pixels that were given the id, of the same shape.
+    """
     union = np.asarray(true + predicted - hits, dtype=np.float64)
     result = np.full(union.shape, np.nan)
     np.divide(hits, union, out=result, where=union > 0)
@@ -75,6 +96,10 @@ def miou(conf: Counts) -> float:
     """Return the mean IoU over the ids that occur; NaN for an empty confusion matrix.
 
     Counts are summed over images before dividing: it is not a mean of the images' IoUs.
+
+    Examples:
+        >>> round(miou(np.array([[2, 1, 0], [0, 2, 0], [0, 0, 0]])), 3)
+        0.667
     """
     return float(mean_present(iou(conf)))
 
@@ -110,8 +135,17 @@ def _ratio(part: Any, whole: Any) -> float:
 def summary(conf: Counts, class_names: Sequence[str]) -> dict[str, Any]:
     """Return the scores of one confusion matrix as JSON values, None where undefined.
 
-    `class_names` are the C foreground classes. Keys: `miou`, `iou` (name → IoU, `background` first),
-    `pixel_accuracy`, `precision` and `recall` of the foreground, `fp_fn_ratio`, `pixels`.
+    Keys: `miou`, `iou` (name → IoU, `background` first), `pixel_accuracy`, `precision` and `recall` of
+    the foreground, `fp_fn_ratio`, `pixels`.
+
+    Args:
+        conf: int[C + 1, C + 1], true ids in rows.
+        class_names: the C classes, without the background.
+
+    Examples:
+        >>> scores = summary(np.array([[6, 2], [1, 7]]), ["cat"])
+        >>> scores["iou"]["cat"], scores["fp_fn_ratio"], scores["pixels"]
+        (0.7, 2.0, 16)
     """
     names = ["background", *class_names]
     if conf.shape != (len(names), len(names)):

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.errors import ConfigError, DataError
-from wsss.metrics.confusion import IGNORED, iou, mean_present
+from wsss.labels import IGNORED
+from wsss.metrics.confusion import iou, mean_present
 
 THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(60))
 """0, 0.01, …, 0.59: the sweep of SEAM (Wang et al., CVPR 2020)."""
@@ -40,7 +41,25 @@ class ThresholdCurve:
 
     Comparisons are made in float32, as `wsss.masks.seeds.threshold_mask` makes them, so the confusion
     matrices are exactly those of the argmax at each threshold: ties go to the background, then to the
-    earlier class. It can be sent between processes; `merge` joins the curves of several workers.
+    earlier class. Processes can exchange curves; `merge` joins those of several workers.
+
+    Raises `ConfigError` for thresholds or a number of classes outside the ranges below.
+
+    Args:
+        classes: C, the number of classes without the background, in [1, 254].
+        thresholds: finite, at least 0, strictly ascending.
+
+    Examples:
+        One image of two classes, the first of them present; the CAM is 0.8 on the object, 0.3 beside it.
+
+        >>> gt = np.array([[1, 1, 0, 0]], np.uint8)
+        >>> cams = np.array([[[0.8, 0.8, 0.3, 0.1]]], np.float32)
+        >>> curve = ThresholdCurve(classes=2, thresholds=[0.0, 0.2, 0.4])
+        >>> curve.add(gt, cams, keys=[0])
+        >>> curve.miou().round(3).tolist()
+        [0.25, 0.583, 1.0]
+        >>> curve.best()
+        (2, 0.4, 1.0)
     """
 
     def __init__(self, classes: int, thresholds: Sequence[float] = THRESHOLDS) -> None:
@@ -60,11 +79,12 @@ class ThresholdCurve:
         return len(self._images)
 
     def add(self, gt: npt.NDArray[np.uint8], cams: npt.NDArray[Any], keys: npt.ArrayLike) -> None:
-        """Count one image.
+        """Count one image. Raises `DataError` when sizes or values don't fit.
 
-        `gt` is uint8[H, W] in 0..C or 255; `cams` are float16 or float32[n, H, W], finite, of the
-        0-based classes `keys`. Without keys every pixel is background and `cams` may have any size.
-        Raises `DataError` when sizes or values don't fit.
+        Args:
+            gt: the true ids, uint8[H, W] in 0..C or 255.
+            cams: float16 or float32[n, H, W], finite. Of any size without `keys`.
+            keys: the 0-based class of each map, [n]; without any, every pixel is background.
         """
         columns = self._columns(keys, len(cams))
         if len(columns) and cams.shape[1:] != gt.shape:

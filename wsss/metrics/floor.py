@@ -11,7 +11,10 @@ from wsss.errors import ConfigError
 def centre_box(shape: tuple[int, ...], class_id: int, share: float = 2 / 3) -> npt.NDArray[np.uint8]:
     """Return uint8[H, W]: `class_id` in a centred box whose sides are `share` of the image's.
 
-    `class_id` is the id in masks (1..C, the first class present), or 0 for an image without classes.
+    Args:
+        shape: the image's (H, W, …).
+        class_id: the id in masks (1..C, the first class present), or 0 for an image without classes.
+        share: in [0, 1].
     """
     if not 0 <= share <= 1:
         raise ConfigError(f"`share` is {share}, but must be in [0, 1]")

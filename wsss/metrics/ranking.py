@@ -14,7 +14,11 @@ from wsss.metrics.confusion import mean_present
 def average_precisions(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return float64[C] in [0, 1]: each class's average precision, NaN for one without positives.
 
-    `scores` are float[N, C], larger for more likely (logits will do); `labels` are {0, 1}[N, C].
+    Raises `DataError` for arrays of different shapes.
+
+    Args:
+        scores: float[N, C], larger for more likely (logits will do).
+        labels: {0, 1}[N, C].
     """
     if scores.shape != labels.shape or scores.ndim != 2:
         shapes = f"scores are {list(scores.shape)} and labels {list(labels.shape)}"
@@ -29,6 +33,17 @@ def average_precisions(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> np
 
 
 def mean_average_precision(scores: npt.NDArray[Any], labels: npt.NDArray[Any]) -> float | None:
-    """Return the mean over the classes with positives, None when there are none (see above)."""
+    """Return the mean of `average_precisions` over the classes with positives, None when there are none.
+
+    Args:
+        scores: float[N, C], larger for more likely.
+        labels: {0, 1}[N, C].
+
+    Examples:
+        >>> scores = np.array([[0.9, 0.2], [0.4, 0.8], [0.6, 0.1]])
+        >>> labels = np.array([[1, 0], [1, 1], [0, 0]])
+        >>> round(mean_average_precision(scores, labels), 3)
+        0.917
+    """
     mean = float(mean_present(average_precisions(scores, labels)))
     return None if np.isnan(mean) else mean

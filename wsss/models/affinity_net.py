@@ -57,7 +57,7 @@ class PairNetwork(nn.Module):
         return self.backbone.std
 
     def grid(self, x: Tensor) -> tuple[int, int]:
-        """Return the (height, width) of what comes out for images float32[B, 3, H, W]."""
+        """Return the (height, width) of the output for images float32[B, 3, H, W]."""
         return -(-x.shape[2] // self.stride), -(-x.shape[3] // self.stride)
 
 

@@ -74,7 +74,13 @@ class Backbone(nn.Module, ABC):
         """Load pretrained weights: `package`, `download` or a file. Raises `ConfigError`."""
 
     def forward(self, x: Tensor, at: str = "", change: Change | None = None) -> Tensor:
-        """Return the last features; those at the tap `at` go through `change` on the way."""
+        """Return the last features, float32[B, channels, h, w].
+
+        Args:
+            x: images, float32[B, 3, H, W].
+            at: a tap's name.
+            change: maps the features at that tap to others of their shape, which then go on.
+        """
         for tap, segment in zip(self.taps, self.segments(), strict=True):
             x = segment(x)
             if change is not None and tap.name == at:
@@ -91,11 +97,11 @@ class Backbone(nn.Module, ABC):
     def forward_readings(self, x: Tensor, taps: Collection[str]) -> dict[str, Tensor]:
         """Return what heads read at these taps, by name, in the order of the backbone's own.
 
-        That are the features, or, where the next block begins with a normalisation of them (`next_norms`),
+        Those are the features, or, where the next block begins with a normalisation of them (`next_norms`),
         ReLU(norm(features)): AffinityNet (Ahn and Kwak, CVPR 2018) reads its ResNet-38 there.
         """
         features = self.forward_taps(x)
-        return {name: self._reading(name, found) for name, found in features.items() if name in taps}
+        return {name: self._reading(name, at) for name, at in features.items() if name in taps}
 
     def _reading(self, tap: str, features: Tensor) -> Tensor:
         norm = self.next_norms.get(tap)
@@ -182,8 +188,21 @@ def can_be_dense(name: str) -> bool:
 
 
 def create_backbone(name: str, weights: str, *, dense: bool = False) -> Backbone:
-    """Return a backbone with pretrained weights (see `wsss.models.weights`), or random ones for `none`;
-    with `dense` at output stride 8."""
+    """Return a backbone. Raises `ConfigError` for an unknown name, with the nearest, and for weights of
+    another network.
+
+    Args:
+        name: one of `backbone_names()`, or `timm/NAME`.
+        weights: `package`, `download` or a file (see `wsss.models.weights`); random ones for `none`.
+        dense: whether to build it at output stride 8.
+
+    Examples:
+        >>> import torch
+        >>> from wsss.models import create_backbone
+        >>> backbone = create_backbone("mobilenet_v2", "none").eval()
+        >>> tuple(backbone(torch.zeros(1, 3, 64, 96)).shape), backbone.channels, backbone.stride
+        ((1, 1280, 4, 6), 1280, 16)
+    """
     backbone = dense_class(name)() if dense else backbone_class(name)()
     if weights != "none":
         backbone.load_weights(weights)

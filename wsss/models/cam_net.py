@@ -31,10 +31,26 @@ class CamOutput(NamedTuple):
 class CamNetwork(nn.Module):
     """A backbone with a class head. Input: RGB in [0, 1], normalised with `mean` and `std`.
 
-    `dropout` is the share of channels that are zeroed, per image, before the head while training. Maps
-    never see it: they are made from all channels. With `subcategories` there is a second head beside
-    the first, on the same pooled features; maps are those of the classes. `head` names the class head;
-    empty stands for the backbone's own.
+    Args:
+        backbone: gives the features.
+        classes: C, the number of maps and logits.
+        subcategories: S, the outputs of a second head on the same pooled features, 0 for none. Maps are
+            those of the classes.
+        dropout: the share of channels that are zeroed, per image, before the head while training, in [0, 1).
+            Maps never see it: they are made from all channels.
+        head: the name of the class head; empty for the backbone's own.
+
+    Examples:
+        The mean of a class's map is its logit:
+
+        >>> import torch
+        >>> from wsss.models import CamNetwork, create_backbone
+        >>> network = CamNetwork(create_backbone("mobilenet_v2", "none"), classes=2).eval()
+        >>> images = torch.rand(1, 3, 64, 64)
+        >>> with torch.inference_mode():
+        ...     maps, logits = network.cam(images), network(images).logits
+        >>> tuple(maps.shape), torch.allclose(maps.mean((2, 3)), logits, atol=1e-5)
+        ((1, 2, 4, 4), True)
     """
 
     def __init__(
@@ -68,7 +84,13 @@ class CamNetwork(nn.Module):
         return [self.head] if self.sub_head is None else [self.head, self.sub_head]
 
     def forward(self, x: Tensor, at: str = "", change: Change | None = None) -> CamOutput:
-        """Map float32[B, 3, H, W] to logits and features; features at the tap `at` go through `change`."""
+        """Return logits and features.
+
+        Args:
+            x: images, float32[B, 3, H, W].
+            at: a tap's name.
+            change: maps the features at that tap to others of their shape, which then go on.
+        """
         features = self.head.features(self.backbone, x, at, change)
         # Zeroing a channel before or after pooling is the same thing.
         pooled = dropout(features.mean(dim=(2, 3), keepdim=True), self.dropout, self.training)

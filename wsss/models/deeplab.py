@@ -41,9 +41,20 @@ class Aspp(nn.Module):
 class DeepLab(nn.Module):
     """A segmentation network. Input: RGB in [0, 1], normalised with `mean` and `std`.
 
-    Its outputs are the background and then `classes`, in the order of mask ids. `scales` are the sizes of
-    the picture at which it learns, as shares of the whole. Batch normalisation is frozen, scale and shift
-    included.
+    Batch normalisation is frozen, scale and shift included.
+
+    Args:
+        backbone: gives the features, as a rule at output stride 8.
+        classes: names, in the order of mask ids; its outputs are the background and then these.
+        scales: the sizes of the picture at which it learns, as shares of the whole.
+
+    Examples:
+        >>> import torch
+        >>> from wsss.models import DeepLab, create_backbone
+        >>> network = DeepLab(create_backbone("mobilenet_v2", "none", dense=True), ["cat", "dog"]).eval()
+        >>> with torch.inference_mode():
+        ...     tuple(network.logits(torch.zeros(1, 3, 64, 96)).shape)
+        (1, 3, 8, 12)
     """
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], scales: Sequence[float] = SCALES) -> None:
@@ -109,7 +120,7 @@ def load_deeplab_pytorch(path: Path, classes: Sequence[str]) -> DeepLab:
     """Return the network of a `deeplab-pytorch` checkpoint (ResNet-101, `base.layer1…` to `base.aspp.c3`).
 
     `classes` are the foreground classes in the order of its outputs, VOC's twenty for its VOC checkpoints.
-    Those have learnt from pixel masks: nothing that comes of them is weakly supervised. Raises
+    Those have learnt from pixel masks: a study that starts from one is not weakly supervised. Raises
     `ConfigError` for any other file or number of classes.
     """
     tensors = deeplab_tensors(read_tensors(path), str(path))

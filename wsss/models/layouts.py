@@ -85,6 +85,11 @@ def trunk(tensors: dict[str, Tensor], source: str, backbone: str) -> tuple[dict[
     layout; what has no known layout is returned as it is.
 
     Raises `ConfigError` when the trunk is another backbone's.
+
+    Args:
+        tensors: of the checkpoint, by name.
+        source: where they are from, for messages.
+        backbone: the name of the one that wants them.
     """
     layout = layout_of(tensors)
     if layout is None:
@@ -105,6 +110,12 @@ def published_head(weights: str, backbone: str, channels: int, count: int) -> tu
     their published order without background, and the layout they were found in.
 
     Raises `ConfigError` for a file of no known layout, one without a head, and a head of another shape.
+
+    Args:
+        weights: the checkpoint's path.
+        backbone: the name of the one whose features the head reads.
+        channels: of those features.
+        count: of classes, without the background.
     """
     from wsss.models.weights import existing
 

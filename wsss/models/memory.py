@@ -22,7 +22,7 @@ SAFETY = 2.0
 """For what convolutions allocate for themselves: on a CPU DeepLab took 1.1 to 1.7 times what was counted,
 affinity networks 1.1 to 1.8 times."""
 FREE_SHARE = 0.8
-"""Of the memory that is free: the rest is for the photo, its maps and whatever else runs."""
+"""Of the memory that is free: the rest is for the photo, its maps and other programs."""
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
@@ -111,6 +111,11 @@ def free_memory(device: torch.device, cgroups: Path = CGROUPS, own: Path = OWN_G
     """Return the bytes that this process may still take: of a GPU, its share of it; else of main memory.
 
     The limits of the container that the process runs in count, and those of all around it.
+
+    Args:
+        device: whose memory.
+        cgroups: where Linux lists control groups.
+        own: the file that names this process's group.
     """
     if device.type == "cuda":
         free, total = torch.cuda.mem_get_info(device)

@@ -1,7 +1,7 @@
 """Reading MXNet's `.params` files without MXNet: the weights of older networks are published in no other.
 
 The format (little-endian): magic number, a list of arrays, a list of names. Arrays come in three versions,
-told apart by their first four bytes.
+which differ in their first four bytes.
 """
 
 from __future__ import annotations

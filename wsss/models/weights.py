@@ -54,7 +54,7 @@ SHOWN = 3
 
 
 def weights_identity(name: str, weights: str) -> str:
-    """Return what tells these weights from others: for a file its SHA-256, else release or version.
+    """Return what identifies these weights: for a file its SHA-256, else release or version.
 
     Raises `ConfigError` for an unknown backbone, a missing file or package.
     """
@@ -127,7 +127,7 @@ def _version(package: str) -> str:
 
 
 def existing(weights: str) -> Path:
-    """Return the file that somebody named. Raises `ConfigError` without one."""
+    """Return the file of that name. Raises `ConfigError` without one."""
     path = Path(weights)
     if not path.is_file():
         hint = f"a file, or one of {', '.join(SPECIAL)}"
@@ -158,9 +158,15 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def load_tensors(
     module: nn.Module, tensors: Mapping[str, Tensor], source: str, ignore: tuple[str, ...]
 ) -> None:
-    """Load tensors by name; names that start with one of `ignore` are left out.
+    """Load tensors into a module by name.
 
     Raises `ConfigError` naming the first tensors that are missing, unexpected or of another shape.
+
+    Args:
+        module: takes them.
+        tensors: by name.
+        source: where they are from, for messages.
+        ignore: beginnings of names to leave out.
     """
     own = module.state_dict()
     given = {name: value for name, value in tensors.items() if not name.startswith(ignore)}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from wsss.config import Base, Study
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.trials import Trial, sweep_trials
+from wsss.store.ledger import TrialRecord
 
 
 def base_trials(start: Base, base: Study, records: Mapping[str, TrialRecord], data: DataView) -> list[Trial]:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsss.config import Budget, Study
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.storage import open_storage
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger
+from wsss.store.storage import open_storage
 
 HEARTBEAT = 60.0
 """Seconds between two notes of what a run has used: as much is forgotten when the driver is killed."""

@@ -17,7 +17,7 @@ from wsss.config.stage import STAGES, scored_as
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_json
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 SCORES = "scores"
 SCORES_FILE = "scores.json"

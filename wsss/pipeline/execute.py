@@ -12,7 +12,7 @@ from wsss.errors import StageError
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import ChainEvent
 from wsss.pipeline.make import Again, Bench, Making, found
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 CHECKPOINT_SECONDS = 10.0
 POLL_SECONDS = 1.0
@@ -48,6 +48,26 @@ def run_chain(
         workers: processes that train one network together, where a stage can.
         checkpoint_seconds: least time between two checkpoints.
         poll_seconds: how often what another run is making is looked at.
+
+    Examples:
+        A classifier for one epoch on a tiny sample, and its class activation maps:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from wsss.config import DataSpec, SampleSpec
+        >>> from wsss.config.params import CamsParams, ClassifierParams
+        >>> from wsss.data.view import open_data
+        >>> from wsss.pipeline.chain import Part, build_chain
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> spec = DataSpec(dataset="sample", sample=SampleSpec(train=8, val=4, size=64))
+        >>> data = open_data(spec, storage=folder)
+        >>> params = ClassifierParams(backbone="mobilenet_v2", weights="none", epochs=1, batch=4, crop=32)
+        >>> parts = [Part("classifier", "classifier", params), Part("cams", "cams", CamsParams())]
+        >>> chain, store = build_chain(parts, data, seed=0), Store(folder / "store")
+        >>> for event in run_chain("example", chain, store, data, device="cpu", threads=1):
+        ...     pass
+        >>> [node.label for node in chain.nodes if store.get(node.key)]
+        ['classifier', 'cams', 'cams.scores']
     """
     torch.set_num_threads(threads)
     bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)

@@ -19,13 +19,13 @@ from wsss.pipeline.effort import (
     measured,
     work_facts,
 )
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.results import chain_result
 from wsss.pipeline.selection import kept_trials
-from wsss.pipeline.storage import open_storage
-from wsss.pipeline.store import Store
 from wsss.pipeline.stored import upstream_of
 from wsss.pipeline.trials import Trial, sweep_trials
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import open_storage
 
 
 def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]:

@@ -7,8 +7,22 @@ from pathlib import Path
 
 from wsss.config import Study
 from wsss.config.stage import STAGES
-from wsss.data.inventory import Inventory, take_inventory
+from wsss.data.inventory import Inventory, read_inventory, take_inventory
 from wsss.data.view import DataView
+from wsss.store.storage import Storage
+
+FILE = "data.json"
+"""Beside a study: what its data held when it was last run."""
+
+
+def stored_inventory(storage: Storage, name: str) -> Inventory | None:
+    """Return what a study's data held when it was last run; None when that isn't known."""
+    return read_inventory(storage.note(name, FILE))
+
+
+def store_inventory(storage: Storage, name: str, inventory: Inventory) -> None:
+    """Keep what a study's data hold. Raises `StorageError`."""
+    storage.write_note(name, FILE, inventory.to_json())
 
 
 def study_inventory(study: Study, data: DataView) -> Inventory:

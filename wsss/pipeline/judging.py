@@ -18,10 +18,10 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.pipeline.chain import SCORES_FILE, Node
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.make import RUNG_SCORE
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Trial
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
 
 
 class Judge(Protocol):

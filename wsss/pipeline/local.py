@@ -16,7 +16,7 @@ from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.readiness import Check
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 
 def error_text(error: BaseException) -> str:

@@ -20,11 +20,11 @@ from wsss.files import storage_error
 from wsss.pipeline.chain import Chain, Node
 from wsss.pipeline.effort import smaller_copies, work_facts
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
-from wsss.pipeline.partial import Partial
-from wsss.pipeline.records import CheckpointFacts, checked, say_once
 from wsss.pipeline.results import recorded_steps
-from wsss.pipeline.store import Artefact, Store
 from wsss.stages.contract import Context, Stage
+from wsss.store.folder_store import Artefact, Store
+from wsss.store.partial import Partial
+from wsss.store.records import CheckpointFacts, checked, say_once
 
 RUNG_SCORE = "rung_score"
 """The metric of a step that schedulers judge a trial by."""

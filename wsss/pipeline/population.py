@@ -16,10 +16,10 @@ import numpy as np
 from wsss.config import Pbt, Scalar, Sweep
 from wsss.config.params import ClassifierParams
 from wsss.pipeline.chain import Chain
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.make import RUNG_SCORE
-from wsss.pipeline.store import Store
 from wsss.pipeline.trials import Branch, Trial, member, population
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
 
 
 class Population:

@@ -10,7 +10,7 @@ from typing import Any
 from wsss.config.stage import STAGES
 from wsss.pipeline.chain import SCORES, SCORES_FILE, Chain
 from wsss.pipeline.events import TrialProgress
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
 
 PARTS = ("select", "report", "test", "published")
 NUMBERS = (

@@ -24,12 +24,11 @@ from wsss.pipeline.events import (
     TrialStarted,
     TrialStatus,
 )
-from wsss.pipeline.lease import is_dead
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.results import Result, own_steps, recorded_result, unreported
-from wsss.pipeline.storage import Storage
-from wsss.pipeline.store import Store
 from wsss.pipeline.stored import find_study
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import Storage
 
 Told = tuple[int, Event]
 """When it happened, in milliseconds since 1970, and what."""
@@ -206,18 +205,3 @@ def _result(record: TrialRecord, store: Store) -> tuple[Result, TrialStatus]:
         return Result(), "failed"
     result = recorded_result(record.keys, store)
     return (unreported(result), "stopped") if record.status == "stopped" else (result, "done")
-
-
-def holder(past: Past, store: Store) -> str:
-    """Name the process that works on a trial which hasn't ended, as far as leases tell; else ''."""
-    open_keys = {
-        key for r in past.records.values() if past.courses[r.id].ended is None for key in r.keys.values()
-    }
-    for leftover in store.half_made():
-        if leftover.name.partition("-")[0] not in open_keys:
-            continue
-        for _, content in leftover.leases().values():
-            if not is_dead(content):
-                host = str(content.get("host", "another machine")).partition(" ")[0]
-                return f"{host}, process {content.get('pid', 'unknown')}"
-    return ""

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from wsss.config.yaml_text import parse_yaml
 from wsss.errors import ConfigError
-from wsss.pipeline.cache import Cache
-from wsss.pipeline.lease import TIMEOUT, is_dead, this_host
-from wsss.pipeline.ledger import Ledger
-from wsss.pipeline.storage import Storage
-from wsss.pipeline.store import Leftover, Store
+from wsss.store.cache import Cache
+from wsss.store.folder_store import Leftover, Store
+from wsss.store.lease import TIMEOUT, is_dead, this_host
+from wsss.store.ledger import Ledger
+from wsss.store.storage import Storage
 
 FRESH_SECONDS = 2.0
 """How old the knowledge of what is wanted may be when a file is deleted."""

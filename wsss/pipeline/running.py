@@ -24,9 +24,9 @@ from typing import Any, Self
 from wsss.config import Study
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import sha256_json, writing
-from wsss.pipeline.lease import is_dead, this_host
-from wsss.pipeline.storage import Storage
 from wsss.pipeline.stored import MAY_CHANGE
+from wsss.store.lease import is_dead, this_host
+from wsss.store.storage import Storage
 
 POLL_SECONDS = 0.5
 PATIENCE = 2.0

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import TrialStatus
 from wsss.pipeline.executor import Job
-from wsss.pipeline.ledger import TrialRecord
-from wsss.pipeline.store import Store
 from wsss.pipeline.suggest import Suggestions
 from wsss.pipeline.trials import Branch, Trial
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
 
 
 @dataclass

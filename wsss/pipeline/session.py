@@ -11,14 +11,15 @@ from wsss.errors import Problem
 from wsss.pipeline.budget import Meter
 from wsss.pipeline.events import Event, Observer, PreflightDone, StageFinished, TrialStarted
 from wsss.pipeline.executor import Executor
+from wsss.pipeline.holdings import store_inventory, stored_inventory
 from wsss.pipeline.judging import JudgeFactory
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.readiness import Check, refuse_bad
 from wsss.pipeline.results import Result
 from wsss.pipeline.running import Overtaken, StudyLease
-from wsss.pipeline.storage import Storage
 from wsss.pipeline.trials import Trial
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import Storage
 
 
 class Session:
@@ -95,8 +96,8 @@ class Session:
 
     def remember_data(self) -> None:
         """Keep what the data hold, now that work with them begins or none is left to do."""
-        if self._inventory is not None and self._inventory != self.storage.inventory(self.study.name):
-            self.storage.write_inventory(self.study.name, self._inventory)
+        if self._inventory is not None and self._inventory != stored_inventory(self.storage, self.study.name):
+            store_inventory(self.storage, self.study.name, self._inventory)
 
     @property
     def overtaken(self) -> bool:

@@ -22,8 +22,9 @@ from wsss.data.inventory import Inventory
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.pipeline.base import base_trials
-from wsss.pipeline.storage import Storage, open_storage
+from wsss.pipeline.holdings import stored_inventory
 from wsss.pipeline.trials import Trial
+from wsss.store.storage import Storage, open_storage
 
 DATA_PATHS = ("root", "labels", "masks")
 NO_PATHS = ("none",)
@@ -165,7 +166,7 @@ def check_same_content(study: Study, data: Inventory | None = None, *, later: bo
     for raw in (old, new):
         for key in MAY_CHANGE:
             raw.pop(key, None)
-    if later or (data is not None and data == storage.inventory(study.name)):
+    if later or (data is not None and data == stored_inventory(storage, study.name)):
         _overlook_paths(old, new)
     changed = [
         line

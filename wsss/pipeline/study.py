@@ -22,10 +22,10 @@ from wsss.pipeline.readiness import Check
 from wsss.pipeline.retention import evict_unkept
 from wsss.pipeline.running import StudyLease
 from wsss.pipeline.session import Session
-from wsss.pipeline.storage import open_storage
 from wsss.pipeline.stored import check_same_content, stored_text, upstream_of
 from wsss.pipeline.sweep_run import SweepRun
 from wsss.pipeline.trials import Trial
+from wsss.store.storage import open_storage
 
 
 class StudyRun:

@@ -13,8 +13,8 @@ from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import Scalar, TrialInfo
-from wsss.pipeline.ledger import TrialRecord
 from wsss.pipeline.sampling import Values
+from wsss.store.ledger import TrialRecord
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Using a trained segmentation network on photos that nobody has labelled."""
+"""Using a trained segmentation network on photos without labels."""

@@ -74,6 +74,11 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
     """Return the model of a weights file and of the JSON file that says what network they belong to.
 
     Raises `ConfigError` when either is missing or is not of a segmentation network.
+
+    Args:
+        weights: a .safetensors file.
+        about: JSON with `classes` and the segmenter's `params`.
+        id: what results call the model.
     """
     content = read_json(about)
     if not weights.is_file():

@@ -25,7 +25,7 @@ class Photo:
 def find_photos(arguments: Sequence[Path]) -> list[Path]:
     """Return the files that paths stand for, in their order, each once.
 
-    A folder stands for the images directly inside it, told by their endings, in the order of their names.
+    A folder stands for the files directly inside it with an image's ending, in the order of their names.
     Raises `ConfigError` with all paths that don't exist and all folders without an image.
     """
     problems, found = [], dict[Path, Path]()
@@ -63,8 +63,8 @@ def name_photos(paths: Sequence[Path]) -> list[Photo]:
     """Give every photo a name of its own: its stem, as a rule.
 
     Equal stems get the file's ending (cat_jpg, cat_png) when they lie in one folder, and as many of their
-    folders' names as tell them apart (a_cat, b_cat) when they don't. Capitals don't tell names apart, as
-    some file systems ignore them.
+    folders' names as make them differ (a_cat, b_cat) when they don't. Names that differ in capitals alone
+    count as equal, as some file systems ignore capitals.
     """
     beside = Counter((path.resolve().parent, path.stem.casefold()) for path in paths)
     stems = {
@@ -83,7 +83,7 @@ def name_photos(paths: Sequence[Path]) -> list[Photo]:
             levels[path] += 1
         if not clashing:
             break
-    # Folders and names may be joined to the same text (a/b_c and a_b/c): numbers tell the rest apart.
+    # Folders and names may be joined to the same text (a/b_c and a_b/c): numbers distinguish the rest.
     taken: set[str] = set()
     photos = []
     for path in paths:

@@ -13,16 +13,16 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params import CrfParams, SegmentationCrfParams
+from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import segment, segment_batch
 from wsss.models.memory import bytes_per_pixel, used_memory
 from wsss.predict.model import Model
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
-from wsss.stages.pool import ImagePool
 
 LATER = 128 * 2**20
-"""Bytes for what the process comes to hold only once it works: encoders, pieces that an allocator keeps."""
+"""Bytes that the process takes only while it works: encoders, pieces that an allocator keeps."""
 PHOTO_BYTES = 16
 """Bytes a pixel for the decoded photo, its mask and its overlay, some of them twice."""
 BLOCK = 2**21
@@ -34,7 +34,18 @@ Mask = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Settings:
-    """How photos are segmented. `memory` is in GiB; on a CPU it is that of the whole process."""
+    """How photos are segmented.
+
+    Args:
+        scales: factors of the photo's size.
+        flip: whether mirrored photos are shown too.
+        crf: whether a dense CRF refines the result.
+        device: a torch device string.
+        batch: most photos of one size at a time.
+        memory: in GiB; on a CPU that of the whole process.
+        workers: processes for the CRF.
+        crf_params: of the CRF.
+    """
 
     scales: tuple[float, ...]
     flip: bool = False
@@ -65,7 +76,21 @@ class Plan:
 
 
 class Predictor:
-    """Masks of photos by one model. Raises `ConfigError` when `memory` is too little for the network."""
+    """Masks of photos by one model. Raises `ConfigError` when `memory` is too little for the network.
+
+    Examples:
+        With an untrained network, to show the shapes; `load_file_model` loads a trained one.
+
+        >>> from wsss.models import DeepLab, create_backbone
+        >>> network = DeepLab(create_backbone("mobilenet_v2", "none", dense=True), ["cat", "dog"]).eval()
+        >>> model = Model(network, ("cat", "dog"), scales=(1.0,), id="untrained")
+        >>> predictor = Predictor(model, Settings(scales=(1.0,)))
+        >>> photo = np.zeros((48, 64, 3), np.uint8)
+        >>> (mask,) = predictor.masks([photo], predictor.plan(48, 64))
+        >>> mask.shape, mask.dtype
+        ((48, 64), dtype('uint8'))
+        >>> predictor.close()
+    """
 
     def __init__(self, model: Model, settings: Settings) -> None:
         self.model = model.to(settings.device)
@@ -183,7 +208,11 @@ def enlarged_winners(
 ) -> Mask:
     """Return uint8[H, W], the id whose scores, enlarged k times bilinearly, are the largest.
 
-    `scores` are float32[n, ⌈H/k⌉, ⌈W/k⌉] of the ids int[n].
+    Args:
+        scores: float32[n, ⌈H/k⌉, ⌈W/k⌉].
+        ids: of each map, int[n].
+        k: the factor, at least 1.
+        size: (H, W).
     """
     height, width = size
     best = np.full(size, -np.inf, np.float32)

@@ -104,13 +104,13 @@ class _Logits(nn.Module):
         self.multiple = network.backbone.stride if same else 1
 
     def forward(self, x: Tensor) -> Tensor:
-        # Whatever layout photos come in, the program sees one.
+        # Photos come in several memory layouts; the program sees one.
         return self.network.logits(x.contiguous())
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of an export: how far its logits are from the network's, at each (B, 3, H, W)."""
+    """How far the logits of an export are from the network's, at each (B, 3, H, W)."""
 
     differences: dict[tuple[int, ...], float]
 
@@ -125,6 +125,12 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
     The file is read back and compared with the network at sizes other than the traced one. Raises
     `ConfigError` for another ending or a file that exists, and `StageError` when logits differ by more
     than 1e-4: nothing is written then.
+
+    Args:
+        network: any trained DeepLab.
+        path: ends in .pt2.
+        id: what results call the model.
+        force: whether to replace an old file.
     """
     if path.suffix != ".pt2":
         raise ConfigError(Problem(str(path), f"ends in {path.suffix!r}, but a program's file ends in .pt2"))

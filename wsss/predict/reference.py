@@ -9,12 +9,12 @@ from pathlib import Path
 from wsss.config.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
-from wsss.pipeline.ledger import TrialRecord
-from wsss.pipeline.storage import Storage, open_storage
-from wsss.pipeline.store import RECORD, Artefact, Store
 from wsss.pipeline.stored import find_study
 from wsss.predict.model import Model, load_artefact, load_file_model
 from wsss.stages.segmentation_network import WEIGHTS
+from wsss.store.folder_store import RECORD, Artefact, Store
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import Storage, open_storage
 from wsss.tracking.location import tracking_uri
 
 STAGE = "segmenter"
@@ -96,7 +96,7 @@ def _by_key(prefix: str, store: Store) -> Artefact | None:
 
 
 def _short(key: str, others: Sequence[Artefact]) -> str:
-    """Return as much of a key as tells it from others, at least twelve characters."""
+    """Return the shortest part of a key that no other key begins with, at least twelve characters."""
     length = 12
     while length < len(key) and sum(other.key.startswith(key[:length]) for other in others) > 1:
         length += 1

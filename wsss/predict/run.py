@@ -36,7 +36,7 @@ log = logging.getLogger("wsss")
 
 @dataclass
 class Summary:
-    """What a run came to: `areas` is areas.json, `failed` the photos that couldn't be done."""
+    """A run's outcome: `areas` is areas.json, `failed` the photos that couldn't be done."""
 
     areas: dict[str, Any]
     done: int = 0
@@ -75,9 +75,14 @@ class Output:
         return self.folder / f"{photo.name}_overlay.{self.ending}"
 
     def claim(self, photos: Sequence[Photo], made_by: dict[str, Any], *, force: bool) -> list[Photo]:
-        """Return the photos that are to be done, and note that they are; the others are there already.
+        """Return the photos whose results are missing, and note them as pending.
 
         Raises `ConfigError` when results would overwrite files that aren't theirs to replace.
+
+        Args:
+            photos: all that the user named.
+            made_by: model and settings; results of others don't count as there.
+            force: whether to replace any file.
         """
         inputs = {photo.path.resolve() for photo in photos}
         problems: list[Problem] = []
@@ -125,7 +130,14 @@ class Output:
     def add(
         self, photo: Photo, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8], entry: dict[str, Any]
     ) -> None:
-        """Write a photo's results, each whole or not at all."""
+        """Write a photo's results, each whole or not at all.
+
+        Args:
+            photo: names the files.
+            rgb: uint8[H, W, 3].
+            mask: uint8[H, W].
+            entry: what `areas.json` says of the photo.
+        """
         write_mask(self.mask(photo), mask)
         write_overlay(self.overlay(photo), rgb, mask)
         self.photos[photo.name] = entry | {"mask": self.mask(photo).name, "overlay": self.overlay(photo).name}
@@ -143,7 +155,13 @@ class Output:
 
 
 def write_overlay(path: Path, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.uint8]) -> None:
-    """Write a photo with its mask's colours over it, as the path's ending says, whole or not at all."""
+    """Write a photo with its mask's colours over it, whole or not at all.
+
+    Args:
+        path: its ending, .jpg or .png, decides the format.
+        rgb: uint8[H, W, 3].
+        mask: uint8[H, W].
+    """
     picture = Image.new("RGB", (rgb.shape[1], rgb.shape[0]))
     for top in range(0, rgb.shape[0], BLOCK_ROWS):  # tinted as floats, which are many for a large photo
         rows = slice(top, top + BLOCK_ROWS)
@@ -167,6 +185,13 @@ def predict(
 
     Raises `ConfigError`, before anything is written, when the memory is too little for one of the photos or
     results would overwrite something.
+
+    Args:
+        predictor: makes the masks.
+        photos: with a name each.
+        output: the folder of results.
+        force: whether to replace any file.
+        progress: gets (photos done, all photos).
     """
     made_by = {"model": predictor.model.id, "settings": predictor.settings.described()}
     plans, problems = _plans(predictor, photos)

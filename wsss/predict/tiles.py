@@ -52,8 +52,19 @@ class Tiling:
 def plan_tiles(height: int, width: int, labels: int, per_pixel: float, budget: float) -> Tiling:
     """Return the tiling with the least work that takes at most `budget` bytes.
 
-    `per_pixel` are the bytes that segmenting takes for each pixel of a tile. A whole row of tiles is kept,
-    as float32, until it is finished. Raises `ConfigError` when even the smallest tiles take too much.
+    A whole row of tiles is kept, as float32, until it is finished. Raises `ConfigError` when even the
+    smallest tiles take too much.
+
+    Args:
+        height: of the photo.
+        width: of the photo.
+        labels: how many ids there are, the background included.
+        per_pixel: the bytes that segmenting takes for each pixel of a tile.
+        budget: in bytes.
+
+    Examples:
+        >>> plan_tiles(2000, 3000, labels=21, per_pixel=2000, budget=2 * GIB).rows
+        ((0, 864), (608, 1472), (1216, 2000))
     """
     tilings = [Tiling(rows, columns) for rows in _cuts(height) for columns in _cuts(width)]
     needs = [tiling_memory(tiling, labels, per_pixel) for tiling in tilings]
@@ -68,7 +79,13 @@ def plan_tiles(height: int, width: int, labels: int, per_pixel: float, budget: f
 
 
 def tiling_memory(tiling: Tiling, labels: int, per_pixel: float) -> float:
-    """Return the bytes that a tiling takes at its peak."""
+    """Return the bytes that a tiling takes at its peak.
+
+    Args:
+        tiling: of a photo.
+        labels: how many ids there are, the background included.
+        per_pixel: the bytes that segmenting takes for each pixel of a tile.
+    """
     tall, wide = tiling.largest
     strip = 0 if tiling.count == 1 else 4 * labels * (tall + OVERLAP) * tiling.columns[-1][1]
     return tall * wide * per_pixel + strip
@@ -95,6 +112,11 @@ def blend_weights(length: int, first: bool, last: bool) -> npt.NDArray[np.float3
 
     In the overlap with a neighbour: 0 in the outermost quarter, then a straight ramp, then 1 in the
     innermost quarter. At the photo's own edges it is 1.
+
+    Args:
+        length: of the span, in pixels.
+        first: whether the span begins at the photo's edge.
+        last: whether it ends there.
     """
     ramp = np.clip((np.arange(OVERLAP, dtype=np.float32) + 0.5 - OVERLAP / 4) / (OVERLAP / 2), 0, 1)
     weights = np.ones(length, np.float32)
@@ -113,7 +135,11 @@ def blended_rows(
 ) -> Iterator[tuple[int, Scores]]:
     """Yield (top, float32[labels, rows, W]), the blended scores of a photo from its top to its bottom.
 
-    `segment` maps a tile uint8[h, w, 3] to float32[labels, h, w].
+    Args:
+        photo: uint8[H, W, 3].
+        tiling: of this photo.
+        labels: how many ids there are, the background included.
+        segment: maps a tile uint8[h, w, 3] to float32[labels, h, w].
     """
     width = photo.shape[1]
     if tiling.count == 1:

@@ -23,12 +23,12 @@ from wsss.config.stage import scored_as
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.chain import SCORES_FILE
-from wsss.pipeline.ledger import TrialRecord
-from wsss.pipeline.storage import Storage, open_storage
-from wsss.pipeline.store import Store
 from wsss.pipeline.stored import find_study
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
 from wsss.report.origins import networks_of, pixel_labels, trained_on
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import Storage, open_storage
 
 Score = Mapping[str, Any]
 Scores = Mapping[str, Score]

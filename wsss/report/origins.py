@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from wsss.config.stage import STAGES
-from wsss.pipeline.ledger import TrialRecord
-from wsss.pipeline.store import Artefact, Store
 from wsss.report.comparison import Network
+from wsss.store.folder_store import Artefact, Store
+from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
 COCO = "coco-segmentation"

@@ -10,7 +10,8 @@ import numpy as np
 from wsss.config.params import AffinityLabelsParams
 from wsss.data.decode import resize_mask
 from wsss.files import place
-from wsss.masks.affinity_labels import IGNORED, affinity_labels
+from wsss.labels import IGNORED
+from wsss.masks.affinity_labels import affinity_labels
 from wsss.masks.crf import crf_memory
 from wsss.masks.images import read_mask, write_mask
 from wsss.stages.chunks import ChunkedStage, crf_need

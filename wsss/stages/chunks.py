@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from wsss.data.pool import ImagePool, array_bytes
 from wsss.files import read_json, write_json
 from wsss.masks.crf import crf_memory
 from wsss.models.memory import FREE_SHARE, free_memory
 from wsss.stages.contract import Context, Stage
-from wsss.stages.pool import ImagePool, array_bytes
 
 PER_WORKER = 16
 """Images of a chunk for each process of a pool: larger ones don't keep processes busier, smaller ones keep
@@ -35,7 +35,7 @@ def crf_need(photo: npt.NDArray[np.uint8], maps: npt.NDArray[Any], *more: Any) -
 class ChunkedStage(Stage):
     """One step treats a chunk of `ids` in a pool of the trial's CPUs; its files stay in `work`.
 
-    A chunk's size is part of the saved state: whoever goes on may have fewer CPUs or more.
+    A chunk's size is part of the saved state: the process that resumes may have fewer CPUs or more.
     """
 
     def __init__(self, context: Context, ids: Sequence[str]) -> None:
@@ -56,10 +56,15 @@ class ChunkedStage(Stage):
     def refine(
         self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], need: Callable[..., float]
     ) -> list[Result]:
-        """Return `function(*task)` of every task, in order, by the pool. `need` says what memory one takes.
+        """Return `function(*task)` of every task, in order, by the pool.
 
-        Of arrays that wait for the pool `MOST_WAITING` bytes are held, or one task's; where processes would
+        Arrays that wait for the pool take at most `MOST_WAITING` bytes, or one task's; where processes would
         take too much memory, fewer work at once.
+
+        Args:
+            function: lives in a module, so that processes can import it.
+            tasks: its arguments.
+            need: returns the bytes that it takes for a task's arguments.
         """
         results: list[Result] = []
         waiting: list[tuple[Any, ...]] = []

@@ -128,7 +128,7 @@ class Classifier(Stage):
         masks: torch.Tensor | None = None,
         measure: bool = False,
     ) -> tuple[dict[str, float], dict[str, float]]:
-        """Take one step; return the losses and, if asked to `measure`, each term's share of the gradient."""
+        """Take one step; return the losses and, with `measure`, each term's share of the gradient."""
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
         with self.training.autocast():

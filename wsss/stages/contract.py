@@ -64,7 +64,7 @@ class Stage(ABC):
         """Go on from a state that `save` wrote after `done` steps."""
 
     def close(self) -> None:  # noqa: B027 - most stages hold nothing
-        """Let go of processes and files, whether it came to an end or not."""
+        """Release processes and files, at the end or before."""
 
     @abstractmethod
     def finish(self, folder: Path) -> dict[str, Any]:

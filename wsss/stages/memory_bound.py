@@ -40,8 +40,13 @@ log = logging.getLogger("wsss")
 class MemoryBound:
     """Decides over the sizes of copies, and remembers those that are smaller than their photos.
 
-    A photo may take `CEILING`, and no more than most of what is free on `device` when the stage is built. A
-    stage that goes on later takes no more than before. `what` names the work: "the CAMs".
+    A photo may take `CEILING`, and no more than most of what is free when the stage is built. A stage that
+    goes on later takes no more than before.
+
+    Args:
+        work: the stage's folder, which keeps the decision.
+        what: names the work, for messages: "the CAMs".
+        device: whose memory counts.
     """
 
     def __init__(self, work: Path, what: str, device: torch.device | str) -> None:
@@ -60,10 +65,15 @@ class MemoryBound:
         return free_memory(device)
 
     def fit(self, id: str, size: Size, per_pixel: float, ordinary: float = ORDINARY) -> Size:
-        """Return the (height, width) at which a photo of `size` is worked on, at `per_pixel` bytes a pixel.
+        """Return the (height, width) at which the stage works on a photo.
 
-        A photo of at most `ordinary` pixels is never made smaller because of the ceiling alone. Raises
-        `StageError` when less is free than the smallest copies take.
+        Raises `StageError` when less is free than the smallest copies take.
+
+        Args:
+            id: of the image.
+            size: the photo's (height, width).
+            per_pixel: bytes that the work takes for a pixel.
+            ordinary: the ceiling alone makes no photo of at most so many pixels smaller.
         """
         ceiling = max(CEILING / per_pixel, ordinary)
         free = self.budget / per_pixel
@@ -118,7 +128,13 @@ def photo_sizes(data: DataView, ids: Iterable[str]) -> dict[str, tuple[int, int]
 def copies(
     photo: npt.NDArray[np.uint8], maps: npt.NDArray[Any], size: Size
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[Any]]:
-    """Return a photo uint8[H, W, 3] and its maps float[n, H, W] at a smaller size (height, width)."""
+    """Return a photo and its maps at a smaller size.
+
+    Args:
+        photo: uint8[H, W, 3].
+        maps: float[n, H, W].
+        size: (height, width).
+    """
     if photo.shape[:2] == size:
         return photo, maps
     small = np.array(Image.fromarray(photo).resize(size[::-1], Image.Resampling.BICUBIC))
@@ -134,7 +150,13 @@ def map_bytes(maps: int, size: Size) -> int:
 
 
 def parts(items: Sequence[str], sizes: Sequence[float], most: float) -> Iterator[list[str]]:
-    """Yield runs of items whose sizes add up to at most `most`, or of one item."""
+    """Yield runs of items whose sizes add up to at most `most`, or of one item.
+
+    Args:
+        items: in their order.
+        sizes: of each.
+        most: in the unit of the sizes.
+    """
     part: list[str] = []
     total = 0.0
     for item, size in zip(items, sizes, strict=True):

@@ -61,7 +61,14 @@ def mixing_taps(params: ClassifierParams) -> tuple[str, ...]:
 def build_network(
     params: ClassifierParams, classes: int, subcategories: int = 0, *, weights: str | None = None
 ) -> CamNetwork:
-    """Return the CAM network of these parameters with freshly drawn head weights."""
+    """Return the CAM network of these parameters with freshly drawn head weights.
+
+    Args:
+        params: name the backbone, its weights and the dropout.
+        classes: outputs of the class head.
+        subcategories: outputs of the second head, 0 for none.
+        weights: of the backbone, instead of those in `params`.
+    """
     backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
     head = "" if params.class_maps == "backbone" else params.class_maps
     return CamNetwork(backbone, classes, subcategories, params.dropout, head)

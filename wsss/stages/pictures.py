@@ -46,7 +46,14 @@ def draw_samples(path: Path, rows: Sequence[Row]) -> None:
 def draw_curve(
     path: Path, thresholds: Sequence[float], curves: Mapping[str, np.ndarray], chosen: float
 ) -> None:
-    """Draw mIoU over the CAM threshold for each split, and the threshold that was chosen."""
+    """Draw mIoU over the CAM threshold for each split, and the threshold that was chosen.
+
+    Args:
+        path: of the PNG file.
+        thresholds: T of them, in [0, 1].
+        curves: of each split, [T] in [0, 1].
+        chosen: the threshold chosen on `select`.
+    """
     figure = Figure(figsize=(6, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     axis = figure.subplots()

@@ -23,8 +23,14 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
     """Return {"mAP": mean average precision in [0, 1], "mAP_size": `size`} on the hold-out, over classes that
     occur there.
 
-    Images are shown whole, with a long side of `size` pixels. It should be one that the network has learnt
-    from: at another, mAP says more of the size than of the network. Empty without a usable hold-out.
+    The network sees images whole. The result is empty without a usable hold-out.
+
+    Args:
+        network: in evaluation mode.
+        data: with a hold-out.
+        size: the long side in pixels. It should be one that the network has learnt from: at another, mAP says
+            more of the size than of the network.
+        device: where the network is.
     """
     if not data.holdout:
         return {}
@@ -53,7 +59,15 @@ def rung_ids(data: DataView, rung: RungParams) -> tuple[str, ...]:
 def rung_score(
     network: CamNetwork, data: DataView, rung: RungParams, size: int, device: torch.device
 ) -> dict[str, float]:
-    """Return {"rung_score": mIoU in [0, 1]} of single-scale CAMs at their best threshold."""
+    """Return {"rung_score": mIoU in [0, 1]} of single-scale CAMs at their best threshold.
+
+    Args:
+        network: in evaluation mode.
+        data: with `select` images; without any the result is empty.
+        rung: how many of them count.
+        size: the long side in pixels.
+        device: where the network is.
+    """
     ids = rung_ids(data, rung)
     if not ids:
         return {}

@@ -40,7 +40,13 @@ def describe_weights(params: SegmenterParams) -> str:
 def build_segmenter(
     params: SegmenterParams, classes: Sequence[str], *, weights: str | None = None
 ) -> DeepLab:
-    """Return the network of these parameters, its head freshly drawn."""
+    """Return the network of these parameters, its head freshly drawn.
+
+    Args:
+        params: name the backbone, its weights, the scales and what is frozen.
+        classes: names, without the background.
+        weights: of the backbone, instead of those in `params`.
+    """
     backbone = create_backbone(params.backbone, params.weights if weights is None else weights, dense=True)
     network = DeepLab(backbone, classes, params.scales)
     network.freeze(params.freeze)

@@ -1,4 +1,4 @@
-"""Stage `segmentations`: what a segmentation network makes of photos whose labels it isn't told."""
+"""Stage `segmentations`: what a segmentation network makes of photos whose labels it doesn't see."""
 
 from __future__ import annotations
 

@@ -18,9 +18,9 @@ from wsss.stages.worker_group import WorkerGroup
 class Segmenter(Stage):
     """One step trains one epoch. Files: segmenter.safetensors and segmenter.json.
 
-    With several `workers` in its context each makes its share of every batch. Sums are then taken in
-    another order, so that results agree within rounding; bit for bit they are promised for one number of
-    workers. The number is part of the record, not of the key, as that of threads.
+    With several `workers` in its context each makes its share of every batch. The order of sums then differs,
+    so that results agree within rounding; bit for bit they agree for one number of workers. That number is
+    part of the record, not of the key, like the number of threads.
     """
 
     def __init__(self, context: Context) -> None:

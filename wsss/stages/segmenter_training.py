@@ -22,10 +22,11 @@ from wsss.data.decode import shrink_mask
 from wsss.data.segmentation import SegmentationBatches
 from wsss.data.voc import Dataset
 from wsss.errors import StageError
+from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
 from wsss.masks.segmentation import segment
 from wsss.methods.optimiser import PolySchedule, build_optimiser
-from wsss.methods.segmentation import IGNORED, SegmentationLoss, labels_at, pyramid_loss
+from wsss.methods.segmentation import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
 from wsss.models import DeepLab
 from wsss.stages.pseudo_masks import CONFIDENCE
@@ -77,8 +78,14 @@ def planned_epochs(task: Task) -> int:
 
 
 class SegmenterTraining:
-    """A network, its batches and its optimiser. With `rank` of `workers` it makes its share of every batch,
-    and gradients are summed over all; a process group must exist."""
+    """A network, its batches and its optimiser.
+
+    Args:
+        task: what to train on, and how.
+        rank: of this worker, in [0, workers).
+        workers: that train together: each makes its share of every batch and all sum their gradients, for
+            which a process group must exist.
+    """
 
     def __init__(self, task: Task, rank: int = 0, workers: int = 1) -> None:
         self.task = task
@@ -282,7 +289,7 @@ class Best:
 
 
 def unread(labels: PixelLabels, ids: Sequence[str]) -> list[str]:
-    """Return the ids whose labels, or whose confidence where it is asked for, are missing."""
+    """Return the ids whose labels, or whose confidence where it is needed, are missing."""
     if labels.folder is None:
         return []
     folders = [labels.folder, *([labels.folder / CONFIDENCE] if labels.ignore_below else [])]

@@ -26,7 +26,13 @@ def split_shards(ids: Sequence[str], size: int = SHARD_IMAGES) -> list[list[str]
 
 
 def write_shard(folder: Path, number: int, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write one shard, whole or not at all."""
+    """Write one shard, whole or not at all.
+
+    Args:
+        folder: of the shards.
+        number: of this one, from 0.
+        arrays: by id.
+    """
     path = folder / f"shard-{number:04d}.safetensors"
     aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}.writing")  # its own, should two runs write the shard
     save_file(dict(arrays), aside)
@@ -36,7 +42,14 @@ def write_shard(folder: Path, number: int, arrays: Mapping[str, np.ndarray]) -> 
 def write_index(
     work: Path, folder: Path, shards: Sequence[Sequence[str]], keys: Mapping[str, np.ndarray]
 ) -> None:
-    """Put finished shards from `work` into `folder` and write the index that makes them readable."""
+    """Put finished shards from `work` into `folder` and write the index that makes them readable.
+
+    Args:
+        work: where they are.
+        folder: the artefact's.
+        shards: the ids in each.
+        keys: the 0-based classes of each id's maps, int[n].
+    """
     entries = {}
     for number, ids in enumerate(shards):
         name = f"shard-{number:04d}.safetensors"

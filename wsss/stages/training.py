@@ -17,10 +17,16 @@ STATE = "training.pt"
 
 
 class Training:
-    """A network with its optimiser, schedule and, on a GPU with `amp`, mixed precision.
+    """A network with its optimiser and schedule, saved and loaded together.
 
-    Gradients whose norm exceeds `grad_clip` are scaled down to it; 0 leaves them alone. `more` are further
-    parts, by name, whose state is saved and loaded with the rest.
+    Args:
+        network: on `device`.
+        optimiser: of its parameters.
+        schedule: of the optimiser's learning rates.
+        device: where training happens.
+        amp: whether to use mixed precision on a GPU.
+        grad_clip: gradients of a larger norm are scaled down to it; 0 leaves them alone.
+        more: further parts, by name, whose state belongs to the rest.
     """
 
     def __init__(

@@ -36,6 +36,11 @@ class Walker:
 
     A photo whose walk would take more than `params.memory` GiB, or than is free, is walked on a smaller
     copy; `prepare` says for how many, before the first.
+
+    Args:
+        network: gives the affinities.
+        params: radius, power, steps and memory of the walk.
+        device: where to walk.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Processes of one machine that train one network together (torch's process groups, NCCL or gloo).
 
-The stage stays in the process it is in: it tells the workers what to do and waits. A worker that dies is
-noticed at once, and its siblings are ended; workers whose stage dies end themselves.
+The stage stays in its own process: it sends the workers their calls and waits. When a worker dies the stage
+notices at once and ends the others; workers whose stage dies end themselves.
 """
 
 from __future__ import annotations
@@ -33,7 +33,14 @@ INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
 class WorkerGroup:
-    """`workers` processes, each with the object that `make` makes of its rank."""
+    """Processes that work together, each with an object of its own.
+
+    Args:
+        make: makes the object of (rank, workers).
+        workers: how many processes.
+        threads: of torch, in each.
+        gpus: whether each has a GPU.
+    """
 
     def __init__(self, make: Make, workers: int, *, threads: int, gpus: bool) -> None:
         # Spawned, not forked: they inherit neither threads nor a GPU's context.

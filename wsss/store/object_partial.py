@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,10 +19,10 @@ from typing import Any
 
 from wsss.errors import StorageError
 from wsss.files import describe_files, files_below, read_file, with_checksum, write_json
-from wsss.pipeline.lease import LEASE, TIMEOUT, Lease
-from wsss.pipeline.partial import KEEP, MANIFEST, Partial
-from wsss.pipeline.records import parse_lease, parse_manifest, say_once
+from wsss.store.lease import LEASE, TIMEOUT, Lease
 from wsss.store.objects import Object, Objects
+from wsss.store.partial import KEEP, MANIFEST, Partial
+from wsss.store.records import parse_lease, parse_manifest, say_once
 
 PARTIAL = "store/partial"
 UPLOAD_SECONDS = 30.0
@@ -44,6 +45,7 @@ class ObjectLease(Lease):
         self._objects = objects
         self.name = f"{folder}/{LEASE}"
         self._version = ""
+        self._renewing = threading.Lock()
 
     def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         found = self._objects.get(self.name)
@@ -66,11 +68,12 @@ class ObjectLease(Lease):
         return version is not None
 
     def _renew(self) -> bool:
-        version = self._objects.replace(self.name, json.dumps(self.content()).encode(), self._version)
-        if version is None:
-            return False
-        self._version = version
-        return True
+        with self._renewing:  # a thread gives signs of life, and `still_mine` does in another
+            version = self._objects.replace(self.name, json.dumps(self.content()).encode(), self._version)
+            if version is None:
+                return False
+            self._version = version
+            return True
 
     def _drop(self) -> None:
         try:

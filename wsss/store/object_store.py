@@ -13,55 +13,39 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
+import os
 import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
+
+import psutil
 
 from wsss.errors import Problem, StorageError
 from wsss.files import (
-    parse_json,
     read_copy,
     with_checksum,
-    without_checksum,
     write_copy,
     write_json,
     writing,
 )
-from wsss.pipeline.artefact import RECORD, Artefact
-from wsss.pipeline.cache import Cache, cache_limit
-from wsss.pipeline.lease import TIMEOUT
-from wsss.pipeline.leftovers import Leases, Leftover
-from wsss.pipeline.records import Record, checked, say_once
-from wsss.pipeline.store import Store
+from wsss.store.artefact import RECORD, Artefact
+from wsss.store.cache import Cache, cache_limit
+from wsss.store.entry import Entry, State, parse_entry_object
+from wsss.store.folder_store import Store
+from wsss.store.lease import TIMEOUT
+from wsss.store.leftovers import Leases, Leftover, folder_bytes
 from wsss.store.object_partial import PARTIAL, ObjectLease, ObjectPartial, leases_among
 from wsss.store.objects import Object, Objects, older_layout
+from wsss.store.records import say_once
 
 STORE = "store"
+INCOMING = "incoming"
 REMEMBER_SECONDS = 30.0
 """How long it is believed that a finished artefact is still there; what is missing is always looked up."""
 BATCH = 256
-State = Literal["whole", "evicted", "damaged"]
-STATES: tuple[State, ...] = ("whole", "evicted", "damaged")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """What the storage says of a key. `version` is that of the object it was read from."""
-
-    state: State
-    attempt: str
-    record: Mapping[str, Any]
-    version: str = ""
-
-    def content(self, state: State | None = None) -> bytes:
-        """Return the object's bytes, in another state if one is given."""
-        about = {"state": state or self.state, "attempt": self.attempt, "record": self.record}
-        return json.dumps(with_checksum(about), indent=1, sort_keys=True).encode()
 
 
 class ObjectStore(Store):
@@ -262,7 +246,18 @@ class ObjectStore(Store):
             if entry is None or entry.attempt != attempt or entry.state != "whole":
                 remove = functools.partial(self.objects.delete, *(one.name for one in files))
                 remote.append(Leftover(f"{key}-{attempt}", sum(one.bytes for one in files), dict, remove))
-        return [*remote, *self.local.damaged()]
+        return [*remote, *self._unfinished_copies(), *self.local.damaged()]
+
+    def _unfinished_copies(self) -> list[Leftover]:
+        """Return what dead processes of this machine have left of copying, and of deleting copies."""
+        folders = [
+            *(one for one in self.root.glob(f"{INCOMING}/*-*") if not _runs(one.name.partition("-")[0])),
+            *self.root.glob(".dropped-*"),
+        ]
+        return [
+            Leftover(folder.name, folder_bytes(folder), dict, functools.partial(shutil.rmtree, folder))
+            for folder in sorted(folders)
+        ]
 
     def _leases_of(self, key: str) -> Leases:
         return leases_among(self.objects, self.objects.below(f"{PARTIAL}/{key}"))
@@ -293,7 +288,7 @@ class ObjectStore(Store):
             self._seen.pop(key, None)
             return None
         try:
-            entry = _parsed(found.bytes, key, found.version)
+            entry = parse_entry_object(found.bytes, key, found.version)
         except ValueError as error:
             say_once(self.objects.address(name), f"is damaged ({error}): {self.remedy}")
             return self._remember(key, Entry("damaged", "", {"files": {}}, found.version))
@@ -312,7 +307,7 @@ class ObjectStore(Store):
         """Return an entry from this machine's notes, if it is of this version."""
         first, _, content = (read_copy(self._note(key)) or b"").partition(b"\n")
         with contextlib.suppress(ValueError):
-            return _parsed(content, key, version) if first == version.encode() else None
+            return parse_entry_object(content, key, version) if first == version.encode() else None
         return None
 
     def _write(self, key: str, entry: Entry, *, over: Entry | None) -> bool:
@@ -354,7 +349,7 @@ class ObjectStore(Store):
 
     def _download(self, key: str, entry: Entry) -> bool:
         """Copy an artefact to this machine. False: it is gone, or was damaged and is set aside."""
-        aside = self.root / "incoming" / uuid.uuid4().hex
+        aside = self.root / INCOMING / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
         place = f"{_place(key)}/{entry.attempt}"
         files = entry.record["files"]
         try:
@@ -384,17 +379,9 @@ class ObjectStore(Store):
         return True
 
 
+def _runs(pid: str) -> bool:
+    return pid.isdigit() and psutil.pid_exists(int(pid))
+
+
 def _place(key: str) -> str:
     return f"{STORE}/{key[:2]}/{key}"
-
-
-def _parsed(content: bytes, key: str, version: str) -> Entry:
-    """Return the entry in an object. Raises `ValueError` with a reason of one line."""
-    about = without_checksum(parse_json(content))
-    state, attempt, record = (about.get(name) for name in ("state", "attempt", "record"))
-    if state not in STATES or not isinstance(attempt, str) or not isinstance(record, dict):
-        raise ValueError("is no entry")
-    found = checked(Record, record)
-    if found.get("key", key) != key:
-        raise ValueError(f"is the entry of {found['key'][:12]}")
-    return Entry(state, attempt, found, version)

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wsss.errors import Problem, TrackingError
-from wsss.pipeline.retell import Past, holder, remember, retell
-from wsss.pipeline.storage import Storage, open_storage
-from wsss.pipeline.store import Store
+from wsss.pipeline.retell import Past, remember, retell
+from wsss.pipeline.running import current_holder
+from wsss.store.folder_store import Store
+from wsss.store.storage import Storage, open_storage
 from wsss.tracking.client import MlflowReplay, describe, first_line, is_permanent
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.spool import Operation
@@ -53,7 +54,7 @@ def sync_study(storage: Storage, name: str, uri: str, *, pause: float = 1.0) -> 
     """
     past = remember(storage, name)
     result = Synced(name, notes=prepare(uri))
-    by = holder(past, storage.store)
+    by = current_holder(name, storage)
     if by:
         result.notes.append(f"{name} is being run ({by}): what it works on stays open")
     replay = MlflowReplay(uri, artifacts_folder(uri), fill=True)

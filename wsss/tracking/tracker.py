@@ -16,7 +16,7 @@ from pathlib import Path
 from wsss.addresses import scrub, shown
 from wsss.errors import TrackingError
 from wsss.pipeline.events import Event
-from wsss.pipeline.storage import Storage
+from wsss.store.storage import Storage
 from wsss.tracking.client import MlflowReplay, describe, first_line, is_permanent
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.spool import Operation, Spool

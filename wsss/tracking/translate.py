@@ -23,7 +23,7 @@ from wsss.pipeline.events import (
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "images_per_second")
+STEP_METRICS = ("loss", "mAP", "rung_score", "lr")
 
 
 class Translator:

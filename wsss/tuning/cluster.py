@@ -17,7 +17,8 @@ import ray  # isort: skip
 
 from wsss.addresses import RAY, refusal
 from wsss.errors import ConfigError, PreflightError, Problem
-from wsss.pipeline.storage import RemoteStorage, Storage
+from wsss.store.object_storage import ObjectStorage
+from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
 from wsss.tuning.auth import secure_token
 
@@ -82,7 +83,7 @@ def _sigterm_kept() -> Iterator[None]:
 
 def ray_folder(storage: Storage, study: str) -> str:
     """Where Ray keeps its own experiment state; nothing of ours depends on it."""
-    if isinstance(storage, RemoteStorage):
+    if isinstance(storage, ObjectStorage):
         address, mark, query = storage.objects.uri.partition("?")
         return f"{address}/ray/{study}{mark}{query}"
     return str(storage.local / "ray" / study)
@@ -90,6 +91,6 @@ def ray_folder(storage: Storage, study: str) -> str:
 
 def clear_ray_folder(storage: Storage, study: str, run: str) -> None:
     """Delete what an earlier run of that name left there."""
-    if isinstance(storage, RemoteStorage):
+    if isinstance(storage, ObjectStorage):
         storage.objects.delete(*(one.name for one in storage.objects.below(f"ray/{study}/{run}")))
     shutil.rmtree(storage.local / "ray" / study / run, ignore_errors=True)

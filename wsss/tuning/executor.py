@@ -16,7 +16,7 @@ from wsss.data.view import DataView
 from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.readiness import Check
-from wsss.pipeline.storage import open_storage
+from wsss.store.storage import open_storage
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler

@@ -16,7 +16,7 @@ from types import TracebackType
 import ray
 
 from wsss.errors import PreflightError, Problem
-from wsss.pipeline.lease import release_all
+from wsss.store.lease import release_all
 
 LOOK_SECONDS = 2.0
 PATIENCE = 15.0

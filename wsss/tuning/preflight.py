@@ -25,7 +25,7 @@ from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
 from wsss.pipeline.readiness import Check
-from wsss.pipeline.storage import open_storage
+from wsss.store.storage import open_storage
 from wsss.tuning.placement import TIMEOUT, placement_checks, startable_nodes
 
 Drawn = tuple[dict[str, Any], str]

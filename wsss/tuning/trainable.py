@@ -19,7 +19,7 @@ from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.storage import open_storage
+from wsss.store.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
 
 EVENT = "event"

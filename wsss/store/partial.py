@@ -1,6 +1,6 @@
 """An artefact that is being made: chunks already finished, and checkpoints to go on from.
 
-    partial/<key>/lease           held by the process that works here (see `wsss.pipeline.lease`)
+    partial/<key>/lease           held by the process that works here (see `wsss.store.lease`)
     partial/<key>/work/           files of finished chunks
     partial/<key>/step-000007/    state after step 7, with manifest.json written last
 
@@ -29,8 +29,8 @@ from wsss.files import (
     write_json,
     writing,
 )
-from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease, Lease, is_dead, read_lease
-from wsss.pipeline.records import parse_manifest, say_once
+from wsss.store.lease import TIMEOUT, FileLease, Lease
+from wsss.store.records import parse_manifest, say_once
 
 MANIFEST = "manifest.json"
 KEEP = 2
@@ -187,9 +187,3 @@ class Partial:
         with contextlib.suppress(OSError):  # in one move, so that nobody begins in what is half deleted
             self.folder.rename(aside)
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def is_in_use(folder: Path) -> bool:
-    """Tell whether a half-made artefact's folder has a lease whose holder isn't known to be dead."""
-    found = read_lease(folder / LEASE)
-    return found is not None and not is_dead(found[1])

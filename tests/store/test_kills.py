@@ -15,8 +15,8 @@ import pytest
 from store_contract import KEY, make
 
 from wsss.pipeline.retention import prune
-from wsss.pipeline.storage import Storage
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.storage import Storage
 
 CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.link", "os.utime", "os.truncate")
 """What Python reports to its auditors before it changes a file system."""

@@ -17,9 +17,9 @@ from wsss.errors import StorageError
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job
-from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.local import LocalExecutor
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.ledger import Ledger
 
 REAL = os.fsync
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from wsss.files import sha256_file, sha256_json, write_atomic
-from wsss.pipeline.partial import Partial, is_in_use
-from wsss.pipeline.store import Artefact, Store
+from wsss.store.folder_store import Artefact, Store
+from wsss.store.lease import is_dead
+from wsss.store.partial import Partial
 
 KEY = sha256_json("one")
 OTHER = sha256_json("two")
@@ -148,9 +149,9 @@ def test_second_writer_gets_a_private_folder_and_a_dead_one_lets_go(store: Store
         assert partial.private
         private = partial.folder
     assert not private.exists()
-    assert is_in_use(store.root / "partial" / KEY)
+    assert not any(is_dead(about) for _, about in store.leases().values())
     os.kill(process.pid or 0, signal.SIGKILL)
     process.join()
-    assert not is_in_use(store.root / "partial" / KEY)
+    assert all(is_dead(about) for _, about in store.leases().values())
     with Partial(store.root, KEY) as partial:
         assert not partial.private

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.pipeline.artefact import EVICTED, RECORD
-from wsss.pipeline.lease import LEASE, FileLease, leases_at
-from wsss.pipeline.records import say_once
+from wsss.store.artefact import EVICTED, RECORD
+from wsss.store.lease import LEASE, FileLease, leases_at
+from wsss.store.records import say_once
 
 KEPT = (RECORD, EVICTED)
 """What stays of an artefact whose files were deleted."""

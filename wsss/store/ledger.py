@@ -19,7 +19,7 @@ from typing import Any
 
 from wsss.errors import Problem, StorageError
 from wsss.files import make_folder, storage_error, sync, with_checksum, writing
-from wsss.pipeline.records import TrialEntry, parse_entry, say_once
+from wsss.store.records import TrialEntry, parse_entry, say_once
 
 MOST_LINE = 16 * 1024**2
 """Bytes of the longest line that is read."""

@@ -33,7 +33,7 @@ from typing import Any
 import psutil
 
 from wsss.files import read_file, write_atomic
-from wsss.pipeline.records import parse_lease
+from wsss.store.records import parse_lease
 
 TIMEOUT = 60.0
 """Seconds without a sign of life after which a lease is stale."""

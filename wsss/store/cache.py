@@ -14,9 +14,9 @@ from pathlib import Path
 
 from wsss.errors import PreflightError, Problem
 from wsss.files import read_file, write_atomic
-from wsss.pipeline.lease import is_dead, this_process
-from wsss.pipeline.records import parse_lease
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.lease import is_dead, this_process
+from wsss.store.records import parse_lease
 
 FOLDER = "WSSS_CACHE"
 LIMIT = "WSSS_CACHE_GIB"

@@ -14,12 +14,12 @@ from store_contract import KEY, make, number
 
 from wsss.errors import ConfigError, StorageError
 from wsss.files import read_copy, read_json, sha256_json, write_copy
-from wsss.pipeline import records
-from wsss.pipeline.lease import FileLease, read_lease
-from wsss.pipeline.ledger import Ledger
 from wsss.pipeline.retention import prune, wanted_by
-from wsss.pipeline.storage import Storage
-from wsss.pipeline.store import Store
+from wsss.store import records
+from wsss.store.folder_store import Store
+from wsss.store.lease import FileLease, read_lease
+from wsss.store.ledger import Ledger
+from wsss.store.storage import Storage
 
 GARBAGE: dict[str, bytes] = {
     "empty": b"",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss.pipeline.ledger import Ledger
+from wsss.store.ledger import Ledger
 
 TRIAL = {
     "sweep": "cam",

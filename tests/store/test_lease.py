@@ -21,9 +21,8 @@ from wsss.files import read_json, sha256_json, write_json
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
-from wsss.pipeline.lease import FileLease, is_dead, this_process
-from wsss.pipeline.partial import is_in_use
-from wsss.pipeline.store import Store
+from wsss.store.folder_store import Store
+from wsss.store.lease import FileLease, is_dead, read_lease, this_process
 
 KEY = sha256_json("one")
 TIMEOUT = 5.0
@@ -49,9 +48,9 @@ def test_the_lease_says_who_holds_it_and_changes_while_held(folder: Path) -> Non
     time.sleep(0.5)
     later = read_json(folder / "lease")
     assert later["beat"] > first["beat"] and later["owner"] == first["owner"]
-    assert is_in_use(folder)
+    assert read_lease(folder / "lease") is not None
     lease.release()
-    assert not (folder / "lease").exists() and not is_in_use(folder)
+    assert not (folder / "lease").exists()
 
 
 def test_a_holder_that_is_told_nothing_any_more_gives_no_sign_of_life(folder: Path) -> None:
@@ -288,8 +287,29 @@ def test_of_all_that_take_a_stale_lease_one_has_it_however_late_the_others_come(
     assert not takers[0].lost and not takers[2].take_over({"they"})
     takers[0].release()
     assert takers[2].acquire(), "it is free again"
+    assert not takers[1].take_over({"they"}), "what it saw is long gone, and another one is there"
+    assert read_json(folder / "lease")["owner"] == takers[2].owner
     takers[2].release()
     assert not list(folder.iterdir())
+
+
+def test_a_taker_that_comes_in_the_middle_of_anothers_taking_goes_away(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_json(folder / "lease", elsewhere())
+    first, second = FileLease(folder), FileLease(folder)
+    write, answers = first._write, []
+
+    def late() -> None:
+        if not answers:
+            answers.append(second.take_over({"they"}))
+        write()
+
+    monkeypatch.setattr(first, "_write", late)
+    assert first.take_over({"they"})
+    assert answers == [False]
+    assert read_json(folder / "lease")["owner"] == first.owner
+    first.release()
 
 
 def take(folder: Path, gate: Any, answers: Any) -> None:
@@ -322,7 +342,7 @@ def test_a_taker_that_dies_before_it_has_written_its_lease_is_followed(
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     with monkeypatch.context() as context:
-        context.setattr("wsss.pipeline.lease.this_process", lambda: {**this_process(), "pid": child.pid})
+        context.setattr("wsss.store.lease.this_process", lambda: {**this_process(), "pid": child.pid})
         context.setattr(first, "_write", lambda: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             first.take_over({"they"})

@@ -1,7 +1,7 @@
 """The artefact store: content-addressed folders, each written once and never changed.
 
     <root>/<key[:2]>/<key>/artefact.json    written last: with it the artefact exists
-    <root>/partial/<key>/                   an artefact being made (see `wsss.pipeline.partial`)
+    <root>/partial/<key>/                   an artefact being made (see `wsss.store.partial`)
     <root>/damaged/<key>-<n>/               set aside because a file was missing or had changed
     <root>/clearing/<key>/                  a lease: somebody evicts an artefact, or moves it out of the way
 
@@ -40,9 +40,9 @@ from wsss.files import (
     write_json,
     writing,
 )
-from wsss.pipeline.artefact import EVICTED, RECORD, Artefact
-from wsss.pipeline.lease import LEASE, TIMEOUT, FileLease
-from wsss.pipeline.leftovers import (
+from wsss.store.artefact import EVICTED, RECORD, Artefact
+from wsss.store.lease import LEASE, TIMEOUT, FileLease
+from wsss.store.leftovers import (
     Leases,
     Leftover,
     besides_record,
@@ -51,8 +51,8 @@ from wsss.pipeline.leftovers import (
     names_in,
     remove_half_made,
 )
-from wsss.pipeline.partial import Partial
-from wsss.pipeline.records import parse_record, say_once
+from wsss.store.partial import Partial
+from wsss.store.records import parse_record, say_once
 
 CLAIM_SECONDS = 0.01
 """Between two looks at whether another process has done what it does alone."""
