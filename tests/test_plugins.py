@@ -136,3 +136,10 @@ def test_what_is_replaced_is_put_back() -> None:
             assert registry.names() == ("fig",)
         assert registry["apple"] is other
     assert registry["apple"] is apple and registry.names() == ("apple",)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a/b", "$x", "\nx", 5])
+def test_a_name_that_cannot_stand_in_a_study_is_refused(name: Any) -> None:
+    registry: Registry[Thing] = Registry("thing")
+    with pytest.raises(ConfigError, match="but a name must be"):
+        registry.register(Thing(name))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -49,6 +50,10 @@ class Registry(Generic[T]):
         if _plugins.loading:  # so that the plugin is refused, and nothing of this package
             self._load_own()
         name: str = getattr(thing, self._named)
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+            expected = "letters, digits, '_', '.' or '-'"
+            message = f"{_place(thing)} is named {quoted(name)}, but a name must be {expected}"
+            raise ConfigError(Problem(self.what, message))
         found = self._entries.get(name)
         if found is not None and not _same(found, thing):
             message = f"two are named {quoted(name)}: {_place(found)} and {_place(thing)}"

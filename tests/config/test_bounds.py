@@ -12,7 +12,7 @@ from wsss.config.stage import STAGES
 from wsss.config.study import Budget, DataSpec, Resources
 
 MODELS: dict[str, type[Params]] = {
-    **{name: STAGES[name].model() for name in STAGES.names()},
+    **{name: STAGES[name].model() for name in STAGES},
     "data": DataSpec,
     "resources": Resources,
     "budget": Budget,

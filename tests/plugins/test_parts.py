@@ -12,7 +12,8 @@ import torch
 from wsss.config import DataSpec, load_study_text, smoke
 from wsss.config.data_set import DATA_SETS, DataSetKind
 from wsss.config.params import MixingParams
-from wsss.config.parts import MIXINGS, WayToMix
+from wsss.config.params_base import Params
+from wsss.config.parts import MIXINGS, REGULARISERS, Regulariser, RegulariserParams, WayToMix
 from wsss.config.tuning import SCHEDULERS, SEARCHERS, Scheduler, Searcher
 from wsss.data.view import open_data
 from wsss.errors import ConfigError
@@ -155,3 +156,16 @@ def test_a_data_set_from_outside_is_opened_and_brings_its_defaults(tmp_path: Pat
         text = text.replace("SEARCHER", "grid").replace("SCHEDULER", "fifo")
         with pytest.raises(ConfigError, match="did you mean 'twice'"):
             load_study_text(text, source="parts.yaml", base=Path("/"), storage="/tmp/parts")
+
+
+@pytest.mark.parametrize("taken", ["lr", "rung", "masks", "method"])
+def test_a_regulariser_may_not_take_the_name_of_something_else(taken: str) -> None:
+    kind = type("Mine", (Regulariser,), {"name": taken, "params": RegulariserParams})
+    with REGULARISERS.replaced(kind), pytest.raises(ConfigError, match=f"Mine can't be named '{taken}'"):
+        load()
+    bare = type("Bare", (Regulariser,), {"name": "bare", "params": Params})
+    with (
+        REGULARISERS.replaced(bare),
+        pytest.raises(ConfigError, match="Bare has parameters without a weight"),
+    ):
+        load()

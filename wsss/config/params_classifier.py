@@ -19,6 +19,7 @@ from wsss.config.params_base import (
     Word,
 )
 from wsss.config.parts import REGULARISERS, MixingKind, RegulariserParams
+from wsss.errors import ConfigError, Problem, quoted
 
 
 class MixingParams(Params):
@@ -205,13 +206,25 @@ class ClassifierParams(TrainingParams):
         return self
 
 
+TERMS = ("classification", "masks", "subcategories", "distillation", "method")
+"""Names that are no regulariser's: losses, and the key that stands for several."""
+
+
 def classifier_params() -> type[ClassifierParams]:
-    """Return the parameters of a classifier, with a group for every regulariser that there is."""
-    added = {
-        entry.name: entry.params
-        for entry in REGULARISERS.values()
-        if entry.name not in ClassifierParams.model_fields
-    }
+    """Return the parameters of a classifier, with a group for every regulariser that there is. Raises
+    `ConfigError` for a regulariser that takes the name of something else."""
+    added: dict[str, type[RegulariserParams]] = {}
+    for entry in REGULARISERS.values():
+        field = ClassifierParams.model_fields.get(entry.name)
+        if field is not None and field.annotation is entry.params:
+            continue
+        if field is not None or entry.name in TERMS or not issubclass(entry.params, RegulariserParams):
+            message = f"{entry.__module__}.{entry.__qualname__} can't be named {quoted(entry.name)}"
+            if field is None and entry.name not in TERMS:
+                message = f"{entry.__module__}.{entry.__qualname__} has parameters without a weight"
+            hint = "a name that no parameter or loss has, and parameters that derive from RegulariserParams"
+            raise ConfigError(Problem("regulariser", message, hint))
+        added[entry.name] = entry.params
     return _with_groups(tuple(added.items())) if added else ClassifierParams
 
 

@@ -38,7 +38,7 @@ class CamNetwork(nn.Module):
             those of the classes.
         dropout: the share of channels that are zeroed, per image, before the head while training, in [0, 1).
             Maps never see it: they are made from all channels.
-        head: name of the class head; empty stands for the backbone's own.
+        head: the name of the class head; empty for the backbone's own.
 
     Examples:
         The mean of a class's map is its logit:
