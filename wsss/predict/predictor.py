@@ -13,13 +13,13 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params import CrfParams, SegmentationCrfParams
+from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import segment, segment_batch
 from wsss.models.memory import bytes_per_pixel, used_memory
 from wsss.predict.model import Model
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
-from wsss.stages.pool import ImagePool
 
 LATER = 128 * 2**20
 """Bytes that the process takes only while it works: encoders, pieces that an allocator keeps."""
