@@ -34,9 +34,8 @@ import psutil
 from targets import conclude, target
 
 from wsss.config import Study, load_study_text
+from wsss.config.stage import STAGES
 from wsss.data.view import DataView, open_data
-from wsss.pipeline import chain as chain_module
-from wsss.pipeline import make as make_module
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import Event, TrialFinished
 from wsss.pipeline.execute import run_chain
@@ -44,6 +43,7 @@ from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.results import chain_result
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Stage
+from wsss.stages.kinds import classifier
 from wsss.store.folder_store import Store
 from wsss.tuning import executor as executor_module
 from wsss.tuning.cluster import connect
@@ -74,13 +74,7 @@ data:
 class Nothing(Stage):
     """A classifier that learns nothing at once."""
 
-    name = "classifier"
-    version = 1
     done = 0
-
-    @classmethod
-    def consumes(cls, params: Any, data: Any) -> Mapping[str, str]:
-        return {}
 
     @property
     def steps(self) -> int:
@@ -98,9 +92,17 @@ class Nothing(Stage):
         return {}
 
 
+class NothingKind(classifier.Classifier):
+    work = Nothing
+
+    @classmethod
+    def consumes(cls, params: Any, data: Any) -> Mapping[str, str]:
+        return {}
+
+
 class NothingTrainable(ChainTrainable):
     def setup(self, config: dict[str, Any]) -> None:
-        chain_module.STAGES = make_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
+        STAGES.instead = {"classifier": NothingKind}
         super().setup(config)
 
     def _open(self, spec: Any, folder: Path) -> Any:
@@ -171,13 +173,13 @@ class without_stages:  # noqa: N801 - reads as what it does
     """Makes `Nothing` the only stage, until the end."""
 
     def __enter__(self) -> Any:
-        self.before = chain_module.STAGES, make_module.STAGES, executor_module.ChainTrainable
-        chain_module.STAGES = make_module.STAGES = {"classifier": Nothing}  # type: ignore[attr-defined]
+        self.before = STAGES.instead, executor_module.ChainTrainable
+        STAGES.instead = {"classifier": NothingKind}
         executor_module.ChainTrainable = NothingTrainable  # type: ignore[misc]
         return SimpleNamespace(has_masks=False)
 
     def __exit__(self, *error: object) -> None:
-        chain_module.STAGES, make_module.STAGES, executor_module.ChainTrainable = self.before  # type: ignore
+        STAGES.instead, executor_module.ChainTrainable = self.before  # type: ignore[misc]
 
 
 def load() -> str:

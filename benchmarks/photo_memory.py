@@ -164,7 +164,7 @@ def child(root: Path, name: str, threads: int, backbone: str) -> None:
         model = load_artefact(store.folder(chain["segmenter"].key), chain["segmenter"].key)
         settings = Settings(model.scales, crf=name.endswith("--crf"), workers=threads)
         predictor = Predictor(model, settings)
-        photos = name_photos(find_photos([root / "photos"])[:2])
+        photos = name_photos(find_photos([root / "photos"])[:1])
         predict(predictor, photos, Output(root / name, "jpg"))
         predictor.close()
     else:

@@ -42,6 +42,7 @@ from safetensors.torch import save_file
 from targets import conclude, target
 
 from wsss.config.params import AffinityLabelsParams, AffinityParams, CrfParams, PseudoMasksParams, WalkParams
+from wsss.data import pool as process_pool
 from wsss.data.pool import ImagePool
 from wsss.data.sample import write_sample
 from wsss.data.voc import VocDataset
@@ -51,7 +52,6 @@ from wsss.masks.pairs import affinity_loss, pair_affinities, pair_labels, pair_o
 from wsss.masks.random_walk import transition, walk
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import create_backbone
-from wsss.stages import pool as process_pool
 from wsss.stages.affinity import ABOUT, WEIGHTS, build_affinity
 from wsss.stages.affinity_labels import AffinityLabels
 from wsss.stages.contract import Context

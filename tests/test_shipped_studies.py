@@ -10,11 +10,11 @@ from command_line import in_process
 from PIL import Image
 
 from wsss.config import load_study
+from wsss.config.stage import scored_as
 from wsss.config.study import Study
 from wsss.data.sample import SAMPLE_CLASSES, write_sample
 from wsss.data.voc import VOC_CLASSES
 from wsss.report.compare import compare
-from wsss.stages import SCORED
 
 ROOT = Path(__file__).parents[1]
 STUDIES = sorted((ROOT / "tune_configs").glob("*.yaml"))
@@ -69,7 +69,7 @@ def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, tmp_path
     smoke(file, drawn_voc, tmp_path)
     rows = [row for row in compare(tmp_path, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
     uses = [use for sweep in study.sweeps for arm in sweep.arms for use in arm.stages]
-    scored = {use.name for use in uses if use.stage in SCORED} | ({"cams"} if study.base else set())
+    scored = {use.name for use in uses if scored_as(use.stage)} | ({"cams"} if study.base else set())
     assert {row.arm for row in rows} == arms(study)
     assert all(set(row.cells) == scored for row in rows)
     assert all(row.status == "done" for row in rows)

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from wsss.config.params import Params
-from wsss.pipeline import chain as chain_module
-from wsss.pipeline import make as make_module
+from wsss.config.stage import STAGES, StageKind
 from wsss.stages.contract import Context, Stage
 
 
@@ -26,9 +25,6 @@ class ToyParams(Params):
 class Source(Stage):
     """Adds seeded numbers up, one a step."""
 
-    name = "source"
-    version = 1
-    seeded = True
     made: list[str] = []
 
     def __init__(self, context: Context) -> None:
@@ -36,10 +32,6 @@ class Source(Stage):
         self.params: Any = context.params
         self.total = 0.0
         self.done = 0
-
-    @classmethod
-    def consumes(cls, params: Params, data: Any) -> Mapping[str, str]:
-        return {"images": data.image_key(())}
 
     @property
     def steps(self) -> int:
@@ -68,10 +60,6 @@ class Source(Stage):
 class Sink(Source):
     """Multiplies the total of its input, in chunks that it keeps in `work`."""
 
-    name = "sink"
-    needs = ("source",)
-    seeded = False
-
     def step(self) -> dict[str, float]:
         Source.made.append(f"sink:{self.done}")
         total = json.loads((self.context.inputs["source"] / "total.json").read_text())
@@ -90,11 +78,26 @@ class Sink(Source):
         return {}
 
 
+class SourceKind(StageKind[ToyParams]):
+    name = "source"
+    params = ToyParams
+    work: Any = Source
+    seeded = True
+
+    @classmethod
+    def consumes(cls, params: ToyParams, data: Any) -> Mapping[str, str]:
+        return {"images": data.image_key(())}
+
+
+class SinkKind(SourceKind):
+    name = "sink"
+    work = Sink
+    needs = ("source",)
+    seeded = False
+
+
 def install(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """Make the toy stages the only ones, and return data without masks."""
-    stages = {"source": Source, "sink": Sink}
-    monkeypatch.setattr(chain_module, "STAGES", stages)
-    monkeypatch.setattr(make_module, "STAGES", stages)
-    monkeypatch.setattr(chain_module, "STAGE_PARAMS", dict.fromkeys(stages, ToyParams))
+    monkeypatch.setattr(STAGES, "instead", {kind.name: kind for kind in (SourceKind, SinkKind)})
     Source.made.clear()
     return SimpleNamespace(has_masks=False, image_key=lambda ids: "images")

@@ -7,11 +7,16 @@ from typing import Any
 
 import pytest
 
-from wsss.config.params import STAGE_PARAMS
 from wsss.config.params_base import Params
+from wsss.config.stage import STAGES
 from wsss.config.study import Budget, DataSpec, Resources
 
-MODELS: dict[str, type[Params]] = {**STAGE_PARAMS, "data": DataSpec, "resources": Resources, "budget": Budget}
+MODELS: dict[str, type[Params]] = {
+    **{name: STAGES[name].model() for name in STAGES.names()},
+    "data": DataSpec,
+    "resources": Resources,
+    "budget": Budget,
+}
 
 
 def numbers(schema: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]]:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from wsss.config import (
-    STAGE_INPUTS,
     Study,
     dump_study,
     load_study,
@@ -17,7 +16,6 @@ from wsss.config import (
 )
 from wsss.config.params import ClassifierParams
 from wsss.errors import ConfigError
-from wsss.stages import SCORED, STAGES
 
 GOOD = """\
 name: good
@@ -140,7 +138,7 @@ def test_several_errors_are_told_together_with_line_and_nearest_name() -> None:
         ("keep: 1", "resources: {gpu: -1}", "`gpu` is -1, but must be greater than or equal to 0"),
         ("keep: 1", "resources: {gpus: 1}", "unknown key `gpus` (did you mean 'gpu'?)"),
         ("keep: 1", "schedulr: asha", "unknown key `schedulr` in a sweep (did you mean 'scheduler'?)"),
-        ("dataset: sample", "dataset: sampel", "`dataset` is 'sampel', but must be 'voc', 'folder' or 'sample' (did you mean 'sample'?)"),
+        ("dataset: sample", "dataset: sampel", "`dataset` is 'sampel', but must be 'folder', 'sample' or 'voc' (did you mean 'sample'?)"),
         ("name: good", "name: ../evil", "the name of the study is '../evil', but must be letters"),
         ("name: masks", "name: cam", "two sweeps are named 'cam'"),
         ("seed: 3", "seed: 3\nseed: 4", "the key 'seed' stands here a second time (first: line 3)"),
@@ -226,13 +224,6 @@ def test_presets_have_the_published_strengths() -> None:
     assert classifier("{method: mixup, entropy: {weight: 0}}").concentration.weight == 0.27
     assert classifier("{method: probe}").freeze == "all"
     assert [p.method_name for p in (plain, mixup, fmix)] == ["cam", "mixup", "fmix"]
-
-
-def test_the_table_of_inputs_is_that_of_the_stages() -> None:
-    assert {name: stage.needs for name, stage in STAGES.items() if name != "scores"} == STAGE_INPUTS
-    from wsss.config import SCORED_STAGES
-
-    assert SCORED_STAGES == SCORED
 
 
 def test_smoke_keeps_every_arm_and_makes_each_small() -> None:

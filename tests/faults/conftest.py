@@ -50,23 +50,26 @@ def faulty() -> Iterator[Any]:
     import faulty as module
 
     from wsss.cli import compare as cli_compare
-    from wsss.pipeline import chain, execute, make
+    from wsss.config.stage import STAGES
+    from wsss.pipeline import execute
     from wsss.report import compare as report_compare
     from wsss.tuning import executor
 
     defaults: Any = execute.run_chain.__kwdefaults__
-    before = chain.STAGES, make.STAGES, dict(defaults), executor.ChainTrainable
+    before = STAGES.instead, dict(defaults), executor.ChainTrainable
     shown = report_compare.compare, cli_compare.show, cli_compare.comparison_json
     handler = signal.getsignal(signal.SIGTERM)
     # Ray pickles toys by value; read again in this process, their methods would get globals of their own.
-    methods = {kind: dict(vars(kind)) for kind in {*module.toy.STAGES.values(), module.Classifier}}
+    methods = {
+        kind: dict(vars(kind)) for kind in {*(kind.work for kind in module.toy.KINDS), module.Classifier}
+    }
     module.install_driver()
     yield module
     for kind, content in methods.items():
         for name, value in content.items():
             if name not in ("__dict__", "__weakref__"):
                 setattr(kind, name, value)
-    chain.STAGES, make.STAGES, old, executor.ChainTrainable = before  # type: ignore[misc, attr-defined]
+    STAGES.instead, old, executor.ChainTrainable = before  # type: ignore[misc]
     defaults.update(old)
     report_compare.compare, cli_compare.show, cli_compare.comparison_json = shown
     signal.signal(signal.SIGTERM, handler)

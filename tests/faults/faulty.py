@@ -23,11 +23,10 @@ sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 import toy_studies as toy
 from mlflow.tracking import MlflowClient
 
+from wsss.config.stage import STAGES
 from wsss.data.pool import ImagePool
 from wsss.errors import StageError
 from wsss.files import files_below, sha256_file
-from wsss.pipeline import chain as chain_module
-from wsss.pipeline import make as make_module
 from wsss.pipeline.execute import run_chain
 from wsss.stages.contract import Context
 from wsss.tuning import executor as executor_module
@@ -113,6 +112,14 @@ class PseudoMasks(toy.PseudoMasks):
         return super().step()
 
 
+class ClassifierKind(toy.ClassifierKind):
+    work = Classifier
+
+
+class PseudoMasksKind(toy.PseudoMasksKind):
+    work = PseudoMasks
+
+
 class FaultyTrainable(ChainTrainable):
     """A chain of toy stages, in a process that has none of the driver's patches."""
 
@@ -123,9 +130,8 @@ class FaultyTrainable(ChainTrainable):
 
 def install() -> None:
     """Make the toys the only stages, saved after every step, here and in Ray's actors."""
-    stages = {**toy.STAGES, "classifier": Classifier, "pseudo_masks": PseudoMasks}
-    chain_module.STAGES = stages  # type: ignore[attr-defined]
-    make_module.STAGES = stages  # type: ignore[attr-defined]
+    kinds = (*toy.KINDS, ClassifierKind, PseudoMasksKind)
+    STAGES.instead = {kind.name: kind for kind in kinds}
     defaults: Any = run_chain.__kwdefaults__
     defaults["checkpoint_seconds"] = 0.0
 

@@ -12,7 +12,7 @@ from torch.nn.functional import conv2d, elu
 
 from wsss.config.params import AffinityParams
 from wsss.models import AffinityNetwork, Backbone, BoundaryNetwork, Tap, backbone_class, create_backbone
-from wsss.stages.affinity import Affinity
+from wsss.stages import STAGES
 
 
 class Block(nn.Module):
@@ -153,4 +153,4 @@ def test_keys_of_affinities_change_on_pre_activated_backbones_alone() -> None:
     for kind in ("affinity", "boundary"):
         for name, revision in (("resnet38", 1), ("resnet50", 0), ("efficientnet_lite0", 0), ("resnet101", 0)):
             params = AffinityParams.model_validate({"backbone": name, "kind": kind})
-            assert Affinity.revision(params, {}) == revision
+            assert STAGES["affinity"].revision(params, {}) == revision

@@ -14,7 +14,6 @@ import toys
 from command_line import in_process
 
 from wsss.config import Arm, Budget, DataSpec, Resources, StageUse, Study, Sweep, load_study_text
-from wsss.config import resolve as resolve_module
 from wsss.config.search import parse_distribution
 from wsss.config.tuning import GridSearch
 from wsss.errors import ConfigError
@@ -61,7 +60,6 @@ class Gpus(LocalExecutor):
 @pytest.fixture
 def data(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     found = toys.install(monkeypatch)
-    monkeypatch.setattr(resolve_module, "STAGE_PARAMS", {"source": toys.ToyParams, "sink": toys.ToyParams})
     monkeypatch.setattr(study_module, "check_same_content", lambda *_: None)  # toys can't be read back
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,8 +16,11 @@ from wsss.config.params import (
     AffinityParams,
     CamsParams,
     ClassifierParams,
+    CrfParams,
     Params,
     PseudoMasksParams,
+    SegmentationsParams,
+    SegmenterParams,
     SubcategoriesParams,
     WalkParams,
 )
@@ -100,6 +102,97 @@ def test_a_gpu_of_any_name_tells_for_gpus() -> None:
     )
 
 
+def test_gpus_of_different_names_are_counted_apart() -> None:
+    """Of a fast and a slow GPU the mean is of neither."""
+    fast = [Measured(work(device="NVIDIA H100"), 2.0, 1), Measured(work(device="NVIDIA H100"), 4.0, 1)]
+    slow = [Measured(work(device="Tesla T4"), 30.0, 1)]
+    on = {
+        name: estimate_seconds(work(device=name), [*slow, *fast])
+        for name in ("NVIDIA H100", "Tesla T4", "NVIDIA A100", "cuda")
+    }
+    assert on["NVIDIA H100"] == Estimate(pytest.approx(3.0), 2, ("NVIDIA H100",))
+    assert on["Tesla T4"] == Estimate(pytest.approx(30.0), 1, ("Tesla T4",))
+    assert on["NVIDIA A100"] is None
+    assert on["cuda"] == on["NVIDIA H100"], "of which there is most"
+    assert estimate_seconds(work(device="cuda"), [*slow, fast[0]]) == on["Tesla T4"], "of equals the slower"
+
+
+SEGMENTER = SegmenterParams(batch=4, iterations=100, scales=(1.0,), crop=65)
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 10),
+        ({"iterations": 2}, 0.2),
+        ({"iterations": 20_000}, 2000),
+        ({"iterations": None, "epochs": 8}, 20),  # 100 updates of 4 are the 100 images 4 times
+        ({"batch": 8, "accumulate": 2}, 20),
+        ({"scales": [1.0, 0.5]}, 12.5),
+        ({"scales": [1.0, 0.75, 0.5]}, 10 * (1 + 0.5625 + 0.25)),
+        ({"accumulate": 2}, None),
+        ({"batch": 8}, None),
+        ({"freeze": "all"}, None),
+        ({"lr": 0.5, "ema": 0.9}, 10),
+    ],
+)  # fmt: skip
+def test_a_segmenter_costs_its_updates_and_the_area_of_its_scales(
+    changes: dict[str, Any], seconds: float | None
+) -> None:
+    known = [Measured(work(SEGMENTER, "segmenter"), 10.0, 1)]
+    found = estimate_seconds(work(changed(SEGMENTER, **changes), "segmenter"), known)
+    assert (found and found.value) == (seconds and pytest.approx(seconds))
+
+
+@pytest.mark.parametrize(
+    ("changes", "seconds"),
+    [
+        ({}, 8),
+        ({"flip": True}, 16),
+        ({"scales": [1.0]}, 8),
+        ({"scales": [0.5, 1.0, 1.5]}, 8 * (0.25 + 1 + 2.25)),
+        ({"crf": {}}, None),
+    ],
+)  # fmt: skip
+def test_segmentations_cost_the_area_of_their_scales_twice_with_mirrored_copies(
+    changes: dict[str, Any], seconds: float | None
+) -> None:
+    def planned(**changes: Any) -> Work:
+        found = work(changed(SegmentationsParams(), **changes), "segmentations")
+        notes = {"scales": changes.get("scales") or [1.0]}  # those of the training where it has none
+        return dataclasses.replace(found, facts={**found.facts, "notes": notes})
+
+    found = estimate_seconds(planned(**changes), [Measured(planned(), 8.0, 1)])
+    assert (found and found.value) == (seconds and pytest.approx(seconds))
+    with_crf = [Measured(planned(crf={}), 30.0, 1)]
+    same = estimate_seconds(planned(crf={}), with_crf)
+    assert same is not None and same.value == pytest.approx(30)
+    assert estimate_seconds(planned(crf={"iterations": 3}), with_crf) is None
+    assert estimate_seconds(dataclasses.replace(planned(crf={}), threads=4), with_crf) is None
+
+
+def test_a_part_of_a_classifier_costs_its_own_epochs() -> None:
+    part = changed(SMALL, epochs=20, span=(4, 8))
+    found = estimate_seconds(work(part), KNOWN)
+    assert found is not None and found.value == pytest.approx(20)  # two epochs took 10 s
+
+
+def test_a_crf_costs_its_iterations() -> None:
+    known = [Measured(work(PseudoMasksParams(), "pseudo_masks"), 20.0, 1)]
+    shorter = work(PseudoMasksParams(crf=CrfParams(iterations=5)), "pseudo_masks")
+    found = estimate_seconds(shorter, known)
+    assert found is not None and found.value == pytest.approx(10)
+
+
+def test_what_nobody_knows_any_more_tells_nothing() -> None:
+    gone = dataclasses.replace(work(), stage="of_a_plugin_that_is_gone")
+    old = dataclasses.replace(work(), params={**work().params, "renamed": 1})
+    for other in (gone, old):
+        assert estimate_seconds(work(), [Measured(other, 5.0, 5)]) is None
+        assert estimate_bytes(work(), [Measured(other, 5.0, 5)]) is None
+        assert estimate_seconds(other, KNOWN) is None
+
+
 def test_pooled_stages_share_their_images_among_cpus() -> None:
     crf = PseudoMasksParams()
     known = [Measured(work(crf, "pseudo_masks", device="NVIDIA A100", threads=2), 20.0, 1000)]
@@ -138,9 +231,15 @@ def test_facts_come_from_the_photos(tmp_path: Path) -> None:
         dataset="voc", root=write_tiny_voc(tmp_path / "voc"), holdout=0, select=select, report=report
     )
     data = open_data(spec, storage=tmp_path)
-    assert work_facts("classifier", data, "r") == {"images": 4, "pixels": 1200, "backbone": "r"}
-    assert work_facts("cams", data, "")["images"] == 6
-    assert work_facts("scores", data, "") == {"images": 6, "pixels": 1200, "backbone": ""}
+    parts: list[tuple[str, Params]] = [
+        ("classifier", ClassifierParams(weights="none")),
+        ("cams", CamsParams()),
+    ]
+    chain = build_chain([Part(stage, stage, params) for stage, params in parts], data, 0)
+    facts = {label: work_facts(chain[label], chain, data) for label in ("classifier", "cams", "cams.scores")}
+    assert facts["classifier"] == {"images": 4, "pixels": 1200, "backbone": "resnet50"}
+    assert facts["cams"] == {"images": 6, "pixels": 1200, "backbone": "resnet50"}
+    assert facts["cams.scores"] == {"images": 6, "pixels": 1200, "backbone": ""}
 
 
 def test_what_a_run_records_is_what_a_forecast_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +296,3 @@ def test_a_budget_is_compared_with_what_is_used_and_what_is_left() -> None:
     assert budget_rows(Budget(disk_gb=1), spent, total)[0]["enough"] is False, (
         "too much already, known or not"
     )
-
-
-def test_toys_have_no_photos() -> None:
-    assert work_facts("source", SimpleNamespace(), "") == {"images": 0, "pixels": 0, "backbone": ""}  # type: ignore[arg-type]

@@ -56,7 +56,7 @@ def put_lease(place: Location, content: dict[str, Any]) -> None:
     if isinstance(place, Path):
         write_json(place / "studies/toy/lease", content)
     else:
-        Objects(place).write("studies/toy/lease/they", json.dumps(content).encode())
+        Objects(place).write("studies/toy/lease", json.dumps(content).encode())
 
 
 def elsewhere(study: Study, **more: Any) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def test_what_may_be_named_at_run_may_be_named_at_resume(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize(
-    "name", ["exp.yaml", "exp.YML", ".hidden", "a/b", "..", "a b", "x" * 101, "a\\nb", ""]
+    "name", ["exp.yaml", "exp.YML", ".hidden", "a/b", "..", "a b", "x" * 121, "a\\nb", ""]
 )
 def test_what_could_not_be_named_at_resume_is_refused_at_run(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="the name of the study"):

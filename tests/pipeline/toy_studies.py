@@ -11,13 +11,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from wsss.config import Study, load_study_text
-from wsss.config.params import Params
-from wsss.pipeline import chain as chain_module
-from wsss.pipeline import make as make_module
+from wsss.config.stage import STAGES, StageKind
 from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds import cams, classifier, pseudo_masks, scores
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger, TrialRecord
 
@@ -31,16 +30,10 @@ def quality(lr: float) -> float:
 
 
 class _Toy(Stage):
-    version = 1
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.params: Any = context.params
         self.done = 0
-
-    @classmethod
-    def consumes(cls, params: Params, data: Any) -> Mapping[str, str]:
-        return {}
 
     @property
     def steps(self) -> int:
@@ -65,19 +58,12 @@ class _Toy(Stage):
 class Classifier(_Toy):
     """Adds the quality of its learning rate up, epoch by epoch; its value is the mean."""
 
-    name = "classifier"
-    seeded = True
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self.sum = 0.0
         if self.params.begin:
             before = json.loads((context.inputs["classifier"] / "value.json").read_text())
             self.sum = before * self.params.begin
-
-    @classmethod
-    def needs_of(cls, params: Any) -> tuple[str, ...]:
-        return ("classifier",) if params.begin else ()
 
     @property
     def steps(self) -> int:
@@ -105,19 +91,13 @@ class Classifier(_Toy):
         return {}
 
 
-class Cams(_Toy):
-    name = "cams"
-    needs = ("classifier",)
+class Cams(_Toy): ...
 
 
-class PseudoMasks(_Toy):
-    name = "pseudo_masks"
-    needs = ("cams",)
+class PseudoMasks(_Toy): ...
 
 
 class Scores(_Toy):
-    name = "scores"
-
     def finish(self, folder: Path) -> dict[str, Any]:
         source = next(iter(self.context.inputs.values()))
         value = json.loads((source / "value.json").read_text())
@@ -126,16 +106,40 @@ class Scores(_Toy):
         return {}
 
 
-STAGES = {stage.name: stage for stage in (Classifier, Cams, PseudoMasks, Scores)}
+class _ToyKind(StageKind[Any]):
+    version = 1
+
+    @classmethod
+    def consumes(cls, params: Any, data: Any) -> Mapping[str, str]:
+        return {}
+
+
+class ClassifierKind(_ToyKind, classifier.Classifier):
+    work = Classifier
+
+
+class CamsKind(_ToyKind, cams.Cams):
+    work = Cams
+
+
+class PseudoMasksKind(_ToyKind, pseudo_masks.PseudoMasks):
+    work = PseudoMasks
+
+
+class ScoresKind(_ToyKind, scores.Scores):
+    work = Scores
+
+
+KINDS: tuple[type[StageKind[Any]], ...] = (ClassifierKind, CamsKind, PseudoMasksKind, ScoresKind)
 
 
 def install(monkeypatch: Any = None) -> Any:
     """Make the toy stages the only ones (with `monkeypatch` until the test ends); return their data."""
-    for module in (chain_module, make_module):
-        if monkeypatch is None:
-            module.STAGES = STAGES  # type: ignore[attr-defined]
-        else:
-            monkeypatch.setattr(module, "STAGES", STAGES)
+    kinds = {kind.name: kind for kind in KINDS}
+    if monkeypatch is None:
+        STAGES.instead = kinds
+    else:
+        monkeypatch.setattr(STAGES, "instead", kinds)
     EPOCHS_MADE.clear()
     return SimpleNamespace(has_masks=True, image_key=lambda ids: "images")
 

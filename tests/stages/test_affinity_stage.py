@@ -16,6 +16,7 @@ from wsss.masks.pairs import affinity_loss
 from wsss.models import AffinityNetwork
 from wsss.pipeline.chain import build_chain
 from wsss.pipeline.trials import sweep_trials
+from wsss.stages import STAGES
 from wsss.stages import affinity as module
 from wsss.stages.affinity import Affinity, load_affinity
 from wsss.stages.contract import Context
@@ -34,7 +35,7 @@ def test_a_backbone_that_does_not_fit_is_refused_before_anything_is_trained(
     params: dict[str, str], message: str, tiny_view: DataView
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        Affinity.consumes(AffinityParams.model_validate(params), tiny_view)
+        STAGES["affinity"].consumes(AffinityParams.model_validate(params), tiny_view)
 
 
 def test_pairs_of_a_boundary_cannot_be_cropped() -> None:

@@ -143,7 +143,9 @@ def key_before(data: DataView, **changes: Any) -> str:
     """The key of a time when mAP was measured at `crop`, written down by hand."""
     params = ClassifierParams.model_validate({**PARAMS.model_dump(mode="json"), **changes})
     read = {
-        name: value for name, value in Classifier.consumes(params, data).items() if name != "holdout_size"
+        name: value
+        for name, value in STAGES["classifier"].consumes(params, data).items()
+        if name != "holdout_size"
     }
     content = {
         "stage": "classifier", "version": 1, "params": params.content(), "inputs": {}, "data": read, "seed": 0,

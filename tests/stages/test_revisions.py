@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from wsss.config.params import STAGE_PARAMS
 from wsss.data.view import DataView
 from wsss.files import sha256_json
 from wsss.pipeline.chain import Chain, Node, Part, build_chain
-from wsss.stages import STAGES, Scores
+from wsss.stages import STAGES
 
 Entry = tuple[str, dict[str, Any]]
 CLASSIFIER: Entry = ("classifier", {"backbone": "resnet50", "weights": "none"})
@@ -18,13 +17,13 @@ LABELS: list[Entry] = [CLASSIFIER, ("cams", {}), ("affinity_labels", {})]
 
 
 def chain_of(data: DataView, entries: list[Entry]) -> Chain:
-    parts = [Part(stage, stage, STAGE_PARAMS[stage].model_validate(params)) for stage, params in entries]
+    parts = [Part(stage, stage, STAGES[stage].model().model_validate(params)) for stage, params in entries]
     return build_chain(parts, data, 0)
 
 
 def by_hand(chain: Chain, node: Node, data: DataView, **more: int) -> str:
     """A key as it was before there were revisions, with what is `more`."""
-    stage = Scores if node.is_score else STAGES[node.stage]
+    stage = STAGES[node.stage]
     content = {
         "stage": node.stage,
         "version": stage.version,

@@ -17,9 +17,10 @@ from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.results import chain_result
-from wsss.stages import ScoresParams, load_segmenter
-from wsss.stages.scores import Scores
-from wsss.stages.segmentations import Segmentations
+from wsss.stages.kinds.scores import Scores as ScoresKind
+from wsss.stages.kinds.scores import ScoresParams
+from wsss.stages.kinds.segmentations import Segmentations as SegmentationsKind
+from wsss.stages.segmentation_network import load_segmenter
 from wsss.store.folder_store import Store
 
 
@@ -80,7 +81,7 @@ def test_metrics_are_named_by_part(tiny_chain: Chain, calm_store: Store) -> None
 
 def test_scores_of_other_kinds_look_at_what_they_always_did(tiny_view: DataView) -> None:
     for kind in ("cams", "pseudo_masks"):
-        used = Scores.consumes(ScoresParams.model_validate({"kind": kind}), tiny_view)
+        used = ScoresKind.consumes(ScoresParams.model_validate({"kind": kind}), tiny_view)
         expected = {
             "select": tiny_view.mask_key(tiny_view.select),
             "report": tiny_view.mask_key(tiny_view.report),
@@ -94,10 +95,10 @@ def test_labels_are_not_read(tiny_view: DataView, monkeypatch: pytest.MonkeyPatc
 
     fresh = dataclasses.replace(tiny_view, _keys={})
     monkeypatch.setattr(type(tiny_view.dataset), "labels", forbidden)
-    assert Segmentations.consumes(SegmentationsParams(), fresh)
-    assert Scores.consumes(ScoresParams(kind="segmentations"), fresh)
+    assert SegmentationsKind.consumes(SegmentationsParams(), fresh)
+    assert ScoresKind.consumes(ScoresParams(kind="segmentations"), fresh)
 
 
 def test_without_test_images_it_says_so(tiny_view: DataView) -> None:
     with pytest.raises(ConfigError, match=r"`data.test`, which is missing"):
-        Segmentations.consumes(SegmentationsParams(), dataclasses.replace(tiny_view, test=()))
+        SegmentationsKind.consumes(SegmentationsParams(), dataclasses.replace(tiny_view, test=()))

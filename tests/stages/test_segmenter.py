@@ -18,9 +18,9 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError, StageError
 from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.chain import Chain, Part, build_chain
-from wsss.stages import load_segmenter
 from wsss.stages.contract import Context
-from wsss.stages.segmentation_network import describe_weights
+from wsss.stages.kinds import segmenter as kind
+from wsss.stages.segmentation_network import describe_weights, load_segmenter
 from wsss.stages.segmenter import Segmenter
 from wsss.stages.segmenter_training import PixelLabels
 from wsss.store.folder_store import Store
@@ -135,7 +135,7 @@ def test_an_error_in_a_worker_is_told_as_it_is(make: Make, labels: Path, tmp_pat
     folder.mkdir()
     for path in labels.glob("*.png"):
         (folder / path.name).write_bytes(b"no picture")
-    with pytest.raises(DataError, match="can't be read as a mask"):
+    with pytest.raises(DataError, match="mask can't be decoded"):
         make(folder, workers=2, threads=2).step()
 
 
@@ -232,7 +232,7 @@ def test_true_masks_are_the_data_sets_own(make: Make, tiny_view: DataView, tmp_p
     network = load_segmenter(tmp_path / "out")
     assert network.classes == tiny_view.dataset.classes and not network.training
     assert network.scales == (1.0, 0.5)
-    used = Segmenter.consumes(stage.params, tiny_view)
+    used = kind.Segmenter.consumes(stage.params, tiny_view)
     assert used["masks"] == tiny_view.mask_key(tiny_view.train)
 
 
@@ -299,7 +299,7 @@ def test_initial_weights_say_what_they_have_learnt_from(tmp_path: Path) -> None:
 def test_a_backbone_that_cannot_be_dense_is_refused_while_planning(tiny_view: DataView) -> None:
     params = SegmenterParams.model_validate({"backbone": "timm/resnet18", "weights": "none"})
     with pytest.raises(ConfigError, match="can't be brought to output stride 8"):
-        Segmenter.consumes(params, tiny_view)
+        kind.Segmenter.consumes(params, tiny_view)
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ def test_an_unfinished_last_step_is_not_lost_when_finishing_fails(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(STAGES["cams"], "finish", full)
+        patch.setattr(STAGES["cams"].stage(), "finish", full)
         with pytest.raises(StorageError, match="No space left"):
             list(run_chain("t", chain, store, tiny_view, device="cpu", threads=1, checkpoint_seconds=0))
     again = list(run_chain("t", chain, store, tiny_view, device="cpu", threads=1, checkpoint_seconds=0))

@@ -21,8 +21,8 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, walk
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.models.memory import PeakMemory
+from wsss.stages import STAGES
 from wsss.stages.affinity import build_affinity
-from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.walker import Walker
 
 RGB = np.random.default_rng(0).integers(0, 256, (50, 67, 3), dtype=np.uint8)
@@ -164,9 +164,9 @@ def test_keys_change_where_boundaries_are_walked_and_nowhere_else() -> None:
     plain, walking = PseudoMasksParams(), PseudoMasksParams(walk=WalkParams())
     boundary, affinity = AffinityParams(kind="boundary"), AffinityParams()
     cams = CamsParams()
-    assert PseudoMasks.revision(plain, {"cams": cams}) == 0
-    assert PseudoMasks.revision(walking, {"cams": cams, "affinity": affinity}) == 0
-    assert PseudoMasks.revision(walking, {"cams": cams, "affinity": boundary}) == 1
+    assert STAGES["pseudo_masks"].revision(plain, {"cams": cams}) == 0
+    assert STAGES["pseudo_masks"].revision(walking, {"cams": cams, "affinity": affinity}) == 0
+    assert STAGES["pseudo_masks"].revision(walking, {"cams": cams, "affinity": boundary}) == 1
 
 
 def test_dividing_class_by_class_is_off_until_asked_for_and_needs_a_threshold() -> None:
@@ -261,9 +261,9 @@ def test_cropped_pairs_leave_keys_alone_until_switched_on_and_belong_to_affiniti
     assert "pairs" not in plain["walk"]
     cropped = PseudoMasksParams(walk=WalkParams(pairs="cropped"))
     assert cropped.content()["walk"]["pairs"] == "cropped"
-    PseudoMasks.check_sources(cropped, {"affinity": AffinityParams()})
+    STAGES["pseudo_masks"].check_sources(cropped, {"affinity": AffinityParams()})
     with pytest.raises(ConfigError, match=r"belongs to `affinity: \{kind: affinity\}`"):
-        PseudoMasks.check_sources(cropped, {"affinity": AffinityParams(kind="boundary")})
+        STAGES["pseudo_masks"].check_sources(cropped, {"affinity": AffinityParams(kind="boundary")})
 
 
 NETWORKS = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}

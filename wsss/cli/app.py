@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from wsss.cli import cluster, compare, data, doctor, plan, predict, run, storage, sync
+from wsss.cli import cluster, compare, data, doctor, plan, predict, run, schema, storage, sync
 
 app = typer.Typer(
     name="wsss",
@@ -24,3 +24,4 @@ app.add_typer(data.app, name="data")
 app.add_typer(storage.app, name="storage")
 app.add_typer(cluster.app, name="cluster")
 app.command("doctor")(doctor.doctor)
+app.command("schema")(schema.schema)

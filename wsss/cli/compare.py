@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.compare_notes import STEP_TITLES, arm_title, initial_weights, notes, published_notes
+from wsss.cli.compare_notes import arm_title, initial_weights, notes, published_notes, step_title
 from wsss.cli.compare_published import published_json, published_lines
 from wsss.cli.options import StorageOption, find_stored, storage_location
 
@@ -182,7 +182,7 @@ def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], wi
     widest = [max(len(line[column]) for line in [header, *lines]) for column in range(len(header))]
     if sum(widest) + 3 * len(widest) <= width or len(comparison.steps) < 2:
         return [list(range(len(header)))]
-    starts = [header.index(STEP_TITLES.get(step, step), 2) for step in comparison.steps]
+    starts = [header.index(step_title(step), 2) for step in comparison.steps]
     return [
         [0, *([1] if number == 0 else []), *range(start, stop)]
         for number, (start, stop) in enumerate(itertools.pairwise([*starts, len(header)]))
@@ -213,7 +213,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     cams = _with_threshold(comparison)
     header = ["arm", "seeds"]
     for step in steps:
-        title = STEP_TITLES.get(step, step)
+        title = step_title(step)
         header += [title, "95 % interval", f"Δ {comparison.baseline}"]
         if comparison.has_controls:
             header.append("Δ control")
@@ -275,7 +275,7 @@ def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     """Return the header and the lines of the per-class table: one line an arm and step."""
     header = ["arm", "step", *comparison.per_class]
     lines = [
-        [arm_title(row, comparison), STEP_TITLES.get(step, step)]
+        [arm_title(row, comparison), step_title(step)]
         + [_percent(cell.per_class.get(name)) for name in comparison.per_class]
         for row in comparison.rows
         for step, cell in row.cells.items()
@@ -299,7 +299,7 @@ def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         *(name.replace("_", " ") for name in names[1:]),
     ]
     lines = [
-        [arm_title(row, comparison), STEP_TITLES.get(step, step), _percent(cell.miou)]
+        [arm_title(row, comparison), step_title(step), _percent(cell.miou)]
         + [_difference(cell.to_before), _interval(cell.to_before)]
         + [_percent(getattr(cell, name)) for name in names[1:]]
         for row in comparison.rows

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Network, Row
     from wsss.report.published import Published
 
-STEP_TITLES = {"cams": "CAM", "pseudo_masks": "mask", "segmentations": "segmentation"}
 LEAKS = {
     "train_on_masks": "arms that are trained on masks are controls, not results.",
     "select_on_report": "its numbers are optimistic.",
@@ -164,5 +163,13 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
+def step_title(step: str) -> str:
+    """Return the column of a step: its stage's title, or the name that the study gave it."""
+    from wsss.config.stage import scored_as
+
+    how = scored_as(step)
+    return step if how is None else how.title
+
+
 def _titles(steps: Sequence[str]) -> str:
-    return ", ".join(STEP_TITLES.get(step, step) for step in steps)
+    return ", ".join(step_title(step) for step in steps)

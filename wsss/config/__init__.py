@@ -2,7 +2,7 @@
 
 from wsss.config.load import dump_study, load_study, load_study_text
 from wsss.config.methods import METHODS
-from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, resolve_stage
+from wsss.config.resolve import resolve_stage
 from wsss.config.search import Distribution, Scalar
 from wsss.config.smoke import smoke
 from wsss.config.study import (
@@ -22,8 +22,6 @@ from wsss.config.tuning import Fifo, OptunaSearch, Pbt, Scheduler, Searcher, Sto
 
 __all__ = [
     "METHODS",
-    "SCORED_STAGES",
-    "STAGE_INPUTS",
     "Arm",
     "Base",
     "Budget",

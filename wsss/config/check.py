@@ -16,8 +16,9 @@ from wsss.config.checker import Checker
 from wsss.config.location import Location, parse_location
 from wsss.config.naming import study_name_problem
 from wsss.config.overrides import ADDRESSES
-from wsss.config.resolve import SCORED_STAGES, STAGE_INPUTS, made_by
-from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, Study, Sweep, Tracking
+from wsss.config.resolve import is_scored, kinds_made
+from wsss.config.stage import STAGES
+from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.yaml_text import Document, Path_
 from wsss.errors import ConfigError, quoted
 
@@ -118,14 +119,14 @@ def _sweeps(checker: Checker, raw: Any, *, based: bool) -> list[Sweep]:
         return []
     sweeps: list[Sweep] = []
     # What a base has made is known when it is opened; until then it may have made anything.
-    made: set[str] = set(STAGE_INPUTS) if based else set()
+    made: set[str] = set(STAGES.names()) if based else set()
     for number, entry in enumerate(raw):
         sweep = _sweep(checker, entry, ("sweeps", number), sweeps, made, based=based)
         if sweep is not None:
             if sweep.name in {other.name for other in sweeps}:
                 checker.add(("sweeps", number, "name"), f"two sweeps are named {quoted(sweep.name)}")
             sweeps.append(sweep)
-            made |= {made_by(use.stage, use.params) for arm in sweep.arms for use in arm.stages}
+            made |= {kind for arm in sweep.arms for use in arm.stages for kind in kinds_made(use)}
     check_trials(checker, sweeps)
     return sweeps
 
@@ -161,7 +162,7 @@ def _sweep(
         checker.add(path, "a sweep needs either `arms` or `stages`")
     elif "stages" in raw:
         own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
-        arms = _one(check_arm(checker, name, own, path, searcher.kind, made))
+        arms = _one(check_arm(checker, name, own, path, searcher, made))
     else:
         for key in ("search", "samples"):
             if key in raw:
@@ -172,9 +173,7 @@ def _sweep(
         arms = tuple(
             arm
             for arm_name, content in named.items()
-            for arm in _one(
-                check_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher.kind, made)
-            )
+            for arm in _one(check_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
         )
     for arm in arms:
         others = [other.name for other in arms if other.name != arm.name]
@@ -224,8 +223,13 @@ def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
 def _metric(
     checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
 ) -> str | None:
-    kinds = {"masks": SCORED_STAGES, "holdout": ("classifier",), "nothing": ()}[checker.judge]
-    scored = [[use.name for use in arm.stages if made_by(use.stage, use.params) in kinds] for arm in arms]
+
+    def ranks(use: StageUse) -> bool:
+        if checker.judge == "masks":
+            return is_scored(use)
+        return checker.judge == "holdout" and STAGES[use.stage].judged
+
+    scored = [[use.name for use in arm.stages if ranks(use)] for arm in arms]
     common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
     metric = raw.get("metric")
     score = "select/miou" if checker.judge == "masks" else "holdout/mAP"

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsss.config.checker import Checker
-from wsss.config.resolve import variables_in
+from wsss.config.data_set import DATA_SETS
+from wsss.config.resolve import kinds_made, variables_in
+from wsss.config.stage import scored_as
 from wsss.config.study import DataSpec, Sweep
 
 
@@ -26,12 +28,11 @@ def check_splits(checker: Checker, data: DataSpec) -> None:
 
 
 def check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
-    """Check what only a folder of photos may say, and what one without masks may not."""
-    if data.dataset != "folder":
-        for key, value in (("labels", data.labels), ("masks", data.masks)):
-            if value is not None:
-                checker.add(("data", key), f"`{key}` belongs to `dataset: folder`, not to {data.dataset}")
-        return
+    """Check what only some data sets may say, and what one without masks may not."""
+    for key in ("labels", "masks"):
+        if getattr(data, key) is not None and key not in DATA_SETS[data.dataset].keys:
+            owners = [f"`dataset: {kind.name}`" for kind in DATA_SETS.values() if key in kind.keys]
+            checker.add(("data", key), f"`{key}` belongs to {' or '.join(owners)}, not to {data.dataset}")
     if data.scored:
         return
     checker.judge = "holdout" if data.holdout else "nothing"
@@ -65,16 +66,17 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
 
 
 def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    """Refuse `segmentations` without images to score them on."""
+    """Refuse what is scored on `test` images without any."""
     if data.test is not None:
         return
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
             for place, use in enumerate(arm.stages):
-                if use.stage == "segmentations":
+                scored = [found for kind in kinds_made(use) if (found := scored_as(kind)) is not None]
+                if any(found.on == "test" for found in scored):
                     own = ("arms", arm.name) if arm.name != sweep.name else ()
                     path = ("sweeps", number, *own, "stages", place, use.stage)
-                    message = "`segmentations` are scored on `data.test`, which is missing"
+                    message = f"`{use.stage}` are scored on `data.test`, which is missing"
                     checker.add(
                         path, message, "name images that nothing was trained on: `test: {split: val}`"
                     )

@@ -9,16 +9,12 @@ from typing import Any
 from wsss.config.check_size import MOST_TRIALS, check_parts
 from wsss.config.checker import Checker
 from wsss.config.params import Params
-from wsss.config.resolve import SCORED_STAGES, made_by, resolve_stage, variables_in
+from wsss.config.resolve import is_scored, resolve_stage, variables_in
+from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse
 from wsss.config.tuning import (
     SCHEDULERS,
     SEARCHERS,
-    Asha,
-    Fifo,
-    Hyperband,
-    Median,
-    OptunaSearch,
     Pbt,
     Scheduler,
     Searcher,
@@ -26,10 +22,9 @@ from wsss.config.tuning import (
 )
 from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, quoted, shortened
+from wsss.plugins import Registry
 
 DEFAULT_MIN_TRIALS = 3
-MUTABLE = ("lr", "weight_decay", "entropy.weight", "concentration.weight", "distillation.weight")
-"""Parameters of a classifier that may change between two of its epochs."""
 
 
 def searcher_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Searcher:
@@ -44,10 +39,8 @@ def scheduler_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Sched
     return found  # type: ignore[no-any-return]
 
 
-def _kind(
-    checker: Checker, raw: Mapping[str, Any], key: str, path: Path_, kinds: Mapping[str, type[Params]]
-) -> Params:
-    default = next(iter(kinds.values()))()
+def _kind(checker: Checker, raw: Mapping[str, Any], key: str, path: Path_, kinds: Registry[Any]) -> Params:
+    default: Params = kinds.values()[0]()
     if key not in raw:
         return default
     value, at = raw[key], (*path, key)
@@ -72,14 +65,18 @@ def check_searcher(
     checker: Checker, searcher: Searcher, arms: Sequence[Arm], metric: str | None, path: Path_
 ) -> None:
     """A search that learns needs something to learn from, and an end."""
-    if not isinstance(searcher, OptunaSearch):
+    if not searcher.learns:
         return
     if metric is None:
         hint = "end the arms with `cams` or `pseudo_masks`"
-        checker.add((*path, "searcher"), "optuna needs a score to learn from, but no stage is scored", hint)
+        checker.add(
+            (*path, "searcher"), f"{searcher.kind} needs a score to learn from, but no stage is scored", hint
+        )
     for arm in arms:
         if arm.search and arm.samples is None:
-            checker.add((*path, "searcher"), f"optuna needs to know how many `samples` arm `{arm.name}` gets")
+            checker.add(
+                (*path, "searcher"), f"{searcher.kind} needs to know how many `samples` arm `{arm.name}` gets"
+            )
 
 
 def check_scheduler(
@@ -98,7 +95,7 @@ def check_scheduler(
     An arm without `search` has one trial, which nothing is compared with. `named`: the sweep has `arms`,
     so that a stage's path leads through one.
     """
-    if isinstance(scheduler, Fifo):
+    if not scheduler.judges:
         return
     if checker.judge != "masks":
         message = f"`{scheduler.kind}` judges by rung scores, but there are no masks to score with"
@@ -110,13 +107,14 @@ def check_scheduler(
     if isinstance(scheduler, Pbt):
         if not first:
             checker.add((*path, "scheduler"), "`pbt` belongs into the first sweep of a study without `base`")
-        if isinstance(searcher, OptunaSearch):
-            message = "`pbt` begins with the whole population, but optuna asks for one trial at a time"
+        if searcher.learns:
+            one = f"{searcher.kind} asks for one trial at a time"
+            message = f"`pbt` begins with the whole population, but {one}"
             checker.add((*path, "searcher"), message, "use `searcher: random`")
     searching = [arm for arm in arms if arm.search] or list(arms)
     for arm in searching:
         own = (*path, "arms", arm.name) if named else path
-        uses = [(number, use) for number, use in enumerate(arm.stages) if use.stage == "classifier"]
+        uses = [(number, use) for number, use in enumerate(arm.stages) if STAGES[use.stage].judged]
         if not uses:
             message = f"`{scheduler.kind}` judges classifier epochs, but arm `{arm.name}` has no classifier"
             checker.add((*path, "scheduler"), message, "leave `scheduler` out; `stop_below` judges scores")
@@ -127,7 +125,7 @@ def check_scheduler(
 
 def _check_judged(
     checker: Checker,
-    scheduler: Asha | Hyperband | Median | Pbt,
+    scheduler: Scheduler,
     arm: Arm,
     use: StageUse,
     at: Path_,
@@ -147,8 +145,8 @@ def _check_judged(
     except (ConfigError, KeyError):
         return  # reported where it was read
     epochs = resolved[0].epochs
-    key = "interval" if isinstance(scheduler, Pbt) else "grace"
-    if getattr(scheduler, key) > epochs:
+    key = scheduler.begins
+    if getattr(scheduler, key, 0) > epochs:
         has = f"the classifier of arm `{arm.name}` has {epochs} epochs"
         message = f"`{key}` is {getattr(scheduler, key)}, but {has}"
         checker.add((*at, "epochs"), message, "nothing would ever be judged")
@@ -163,6 +161,7 @@ def _check_judged(
 def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, at: Path_) -> None:
     """What changes while a classifier trains may be no part of its network or its data."""
     where = (*at[:2], "scheduler", "mutate")
+    mutable = STAGES[use.stage].mutable()
     for name in scheduler.mutate:
         if name not in arm.search:
             hint = checker.nearest(name, arm.search) if arm.search else "it has no `search`"
@@ -174,11 +173,11 @@ def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, 
         elsewhere = [
             other.name for other in arm.stages if other is not use and name in variables_in(other.params)
         ]
-        fixed = [path for path in places if path not in MUTABLE]
+        fixed = [path for path in places if path not in mutable]
         if fixed or elsewhere:
             used = f"`{fixed[0]}`" if fixed else f"stage `{elsewhere[0]}`"
             message = f"`mutate` names {quoted(name)}, but {used} can't change while a classifier trains"
-            checker.add((*where, name), message, f"only {', '.join(MUTABLE)} of the last classifier can")
+            checker.add((*where, name), message, f"only {', '.join(mutable)} of the last classifier can")
 
 
 def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
@@ -233,11 +232,6 @@ def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> 
         else:
             rules.append(rule)
     return tuple(rules)
-
-
-def is_scored(use: StageUse) -> bool:
-    """Tell whether what a stage makes is compared with masks."""
-    return made_by(use.stage, use.params) in SCORED_STAGES
 
 
 def _rule(metric: str, value: Any) -> StopRule | None:

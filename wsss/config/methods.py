@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from wsss.config.parts import MIXINGS
 from wsss.errors import ConfigError, Problem, nearest, quoted
 
 REGULARISERS = {"entropy": {"weight": 0.02}, "concentration": {"weight": 0.27}}
@@ -21,8 +22,6 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 """`probe` is the reference that any method should beat: a linear head on frozen features."""
 
-ALPHA = {"mixup": 0.2, "fmix": 1.0, "manifold": 0.2}
-
 
 def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return classifier parameters with `method` replaced by its parts; the user's keys win.
@@ -36,9 +35,9 @@ def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:
     merged = merge(METHODS[name], own)
     mixing = merged.get("mixing")
     if isinstance(mixing, Mapping) and "alpha" not in mixing:
-        kind = mixing.get("kind")
-        if isinstance(kind, str) and kind in ALPHA:
-            merged["mixing"] = {**mixing, "alpha": ALPHA[kind]}
+        way = MIXINGS.get(mixing.get("kind"))
+        if way is not None:
+            merged["mixing"] = {**mixing, "alpha": way.alpha}
     return merged
 
 

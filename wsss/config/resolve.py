@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from wsss.config.methods import expand_method
-from wsss.config.params import STAGE_PARAMS, Params
+from wsss.config.params_base import Params
 from wsss.config.search import Distribution, Scalar
+from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import StageUse
 from wsss.config.yaml_text import Path_
 from wsss.errors import ConfigError, Problem, shortened
@@ -17,50 +17,8 @@ from wsss.errors import ConfigError, Problem, shortened
 if TYPE_CHECKING:
     from wsss.config.checker import Checker
 
-STAGE_INPUTS: dict[str, tuple[str, ...]] = {
-    "classifier": (),
-    "features": ("classifier",),
-    "subcategories": ("features",),
-    "cams": ("classifier",),
-    "affinity_labels": ("cams",),
-    "affinity": ("affinity_labels",),
-    "pseudo_masks": ("cams",),
-    "segmenter": ("pseudo_masks",),
-    "segmentations": ("segmenter",),
-    "import": (),
-}
-"""Kinds of artefacts that a stage always reads; a test holds it equal to the stages' own `needs`."""
-
 MOST_TRIED = 20_000
 """Values of search variables that are checked against the stages that they stand in."""
-SCORED_STAGES = ("cams", "pseudo_masks", "segmentations")
-
-
-def made_by(stage: str, params: Mapping[str, Any]) -> str:
-    """Return the kind of artefact that a stage with these parameters, as written, makes."""
-    if stage == "import":
-        return "cams" if params.get("cams") is not None else "pseudo_masks"
-    return stage
-
-
-def inputs_of(stage: str, params: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the kinds of artefacts that a stage with these parameters, as written, reads."""
-    if stage == "classifier":
-        try:
-            weight = expand_method(params).get("subcategory_weight", 0)
-        except ConfigError:
-            return ()  # an unknown method is reported elsewhere
-        span = params.get("span")
-        needed = ("subcategories",) if weight else ()
-        goes_on = isinstance(span, list | tuple) and bool(span) and bool(span[0])
-        return (*needed, "classifier") if goes_on else needed
-    if stage == "cams" and params.get("head") == "subcategories":
-        return ("classifier", "subcategories")
-    if stage == "pseudo_masks" and params.get("walk") is not None:
-        return ("cams", "affinity")
-    if stage == "segmenter" and params.get("supervision") == "masks":
-        return ()
-    return STAGE_INPUTS[stage]
 
 
 def resolve_stage(use: StageUse, values: Mapping[str, Scalar]) -> Params:
@@ -68,9 +26,10 @@ def resolve_stage(use: StageUse, values: Mapping[str, Scalar]) -> Params:
 
     Raises `ConfigError` for what the stage doesn't accept.
     """
-    filled = _expand(use.stage, _fill(dict(use.params), values))
+    kind = STAGES[use.stage]
+    filled = kind.expand(_fill(dict(use.params), values))
     try:
-        return STAGE_PARAMS[use.stage].model_validate(filled)
+        return kind.model().model_validate(filled)
     except ValidationError as error:
         problems = [Problem(f"{use.name}.{'.'.join(map(str, e['loc']))}", e["msg"]) for e in error.errors()]
         raise ConfigError(problems) from error
@@ -90,19 +49,22 @@ def variables_in(value: Any) -> Iterator[str]:
 
 def check_stage_params(
     checker: Checker, use: StageUse, search: Mapping[str, Distribution], path: Path_, search_path: Path_
-) -> None:
-    """Check a stage's parameters with every candidate of every search variable.
+) -> list[Params]:
+    """Check a stage's parameters with every candidate of every search variable; return those that are good.
 
     Each variable is tried at all its choices (or both ends of its range) while the others stay at
-    their first; a value that is refused is reported at the variable's own line.
+    their first; a value that is refused is reported at the variable's own line. Where nothing is good,
+    what is left without the keys that were refused stands in.
     """
     undefined = sorted({name for name in variables_in(use.params) if name not in search})
     for name in undefined:
         hint = checker.nearest(name, search) if search else "the arm has no `search`"
         checker.add(path, f"the variable `${shortened(name)}` of `{use.name}` is not in `search`", hint)
     first = {name: values.values[0] for name, values in search.items()}
-    if undefined or not _accepted(checker, use, first, path):
-        return
+    found = None if undefined else _accepted(checker, use, first, path)
+    if found is None:
+        return _remains(use, first)
+    good = [found]
     for name in sorted(set(variables_in(use.params))):
         for candidate in search[name].values[1:]:
             checker.tried += 1
@@ -110,28 +72,60 @@ def check_stage_params(
                 if checker.tried == MOST_TRIED + 1:
                     message = f"more than {MOST_TRIED} values of search variables would have to be checked"
                     checker.add((*search_path, name), message, "shorter `choice` lists")
-                return
-            if not _accepted(checker, use, {**first, name: candidate}, (*search_path, name)):
+                return good
+            found = _accepted(checker, use, {**first, name: candidate}, (*search_path, name))
+            if found is None:
                 break
+            good.append(found)
+    return good
 
 
-def _accepted(checker: Checker, use: StageUse, values: Mapping[str, Scalar], path: Path_) -> bool:
-    model = STAGE_PARAMS[use.stage]
+def _accepted(checker: Checker, use: StageUse, values: Mapping[str, Scalar], path: Path_) -> Params | None:
+    kind = STAGES[use.stage]
     try:
-        filled = _expand(use.stage, _fill(dict(use.params), values))
-        model.model_validate(filled)
+        filled = kind.expand(_fill(dict(use.params), values))
+        return kind.model().model_validate(filled)
     except ConfigError as error:
         for problem in error.problems:
             checker.add((*path, problem.where), f"`{problem.where}`: {problem.message}", problem.hint)
-        return False
     except ValidationError as error:
-        checker.add_validation(path, error, model)
-        return False
-    return True
+        checker.add_validation(path, error, kind.model())
+    return None
 
 
-def _expand(stage: str, params: dict[str, Any]) -> dict[str, Any]:
-    return expand_method(params) if stage == "classifier" else params
+def _remains(use: StageUse, values: Mapping[str, Scalar]) -> list[Params]:
+    """Return the parameters without those that are refused, if anything is good then."""
+    kind = STAGES[use.stage]
+    left = {
+        key: _fill(value, values)
+        for key, value in use.params.items()
+        if set(variables_in(value)) <= set(values)
+    }
+    for _ in range(2):
+        try:
+            return [kind.model().model_validate(kind.expand(left))]
+        except ConfigError as error:
+            refused = {problem.where.partition(".")[0] for problem in error.problems}
+        except ValidationError as error:
+            refused = {str(item["loc"][0]) for item in error.errors() if item["loc"]}
+        left = {key: value for key, value in left.items() if key not in refused}
+    return []
+
+
+def kinds_made(use: StageUse, tried: Sequence[Params] | None = None) -> tuple[str, ...]:
+    """Return the kinds of artefacts that a stage of an arm may make: with any of the parameters `tried`, or
+    as they are written."""
+    kind = STAGES[use.stage]
+    if not kind.may_make:
+        return (kind.name,)
+    if tried is None:
+        tried = _remains(use, {})
+    return tuple(dict.fromkeys(kind.makes(params) for params in tried)) or kind.may_make
+
+
+def is_scored(use: StageUse) -> bool:
+    """Tell whether what a stage makes is compared with masks."""
+    return any(scored_as(kind) is not None for kind in kinds_made(use))
 
 
 def _fill(value: Any, values: Mapping[str, Scalar]) -> Any:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from wsss.config.data_set import DATA_SETS
 from wsss.config.resolve import variables_in
-from wsss.config.study import LONGEST_NAME, Arm, SampleSpec, StageUse, Study, Sweep
-from wsss.config.tuning import Fifo, Pbt
+from wsss.config.stage import STAGES
+from wsss.config.study import LONGEST_NAME, Arm, Study, Sweep
 from wsss.errors import ConfigError, Problem, quoted
 
 SUFFIX = "-smoke"
 IMAGES = 16
-BACKBONE = "efficientnet_lite0"
-CROP = 64
 
 
 def smoke(study: Study) -> Study:
@@ -24,8 +23,7 @@ def smoke(study: Study) -> Study:
     the name that it got so itself. Raises `ConfigError` when the name is too long for that.
     """
     data: dict[str, Any] = {"limit": IMAGES, "holdout": min(study.data.holdout, 0.2)}
-    if study.data.dataset == "sample":
-        data["sample"] = SampleSpec(train=2 * IMAGES, val=IMAGES, size=CROP)
+    data |= DATA_SETS[study.data.dataset].small(study.data)
     if len(study.name.encode()) > LONGEST_NAME - len(SUFFIX):
         message = f"the name {quoted(study.name)} is too long to add {SUFFIX!r} to"
         raise ConfigError(Problem("--smoke", message, "give a shorter one: --name NAME"))
@@ -40,9 +38,8 @@ def smoke(study: Study) -> Study:
 
 def _sweep(sweep: Sweep) -> Sweep:
     scheduler = sweep.scheduler
-    if not isinstance(scheduler, Fifo):
-        key = "interval" if isinstance(scheduler, Pbt) else "grace"
-        scheduler = scheduler.model_copy(update={key: 1})
+    if scheduler.begins in type(scheduler).model_fields:
+        scheduler = scheduler.model_copy(update={scheduler.begins: 1})
     return dataclasses.replace(
         sweep,
         arms=tuple(_arm(arm) for arm in sweep.arms),
@@ -54,45 +51,8 @@ def _sweep(sweep: Sweep) -> Sweep:
 
 
 def _arm(arm: Arm) -> Arm:
-    stages = tuple(_stage(use) for use in arm.stages)
+    stages = tuple(dataclasses.replace(use, params=STAGES[use.stage].small(use.params)) for use in arm.stages)
     used = {name for use in stages for name in variables_in(use.params)}
     search = {name: values for name, values in arm.search.items() if name in used}
     samples = 1 if search else None
     return dataclasses.replace(arm, samples=samples, keep=None, stages=stages, search=search, stop_below=None)
-
-
-def _stage(use: StageUse) -> StageUse:
-    params = dict(use.params)
-    if use.stage == "classifier":
-        params |= {
-            "backbone": BACKBONE,
-            "weights": "package",
-            "freeze": "all" if params.get("method") == "probe" else "default",
-            "epochs": 1,
-            "batch": 8,
-            "crop": CROP,
-            "long_side": [CROP, 2 * CROP],
-            "rung": {"images": 4},
-        }
-        params.pop("head", None)  # the smallest backbone has no published one
-        if "taps" in params.get("mixing", {}):
-            params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
-    elif use.stage == "affinity":
-        small = {"backbone": BACKBONE, "weights": "package", "freeze": "default", "epochs": 1, "batch": 8}
-        params |= {**small, "crop": CROP, "long_side": [CROP, 2 * CROP]}
-    elif use.stage == "affinity_labels":
-        params["crf"] = {**params.get("crf", {}), "iterations": 2}
-    elif use.stage == "features":
-        params.pop("embedding", None)  # the smallest backbone isn't a transformer
-    elif use.stage == "cams":
-        params |= {"scales": [1.0], "size": 2 * CROP}
-    elif use.stage == "pseudo_masks":
-        params["crf"] = {**params.get("crf", {}), "iterations": 2}
-    elif use.stage == "segmenter":
-        small = {"backbone": BACKBONE, "weights": "package", "freeze": "none", "iterations": 2, "batch": 4}
-        params |= {**small, "accumulate": 1, "crop": CROP + 1, "scales": [1.0, 0.5]}
-    elif use.stage == "segmentations":
-        params["scales"] = [1.0]
-        if params.get("crf") is not None:
-            params["crf"] = {**params["crf"], "iterations": 2}
-    return dataclasses.replace(use, params=params)

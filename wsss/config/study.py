@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from wsss.config.data_set import DATA_SETS, DataSetName
 from wsss.config.location import Location
 from wsss.config.params_base import Folder, Params, PositiveFloat, PositiveInt, Seed, Word
 from wsss.config.paths import absolute
@@ -55,9 +55,6 @@ class SampleSpec(Params):
     seed: Seed = 0
 
 
-FOLDER_HOLDOUT = 0.2
-"""Share of a folder that is held out: it may be all there is to judge by."""
-
 Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 """What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
 
@@ -65,7 +62,7 @@ Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 class DataSpec(Params):
     """Which images a study sees, and which of them may be looked at for what."""
 
-    dataset: Literal["voc", "folder", "sample"] = "voc"
+    dataset: DataSetName = "voc"
     root: Folder | None = None
     labels: Folder | None = None
     """Of a folder: its table of image-level labels; None means its own labels.csv, .tsv or .json."""
@@ -87,17 +84,14 @@ class DataSpec(Params):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_a_folder_needs_them(cls, raw: Any) -> Any:
-        """A folder has no lists of its own: all of it is trained on, what has a mask is scored."""
-        if isinstance(raw, Mapping) and raw.get("dataset") == "folder":
-            halves = {"select": {"split": "masked", "half": "a"}, "report": {"split": "masked", "half": "b"}}
-            return {"train": "all", "holdout": FOLDER_HOLDOUT, **halves, **raw}
-        return raw
+    def _as_the_data_set_needs_them(cls, raw: Any) -> Any:
+        kind = DATA_SETS.get(raw.get("dataset")) if isinstance(raw, Mapping) else None
+        return raw if kind is None else {**kind.defaults, **raw}
 
     @property
     def scored(self) -> bool:
         """Whether there are masks to score with, once paths are resolved."""
-        return self.dataset != "folder" or self.mask_folder is not None
+        return DATA_SETS[self.dataset].scored(self)
 
     @property
     def mask_folder(self) -> Path | None:
@@ -117,8 +111,7 @@ class DataSpec(Params):
                 except ValueError as error:
                     raise ValueError(f"{name}|{error}") from error
         root = update.get("root", self.root)
-        if self.dataset == "folder" and self.masks is None and root is not None:
-            update["masks"] = root / "masks" if os.path.isdir(root / "masks") else "none"
+        update |= DATA_SETS[self.dataset].resolved(self, root)
         return self.model_copy(update=update) if update else self
 
 

@@ -2,33 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from wsss.config.params_base import Epochs, Params
-from wsss.config.search import Distribution, parse_distribution
+from wsss.config.search import Distribution, Scalar, parse_distribution
+from wsss.plugins import Registry, loaded
 
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Brackets = Annotated[int, Field(ge=2, le=100)]
 
 
-class RandomSearch(Params):
+class Searcher(Params):
+    """How a sweep chooses configurations. A subclass is registered under its `name`, which is its `kind`."""
+
+    name: ClassVar[str]
+    learns: ClassVar[bool] = False
+    """Whether each configuration follows from the scores so far: see `begin`."""
+    whole: ClassVar[bool] = False
+    """Whether it goes through all choices, which `samples` may cut short."""
+    kind: str
+
+    def draw(
+        self, search: Mapping[str, Distribution], *, samples: int | None, seed: int, name: str
+    ) -> list[dict[str, Scalar]]:
+        """Return the configurations of an arm that are known up front: of one that learns, a guess.
+
+        Args:
+            search: The arm's search variables.
+            samples: How many are wanted; None for all choices.
+            seed: The study's.
+            name: What keeps arms of one study apart.
+        """
+        found: list[dict[str, Scalar]] = loaded("wsss.pipeline.sampling:sample_arm")(
+            search, searcher=self.kind, samples=samples, seed=seed, name=name
+        )
+        return found
+
+    def begin(self, search: Mapping[str, Distribution], *, samples: int, seed: int, name: str) -> Any:
+        """Return what is asked and told, of one that learns: see `wsss.pipeline.suggest.Suggestions`."""
+        raise NotImplementedError
+
+
+class Scheduler(Params):
+    """When a sweep gives up on a trial. A subclass is registered under its `name`, which is its `kind`."""
+
+    name: ClassVar[str]
+    judges: ClassVar[bool] = True
+    """Whether it looks at rung scores."""
+    rule: ClassVar[Any] = None
+    """What judges an arm's trials: a function of the parameters and a classifier's epochs that returns a
+    scheduler of Ray's or a `wsss.pipeline.judging.Judge`, or where it is, "module:function"."""
+    begins: ClassVar[str] = "grace"
+    """The parameter that has the epoch at which judging begins."""
+    kind: str
+
+
+SEARCHERS: Registry[type[Searcher]] = Registry("searcher")
+SCHEDULERS: Registry[type[Scheduler]] = Registry("scheduler")
+
+
+@SEARCHERS.register
+class RandomSearch(Searcher):
     """Draws every variable for itself, up front, from the study's seed."""
 
+    name: ClassVar[str] = "random"
     kind: Literal["random"] = "random"
 
 
-class GridSearch(Params):
+@SEARCHERS.register
+class GridSearch(Searcher):
     """Goes through the product of all choices."""
 
+    name: ClassVar[str] = "grid"
+    whole: ClassVar[bool] = True
     kind: Literal["grid"] = "grid"
 
 
-class OptunaSearch(Params):
+@SEARCHERS.register
+class OptunaSearch(Searcher):
     """Optuna's tree-structured Parzen estimator: each configuration follows from the scores so far."""
 
+    name: ClassVar[str] = "optuna"
+    learns: ClassVar[bool] = True
     kind: Literal["optuna"] = "optuna"
     startup: Count = 10
     """Configurations of an arm that are drawn at random before the estimator takes over."""
@@ -37,45 +96,64 @@ class OptunaSearch(Params):
     multivariate: bool = True
     """Variables of an arm are modelled together rather than one by one."""
 
+    def begin(self, search: Mapping[str, Distribution], *, samples: int, seed: int, name: str) -> Any:
+        suggestions = loaded("wsss.pipeline.suggest:Suggestions")
+        return suggestions(dict(search), self, samples=samples, seed=seed, name=name)
 
-class Fifo(Params):
+
+@SCHEDULERS.register
+class Fifo(Scheduler):
     """Every trial runs to its end."""
 
+    name: ClassVar[str] = "fifo"
+    judges: ClassVar[bool] = False
     kind: Literal["fifo"] = "fifo"
 
 
-class Asha(Params):
+@SCHEDULERS.register
+class Asha(Scheduler):
     """Asynchronous successive halving (Li et al. 2020): at epochs `grace`, `grace` · `reduction`, … a
     classifier goes on if its rung score is among the best 1 / `reduction` of its arm so far."""
 
+    name: ClassVar[str] = "asha"
+    rule: ClassVar[Any] = "wsss.tuning.schedulers:asha"
     kind: Literal["asha"] = "asha"
     grace: Epochs = 1
     reduction: Brackets = 3
 
 
-class Hyperband(Params):
+@SCHEDULERS.register
+class Hyperband(Scheduler):
     """Asynchronous Hyperband (Li et al. 2020): trials are dealt out to `brackets` of successive halving,
     each of which begins to judge later than the one before it."""
 
+    name: ClassVar[str] = "hyperband"
+    rule: ClassVar[Any] = "wsss.tuning.schedulers:hyperband"
     kind: Literal["hyperband"] = "hyperband"
     grace: Epochs = 1
     reduction: Brackets = 3
     brackets: Brackets = 3
 
 
-class Median(Params):
+@SCHEDULERS.register
+class Median(Scheduler):
     """The median rule (Golovin et al. 2017): a classifier stops whose best rung score so far is below the
     median of the others' means up to that epoch."""
 
+    name: ClassVar[str] = "median"
+    rule: ClassVar[Any] = "wsss.tuning.schedulers:median"
     kind: Literal["median"] = "median"
     grace: Epochs = 1
     min_trials: Epochs = 3
 
 
-class Pbt(Params):
+@SCHEDULERS.register
+class Pbt(Scheduler):
     """Population-based training (Jaderberg et al. 2017): an arm's trials train `interval` epochs at a time;
     then the worst go on from the state of one of the best, with parameters changed a little."""
 
+    name: ClassVar[str] = "pbt"
+    begins: ClassVar[str] = "interval"
     kind: Literal["pbt"] = "pbt"
     interval: Epochs
     mutate: dict[str, dict[str, list[float]]]
@@ -106,18 +184,6 @@ class Pbt(Params):
             if found.kind not in ("uniform", "loguniform"):
                 raise ValueError(f"`mutate.{name}` must be {{uniform: [low, high]}} or {{loguniform: …}}")
         return value
-
-
-Searcher = RandomSearch | GridSearch | OptunaSearch
-Scheduler = Fifo | Asha | Hyperband | Median | Pbt
-SEARCHERS: dict[str, type[Params]] = {"random": RandomSearch, "grid": GridSearch, "optuna": OptunaSearch}
-SCHEDULERS: dict[str, type[Params]] = {
-    "fifo": Fifo,
-    "asha": Asha,
-    "hyperband": Hyperband,
-    "median": Median,
-    "pbt": Pbt,
-}
 
 
 @dataclass(frozen=True)

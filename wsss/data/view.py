@@ -7,17 +7,16 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from wsss.config import DataSpec, SampleSpec
+from wsss.config import DataSpec
+from wsss.config.data_set import DATA_SETS
 from wsss.data.check import check_images
 from wsss.data.check_classes import Images
 from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind
-from wsss.data.folder import FolderDataset
 from wsss.data.photo_set import PhotoSet
 from wsss.data.pool import Progress
 from wsss.data.splits import build_splits
-from wsss.data.voc import VocDataset
 from wsss.errors import DataError, Problem
-from wsss.files import sha256_json, writing
+from wsss.files import sha256_json
 
 MOST_LISTED = 50
 
@@ -185,23 +184,11 @@ def _beyond_limit(spec: DataSpec, dataset: PhotoSet) -> tuple[str, ...]:
 
 
 def _open(spec: DataSpec, storage: Path) -> PhotoSet:
-    if spec.root is None and spec.dataset != "sample":
+    kind = DATA_SETS[spec.dataset]
+    if spec.root is None and kind.needs_root:
         raise DataError(Problem("data.root", "is missing, but must name the data set's folder"))
-    if spec.dataset == "folder":
-        assert spec.root is not None
-        return FolderDataset(spec.root, spec.classes, labels=spec.labels, masks=spec.mask_folder)
-    return VocDataset(spec.root or _sample(spec, storage), spec.classes)
-
-
-def _sample(spec: DataSpec, storage: Path) -> Path:
-    from wsss.data.sample import write_sample  # draws pictures: needed by few
-
-    sample = spec.sample or SampleSpec()
-    name = f"sample-{sample.train}-{sample.val}-{sample.size}-{sample.seed}"
-    root = storage.absolute() / "data" / name
-    with writing(root):
-        write_sample(root, train=sample.train, val=sample.val, size=sample.size, seed=sample.seed)
-    return root
+    dataset: PhotoSet = kind.open(spec, storage)
+    return dataset
 
 
 def _in_use(dataset: PhotoSet, ids: tuple[str, ...]) -> list[str]:

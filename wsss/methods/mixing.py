@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from wsss.config.params import MixingParams
-from wsss.methods.fmix import fmix_mask
+from wsss.config.parts import MIXINGS, NOT_MIXED, WayToMix
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,7 @@ class Mixer:
     def __init__(self, params: MixingParams, taps: Sequence[str] = ("input",)) -> None:
         self.params = params
         self.taps = tuple(taps)
+        self.way = MIXINGS.get(params.kind) or WayToMix
 
     def mix(self, images: Tensor, labels: Tensor, generator: torch.Generator) -> Mixed:
         """Mix a batch with a permutation of itself, or leave it as it is when the parameters say so.
@@ -72,39 +73,24 @@ class Mixer:
         """
         count = len(images)
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
-        if self.params.kind == "none" or rng.random() >= self.params.probability:
+        if self.params.kind == NOT_MIXED or rng.random() >= self.params.probability:
             return unmixed(images, labels)
         permutation = torch.as_tensor(rng.permutation(count), device=images.device)
         draws = count if self.params.per_sample else 1
         weights = rng.beta(self.params.alpha, self.params.alpha, size=draws)
         if self.params.fixed is not None:
             weights = np.full(draws, self.params.fixed)
-        if self.params.kind == "fmix":
-            height, width = images.shape[2:]
-            masks = np.stack([self._mask(height, width, float(weight), rng) for weight in weights])
-            weights = masks.mean(axis=(1, 2), dtype=np.float64)  # the share that is mixed, not the one drawn
-            share = torch.as_tensor(masks, device=images.device)[:, None]
-        else:
-            share = torch.as_tensor(weights, dtype=torch.float32, device=images.device)[:, None, None, None]
+        height, width = images.shape[2:]
+        shares = self.way.shares(self.params, (height, width), weights, rng)
+        weights = shares.mean(axis=(1, 2), dtype=np.float64)  # the share that is mixed, not the one drawn
+        share = torch.as_tensor(shares, dtype=torch.float32, device=images.device)[:, None]
         weight = torch.as_tensor(weights, dtype=torch.float32, device=images.device).expand(count)
         # Drawn last, so that mixing at the input is Mixup, number by number.
-        tap = self.taps[int(rng.integers(len(self.taps)))] if self.params.kind == "manifold" else "input"
+        tap = self.taps[int(rng.integers(len(self.taps)))] if self.way.at_taps else "input"
         mixed = share * images + (1 - share) * images[permutation] if tap == "input" else images
         other = labels[permutation]
         mixed_labels = weight[:, None] * labels + (1 - weight[:, None]) * other
         return Mixed(mixed, mixed_labels, labels, other, weight, permutation, "" if tap == "input" else tap)
-
-    def _mask(self, height: int, width: int, share: float, rng: np.random.Generator) -> np.ndarray:
-        params = self.params
-        return fmix_mask(
-            height,
-            width,
-            share,
-            decay=params.decay,
-            max_soft=params.max_soft,
-            sampler=params.sampler,
-            rng=rng,
-        )
 
 
 def unmixed(images: Tensor, labels: Tensor) -> Mixed:

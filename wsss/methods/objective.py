@@ -3,31 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from wsss.config.params import ClassifierParams
+from wsss.config.parts import REGULARISERS
 from wsss.methods.distillation import subcategory_distillation
 from wsss.methods.mixing import Mixed
-from wsss.methods.regularisers import classification_loss, concentration, entropy, mask_loss
+from wsss.methods.regularisers import classification_loss, mask_loss
+
+
+class Batch(NamedTuple):
+    """What a regulariser looks at of a mixed batch: `logits` and `labels` float[B, C]; `maps`
+    float[B, C, h, w] before rectification, None unless a term needs them; and how the batch was mixed."""
+
+    logits: Tensor
+    labels: Tensor
+    maps: Tensor | None
+    mixed: Mixed
 
 
 class Objective:
-    """L = L_cls(z, y) + w_ent · L_ent(z) + w_con · L_con(M) + w_sub · ((1 − a) · L_cls(zˢ, yˢ) + a · L_KD),
-    on the mixed batch.
+    """L = L_cls(z, y) + Σ w_r · L_r + w_sub · ((1 − a) · L_cls(zˢ, yˢ) + a · L_KD) on the mixed batch, with
+    all regularisers r that there are.
 
-    The concentration of a mixed batch is weight · L_con(y_a) + (1 − weight) · L_con(y_b) on the same
-    maps; being linear in the labels, it is that of the mixed labels. Distillation, which is not, is
-    mixed as a loss. Terms with weight 0 are not computed.
+    Distillation, which is not linear in the labels, is mixed as a loss. Terms with weight 0 are not computed.
 
     A mixed batch's labels are float[B, C], with `parent` int64[S] (the class of each sub-category) they
     are float[B, C + 2S]: the classes, the sub-categories, and the teacher's similarity to each.
     """
 
     def __init__(self, params: ClassifierParams, parent: Tensor | None = None) -> None:
-        self.entropy = params.entropy
-        self.concentration = params.concentration
+        self.regularisers = {name: group for name, group in params.regularisers.items() if group.weight}
         self.distillation = params.distillation
         self.parent = parent
         self.on_masks = params.supervision == "masks"
@@ -36,15 +45,14 @@ class Objective:
         self.weights = {
             "classification": 1.0,
             "masks": 1.0,
-            "entropy": params.entropy.weight,
-            "concentration": params.concentration.weight,
+            **{name: group.weight for name, group in self.regularisers.items()},
             "subcategories": whole * (1 - share),
             "distillation": whole * share,
         }
 
     @property
     def needs_cams(self) -> bool:
-        return self.on_masks or self.weights["concentration"] > 0
+        return self.on_masks or any(REGULARISERS[name].needs_maps for name in self.regularisers)
 
     def __call__(
         self,
@@ -72,12 +80,9 @@ class Objective:
             terms = {"masks": mask_loss(cams, masks)}
         else:
             terms = {"classification": classification_loss(logits, labels)}
-        if self.weights["entropy"]:
-            of = logits if self.entropy.of == "predictions" else labels
-            terms["entropy"] = entropy(of, self.entropy.kind)
-        if self.weights["concentration"]:
-            assert cams is not None
-            terms["concentration"] = concentration(cams, labels, self.concentration.coordinates).mean()
+        batch = Batch(logits, labels, cams, mixed)
+        for name, group in self.regularisers.items():
+            terms[name] = REGULARISERS[name].term(group, batch)
         if self.parent is not None:
             assert sub_logits is not None
             count = len(self.parent)

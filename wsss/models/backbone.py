@@ -12,12 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import ClassVar, TypeVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from wsss.errors import ConfigError, Problem, nearest
+from wsss.plugins import Registry
 
 Statistics = tuple[float, float, float]
 Change = Callable[[Tensor], Tensor]
@@ -59,6 +60,8 @@ class Backbone(nn.Module, ABC):
     before it rectifies them. Heads read the result (`forward_readings`), mixing takes the sums themselves."""
     has_class_token: ClassVar[bool] = False
     """Whether it is a transformer with one token for the whole image."""
+    head: ClassVar[str] = "convolution"
+    """The head that makes class maps of its features unless a study names another; see `wsss.models.head`."""
     frozen_norms: ClassVar[bool] = False
     """Whether scale and shift of batch normalisation never learn either."""
 
@@ -137,15 +140,9 @@ class Backbone(nn.Module, ABC):
         return self
 
 
-Kind = TypeVar("Kind", bound=type[Backbone])
-_BACKBONES: dict[str, type[Backbone]] = {}
+BACKBONES: Registry[type[Backbone]] = Registry("backbone", "wsss.models")
+register = BACKBONES.register
 _FAMILIES: dict[str, Callable[[str], type[Backbone]]] = {}
-
-
-def register(kind: Kind) -> Kind:
-    """Class decorator: make a backbone available under its name."""
-    _BACKBONES[kind.name] = kind
-    return kind
 
 
 def register_family(prefix: str, make: Callable[[str], type[Backbone]]) -> None:
@@ -155,18 +152,18 @@ def register_family(prefix: str, make: Callable[[str], type[Backbone]]) -> None:
 
 def backbone_names() -> tuple[str, ...]:
     """Return the names of all backbones."""
-    return tuple(_BACKBONES)
+    return BACKBONES.names()
 
 
 def backbone_class(name: str) -> type[Backbone]:
     """Return a backbone's class. Raises `ConfigError` with the nearest name."""
+    found = BACKBONES.get(name)
+    if found is not None:
+        return found
     for prefix, make in _FAMILIES.items():
         if name.startswith(prefix):
             return make(name)
-    if name not in _BACKBONES:
-        message = f"there is no backbone {name!r}"
-        raise ConfigError(Problem("backbone", message, nearest(name, backbone_names())))
-    return _BACKBONES[name]
+    return BACKBONES[name]
 
 
 @functools.cache

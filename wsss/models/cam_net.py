@@ -1,4 +1,4 @@
-"""The classifier whose weights are a map: global average pooling, then one bias-free 1×1 convolution.
+"""The classifier whose weights are a map: global average pooling, then a head, mostly a 1×1 convolution.
 
 Pooling and a linear layer commute, so applying the layer before pooling gives class activation maps
 whose mean is the logit (Zhou et al., "Learning Deep Features for Discriminative Localization",
@@ -11,10 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from torch import Tensor, nn
-from torch.nn.functional import conv2d, dropout
+from torch.nn.functional import dropout
 
 from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, Change, Statistics
+from wsss.models.head import HEADS
+from wsss.models.heads.convolution import Convolution
 
 
 class CamOutput(NamedTuple):
@@ -36,6 +38,7 @@ class CamNetwork(nn.Module):
             those of the classes.
         dropout: the share of channels that are zeroed, per image, before the head while training, in [0, 1).
             Maps never see it: they are made from all channels.
+        head: name of the class head; empty stands for the backbone's own.
 
     Examples:
         The mean of a class's map is its logit:
@@ -51,20 +54,21 @@ class CamNetwork(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, classes: int, subcategories: int = 0, dropout: float = 0.0
+        self,
+        backbone: Backbone,
+        classes: int,
+        subcategories: int = 0,
+        dropout: float = 0.0,
+        head: str = "",
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise ConfigError(Problem("dropout", f"is {dropout}, but must be in [0, 1)"))
         self.backbone = backbone
         self.dropout = dropout
-        self.head = nn.Conv2d(backbone.channels, classes, kernel_size=1, bias=False)
-        nn.init.xavier_uniform_(self.head.weight)
+        self.head = HEADS[head or backbone.head](backbone, classes)
         # Made last, so that the class head starts as it does without sub-categories.
-        self.sub_head: nn.Conv2d | None = None
-        if subcategories:
-            self.sub_head = nn.Conv2d(backbone.channels, subcategories, kernel_size=1, bias=False)
-            nn.init.xavier_uniform_(self.sub_head.weight)
+        self.sub_head = Convolution(backbone, subcategories) if subcategories else None
 
     @property
     def mean(self) -> Statistics:
@@ -87,24 +91,26 @@ class CamNetwork(nn.Module):
             at: a tap's name.
             change: maps the features at that tap to others of their shape, which then go on.
         """
-        features = self.backbone(x, at, change)
+        features = self.head.features(self.backbone, x, at, change)
         # Zeroing a channel before or after pooling is the same thing.
         pooled = dropout(features.mean(dim=(2, 3), keepdim=True), self.dropout, self.training)
-        sub_logits = None if self.sub_head is None else self.sub_head(pooled).flatten(1)
-        return CamOutput(self.head(pooled).flatten(1), features, sub_logits)
+        sub_logits = None
+        if self.sub_head is not None:
+            sub_logits = self.sub_head.logits(features, pooled[:, : self.backbone.channels])
+        return CamOutput(self.head.logits(features, pooled), features, sub_logits)
 
     def maps(self, features: Tensor) -> Tensor:
         """Return the maps float32[B, C, h, w] of features, before rectification."""
-        return conv2d(features, self.head.weight)
+        return self.head.maps(features)
 
     def sub_maps(self, features: Tensor) -> Tensor:
         """Return the maps float32[B, S, h, w] of sub-categories, before rectification."""
         assert self.sub_head is not None
-        return conv2d(features, self.sub_head.weight)
+        return self.sub_head.maps(features[:, : self.backbone.channels])
 
     def cam(self, x: Tensor) -> Tensor:
         """Return the maps float32[B, C, h, w] of images, before rectification."""
-        return self.maps(self.backbone(x))
+        return self.maps(self.head.features(self.backbone, x))
 
 
 class SubcategoryMaps:

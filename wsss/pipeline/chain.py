@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from wsss.config.params import STAGE_PARAMS, Params
+from wsss.config.params_base import Params
+from wsss.config.stage import STAGES, scored_as
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_json
-from wsss.stages import SCORED, STAGES, ScoresParams
 from wsss.store.folder_store import Store
 
 SCORES = "scores"
@@ -63,7 +63,7 @@ class Node:
 
     @staticmethod
     def from_json(value: Mapping[str, Any]) -> Node:
-        model = ScoresParams if value["stage"] == SCORES else STAGE_PARAMS[value["stage"]]
+        model = STAGES[value["stage"]].model()
         return Node(**{**value, "params": model.model_validate(value["params"])})
 
 
@@ -152,7 +152,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
         inputs = {}
-        for needed in kind.needs_of(part.params):
+        for needed in kind.reads(part.params):
             source = part.source if kinds.get(part.source) == needed else ""
             found = source or latest.get(needed)
             if found is None:
@@ -163,8 +163,8 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         by_label[label] = part.params
         made = kinds[label] = kind.makes(part.params)
         latest[made] = label
-        if made in SCORED and data.has_masks:
-            scores = ScoresParams.model_validate({"kind": made})
+        if scored_as(made) is not None and data.has_masks:
+            scores = STAGES[SCORES].model().model_validate({"kind": made})
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 

@@ -12,8 +12,13 @@ import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from pydantic import ValidationError
+
+from wsss.config.params_base import Params
+from wsss.config.stage import STAGES, StageKind
 from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Node
@@ -27,36 +32,41 @@ _announced: set[tuple[str, int, int, str]] = set()
 LOOKED_AT = 32
 ALIKE = 4.0
 """Largest ratio of pixels an image: sides twice as long."""
-READS = {
-    "cams": ("labelled_ids",),
-    "pseudo_masks": ("labelled_ids",),
-    "import": ("labelled_ids",),
-    "scores": ("select", "report"),
-}
-"""Which images a stage works on; `train` if not named."""
-POOLED = ("affinity_labels", "pseudo_masks")
-"""Image by image on as many processes as there are CPUs, whatever the device."""
-SERIAL = ("scores", "subcategories", "import")
-"""On one CPU, whatever the device."""
 
 
-def work_facts(stage: str, data: DataView, backbone: str) -> dict[str, Any]:
+Looked = dict[tuple[str, ...], dict[str, int]]
+"""What was found of photos, by the names of their lists."""
+
+
+def work_facts(node: Node, chain: Chain, data: DataView, looked: Looked | None = None) -> dict[str, Any]:
     """Return what an artefact's record says of its work: {"images", "pixels", "backbone"}; `pixels` is
-    the mean of some of the photos."""
-    ids = [id for name in READS.get(stage, ("train",)) for id in getattr(data, name, ())]
-    step = max(1, -(-len(ids) // LOOKED_AT))
-    areas = [math.prod(_size(data, id)) for id in ids[::step]]
+    the mean of some of the photos. "notes" are the stage's own, if it has any. `looked` saves looking at
+    photos again."""
+    kind = STAGES[node.stage]
+    names = kind.images(node.params)
+    looked = {} if looked is None else looked
+    if names not in looked:
+        looked[names] = _photo_facts(names, data)
+    notes = kind.notes(node.params, {name: chain[label].params for name, label in node.inputs.items()})
     return {
-        "images": len(ids),
-        "pixels": round(sum(areas) / len(areas)) if areas else 0,
-        "backbone": backbone,
+        **looked[names],
+        "backbone": backbone_of(node, chain),
+        **({"notes": notes} if notes else {}),
     }
 
 
-def smaller_copies(stage: str, data: DataView) -> dict[str, Any]:
+def _photo_facts(names: tuple[str, ...], data: DataView) -> dict[str, int]:
+    ids = [id for name in names for id in getattr(data, name, ())]
+    step = max(1, -(-len(ids) // LOOKED_AT))
+    areas = [math.prod(_size(data, id)) for id in ids[::step]]
+    return {"images": len(ids), "pixels": round(sum(areas) / len(areas)) if areas else 0}
+
+
+def smaller_copies(node: Node, data: DataView) -> dict[str, Any]:
     """Return what an artefact's record says of photos that a stage sees as smaller copies, and log it;
     nothing if there are none."""
-    names = {"segmentations": ("select", "test")}.get(stage, READS.get(stage, ("train",)))
+    stage = node.stage
+    names = STAGES[stage].images(node.params)
     ids = dict.fromkeys(id for name in names for id in getattr(data, name, ()))
     large = {id: size for id, size in photo_sizes(data, ids).items() if working_size(*size) != size}
     if not large:
@@ -78,13 +88,10 @@ def _announce_copies(stage: str, photos: int, large: int, id: str, size: tuple[i
 
 
 def backbone_of(node: Node, chain: Chain) -> str:
-    """Return the network that a stage runs: its own, or that of the stage whose network it uses."""
-    own = getattr(node.params, "backbone", "")
-    if own or node.is_score:
-        return str(own)
-    for kind in ("classifier", "affinity"):
-        if kind in node.inputs:
-            return str(getattr(chain[node.inputs[kind]].params, "backbone", ""))
+    """Return the network that a stage runs: its own, or that of the first stage it reads that has one."""
+    for params in (node.params, *(chain[label].params for label in node.inputs.values())):
+        if own := getattr(params, "backbone", ""):
+            return str(own)
     return ""
 
 
@@ -103,54 +110,65 @@ class Work:
     device: str
     threads: int
 
-    @property
+    @cached_property
+    def _known(self) -> tuple[type[StageKind[Any]], Params] | None:
+        """The stage and its parameters; None for those that this version, or this machine, doesn't know."""
+        kind = STAGES.get(self.stage)
+        try:
+            return None if kind is None else (kind, kind.model().model_validate(self.params))
+        except ValidationError:
+            return None
+
+    @cached_property
     def pixels(self) -> float:
         """Pixels of an image as the stage sees it."""
-        if "crop" in self.params:
-            return float(self.params["crop"]) ** 2
-        if self.params.get("size"):
-            return 0.75 * float(self.params["size"]) ** 2  # its long side, at 4 to 3
-        return float(self.facts["pixels"])
+        if self._known is None:
+            return 0.0
+        kind, params = self._known
+        return kind.pixels(params, float(self.facts["pixels"]))
 
-    @property
-    def is_pooled(self) -> bool:
-        return self.stage in POOLED and not self.params.get("walk")
-
-    @property
+    @cached_property
     def amount(self) -> float:
-        """What the time is proportional to, among works of equal `kind`."""
-        amount = self.facts["images"] * max(self.pixels, 1.0) * max(1, self.params.get("epochs", 1))
-        if self.stage == "cams":
-            amount *= sum(scale**2 for scale in self.params["scales"]) * (1 + self.params["flip"])
-        if self.is_pooled:
-            amount *= self.params["crf"]["iterations"] / self.threads
-        return float(amount)
+        """What the time is proportional to, among works of equal `kind`; 0 where that is unknown."""
+        if self._known is None:
+            return 0.0
+        kind, params = self._known
+        amount = self.facts["images"] * max(self.pixels, 1.0) * kind.passes(params, self.facts)
+        return float(amount / self.threads if kind.placed(params) == "pool" else amount)
 
-    @property
+    @cached_property
     def kind(self) -> tuple[Any, ...]:
         """What has to agree for times to be comparable."""
-        found = self.params.get("walk")
-        walk = found if isinstance(found, dict) else {}
-        own = [self.params.get(name) for name in ("kind", "freeze", "algorithm", "supervision", "head")]
+        if self._known is None:
+            return (self.stage, None)
+        kind, params = self._known
         place: tuple[Any, ...] = ()
-        if self.stage not in SERIAL and not self.is_pooled:
+        where = kind.placed(params)
+        if where.startswith("device"):
             # Threads don't add up: two give neither twice the speed nor the same.
-            place = ("cpu", self.threads) if self.device == "cpu" else ("cuda",)
-        walks = [walk.get(name) for name in ("log_steps", "radius", "crf")]
-        return (self.stage, self.facts["backbone"], *own, *walks, *place)
+            counted = self.device == "cpu" or where != "device"
+            place = ("cpu" if self.device == "cpu" else "cuda", self.threads if counted else 0)
+        return (self.stage, self.facts["backbone"], *kind.alike(params), where, *place)
 
     @property
+    def by_device(self) -> bool:
+        """Whether the name of the GPU decides how long it takes."""
+        return bool(self.device != "cpu" and "cuda" in self.kind)
+
+    @cached_property
     def size_kind(self) -> tuple[Any, ...]:
         """What has to agree for bytes to be comparable."""
-        return (self.stage, self.facts["backbone"], self.params.get("kind"))
+        return (self.stage, self.facts["backbone"], self.params.get("kind"), self._known is None)
 
-    @property
+    @cached_property
     def size_amount(self) -> float:
-        """What the bytes are proportional to, among works of equal `size_kind`."""
-        if "epochs" in self.params:  # a network
+        """What the bytes are proportional to, among works of equal `size_kind`; 0 where that is unknown."""
+        if self._known is None:
+            return 0.0
+        grows = self._known[0].grows
+        if not grows:
             return 1.0
-        pixels = 1.0 if self.stage in ("scores", "subcategories", "features") else self.pixels
-        return float(self.facts["images"] * max(pixels, 1.0))
+        return float(self.facts["images"] * (max(self.pixels, 1.0) if grows == "pixels" else 1.0))
 
 
 @dataclass(frozen=True)
@@ -182,6 +200,7 @@ def measured(record: Mapping[str, Any]) -> Measured | None:
 def estimate_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
     """Return how long work like it would take, from the artefacts whose images are nearest in size."""
     like = [one for one in known if one.work.kind == work.kind and one.work.amount > 0]
+    like = list(_on_one_device(work, like)) if work.by_device else like
     return _estimate(work, like, [one.seconds / one.work.amount for one in like], work.amount)
 
 
@@ -200,6 +219,18 @@ def _estimate(work: Work, like: Sequence[Measured], rates: Sequence[float], amou
     rate = sum(rates[index] for index in chosen) / len(chosen)
     devices = tuple(sorted({like[index].work.device for index in chosen}))
     return Estimate(rate * amount, len(chosen), devices)
+
+
+def _on_one_device(work: Work, like: Sequence[Measured]) -> Sequence[Measured]:
+    """Return what was measured on GPUs of one name: the work's own or, while that isn't known, the name with
+    most artefacts, of several the one that took longest. GPUs differ by a factor of ten."""
+    groups: dict[str, list[Measured]] = {}
+    for one in like:
+        groups.setdefault(one.work.device, []).append(one)
+    if work.device != "cuda":
+        return groups.get(work.device, ())
+    rate = {name: sum(one.seconds / one.work.amount for one in group) for name, group in groups.items()}
+    return max(groups.values(), key=lambda group: (len(group), rate[group[0].work.device]), default=())
 
 
 def _distance(one: Work, other: Work) -> float:

@@ -12,8 +12,8 @@ from wsss.pipeline.budget import Spent
 from wsss.pipeline.chain import Chain, Node
 from wsss.pipeline.effort import (
     Estimate,
+    Looked,
     Work,
-    backbone_of,
     estimate_bytes,
     estimate_seconds,
     measured,
@@ -43,7 +43,7 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
     kept_of: dict[str, list[Trial]] = {}
     kept = upstream_of(study, data)
     counted: set[str] = set()
-    facts: dict[tuple[str, str], dict[str, Any]] = {}
+    looked: Looked = {}
     rows = []
     for number, sweep in enumerate(study.sweeps):
         upstream = kept_of[sweep.replicate] if sweep.replicate else kept
@@ -66,7 +66,7 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
                     counted.add(node.key)
                     line = lines.setdefault(node.label, _Line())
                     if node.key in pending:
-                        work = _work(node, trial.chain, sweep.resources, data, facts)
+                        work = _work(node, trial.chain, sweep.resources, data, looked)
                         line.add(estimate_seconds(work, known), estimate_bytes(work, known))
                     else:
                         line.found += 1
@@ -118,19 +118,10 @@ def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float |
     return mean, sum(known) if len(known) == len(values) else None
 
 
-def _work(
-    node: Node,
-    chain: Chain,
-    resources: Resources,
-    data: DataView,
-    facts: dict[tuple[str, str], dict[str, Any]],
-) -> Work:
-    backbone = backbone_of(node, chain)
-    if (node.stage, backbone) not in facts:  # looks at photos
-        facts[node.stage, backbone] = work_facts(node.stage, data, backbone)
+def _work(node: Node, chain: Chain, resources: Resources, data: DataView, looked: Looked) -> Work:
     device = "cuda" if resources.gpu else "cpu"
     params = node.params.model_dump(mode="json")
-    return Work(node.stage, params, facts[node.stage, backbone], device, resources.cpu)
+    return Work(node.stage, params, work_facts(node, chain, data, looked), device, resources.cpu)
 
 
 @dataclass(frozen=True)

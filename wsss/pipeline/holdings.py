@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from wsss.config import Study
+from wsss.config.stage import STAGES
 from wsss.data.inventory import Inventory, read_inventory, take_inventory
 from wsss.data.view import DataView
-from wsss.masks.foreign import foreign_files
 from wsss.store.storage import Storage
 
 FILE = "data.json"
@@ -26,16 +27,12 @@ def store_inventory(storage: Storage, name: str, inventory: Inventory) -> None:
 
 def study_inventory(study: Study, data: DataView) -> Inventory:
     """Return what a study's data hold now. Raises `DataError` for files that are missing or broken."""
-    folders: dict[tuple[str, str], None] = {}
+    found: dict[tuple[str, str], Mapping[str, Path]] = {}
     for sweep in study.sweeps:
         for arm in sweep.arms:
             for use in arm.stages:
-                for kind in ("cams", "masks") if use.stage == "import" else ():
-                    folder = use.params.get(kind)
-                    if isinstance(folder, str) and not folder.startswith("$"):
-                        folders[kind, folder] = None
-    imports = [
-        data.file_key(foreign_files(Path(folder), data.labelled_ids, "cams" if kind == "cams" else "masks"))
-        for kind, folder in folders
-    ]
+                files = STAGES[use.stage].foreign(use.params, data)
+                for folder, paths in files.items():
+                    found[folder, str(next(iter(paths.values()), ""))] = paths
+    imports = [data.file_key(paths) for paths in found.values()]
     return take_inventory(data, imports=imports, masks_train="train_on_masks" in study.data.allow)

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wsss.config import Arm, Fifo, Pbt, Scheduler, StopRule, Study, Sweep
+from wsss.config import Arm, Scheduler, StopRule, Study, Sweep
+from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.pipeline.chain import SCORES_FILE, Node
@@ -84,7 +85,7 @@ class Verdicts:
     @property
     def judged(self) -> bool:
         """Whether a scheduler looks at epochs."""
-        return not isinstance(self._sweep.scheduler, Fifo | Pbt) and not self._sweep.replicate
+        return self._sweep.scheduler.rule is not None and not self._sweep.replicate
 
     def rungs(self, trial: Trial) -> list[tuple[int, float]]:
         """Return (epoch, rung score) of a trial's judged classifier, oldest first."""
@@ -205,7 +206,7 @@ class Verdicts:
         """Return the last classifier of a trial's chain, if a scheduler judges it."""
         if not self.judged:
             return None
-        return next((node for node in reversed(trial.chain.nodes) if node.stage == "classifier"), None)
+        return next((node for node in reversed(trial.chain.nodes) if STAGES[node.stage].judged), None)
 
     def _judge(self, trial: Trial, node: Node) -> Judge:
         """Return the judge of an arm: arms are compared, so that none may end another's trials."""
@@ -226,6 +227,6 @@ def check_rungs(study: Study, data: DataView) -> None:
     if data.has_masks:
         return
     for sweep in study.sweeps:
-        if not isinstance(sweep.scheduler, Fifo):
+        if sweep.scheduler.judges:
             message = f"`{sweep.scheduler.kind}` judges by masks of `select` images, but there are none"
             raise ConfigError(Problem(f"sweep {sweep.name}", message, "use `scheduler: fifo`"))

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import StageError, StorageError
 from wsss.files import storage_error
 from wsss.pipeline.chain import Chain, Node
-from wsss.pipeline.effort import backbone_of, smaller_copies, work_facts
+from wsss.pipeline.effort import smaller_copies, work_facts
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.results import recorded_steps
-from wsss.stages import STAGES
 from wsss.stages.contract import Context, Stage
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
@@ -132,7 +132,7 @@ class Making:
         """Make the artefact from its inputs, step by step; return the seconds it took in all."""
         inputs = {kind: self._input(source) for kind, source in self._sources.items()}
         about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
-        smaller = smaller_copies(self._node.stage, self._bench.data)
+        smaller = smaller_copies(self._node, self._bench.data)
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
             on_disk, spent = progress.done, progress.seconds
@@ -188,11 +188,12 @@ class Making:
 
     def _build(self, inputs: Mapping[str, Artefact], work: Path) -> Stage:
         node, bench = self._node, self._bench
+        work_of: type[Stage] = STAGES[node.stage].stage()  # what it imports may draw numbers too
         random.seed(node.seed)
         np.random.seed(node.seed % 2**32)  # noqa: NPY002 - for libraries that draw from the global state
         torch.manual_seed(node.seed)
         folders = {kind: artefact.folder for kind, artefact in inputs.items()}
-        return STAGES[node.stage](
+        return work_of(
             Context(
                 node.params, folders, bench.data, node.seed, bench.device, bench.threads, work, bench.workers
             )
@@ -224,7 +225,7 @@ class Making:
             "history": progress.history,
             "times": progress.times,
             "summary": summary,
-            "work": work_facts(node.stage, bench.data, backbone_of(node, self._chain)),
+            "work": work_facts(node, self._chain, bench.data),
         }
 
 

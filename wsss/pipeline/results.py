@@ -7,11 +7,11 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsss.config.stage import STAGES
 from wsss.pipeline.chain import SCORES, SCORES_FILE, Chain
 from wsss.pipeline.events import TrialProgress
 from wsss.store.folder_store import Store
 
-CLASSIFIER = "classifier"
 PARTS = ("select", "report", "test", "published")
 NUMBERS = (
     "miou",
@@ -50,8 +50,9 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
     result = Result()
     for label, key in keys.items():
         artefact = store.known(key)
-        if artefact is not None and not artefact.evicted and artefact.stage == CLASSIFIER:
-            artefact = store.get(key)  # its file is sent to MLflow, and must be on this machine
+        kind = None if artefact is None else STAGES.get(artefact.stage)
+        if artefact is not None and kind is not None and not artefact.evicted and kind.shown(artefact.record):
+            artefact = store.get(key)  # its files are sent to MLflow, and must be on this machine
         if artefact is None or (artefact.stage == SCORES and artefact.evicted):
             continue
         if artefact.stage == SCORES:
@@ -64,22 +65,13 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
                     result.files[f"{scored}/{name}"] = str(artefact.folder / name)
-        elif artefact.stage == CLASSIFIER and _is_last_part(artefact.record["params"]):
-            for last in artefact.record["history"][-1:]:
-                if "mAP" in last:
-                    # Records without a size are of a time when it was that of the crops.
-                    crop = float(artefact.record["params"]["crop"])
-                    result.metrics[f"{label}/holdout/mAP"] = last["mAP"]
-                    result.metrics[f"{label}/holdout/size"] = last.get("mAP_size", crop)
+        elif kind is not None:
+            numbers = kind.results(artefact.record)
+            result.metrics.update({f"{label}/{name}": value for name, value in numbers.items()})
             if not artefact.evicted:
-                result.files[f"{label}.safetensors"] = str(artefact.folder / "classifier.safetensors")
+                files = kind.shown(artefact.record)
+                result.files.update({label + end: str(artefact.folder / name) for end, name in files.items()})
     return result
-
-
-def _is_last_part(params: Mapping[str, Any]) -> bool:
-    """Whether a classifier is trained to its end, and not the part of one that a population goes on from."""
-    span = params.get("span")
-    return not span or span[1] == params["epochs"]
 
 
 def recorded_steps(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from wsss.config import OptunaSearch
 from wsss.pipeline.chain import Chain
 from wsss.pipeline.events import TrialStatus
 from wsss.pipeline.executor import Job
@@ -44,14 +43,9 @@ class Searches:
         self._turn = 0
         for branch in self._branches:
             options, samples = branch.sweep.searcher, branch.arm.samples
-            assert isinstance(options, OptunaSearch)
             assert samples is not None
-            search = Suggestions(
-                dict(branch.arm.search),
-                options,
-                samples=samples,
-                seed=branch.study.seed,
-                name=branch.configuration(0),
+            search: Suggestions = options.begin(
+                branch.arm.search, samples=samples, seed=branch.study.seed, name=branch.configuration(0)
             )
             self._searches.append(search)
             for values in branch.asked(records):

@@ -16,6 +16,7 @@ from typing import Any
 from wsss.config import Study, load_study_text
 from wsss.config.location import Location
 from wsss.config.naming import FILE_ENDINGS, study_name_problem
+from wsss.config.stage import STAGES
 from wsss.config.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.inventory import Inventory
 from wsss.data.view import DataView
@@ -137,8 +138,9 @@ def _paths_in(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     for sweep in raw["sweeps"]:
         for arm in [sweep, *sweep.get("arms", {}).values()]:
             for use in arm.get("stages", ()):
-                params = use.get("import") or {}
-                yield from ((params, key) for key in ("cams", "masks") if isinstance(params.get(key), str))
+                for stage, params in use.items():
+                    paths = STAGES[stage].paths if params else ()
+                    yield from ((params, key) for key in paths if isinstance(params.get(key), str))
 
 
 def upstream_of(study: Study, data: DataView) -> list[Trial]:

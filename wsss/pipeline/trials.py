@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from wsss.config import Arm, OptunaSearch, Pbt, Study, Sweep, resolve_stage
+from wsss.config import Arm, Pbt, Study, Sweep, resolve_stage
 from wsss.config.params import ClassifierParams, SegmenterParams
+from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
 from wsss.pipeline.events import Scalar, TrialInfo
-from wsss.pipeline.sampling import Values, sample_arm
+from wsss.pipeline.sampling import Values
 from wsss.store.ledger import TrialRecord
 
 
@@ -84,9 +85,8 @@ class Branch:
 
     def drawn(self) -> list[Values]:
         """Return the configurations that are known up front: all of a grid or of random draws."""
-        return sample_arm(
+        return self.sweep.searcher.draw(
             self.arm.search,
-            searcher=self.sweep.searcher.kind,
             samples=self.arm.samples,
             seed=self.study.seed,
             name=f"{self.sweep.name}/{self.arm.name}",
@@ -95,7 +95,7 @@ class Branch:
     @property
     def learns(self) -> bool:
         """Whether configurations are asked for one by one, each following from the scores so far."""
-        return isinstance(self.sweep.searcher, OptunaSearch) and bool(self.arm.search)
+        return self.sweep.searcher.learns and bool(self.arm.search)
 
     def asked(self, records: Mapping[str, TrialRecord]) -> list[Values]:
         """Return the configurations that a ledger has of it, oldest first."""
@@ -193,7 +193,7 @@ def member(branch: Branch, number: int, values: Values, history: Sequence[Mappin
     scheduler, sweep = branch.sweep.scheduler, branch.sweep
     assert isinstance(scheduler, Pbt)
     uses = branch.arm.stages
-    place = max((n for n, use in enumerate(uses) if use.stage == "classifier"), default=-1)
+    place = max((n for n, use in enumerate(uses) if STAGES[use.stage].judged), default=-1)
     configuration = branch.configuration(number)
     lines = [dict(line) for line in history] or [{"epoch": 0, "params": values, "parent": configuration}]
     last = {**values, **lines[-1]["params"]}

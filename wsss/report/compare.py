@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +19,7 @@ import numpy as np
 
 from wsss.config import Study
 from wsss.config.location import Location
+from wsss.config.stage import scored_as
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.chain import SCORES_FILE
@@ -31,9 +33,6 @@ from wsss.store.storage import Storage, open_storage
 Score = Mapping[str, Any]
 Scores = Mapping[str, Score]
 SAMPLES = 1000
-KINDS = ("cams", "pseudo_masks", "segmentations")
-MASKS = ("pseudo_masks", "segmentations")
-"""What is scored, in the order of a chain."""
 
 
 def compare(location: Location, names: Sequence[str], baseline: str | None = None) -> Comparison:
@@ -86,9 +85,9 @@ def _label_order(studies: Iterable[Study]) -> dict[str, int]:
     return {label: number for number, label in enumerate(dict.fromkeys(labels))}
 
 
-def _place(score: Score) -> int:
-    kind = score["json"]["kind"]
-    return KINDS.index(kind) if kind in KINDS else len(KINDS)
+def _place(score: Score) -> float:
+    how = scored_as(score["json"]["kind"])
+    return math.inf if how is None else how.order
 
 
 def _reported(score: Score) -> Mapping[str, Any]:
@@ -195,7 +194,8 @@ def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:
         label: str(artefact.folder)
         for label, artefact in found.items()
         if artefact is not None
-        and artefact.record["stage"] in ("pseudo_masks", "segmentations")
+        and (how := scored_as(artefact.stage)) is not None
+        and how.files == "masks"
         and not artefact.evicted
     }
 

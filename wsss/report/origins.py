@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from wsss.config.stage import STAGES
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
@@ -45,7 +46,7 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
     counts = [
         artefact.record["summary"].get("images")
         for _, artefact in _trained(trials[:1], store)
-        if artefact.stage == "classifier"
+        if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
 

@@ -14,11 +14,15 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from wsss.config import Study
+from wsss.config.data_set import DATA_SETS
 from wsss.config.params import Params
+from wsss.config.stage import scored_as
 from wsss.config.yaml_text import parse_yaml, read_text
 from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem
 from wsss.report.comparison import Comparison, Row
+
+VOC = "PASCAL VOC"
 
 FILE = Path(__file__).with_name("published.yaml")
 PROTOCOLS = {
@@ -30,7 +34,6 @@ PROTOCOLS = {
     "refined_val": "mask, val",
 }
 """Protocol → title. CAMs and masks with image-level labels given, segmentations without."""
-NAMES = {"cams": "cam", "pseudo_masks": "refined", "segmentations": "segmentation"}
 ProtocolName = Literal[
     "cam_train", "refined_train", "segmentation_val", "segmentation_test", "cam_val", "refined_val"
 ]
@@ -137,8 +140,9 @@ def beside_published(
 
 def _difference(study: Study, row: Row) -> str:
     """Return why a study's rows may not stand beside published ones, empty when they may."""
-    if study.data.dataset != "voc":
-        return "its data is the drawn sample set, not PASCAL VOC"
+    kind = DATA_SETS[study.data.dataset]
+    if kind.described != VOC:
+        return f"its data is {kind.described}, not {VOC}"
     if study.data.limit is not None:
         return f"its lists are cut to {study.data.limit} images"
     chosen = study.data.classes
@@ -157,8 +161,11 @@ def _scores(row: Row, study: Study, comparison: Comparison) -> dict[str, float]:
     splits = {"report": study.data.report.split, "test": test.split if test else ""}
     for step, cell in row.cells.items():
         protocol = comparison.protocols[step]
-        name = f"{NAMES.get(protocol.kind, protocol.kind)}_{splits[protocol.part]}"
-        score = cell.published if protocol.kind == "cams" else cell.miou
+        how = scored_as(protocol.kind)
+        if how is None:
+            continue
+        name = f"{how.published}_{splits[protocol.part]}"
+        score = cell.published if how.files == "maps" else cell.miou
         if name in PROTOCOLS and score is not None:
             found[name] = score
     return found

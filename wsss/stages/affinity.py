@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wsss.config.params import AffinityParams, Params
+from wsss.config.params import AffinityParams
 from wsss.data.loader import ClassificationBatches
-from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json, write_json
 from wsss.masks.images import read_mask
@@ -31,7 +29,6 @@ from wsss.models import (
     backbone_class,
     backbone_names,
     create_backbone,
-    weights_identity,
 )
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import to_channels_last
@@ -43,11 +40,6 @@ ABOUT = "affinity.json"
 
 class Affinity(Stage):
     """One step trains one epoch. Files: affinity.safetensors and affinity.json."""
-
-    name: ClassVar[str] = "affinity"
-    version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("affinity_labels",)
-    seeded: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -88,19 +80,6 @@ class Affinity(Stage):
             self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
         )
         self.epoch = 0
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        assert isinstance(params, AffinityParams)
-        check_backbone(params)
-        weights = weights_identity(params.backbone, params.weights)
-        return {"train": data.image_key(data.train), "weights": weights}
-
-    @classmethod
-    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
-        """1 where the network reads pre-activated features: it read raw sums before."""
-        assert isinstance(params, AffinityParams)
-        return int(any(tap in backbone_class(params.backbone).next_norms for tap in head_taps(params)))
 
     @property
     def steps(self) -> int:

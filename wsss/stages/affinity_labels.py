@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import AffinityLabelsParams, Params
+from wsss.config.params import AffinityLabelsParams
 from wsss.data.decode import resize_mask
-from wsss.data.view import DataView
 from wsss.files import place
 from wsss.labels import IGNORED
 from wsss.masks.affinity_labels import affinity_labels
@@ -25,20 +23,12 @@ from wsss.stages.shards import CamShards
 class AffinityLabels(ChunkedStage):
     """One step labels a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C or 255."""
 
-    name: ClassVar[str] = "affinity_labels"
-    version: ClassVar[int] = 2
-    needs: ClassVar[tuple[str, ...]] = ("cams",)
-
     def __init__(self, context: Context) -> None:
         super().__init__(context, context.data.train)
         assert isinstance(context.params, AffinityLabelsParams)
         self.params = context.params
         self.cams = CamShards(context.inputs["cams"])
         self.bound = MemoryBound(context.work, "affinity labels", "cpu")
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"images": data.image_key(data.train)}
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()

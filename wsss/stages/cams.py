@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import CamsParams, ClassifierParams, Params
-from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem
+from wsss.config.params import CamsParams
 from wsss.masks.cams import (
     TOGETHER_PIXELS,
     CamSource,
@@ -33,10 +31,6 @@ ORDINARY_PASS = 2**20
 class Cams(Stage):
     """One step makes one shard. Files: shards of float16[n, H, W] in [0, 1] at the photo's size."""
 
-    name: ClassVar[str] = "cams"
-    version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("classifier",)
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         assert isinstance(context.params, CamsParams)
@@ -56,25 +50,6 @@ class Cams(Stage):
         self.per_pixel = network_bytes_per_pixel(self.source.cam, context.device)
         self.bound = MemoryBound(context.work, "CAMs", context.device)
         self.done = 0
-
-    @classmethod
-    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
-        assert isinstance(params, CamsParams)
-        source = sources["classifier"]
-        plain = isinstance(source, ClassifierParams) and not source.subcategory_weight
-        if params.head == "subcategories" and plain:
-            message = "`subcategories` needs a classifier with sub-categories, but this one has none"
-            raise ConfigError(Problem("head", message, "set its `subcategory_weight`"))
-
-    @classmethod
-    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
-        """1 for sub-categories: their maximum was taken inside every scale and mirrored copy."""
-        assert isinstance(params, CamsParams)
-        return int(params.head == "subcategories")
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"images": data.image_key(data.labelled_ids)}
 
     @property
     def steps(self) -> int:

@@ -6,32 +6,28 @@ name. The last epoch is kept; nothing is selected on masks.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from wsss.config.params import ClassifierParams, Params
+from wsss.config.params import ClassifierParams
 from wsss.data.loader import ClassificationBatches
-from wsss.data.view import DataView
 from wsss.files import write_json
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
-from wsss.models import weights_identity
 from wsss.stages.contract import Context, Stage
 from wsss.stages.network import (
     ABOUT,
     WEIGHTS,
     build_network,
-    check_taps,
     head_of_weights,
     mixing_taps,
     to_channels_last,
 )
-from wsss.stages.rung import holdout_map, rung_ids, rung_score
+from wsss.stages.rung import holdout_map, rung_score
 from wsss.stages.subcategories import read_subcategories
 from wsss.stages.training import Training, epoch_seed
 
@@ -41,10 +37,6 @@ class Classifier(Stage):
 
     Files: classifier.safetensors and classifier.json; training.pt if `span` ends before the last epoch.
     """
-
-    name: ClassVar[str] = "classifier"
-    version: ClassVar[int] = 1
-    seeded: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -64,7 +56,7 @@ class Classifier(Stage):
         self.origin: dict[str, str] = {}
         if params.head == "weights":
             head, layout = head_of_weights(params, context.data.dataset.classes)
-            self.network.head.weight.data.copy_(head)
+            self.network.head.get_parameter("weight").data.copy_(head)
             self.origin = {"initial_weights": layout}
         self.network.backbone.freeze(params.freeze)
         to_channels_last(self.network.to(self.device))
@@ -100,29 +92,6 @@ class Classifier(Stage):
         self.epoch = params.begin
         if params.begin:
             self.training.continue_from(context.inputs["classifier"])
-
-    @classmethod
-    def needs_of(cls, params: Params) -> tuple[str, ...]:
-        assert isinstance(params, ClassifierParams)
-        needed = ("subcategories",) if params.subcategory_weight else ()
-        return (*needed, "classifier") if params.begin else needed
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        assert isinstance(params, ClassifierParams)
-        check_taps(params)
-        if params.head == "weights":
-            head_of_weights(params, data.dataset.classes)
-        quick = rung_ids(data, params.rung)
-        masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
-        return {
-            **masks,
-            **_holdout_size(params, data),
-            "train": data.image_key(data.train),
-            "holdout": data.image_key(data.holdout),
-            "rung": data.mask_key(quick) if quick else "",
-            "weights": weights_identity(params.backbone, params.weights),
-        }
 
     @property
     def steps(self) -> int:
@@ -199,12 +168,3 @@ class Classifier(Stage):
         about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
         write_json(folder / ABOUT, {**about, "parent": self.parent})
         return {"images": len(self.context.data.train), "classes": classes, **self.origin}
-
-
-def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]:
-    """Return the size at which mAP is measured where that decides: without masks, mAP ranks trials.
-
-    It was measured at `crop` once. Elsewhere it decides nothing, and a trained network stays what it is.
-    """
-    decides = data.holdout and not data.has_masks and params.middle != params.crop
-    return {"holdout_size": str(params.middle)} if decides else {}

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from wsss.config.params import Params
 from wsss.data.view import DataView
@@ -43,42 +43,8 @@ class Stage(ABC):
     however often the stage was saved, thrown away, built again and loaded in between.
     """
 
-    name: ClassVar[str]
-    version: ClassVar[int]
-    """Raise it when the same parameters give another result than before: it is part of the key. Where that
-    concerns some parameters only, raise their `revision` instead."""
-    needs: ClassVar[tuple[str, ...]] = ()
-    """Kinds of artefacts it reads; a kind is the name of the stage that makes it."""
-    seeded: ClassVar[bool] = False
-    """Whether its result depends on the seed."""
-
     def __init__(self, context: Context) -> None:
         self.context = context
-
-    @classmethod
-    def needs_of(cls, params: Params) -> tuple[str, ...]:
-        """Return the kinds of artefacts it reads with these parameters."""
-        return cls.needs
-
-    @classmethod
-    def makes(cls, params: Params) -> str:
-        """Return the kind of artefact that it makes with these parameters."""
-        return cls.name
-
-    @classmethod  # noqa: B027 - most stages read any artefact of the right kind
-    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
-        """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
-
-    @classmethod
-    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
-        """Return how often the result of these parameters, made with `sources` by kind of artefact, was
-        repaired while that of others stayed as it was. Part of the key unless 0."""
-        return 0
-
-    @classmethod
-    @abstractmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        """Return what it reads besides its inputs, as name → fingerprint. Part of the key."""
 
     @property
     @abstractmethod
@@ -87,7 +53,8 @@ class Stage(ABC):
 
     @abstractmethod
     def step(self) -> dict[str, float]:
-        """Do one epoch or one chunk of images and return finite metrics of it."""
+        """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
+        `mAP`, `rung_score`, and what begins with `loss/` or `gradient/`."""
 
     def save(self, folder: Path) -> None:  # noqa: B027 - chunked stages keep all state in `work`
         """Write the state between two steps into an empty folder."""

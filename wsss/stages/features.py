@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
-from wsss.config.params import ClassifierParams, FeaturesParams, Params
+from wsss.config.params import FeaturesParams
 from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
-from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem
 from wsss.files import write_atomic
-from wsss.models import backbone_class
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MemoryBound
@@ -30,10 +26,6 @@ class Features(Stage):
     Each image is shown once, whole, without mirroring, as by Chang et al. (CVPR 2020).
     """
 
-    name: ClassVar[str] = "features"
-    version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("classifier",)
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         assert isinstance(context.params, FeaturesParams)
@@ -44,20 +36,6 @@ class Features(Stage):
         self.per_pixel = network_bytes_per_pixel(self._network, context.device)
         self.bound = MemoryBound(context.work, "features", context.device)
         self.done = 0
-
-    @classmethod
-    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
-        assert isinstance(params, FeaturesParams)
-        teacher = sources["classifier"]
-        if params.embedding != "class_token" or not isinstance(teacher, ClassifierParams):
-            return
-        if not backbone_class(teacher.backbone).has_class_token:
-            message = f"`class_token` needs a vision transformer, but {teacher.backbone} has no class token"
-            raise ConfigError(Problem("embedding", message, "`pooled` fits every backbone"))
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"images": data.image_key(data.train)}
 
     @property
     def steps(self) -> int:

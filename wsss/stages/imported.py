@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import ImportParams, Params
+from wsss.config.params import ImportParams
 from wsss.data.decode import working_size
-from wsss.data.view import DataView
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask
 from wsss.masks.images import write_mask
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds.imported import source
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts, photo_sizes, working_sizes
 from wsss.stages.shards import split_shards, write_index, write_shard
-
-Kind = Literal["cams", "masks"]
 
 
 class Import(Stage):
     """One step reads a chunk of files. Files: those of `cams` or of `pseudo_masks`."""
 
-    name: ClassVar[str] = "import"
-    version: ClassVar[int] = 1
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         assert isinstance(context.params, ImportParams)
-        self.kind, folder = _source(context.params)
+        self.kind, folder = source(context.params)
         self.missing = context.params.missing
         self.ids = list(context.data.labelled_ids)
         self.sources = foreign_files(folder, self.ids, self.kind)
@@ -43,18 +37,6 @@ class Import(Stage):
             for part in parts(shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES)
         ]
         self.done = 0
-
-    @classmethod
-    def makes(cls, params: Params) -> str:
-        assert isinstance(params, ImportParams)
-        return params.kind
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        assert isinstance(params, ImportParams)
-        kind, folder = _source(params)
-        files = foreign_files(folder, data.labelled_ids, kind)
-        return {"images": data.image_key(data.labelled_ids), "files": data.file_key(files)}
 
     @property
     def steps(self) -> int:
@@ -93,10 +75,3 @@ class Import(Stage):
             for id in self.ids:
                 place(self.context.work / f"{id}.png", folder / f"{id}.png")
         return {"images": len(self.ids)}
-
-
-def _source(params: ImportParams) -> tuple[Kind, Path]:
-    if params.cams is not None:
-        return "cams", params.cams
-    assert params.masks is not None
-    return "masks", params.masks

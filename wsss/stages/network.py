@@ -8,11 +8,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from wsss.config.params import ClassifierParams
+from wsss.config.params import ClassifierParams, classifier_params
 from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem, StageError, nearest
 from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
+from wsss.models.head import HEADS
 from wsss.models.layouts import published_head
 
 WEIGHTS = "classifier.safetensors"
@@ -33,6 +34,18 @@ def check_taps(params: ClassifierParams) -> None:
             problems.append(Problem("mixing.taps", message, nearest(name, ["input", *names])))
     if problems:
         raise ConfigError(problems)
+
+
+def check_head(params: ClassifierParams) -> None:
+    """Raise `ConfigError` for a class head that there isn't, or that no published classifier has."""
+    own = backbone_class(params.backbone).head
+    name = own if params.class_maps == "backbone" else params.class_maps
+    if name not in HEADS:
+        choices = ["backbone", *HEADS.names()]
+        raise ConfigError(Problem("class_maps", f"there is no head {name!r}", nearest(name, choices)))
+    if params.head == "weights" and name != "convolution":
+        message = f"`weights` is a published convolution, but class maps are made by {name!r}"
+        raise ConfigError(Problem("head", message, "`class_maps: convolution`"))
 
 
 def mixing_taps(params: ClassifierParams) -> tuple[str, ...]:
@@ -57,7 +70,8 @@ def build_network(
         weights: of the backbone, instead of those in `params`.
     """
     backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
-    return CamNetwork(backbone, classes, subcategories, params.dropout)
+    head = "" if params.class_maps == "backbone" else params.class_maps
+    return CamNetwork(backbone, classes, subcategories, params.dropout, head)
 
 
 def head_of_weights(params: ClassifierParams, classes: Sequence[str]) -> tuple[torch.Tensor, str]:
@@ -79,7 +93,7 @@ def head_of_weights(params: ClassifierParams, classes: Sequence[str]) -> tuple[t
 def load_classifier(folder: Path) -> CamNetwork:
     """Return the trained network that a classifier artefact holds."""
     about = read_json(folder / ABOUT)
-    params = ClassifierParams.model_validate(about["params"])
+    params = classifier_params().model_validate(about["params"])
     network = build_network(params, len(about["classes"]), about["subcategories"], weights="none")
     network.load_state_dict(load_file(folder / WEIGHTS))
     to_channels_last(network)

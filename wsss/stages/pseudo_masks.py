@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import AffinityParams, Params, PseudoMasksParams
+from wsss.config.params import PseudoMasksParams
 from wsss.data.decode import resize_mask
-from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem
 from wsss.files import place, read_json, write_json
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
@@ -40,10 +38,6 @@ class PseudoMasks(ChunkedStage):
     """One step refines a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C, and on
     request confidence/<id>.png."""
 
-    name: ClassVar[str] = "pseudo_masks"
-    version: ClassVar[int] = 2
-    needs: ClassVar[tuple[str, ...]] = ("cams",)
-
     def __init__(self, context: Context) -> None:
         self.cams = CamShards(context.inputs["cams"])
         super().__init__(context, list(self.cams))
@@ -56,28 +50,6 @@ class PseudoMasks(ChunkedStage):
             network = load_affinity(context.inputs["affinity"])
             self.walker = Walker(network, self.params.walk, context.device)
             self._prepare(self.walker)
-
-    @classmethod
-    def needs_of(cls, params: Params) -> tuple[str, ...]:
-        assert isinstance(params, PseudoMasksParams)
-        return cls.needs if params.walk is None else (*cls.needs, "affinity")
-
-    @classmethod
-    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
-        assert isinstance(params, PseudoMasksParams)
-        boundary = _is_boundary(sources.get("affinity"))
-        if params.walk is not None and params.walk.pairs == "cropped" and boundary:
-            message = "`cropped` belongs to `affinity: {kind: affinity}`, but this one is of kind boundary"
-            raise ConfigError(Problem("walk.pairs", message, "leave it out"))
-
-    @classmethod
-    def revision(cls, params: Params, sources: Mapping[str, Params]) -> int:
-        """1 where boundaries are walked: their network saw photos without the canvas that it learnt on."""
-        return int(_is_boundary(sources.get("affinity")))
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"images": data.image_key(data.labelled_ids)}
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
@@ -158,7 +130,3 @@ class PseudoMasks(ChunkedStage):
                 place(self.context.work / CONFIDENCE / f"{id}.png", folder / CONFIDENCE / f"{id}.png")
         by_crf = self.bound.notes()
         return {"images": len(self.ids), **self.notes, **({"crf": by_crf} if by_crf else {})}
-
-
-def _is_boundary(source: Params | None) -> bool:
-    return isinstance(source, AffinityParams) and source.kind == "boundary"

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import Params
 from wsss.data.decode import shrink_mask
-from wsss.data.view import DataView
 from wsss.files import write_json
 from wsss.masks.images import read_mask
 from wsss.masks.seeds import threshold_mask
@@ -33,24 +31,12 @@ from wsss.metrics import (
 )
 from wsss.metrics.confusion import defined
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds.scores import ScoresParams, scored_ids
 from wsss.stages.pictures import draw_curve, draw_samples
 from wsss.stages.shards import CamShards, split_shards
 
 FIXED = (0.15, 0.20)
 PICTURES = 6
-
-
-class ScoresParams(Params):
-    """What is scored: the kind of artefact."""
-
-    kind: Literal["cams", "pseudo_masks", "segmentations"]
-
-
-def scored_ids(kind: str, data: DataView) -> dict[str, tuple[str, ...]]:
-    """Return the images that a kind of artefact is scored on, by part; the last part is for reporting."""
-    if kind == "segmentations":
-        return {"select": data.select, "test": data.test}
-    return {"select": data.select, "report": data.report}
 
 
 class _Part:
@@ -66,31 +52,23 @@ class _Part:
 class Scores(Stage):
     """One step counts a chunk of images. Files: scores.json, confusions.npz and two pictures."""
 
-    name: ClassVar[str] = "scores"
-    version: ClassVar[int] = 2
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         assert isinstance(context.params, ScoresParams)
+        how = context.params.how
         self.kind = context.params.kind
         self.source = context.inputs[self.kind]
-        self.cams = CamShards(self.source) if self.kind == "cams" else None
+        self.cams = CamShards(self.source) if how.files == "maps" else None
         dataset = context.data.dataset
         self.classes = dataset.classes
-        self.parts = {
-            name: _Part(ids, len(self.classes)) for name, ids in scored_ids(self.kind, context.data).items()
-        }
+        parts = scored_ids(context.params, context.data)
+        self.parts = {name: _Part(ids, len(self.classes)) for name, ids in parts.items()}
         self.chunks = [(name, chunk) for name, part in self.parts.items() for chunk in split_shards(part.ids)]
         self.labels: dict[str, np.ndarray] = {}
-        if self.kind != "segmentations":  # nothing there may know an image's labels, not even the floor
+        if how.on == "report":  # nothing of `test` may know an image's labels, not even the floor
             ids = [*context.data.select, *context.data.report]
             self.labels = dict(zip(ids, dataset.labels(ids), strict=True))
         self.done = 0
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        assert isinstance(params, ScoresParams)
-        return {name: data.mask_key(ids) for name, ids in scored_ids(params.kind, data).items()}
 
     @property
     def steps(self) -> int:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import Params, SegmentationsParams
+from wsss.config.params import SegmentationsParams
 from wsss.data.decode import resize_mask
-from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
@@ -19,6 +17,7 @@ from wsss.masks.segmentation import segment
 from wsss.models.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
+from wsss.stages.kinds.segmentations import segmented_ids
 from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
 from wsss.stages.segmentation_network import load_segmenter
 
@@ -26,10 +25,6 @@ from wsss.stages.segmentation_network import load_segmenter
 class Segmentations(ChunkedStage):
     """One step segments a chunk of the `select` and `test` images; a CRF runs in a pool of the trial's CPUs.
     Files: <id>.png, ids 0..C."""
-
-    name: ClassVar[str] = "segmentations"
-    version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("segmenter",)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context, segmented_ids(context.data))
@@ -39,10 +34,6 @@ class Segmentations(ChunkedStage):
         self.scales = self.params.scales or self.network.scales
         self.bound = MemoryBound(context.work, "segmentations", context.device)
         self.per_pixel = bytes_per_pixel(self._scores)
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"images": data.photo_key(segmented_ids(data))}
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
@@ -84,11 +75,3 @@ class Segmentations(ChunkedStage):
 
 def _need(photo: np.ndarray, scores: np.ndarray, crf: Any) -> float:
     return float(crf_memory(possible_labels(scores)) * photo.shape[0] * photo.shape[1])
-
-
-def segmented_ids(data: DataView) -> list[str]:
-    """Return the ids of all images that are segmented, sorted. Raises `ConfigError` without `data.test`."""
-    if not data.test:
-        message = "`segmentations` are scored on `data.test`, which is missing"
-        raise ConfigError(Problem("segmentations", message, "such as `test: {split: val}`"))
-    return sorted({*data.select, *data.test})

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
-from wsss.config.params import Params, PseudoMasksParams, SegmenterParams
-from wsss.data.view import DataView
-from wsss.errors import ConfigError, DataError, Problem, StageError
+from wsss.config.params import SegmenterParams
+from wsss.errors import DataError, StageError
 from wsss.files import write_json
-from wsss.models import weights_identity
 from wsss.stages.contract import Context, Stage
-from wsss.stages.segmentation_network import ABOUT, WEIGHTS, check_backbone, describe_weights
+from wsss.stages.segmentation_network import ABOUT, WEIGHTS, describe_weights
 from wsss.stages.segmenter_training import PixelLabels, SegmenterTraining, Task, planned_epochs, unread
 from wsss.stages.worker_group import WorkerGroup
 
@@ -25,11 +22,6 @@ class Segmenter(Stage):
     so that results agree within rounding; bit for bit they agree for one number of workers. That number is
     part of the record, not of the key, like the number of threads.
     """
-
-    name: ClassVar[str] = "segmenter"
-    version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("pseudo_masks",)
-    seeded: ClassVar[bool] = True
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -59,35 +51,6 @@ class Segmenter(Stage):
             self.epochs = self.single.epochs
         else:
             self.epochs = planned_epochs(self.task)
-
-    @classmethod
-    def needs_of(cls, params: Params) -> tuple[str, ...]:
-        assert isinstance(params, SegmenterParams)
-        return () if params.supervision == "masks" else cls.needs
-
-    @classmethod
-    def check_sources(cls, params: Params, sources: Mapping[str, Params]) -> None:
-        assert isinstance(params, SegmenterParams)
-        source = sources.get("pseudo_masks")
-        if params.ignore_below and not (isinstance(source, PseudoMasksParams) and source.confidence):
-            message = f"is {params.ignore_below:g}, but how sure its pseudo masks are isn't kept"
-            raise ConfigError(Problem("ignore_below", message, "`pseudo_masks: {confidence: true}`"))
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        assert isinstance(params, SegmenterParams)
-        check_backbone(params)
-        if params.patience and not data.holdout:
-            message = "needs images to compare with, but the hold-out is empty"
-            raise ConfigError(Problem("patience", message, "give `data.holdout` a share, such as 0.05"))
-        masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
-        holdout = {"holdout": data.image_key(data.holdout)} if params.patience else {}
-        return {
-            **masks,
-            **holdout,
-            "train": data.image_key(data.train),
-            "weights": weights_identity(params.backbone, params.weights),
-        }
 
     @property
     def steps(self) -> int:

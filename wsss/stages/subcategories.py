@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from wsss.config.params import Params, SubcategoriesParams
-from wsss.data.view import DataView
+from wsss.config.params import SubcategoriesParams
 from wsss.methods.subcategories import Clustering, Subcategories, discover_class, join
 from wsss.stages.contract import Context, Stage
 
@@ -23,11 +22,6 @@ class SubcategoriesStage(Stage):
     Only training images are clustered: the hold-out and images that are scored have no say.
     """
 
-    name: ClassVar[str] = "subcategories"
-    version: ClassVar[int] = 1
-    needs: ClassVar[tuple[str, ...]] = ("features",)
-    seeded: ClassVar[bool] = True
-
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         params = context.params
@@ -37,10 +31,6 @@ class SubcategoriesStage(Stage):
             self.ids, self.features = stored["ids"], stored["features"]
         self.labels = context.data.dataset.labels(self.ids.tolist())
         self.done = 0
-
-    @classmethod
-    def consumes(cls, params: Params, data: DataView) -> Mapping[str, str]:
-        return {"images": data.image_key(data.train)}
 
     @property
     def steps(self) -> int:

@@ -74,7 +74,7 @@ def node_checks(
     own = describe_node(files)
     if is_remote(storage):
         drawn = None
-        if data is not None and spec is not None and spec.dataset == "sample" and spec.root is None:
+        if data is not None and spec is not None and spec.root is None:
             drawn = (spec.model_dump(mode="json"), str(data.dataset.root))
         found = _ask(nodes, str(storage), files, drawn)
         return [

@@ -18,6 +18,7 @@ import numpy as np
 from wsss.config import Scheduler
 from wsss.config.tuning import Asha, Hyperband, Median
 from wsss.pipeline.judging import Judge
+from wsss.plugins import loaded
 from wsss.tuning import cluster as _environment  # noqa: F401 - sets Ray's environment first
 
 from ray.tune.schedulers import (  # isort: skip
@@ -29,33 +30,52 @@ from ray.tune.schedulers import (  # isort: skip
 
 TIME = "rung_epoch"
 METRIC = "rung_score"
+COMMON: dict[str, Any] = {"time_attr": TIME, "metric": METRIC, "mode": "max"}
 
 
-def make_scheduler(scheduler: Scheduler, epochs: int) -> TrialScheduler:
-    """Return Ray's scheduler for classifiers of so many epochs. Raises `ValueError` for one that has no
+def median(scheduler: Median, epochs: int) -> TrialScheduler:
+    """Return the median rule for classifiers of so many epochs."""
+    never: Any = math.inf  # to pause: it would only wait for others
+    return MedianStoppingRule(
+        **COMMON,
+        min_time_slice=never,
+        grace_period=scheduler.grace,
+        min_samples_required=scheduler.min_trials,
+    )
+
+
+def asha(scheduler: Asha, epochs: int) -> TrialScheduler:
+    """Return successive halving for classifiers of so many epochs."""
+    return ASHAScheduler(**COMMON, **_halving(scheduler, epochs))
+
+
+def hyperband(scheduler: Hyperband, epochs: int) -> TrialScheduler:
+    """Return asynchronous Hyperband for classifiers of so many epochs."""
+    return AsyncHyperBandScheduler(**COMMON, **_halving(scheduler, epochs), brackets=scheduler.brackets)
+
+
+def _halving(scheduler: Asha | Hyperband, epochs: int) -> dict[str, Any]:
+    return {
+        "grace_period": scheduler.grace,
+        "reduction_factor": scheduler.reduction,
+        "max_t": epochs,
+        "stop_last_trials": False,  # after the last epoch there are still CAMs to make
+    }
+
+
+def make_scheduler(scheduler: Scheduler, epochs: int) -> TrialScheduler | Judge:
+    """Return what judges classifiers of so many epochs. Raises `ValueError` for a scheduler that has no
     rule of its own."""
-    common: dict[str, Any] = {"time_attr": TIME, "metric": METRIC, "mode": "max"}
-    if isinstance(scheduler, Median):
-        common["min_time_slice"] = math.inf  # never pause: it would only wait for others
-        return MedianStoppingRule(
-            **common, grace_period=scheduler.grace, min_samples_required=scheduler.min_trials
-        )
-    if isinstance(scheduler, Asha | Hyperband):
-        common |= {
-            "grace_period": scheduler.grace,
-            "reduction_factor": scheduler.reduction,
-            "max_t": epochs,
-            "stop_last_trials": False,  # after the last epoch there are still CAMs to make
-        }
-        if isinstance(scheduler, Asha):
-            return ASHAScheduler(**common)
-        return AsyncHyperBandScheduler(**common, brackets=scheduler.brackets)
-    raise ValueError(f"{scheduler.kind} judges nothing")
+    if scheduler.rule is None:
+        raise ValueError(f"{scheduler.kind} judges nothing")
+    found: TrialScheduler | Judge = loaded(scheduler.rule)(scheduler, epochs)
+    return found
 
 
 def make_judge(scheduler: Scheduler, epochs: int) -> Judge:
     """Return the judge of one arm, whose classifiers have so many epochs."""
-    return RayJudge(make_scheduler(scheduler, epochs))
+    found = make_scheduler(scheduler, epochs)
+    return RayJudge(found) if isinstance(found, TrialScheduler) else found
 
 
 @contextmanager

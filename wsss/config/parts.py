@@ -1,0 +1,82 @@
+"""Parts that a classifier is put together from and that other packages may add to: ways to mix, regularisers.
+
+What is here is cheap to import; parts import torch where they work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
+
+from wsss.config.params_base import NonNegativeFloat, Params
+from wsss.plugins import Registry
+
+NOT_MIXED = "none"
+
+
+class RegulariserParams(Params):
+    """The group of a regulariser's parameters in those of a classifier, under the regulariser's name."""
+
+    weight: NonNegativeFloat = 0.0
+
+
+G = TypeVar("G", bound=RegulariserParams)
+
+
+class Regulariser(Generic[G]):
+    """A term of the objective besides the classification loss, added with its weight unless that is 0."""
+
+    name: ClassVar[str]
+    params: ClassVar[type[RegulariserParams]]
+    needs_maps: ClassVar[bool] = False
+    """Whether it looks at class maps."""
+
+    @classmethod
+    def term(cls, params: G, batch: Any) -> Any:
+        """Return the unweighted term, a scalar of float32, of a `wsss.methods.objective.Batch`."""
+        raise NotImplementedError
+
+
+class WayToMix:
+    """How two images of a batch become one."""
+
+    name: ClassVar[str]
+    alpha: ClassVar[float] = 0.2
+    """The `alpha` of a study that says none."""
+    at_taps: ClassVar[bool] = False
+    """Whether features are mixed at one of `taps`, drawn for every batch, instead of images."""
+
+    @classmethod
+    def shares(cls, params: Any, size: tuple[int, int], weights: Any, rng: Any) -> Any:
+        """Return the share of the first image in every pixel, float[N, height, width] or [N, 1, 1].
+
+        Args:
+            params: `MixingParams`.
+            size: Height and width of the images in pixels.
+            weights: float64[N] in [0, 1], the shares that were drawn, one an image or one for all.
+            rng: A generator of numpy, for whatever else is drawn.
+        """
+        return weights[:, None, None]
+
+
+REGULARISERS: Registry[type[Regulariser[Any]]] = Registry("regulariser", "wsss.methods.terms")
+MIXINGS: Registry[type[WayToMix]] = Registry("way to mix", "wsss.methods.ways")
+
+
+def require_name(name: str, choices: Sequence[str]) -> str:
+    """Return the name if it is one of `choices`; else raise what pydantic raises for a literal."""
+    if name not in choices:
+        expected = " or ".join(filter(None, (", ".join(map(repr, choices[:-1])), repr(choices[-1]))))
+        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
+    return name
+
+
+def _known(kind: str) -> str:
+    return require_name(kind, (NOT_MIXED, *MIXINGS.names()))
+
+
+MixingKind = Annotated[str, AfterValidator(_known)]
+"""The name of a way to mix, or `none`."""

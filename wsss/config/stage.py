@@ -1,0 +1,222 @@
+"""What is known of a stage without doing its work: one class a stage, which everybody asks.
+
+The class is cheap to import; its work, which needs torch, is named by `work` and imported when an artefact is
+made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+from wsss.config.params_base import Params
+from wsss.plugins import Registry, loaded
+
+P = TypeVar("P", bound=Params)
+Place = Literal["device", "pool", "serial", "device and pool"]
+
+CROP = 64
+"""Pixels of a crop's side in `--smoke`."""
+BACKBONE = "efficientnet_lite0"
+"""The backbone of `--smoke`, the smallest."""
+SMALL_NETWORK: Mapping[str, Any] = {
+    "backbone": BACKBONE,
+    "weights": "package",
+    "epochs": 1,
+    "batch": 8,
+    "crop": CROP,
+    "long_side": [CROP, 2 * CROP],
+}
+"""Parameters of a small training in `--smoke`."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """How a kind of artefact is compared with masks.
+
+    Args:
+        files: `maps` are CAMs, cut at a threshold that `select` images choose; `masks` are <id>.png.
+        title: Its column in tables.
+        order: Its place among columns: the lower, the further left.
+        published: The beginning of the protocol's name among published numbers.
+        on: The part that is reported: `report`, or `test` where labels of photos are not given.
+    """
+
+    files: Literal["maps", "masks"]
+    title: str
+    order: float
+    published: str
+    on: Literal["report", "test"] = "report"
+
+
+class StageKind(Generic[P]):
+    """The facts of a stage. A subclass says what differs; nothing is ever made of it.
+
+    A kind of artefact is named after the stage that makes it. `params` everywhere are the stage's own,
+    with search variables filled in.
+    """
+
+    name: ClassVar[str]
+    params: ClassVar[type[Params]]
+    work: ClassVar[Any]
+    """The subclass of `wsss.stages.contract.Stage` that does the work, or where it is: "module:Class"."""
+    version: ClassVar[int] = 1
+    """Raise it when the same parameters come to give another result: it is part of the key. Where that
+    concerns some parameters only, raise their `revision` instead."""
+    seeded: ClassVar[bool] = False
+    """Whether its result depends on the seed."""
+    named_in_studies: ClassVar[bool] = True
+    """Whether a study file may name it."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Kinds of artefacts it reads, unless `reads` says otherwise."""
+    may_make: ClassVar[tuple[str, ...]] = ()
+    """Kinds of artefacts it can make; empty for the one that is named as it is."""
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Parameters that are paths, in a study file relative to the file."""
+    scored: ClassVar[Scored | None] = None
+    """How the kind of artefact of its name is scored."""
+    lists: ClassVar[tuple[str, ...]] = ("train",)
+    """The images that it works on, by the names of `DataView`, unless `images` says otherwise."""
+    place: ClassVar[Place] = "device"
+    """Where the work is done, unless `placed` says otherwise: `device`, `pool` (image by image on as many
+    processes as there are CPUs) or `serial` (one CPU), whatever the device."""
+    grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
+    """What an artefact's bytes grow with."""
+    judged: ClassVar[bool] = False
+    """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
+    `rung` and `span`."""
+
+    @classmethod
+    def model(cls) -> type[Params]:
+        """Return the class of its parameters."""
+        return cls.params
+
+    @classmethod
+    def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters as written with names of several at once replaced. Raises `ConfigError`."""
+        return dict(raw)
+
+    @classmethod
+    def words(cls) -> dict[str, tuple[str, ...]]:
+        """Return the keys that `expand` replaces, and what each may be."""
+        return {}
+
+    @classmethod
+    def reads(cls, params: P) -> tuple[str, ...]:
+        """Return the kinds of artefacts it reads."""
+        return cls.needs
+
+    @classmethod
+    def follows(cls, params: P) -> tuple[str, ...]:
+        """Return the kinds of artefacts that earlier stages must have made, read here or not."""
+        return cls.reads(params)
+
+    @classmethod
+    def makes(cls, params: P) -> str:
+        """Return the kind of artefact that it makes."""
+        return cls.name
+
+    @classmethod
+    def check_sources(cls, params: P, sources: Mapping[str, Params]) -> None:
+        """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
+
+    @classmethod
+    def revision(cls, params: P, sources: Mapping[str, Params]) -> int:
+        """Return how often the result of these parameters, made with `sources` by kind of artefact, was
+        repaired while that of others stayed as it was. Part of the key unless 0."""
+        return 0
+
+    @classmethod
+    def consumes(cls, params: P, data: Any) -> Mapping[str, str]:
+        """Return what it reads of a `DataView` besides its inputs, as name → fingerprint. Part of the key.
+        Raises `ConfigError` for parameters that the data or the networks don't allow."""
+        raise NotImplementedError
+
+    @classmethod
+    def foreign(cls, raw: Mapping[str, Any], data: Any) -> dict[str, Mapping[str, Any]]:
+        """Return the files of other programs that parameters as written name: folder → image → path."""
+        return {}
+
+    @classmethod
+    def images(cls, params: P) -> tuple[str, ...]:
+        """Return the names of the lists of images that it works on."""
+        return cls.lists
+
+    @classmethod
+    def mutable(cls) -> tuple[str, ...]:
+        """Return the parameters that may change between two epochs, of a stage that is judged."""
+        return ()
+
+    @classmethod
+    def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
+        """Return parameters as written, changed to as little work as shows that it would run (`--smoke`)."""
+        return dict(raw)
+
+    @classmethod
+    def results(cls, record: Mapping[str, Any]) -> dict[str, float]:
+        """Return the numbers that stand beside a trial's scores, by name, from an artefact's record."""
+        return {}
+
+    @classmethod
+    def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
+        """Return the files of an artefact that MLflow keeps, by the ending of their names there."""
+        return {}
+
+    # How much work it is: see `wsss.pipeline.effort`.
+
+    @classmethod
+    def pixels(cls, params: P, photo: float) -> float:
+        """Return the pixels of an image as it sees it; `photo` are those of a photo, on average."""
+        if crop := getattr(params, "crop", None):
+            return float(crop) ** 2
+        if size := getattr(params, "size", None):
+            return 0.75 * float(size) ** 2  # its long side, at 4 to 3
+        return photo
+
+    @classmethod
+    def passes(cls, params: P, facts: Mapping[str, Any]) -> float:
+        """Return how often it works on each pixel of each image, in any unit. `facts` are those of its
+        record, `images` and `notes` among them."""
+        return float(max(1, getattr(params, "epochs", 1)))
+
+    @classmethod
+    def alike(cls, params: P) -> tuple[Any, ...]:
+        """Return what else has to agree for two times to be comparable."""
+        return ()
+
+    @classmethod
+    def placed(cls, params: P) -> Place:
+        """Return where the work is done."""
+        return cls.place
+
+    @classmethod
+    def notes(cls, params: P, sources: Mapping[str, Params]) -> dict[str, Any]:
+        """Return what a record has to say of the work that follows from `sources`, by kind of artefact."""
+        return {}
+
+    @classmethod
+    def stage(cls) -> Any:
+        """Return the class that does the work, a subclass of `wsss.stages.contract.Stage`."""
+        return loaded(cls.work)
+
+
+STAGES: Registry[type[StageKind[Any]]] = Registry("stage", "wsss.stages.kinds")
+"""Every stage there is."""
+
+
+def study_stages() -> tuple[str, ...]:
+    """Return the stages that a study file may name."""
+    return tuple(kind.name for kind in STAGES.values() if kind.named_in_studies)
+
+
+def scored_as(kind: str) -> Scored | None:
+    """Return how a kind of artefact is scored; None if it isn't, or if nobody knows it any more."""
+    found = STAGES.get(kind)
+    return None if found is None else found.scored
+
+
+def scored_kinds() -> tuple[str, ...]:
+    """Return the kinds of artefacts that are scored, in the order of tables."""
+    found = [(kind.scored.order, kind.name) for kind in STAGES.values() if kind.scored is not None]
+    return tuple(name for _, name in sorted(found))

@@ -1,0 +1,1 @@
+"""Ways to mix the images of a batch, one file each."""

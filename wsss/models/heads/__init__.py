@@ -1,0 +1,1 @@
+"""Heads that make class maps, one file each."""

@@ -1,0 +1,111 @@
+"""What is known of `classifier`: a network that learns image-level labels, from which CAMs are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsss.config.methods import METHODS, expand_method
+from wsss.config.params import ClassifierParams, classifier_params
+from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
+
+
+@STAGES.register
+class Classifier(StageKind[ClassifierParams]):
+    name = "classifier"
+    params = ClassifierParams
+    work = "wsss.stages.classifier:Classifier"
+    seeded = True
+    grows = ""
+    judged = True
+
+    @classmethod
+    def model(cls) -> type[ClassifierParams]:
+        return classifier_params()
+
+    @classmethod
+    def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
+        return expand_method(raw)
+
+    @classmethod
+    def words(cls) -> dict[str, tuple[str, ...]]:
+        return {"method": tuple(METHODS)}
+
+    @classmethod
+    def reads(cls, params: ClassifierParams) -> tuple[str, ...]:
+        needed = ("subcategories",) if params.subcategory_weight else ()
+        return (*needed, "classifier") if params.begin else needed
+
+    @classmethod
+    def consumes(cls, params: ClassifierParams, data: DataView) -> Mapping[str, str]:
+        from wsss.models import weights_identity
+        from wsss.stages.network import check_head, check_taps, head_of_weights
+        from wsss.stages.rung import rung_ids
+
+        check_taps(params)
+        check_head(params)
+        if params.head == "weights":
+            head_of_weights(params, data.dataset.classes)
+        quick = rung_ids(data, params.rung)
+        masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
+        return {
+            **masks,
+            **_holdout_size(params, data),
+            "train": data.image_key(data.train),
+            "holdout": data.image_key(data.holdout),
+            "rung": data.mask_key(quick) if quick else "",
+            "weights": weights_identity(params.backbone, params.weights),
+        }
+
+    @classmethod
+    def mutable(cls) -> tuple[str, ...]:
+        weights = [f"{name}.weight" for name in cls.model()().regularisers]
+        return ("lr", "weight_decay", *weights, "distillation.weight")
+
+    @classmethod
+    def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
+        freeze = "all" if raw.get("method") == "probe" else "default"
+        params = {**raw, **SMALL_NETWORK, "freeze": freeze, "rung": {"images": 4}}
+        params.pop("head", None)  # the smallest backbone has no published one
+        if "taps" in params.get("mixing", {}):
+            params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
+        return params
+
+    @classmethod
+    def results(cls, record: Mapping[str, Any]) -> dict[str, float]:
+        last = record["history"][-1:]
+        if not _is_last_part(record["params"]) or not last or "mAP" not in last[0]:
+            return {}
+        # Records without a size are of a time when it was that of the crops.
+        size = last[0].get("mAP_size", float(record["params"]["crop"]))
+        return {"holdout/mAP": last[0]["mAP"], "holdout/size": size}
+
+    @classmethod
+    def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
+        return {".safetensors": "classifier.safetensors"} if _is_last_part(record["params"]) else {}
+
+    @classmethod
+    def passes(cls, params: ClassifierParams, facts: Mapping[str, Any]) -> float:
+        return float(max(1, params.end - params.begin))
+
+    @classmethod
+    def alike(cls, params: ClassifierParams) -> tuple[Any, ...]:
+        return (params.freeze, params.supervision)
+
+
+def _is_last_part(params: Mapping[str, Any]) -> bool:
+    """Whether a classifier is trained to its end, and not the part of one that a population goes on from."""
+    span = params.get("span")
+    return not span or span[1] == params["epochs"]
+
+
+def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]:
+    """Return the size at which mAP is measured where that decides: without masks, mAP ranks trials.
+
+    It was measured at `crop` once. Elsewhere it decides nothing, and a trained network stays what it is.
+    """
+    decides = data.holdout and not data.has_masks and params.middle != params.crop
+    return {"holdout_size": str(params.middle)} if decides else {}

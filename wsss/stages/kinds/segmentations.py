@@ -1,0 +1,65 @@
+"""What is known of `segmentations`: what a segmentation network makes of photos without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsss.config.params import Params, SegmentationsParams, SegmenterParams
+from wsss.config.stage import STAGES, Place, Scored, StageKind
+from wsss.errors import ConfigError, Problem
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
+
+
+@STAGES.register
+class Segmentations(StageKind[SegmentationsParams]):
+    name = "segmentations"
+    params = SegmentationsParams
+    work = "wsss.stages.segmentations:Segmentations"
+    needs = ("segmenter",)
+    scored = Scored("masks", "segmentation", 2, "segmentation", on="test")
+    lists = ("select", "test")
+
+    @classmethod
+    def consumes(cls, params: SegmentationsParams, data: DataView) -> Mapping[str, str]:
+        return {"images": data.photo_key(segmented_ids(data))}
+
+    @classmethod
+    def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
+        params = {**raw, "scales": [1.0]}
+        if params.get("crf") is not None:
+            params["crf"] = {**params["crf"], "iterations": 2}
+        return params
+
+    @classmethod
+    def notes(cls, params: SegmentationsParams, sources: Mapping[str, Params]) -> dict[str, Any]:
+        """Say at which scales the photos are seen: without any of its own those of the training."""
+        source = sources.get("segmenter")
+        trained = source.scales if isinstance(source, SegmenterParams) else ()
+        return {"scales": list(params.scales or trained)}
+
+    @classmethod
+    def passes(cls, params: SegmentationsParams, facts: Mapping[str, Any]) -> float:
+        scales = facts.get("notes", {}).get("scales") or params.scales or ()
+        return sum(scale**2 for scale in scales) * (1 + params.flip)
+
+    @classmethod
+    def alike(cls, params: SegmentationsParams) -> tuple[Any, ...]:
+        # A CRF takes as long whatever the scales, so that times with one grow with nothing but the images.
+        if params.crf is None:
+            return ()
+        return (params.crf.iterations, params.scales, params.flip)
+
+    @classmethod
+    def placed(cls, params: SegmentationsParams) -> Place:
+        return "device" if params.crf is None else "device and pool"
+
+
+def segmented_ids(data: DataView) -> list[str]:
+    """Return the ids of all images that are segmented, sorted. Raises `ConfigError` without `data.test`."""
+    if not data.test:
+        message = "`segmentations` are scored on `data.test`, which is missing"
+        raise ConfigError(Problem("segmentations", message, "such as `test: {split: val}`"))
+    return sorted({*data.select, *data.test})

@@ -1,0 +1,31 @@
+"""What is known of `subcategories`: clusters of each class's training images, as labels for a classifier."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsss.config.params import SubcategoriesParams
+from wsss.config.stage import STAGES, StageKind
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
+
+
+@STAGES.register
+class Subcategories(StageKind[SubcategoriesParams]):
+    name = "subcategories"
+    params = SubcategoriesParams
+    work = "wsss.stages.subcategories:SubcategoriesStage"
+    needs = ("features",)
+    seeded = True
+    place = "serial"
+    grows = "images"
+
+    @classmethod
+    def consumes(cls, params: SubcategoriesParams, data: DataView) -> Mapping[str, str]:
+        return {"images": data.image_key(data.train)}
+
+    @classmethod
+    def alike(cls, params: SubcategoriesParams) -> tuple[Any, ...]:
+        return (params.algorithm,)
