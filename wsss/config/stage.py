@@ -1,4 +1,4 @@
-"""What is known of a stage without doing its work: one class a stage, which everybody asks.
+"""What is known of a stage without doing its work: one class a stage, which all other rooms ask.
 
 The class is cheap to import; its work, which needs torch, is named by `work` and imported when an artefact is
 made.

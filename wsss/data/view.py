@@ -131,6 +131,7 @@ def open_data(
 
     Examples:
         >>> import tempfile
+        >>> from wsss.config import DataSpec, SampleSpec
         >>> spec = DataSpec(dataset="sample", sample=SampleSpec(train=12, val=4, size=64))
         >>> data = open_data(spec, storage=Path(tempfile.mkdtemp()))
         >>> data.dataset.classes
