@@ -91,3 +91,10 @@ def test_the_files_that_the_architecture_page_names_exist() -> None:
     assert len(named) > 10
     for name in sorted(named):
         assert [*ROOT.glob(name), *(ROOT / "wsss").glob(name)], name
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
+)
+def test_no_placeholder_is_left_in_a_page(page: Path) -> None:
+    assert not re.search(r"@@\w+@@|TODO|FIXME|XXX", page.read_text())
