@@ -194,7 +194,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), help="in this order")
-    parser.add_argument("--folder", type=Path, help="keep photos and store here")
+    parser.add_argument("--folder", type=Path, help="keep photos and store here, and go on from those that are")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
@@ -207,7 +207,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         for megapixels in asked.megapixels:
             root = (asked.folder or Path(place)) / f"{megapixels:g}"
-            draw(root, megapixels, asked.photos)
+            if not root.exists():
+                draw(root, megapixels, asked.photos)
             for name in asked.only:
                 before, peak, seconds = measure(root, name, asked.threads, asked.backbone)
                 a_pixel = (peak - before) / (megapixels * 1e6)
