@@ -74,7 +74,7 @@ class Registry(Generic[T]):
         return self._all().get(name) if isinstance(name, str) else None
 
     def names(self) -> tuple[str, ...]:
-        """Return all names, the built-in ones first."""
+        """Return all names: the built-in ones, by the alphabet, then those of others."""
         return tuple(self._all())
 
     def values(self) -> tuple[T, ...]:
@@ -124,6 +124,10 @@ class Registry(Generic[T]):
             except BaseException:
                 self._state = "empty"
                 raise
+            if self._packages:  # whichever module was imported first
+                own = sorted(self._entries.items())
+                self._entries.clear()
+                self._entries.update(own)
             self._state = "full"
 
 
