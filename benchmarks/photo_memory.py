@@ -194,7 +194,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--backbone", default="efficientnet_lite0")
     parser.add_argument("--only", nargs="+", choices=STAGES, default=list(STAGES), help="in this order")
-    parser.add_argument("--folder", type=Path, help="keep photos and store here, and go on from those that are")
+    parser.add_argument(
+        "--folder", type=Path, help="keep photos and store here, and go on from those that are"
+    )
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.child:
