@@ -134,7 +134,7 @@ class ObjectStore(Store):
         uploaded = False
         while True:
             entry = self._entry(key, fresh=True)
-            if entry is not None and entry.state == "whole":
+            if entry is not None and entry.state == "whole" and key not in self._unusable:
                 if self._whole(key, fresh=True) is None:
                     continue  # evicted or damaged since: look again
                 break
