@@ -136,11 +136,11 @@ def test_an_unreadable_entry_counts_as_damaged_and_is_made_again(
 
 def test_what_a_killed_download_has_left_on_this_machine_goes(store: ObjectStore) -> None:
     mine, theirs = (store.root / "incoming" / f"{pid}-0" for pid in (os.getpid(), 2**22 + 1))
-    for folder in (mine, theirs, store.root / ".dropped-1"):
+    for folder in (mine, theirs):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(b"1234")
     left = store.damaged()
-    assert [(one.name, one.bytes) for one in left] == [(".dropped-1", 4), (theirs.name, 4)]
+    assert [(one.name, one.bytes) for one in left] == [(theirs.name, 4)]
     for one in left:
         one.remove()
     assert store.damaged() == [] and mine.exists()
@@ -537,3 +537,34 @@ def test_a_sign_of_life_whose_answer_was_lost_does_not_cost_the_lease(store: Obj
     finally:
         lease.release()
     assert store.objects.read(lease.name) is None
+
+
+def test_work_on_this_machine_is_known_by_its_lease_in_the_storage(uri: str, tmp_path: Path) -> None:
+    one, other = (ObjectStore(Objects(uri), tmp_path / "cache") for _ in range(2))
+    with one.partial(KEY) as partial:
+        [left] = other.half_made()
+        assert left.leases()
+        partial.save(1, number(1), {})
+    [left] = other.half_made()
+    assert not left.leases() and left.bytes > 0
+    left.remove()
+    assert other.half_made() == [] and not (one.root / "partial" / KEY).exists()
+
+
+def test_files_of_an_artefact_that_is_finished_while_leftovers_are_listed_stay(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = ObjectStore(Objects(store.objects.uri), tmp_path / "elsewhere")
+    below, made = store.objects.below, list[str]()
+
+    def slow_below(prefix: str) -> Any:
+        found = below(prefix)
+        if not made:  # between the first listing and the second, another run begins and uploads
+            made.append(prefix)
+            busy.enter_context(elsewhere.partial(KEY))
+            elsewhere.objects.write(f"store/{KEY[:2]}/{KEY}/{'0' * 32}/sub/file.bin", b"content")
+        return found
+
+    with contextlib.ExitStack() as busy:
+        monkeypatch.setattr(store.objects, "below", slow_below)
+        assert store.damaged() == []
