@@ -25,7 +25,7 @@ Leases = dict[str, tuple[str, dict[str, Any]]]
 class Leftover:
     """A half-made or damaged artefact, which may be deleted when nobody works on it.
 
-    `leases` reads who does; `remove` deletes it, and does nothing when a run has begun to since it was listed.
+    `leases` reads who does; `remove` deletes it, and does nothing when a run began to after it was listed.
     """
 
     name: str
