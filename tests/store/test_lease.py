@@ -421,3 +421,13 @@ def test_what_another_run_finishes_in_the_moment_of_beginning_leaves_no_folder(
     list(run_chain("second", chain, late, data, device="cpu", threads=1))
     assert all(late.has(node.key) for node in chain.nodes)
     assert late.half_made() == []
+
+
+def test_of_holders_that_died_one_after_the_other_nothing_is_left(folder: Path) -> None:
+    dead = {"pid": 2**22 + 1, **{name: this_process()[name] for name in ("host", "started")}}
+    write_json(folder / "lease", {"owner": "second", **dead})
+    write_json(folder / "lease.after-first", {"owner": "second", **dead})
+    lease = FileLease(folder)
+    assert lease.acquire()
+    lease.release()
+    assert list(folder.iterdir()) == []
