@@ -238,7 +238,9 @@ def test_what_is_stored_reads_back_as_it_was_in_any_case(tmp_path: Path) -> None
 def test_a_stored_study_that_was_damaged_says_how_to_go_on(tmp_path: Path, content: str) -> None:
     file = store(study(tmp_path, "dataset: sample"))
     file.write_text(content)
-    with pytest.raises(ConfigError, match=r"study\.yaml.*move it away and `run` the study with your own file"):
+    with pytest.raises(
+        ConfigError, match=r"study\.yaml.*move it away and `run` the study with your own file"
+    ):
         find_study("s", tmp_path)
 
 
