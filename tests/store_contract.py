@@ -171,3 +171,15 @@ class StoreContract(ABC):
             assert second.private
             assert second.folder != first.folder
         assert not second.folder.exists()
+
+    def test_what_a_run_begins_to_work_on_after_it_was_listed_stays(self, open: Open) -> None:
+        store = open()
+        with store.partial(KEY) as partial:
+            partial.save(1, number(1), {})
+        [left] = open().half_made()
+        with store.partial(KEY) as partial:
+            left.remove()
+            assert partial.lease.still_mine() and partial.newest() is not None
+        [left] = open().half_made()
+        left.remove()
+        assert open().half_made() == []

@@ -9,10 +9,13 @@ from pathlib import Path
 import pytest
 from command_line import in_process
 
+from wsss.cli.running import say_who_runs_it
+from wsss.config import load_study
 from wsss.errors import ConfigError
 from wsss.pipeline import local
+from wsss.pipeline.stored import stored_text
 from wsss.store.storage import open_storage
-from wsss.tracking import tracker
+from wsss.tracking import sync, tracker
 from wsss.tuning.cluster import connect
 
 CANARY = "CANARYcanary42"
@@ -204,3 +207,17 @@ def test_nothing_is_downloaded_from_one(tmp_path: Path) -> None:
         done = in_process("data", "fetch", tmp_path / "data", "--from", address)
         assert done.returncode == 2 and "--from: is" in done.stderr
         assert CANARY not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_databases_password_is_not_printed_by_sync_or_of_a_study_that_is_run_already(
+    words: list[str], tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESSES["database"])
+    monkeypatch.setattr(sync, "sync_study", lambda storage, name, uri: sync.Synced(name))
+    study = load_study(tiny_study, storage=str(tmp_path / "runs"))
+    storage = open_storage(study.storage)
+    storage.write_study("tiny", stored_text(study, storage))
+    found = in_process("sync", *words, "--storage", tmp_path / "runs")
+    assert found.returncode == 0 and "127.0.0.1:9/db" in found.stdout and CANARY not in found.stdout
+    say_who_runs_it(study, None, ADDRESSES["database"], bool(words))

@@ -232,3 +232,21 @@ def test_what_is_stored_reads_back_as_it_was_in_any_case(tmp_path: Path) -> None
     one = study(tmp_path, "dataset: sample")
     raw = parse_yaml(stored_text(one, open_storage(tmp_path)), "x").value
     assert raw == one.to_raw() and "storage" not in raw
+
+
+@pytest.mark.parametrize("content", ["", "name: s\ndata: {", "name: s\ndata: {dataset: sample}\n", "[1]"])
+def test_a_stored_study_that_was_damaged_says_how_to_go_on(tmp_path: Path, content: str) -> None:
+    file = store(study(tmp_path, "dataset: sample"))
+    file.write_text(content)
+    with pytest.raises(
+        ConfigError, match=r"study\.yaml.*move it away and `run` the study with your own file"
+    ):
+        find_study("s", tmp_path)
+
+
+def test_a_study_whose_file_was_deleted_is_not_unknown(tmp_path: Path) -> None:
+    file = store(study(tmp_path, "dataset: sample"))
+    open_storage(tmp_path).ledger("s").append("begin", id="x")
+    file.unlink()
+    with pytest.raises(ConfigError, match=r"study\.yaml: is missing \(`run` the study with your own file"):
+        find_study("s", tmp_path)

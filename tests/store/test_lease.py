@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from wsss.pipeline.events import StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.store.folder_store import Store
 from wsss.store.lease import FileLease, is_dead, read_lease, this_process
+from wsss.store.partial import Partial
 
 KEY = sha256_json("one")
 TIMEOUT = 5.0
@@ -397,3 +398,36 @@ def test_a_claim_on_an_artefact_compares_no_clocks(
             "one of another machine that died, no shorter than its lease"
         )
     assert not claim.exists()
+
+
+class _Late(Store):
+    """Begins to work on what another run finishes in the same moment."""
+
+    finish: Any = None
+
+    def partial(self, key: str, *, inputs: Sequence[str] = ()) -> Partial:
+        if self.known(key) is None:
+            self.finish()
+        return super().partial(key, inputs=inputs)
+
+
+def test_what_another_run_finishes_in_the_moment_of_beginning_leaves_no_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    data: Any = toys.install(monkeypatch)
+    chain = build_chain(PARTS, data, 0)
+    late = _Late(tmp_path)
+    late.finish = lambda: list(run_chain("first", chain, Store(tmp_path), data, device="cpu", threads=1))
+    list(run_chain("second", chain, late, data, device="cpu", threads=1))
+    assert all(late.has(node.key) for node in chain.nodes)
+    assert late.half_made() == []
+
+
+def test_of_holders_that_died_one_after_the_other_nothing_is_left(folder: Path) -> None:
+    dead = {"pid": 2**22 + 1, **{name: this_process()[name] for name in ("host", "started")}}
+    write_json(folder / "lease", {"owner": "second", **dead})
+    write_json(folder / "lease.after-first", {"owner": "second", **dead})
+    lease = FileLease(folder)
+    assert lease.acquire()
+    lease.release()
+    assert list(folder.iterdir()) == []

@@ -23,7 +23,7 @@ import toys
 from s3_server import s3_address
 from store_contract import KEY, OTHER, make, number
 
-from wsss.errors import ConfigError, PreflightError, StorageError
+from wsss.errors import ConfigError, PreflightError, Problem, StorageError
 from wsss.files import sha256_json
 from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import TrialProgress
@@ -136,11 +136,11 @@ def test_an_unreadable_entry_counts_as_damaged_and_is_made_again(
 
 def test_what_a_killed_download_has_left_on_this_machine_goes(store: ObjectStore) -> None:
     mine, theirs = (store.root / "incoming" / f"{pid}-0" for pid in (os.getpid(), 2**22 + 1))
-    for folder in (mine, theirs, store.root / ".dropped-1"):
+    for folder in (mine, theirs):
         folder.mkdir(parents=True)
         (folder / "file").write_bytes(b"1234")
     left = store.damaged()
-    assert [(one.name, one.bytes) for one in left] == [(".dropped-1", 4), (theirs.name, 4)]
+    assert [(one.name, one.bytes) for one in left] == [(theirs.name, 4)]
     for one in left:
         one.remove()
     assert store.damaged() == [] and mine.exists()
@@ -493,3 +493,78 @@ def test_a_storage_without_conditional_puts_is_refused_before_work_starts(uri: s
     storage.objects = _Careless(uri)
     with pytest.raises(PreflightError, match="conditional put"):
         storage.check()
+
+
+def test_a_ledger_that_was_begun_anew_is_not_read_from_copies_of_the_old_one(
+    uri: str, tmp_path: Path
+) -> None:
+    storage = ObjectStorage(uri, cache=tmp_path / "cache")
+    storage.ledger("s").append("begin", id="old")
+    assert [entry["id"] for entry in storage.ledger("s").entries()] == ["old"]
+    storage.objects.delete(*(one.name for one in storage.objects.below("studies")))
+    ObjectStorage(uri, cache=tmp_path / "elsewhere").ledger("s").append("begin", id="new")
+    assert [entry["id"] for entry in storage.ledger("s").entries()] == ["new"]
+
+
+def test_what_could_not_be_marked_as_damaged_is_replaced_by_what_is_made_again(store: ObjectStore) -> None:
+    make(store)
+    place = f"{entry_name().rpartition('/')[0]}/"
+    file = next(name for name in names(store) if name.startswith(place) and name.endswith("file.bin"))
+    store.objects.write(file, b"CONTENT")
+    store.cache.drop(KEY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "_turn", _away)
+        assert store.get(KEY) is None
+    again = threading.Thread(target=make, args=(store,), daemon=True)
+    again.start()
+    again.join(60)
+    assert not again.is_alive(), "the commit does not end"
+    found = store.get(KEY, thorough=True)
+    assert found is not None and (found.folder / "sub" / "file.bin").read_bytes() == b"content"
+
+
+def _away(*_: Any) -> bool:
+    raise StorageError(Problem("s3://bucket", "can't be written"))
+
+
+def test_a_sign_of_life_whose_answer_was_lost_does_not_cost_the_lease(store: ObjectStore) -> None:
+    lease = ObjectLease(store.objects, "store/partial/x")
+    assert lease.acquire()
+    try:
+        store.objects.write(lease.name, json.dumps(lease.content()).encode())  # it got there; no answer came
+        assert lease.still_mine()
+        assert lease.still_mine()
+    finally:
+        lease.release()
+    assert store.objects.read(lease.name) is None
+
+
+def test_work_on_this_machine_is_known_by_its_lease_in_the_storage(uri: str, tmp_path: Path) -> None:
+    one, other = (ObjectStore(Objects(uri), tmp_path / "cache") for _ in range(2))
+    with one.partial(KEY) as partial:
+        [left] = other.half_made()
+        assert left.leases()
+        partial.save(1, number(1), {})
+    [left] = other.half_made()
+    assert not left.leases() and left.bytes > 0
+    left.remove()
+    assert other.half_made() == [] and not (one.root / "partial" / KEY).exists()
+
+
+def test_files_of_an_artefact_that_is_finished_while_leftovers_are_listed_stay(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = ObjectStore(Objects(store.objects.uri), tmp_path / "elsewhere")
+    below, made = store.objects.below, list[str]()
+
+    def slow_below(prefix: str) -> Any:
+        found = below(prefix)
+        if not made:  # between the first listing and the second, another run begins and uploads
+            made.append(prefix)
+            busy.enter_context(elsewhere.partial(KEY))
+            elsewhere.objects.write(f"store/{KEY[:2]}/{KEY}/{'0' * 32}/sub/file.bin", b"content")
+        return found
+
+    with contextlib.ExitStack() as busy:
+        monkeypatch.setattr(store.objects, "below", slow_below)
+        assert store.damaged() == []

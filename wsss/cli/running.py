@@ -7,6 +7,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING
 
+from wsss.addresses import shown
+
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.pipeline.running import Holder
@@ -27,7 +29,7 @@ def say_who_runs_it(
         result = {
             "study": study.name,
             "storage": str(study.storage),
-            "tracking": uri,
+            "tracking": shown(uri),
             "running": None if holder is None else dataclasses.asdict(holder),
             "overtaken": overtaken,
             "follow": commands,

@@ -30,6 +30,7 @@ def sync(
     """
     import warnings
 
+    from wsss.addresses import shown
     from wsss.errors import ConfigError, Problem, TrackingError, WsssError
     from wsss.store.storage import open_storage
 
@@ -53,10 +54,10 @@ def sync(
         except WsssError as error:
             problems += [Problem(f"{name}: {one.where}", one.message, one.hint) for one in error.problems]
             continue
-        told.append({"study": name, "tracking": uri, "runs": synced.runs, "added": synced.added})
+        told.append({"study": name, "tracking": shown(uri), "runs": synced.runs, "added": synced.added})
         told[-1]["notes"] = synced.notes
         if not as_json:
-            _say(name, uri, synced)
+            _say(name, shown(uri), synced)
     if as_json:
         print(json.dumps({"storage": str(location), "studies": told}, indent=1))
     if problems:
@@ -72,8 +73,8 @@ def _sync(place: Storage, name: str) -> tuple[str, Synced]:
     return uri, sync_study(place, name, uri)
 
 
-def _say(name: str, uri: str, synced: Synced) -> None:
+def _say(name: str, where: str, synced: Synced) -> None:
     for note in synced.notes:
         print(note)
     added = ", ".join(f"{count} {what}" for what, count in synced.added.items())
-    print(f"{name}: {synced.runs} runs in {uri}; {f'added {added}' if added else 'nothing was missing'}")
+    print(f"{name}: {synced.runs} runs in {where}; {f'added {added}' if added else 'nothing was missing'}")

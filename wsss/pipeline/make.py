@@ -110,6 +110,7 @@ class Making:
                         return
                     except Exception as error:
                         self._explain(error, keys, partial)
+                partial.remove()  # the other run did so before this one began here again
         yield from found(self._trial, node, store)
 
     def _explain(self, error: Exception, inputs: Sequence[str], partial: Partial) -> None:

@@ -27,7 +27,7 @@ from wsss.pipeline.events import (
 from wsss.pipeline.results import Result, own_steps, recorded_result, unreported
 from wsss.pipeline.stored import find_study
 from wsss.store.folder_store import Store
-from wsss.store.ledger import TrialRecord
+from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage
 
 Told = tuple[int, Event]
@@ -80,17 +80,17 @@ class Past:
 
 def remember(storage: Storage, name: str) -> Past:
     """Read a study's ledger and file. Raises `StorageError` when an object storage is away."""
-    ledger = storage.ledger(name)
+    entries = list(storage.ledger(name).entries())  # read once: a run may be adding to them
     try:
         study, config = find_study(name, storage.location), storage.study_text(name) or ""
-    except (WsssError, UnicodeDecodeError):
+    except WsssError:
         study, config = None, ""
     others: set[str] = set()
     if study is not None and study.base is not None:
         for record in storage.ledger(study.base.study).trials().values():
             others |= set(record.keys.values()) if record.kept else set()
-    past = Past(name, storage.study_address(name), config, study, ledger.trials(), frozenset(others))
-    for entry in ledger.entries():
+    past = Past(name, storage.study_address(name), config, study, trials_of(entries), frozenset(others))
+    for entry in entries:
         _take(past, entry)
     return past
 
@@ -108,7 +108,7 @@ def _take(past: Past, entry: Mapping[str, Any]) -> None:
     elif kind in ("begin", "end") and id in past.courses:
         course = past.courses[id]
         if course.began is None:
-            course.began = now - int(1000 * entry.get("seconds", 0))
+            course.began = now - (int(1000 * entry["seconds"]) if kind == "end" else 0)
         if kind == "end":
             course.ended = now
         past.closes[past.records[id].sweep].time = None

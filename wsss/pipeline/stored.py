@@ -29,6 +29,7 @@ from wsss.store.storage import Storage, open_storage
 DATA_PATHS = ("root", "labels", "masks")
 NO_PATHS = ("none",)
 """What may stand in a path's place."""
+GOES_ON = "`run` the study with your own file: it goes on"
 MAY_CHANGE = ("storage", "tracking", "budget")
 """What changes nothing of what a study finds."""
 
@@ -49,13 +50,16 @@ def find_study(
     """
     storage = open_storage(location)
     text = None if study_name_problem(name) and not _is_old_name(name, storage) else storage.study_text(name)
+    source = f"{storage.study_address(name)}/study.yaml"
     if text is None:
         known = storage.study_names()
+        if name in known:
+            raise ConfigError(Problem(source, "is missing", GOES_ON))
         hint = nearest(name, known) if known else "the storage has no studies yet"
         files = [f"{name}{ending}" for ending in FILE_ENDINGS if _is_file(f"{name}{ending}")]
         hint = f"there is a file {files[0]}" if files else hint
         raise ConfigError(Problem(str(location), f"no study is named {quoted(name)}", hint))
-    source = f"{storage.study_address(name)}/study.yaml"
+    _refuse_damaged(text, source)
     changes = []
     for change in overrides:
         key, _, value = change.partition("=")
@@ -76,6 +80,17 @@ def find_study(
         storage=str(location),
         known=rename is None,
     )
+
+
+def _refuse_damaged(text: str, source: str) -> None:
+    """Raise `ConfigError` for what no run has stored, with the way to go on."""
+    try:
+        content = parse_yaml(text, source).value
+    except ConfigError as error:
+        first = error.problems[0]
+        raise ConfigError(Problem(first.where, first.message, f"move it away and {GOES_ON}")) from error
+    if not isinstance(content, dict) or not {"data", "sweeps"} <= content.keys():
+        raise ConfigError(Problem(source, "is not a whole study", f"move it away and {GOES_ON}"))
 
 
 def _is_old_name(name: str, storage: Storage) -> bool:

@@ -357,7 +357,7 @@ class Store:
                 name,
                 folder_bytes(folder),
                 functools.partial(leases_in, folder),
-                functools.partial(remove_half_made, folder),
+                functools.partial(remove_half_made, folder, tuple(leases_in(folder))),
             )
             for name, folder in [*made, *((f"{key}-claim", self.root / "clearing" / key) for key in claims)]
         ]

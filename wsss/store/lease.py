@@ -307,13 +307,14 @@ class FileLease(Lease):
     def _drop(self) -> None:
         try:
             if self._is_mine():
+                self._taken_over = list(self.folder.glob(f"{LEASE}.after-*"))  # also of holders that died
                 self.path.unlink(missing_ok=True)
             self._forget()
         except OSError:  # a storage that can't be written any more: the lease goes stale by itself
             return
 
     def _forget(self) -> None:
-        """Delete the marks of having taken over, which nobody asks for once the lease is dropped."""
+        """Delete the marks of takeovers, which no process asks for once the lease is dropped."""
         for after in self._taken_over:
             after.unlink(missing_ok=True)
         self._taken_over.clear()

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -145,23 +145,29 @@ class Ledger:
 
     def trials(self) -> dict[str, TrialRecord]:
         """Return the trials by id, in the order in which they were first sampled."""
-        trials: dict[str, TrialRecord] = {}
-        for entry in self.entries():
-            if entry["type"] == "trial":
-                fields = {name: entry[name] for name in TrialEntry.model_fields}
-                trial, before = TrialRecord(**fields), trials.get(entry["id"])
-                if before is None or not before.is_same(trial):  # else it is only begun again
-                    trials[entry["id"]] = trial
-            elif entry["type"] == "end" and entry["id"] in trials:
-                trial = trials[entry["id"]]
-                trial.status = entry["status"]
-                trial.metrics = dict(entry["metrics"])
-                trial.error = entry["error"]
-                trial.seconds += entry["seconds"]
-                trial.reason = entry["reason"]
-                trial.rungs = [(int(epoch), float(score)) for epoch, score in entry["rungs"]]
-            elif entry["type"] == "kept":
-                for trial in trials.values():
-                    if trial.sweep == entry["sweep"]:
-                        trial.kept = trial.id in entry["ids"]
-        return trials
+        return trials_of(self.entries())
+
+
+def trials_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, TrialRecord]:
+    """Return the trials that a ledger's entries tell of, by id, in the order in which they were first
+    sampled."""
+    trials: dict[str, TrialRecord] = {}
+    for entry in entries:
+        if entry["type"] == "trial":
+            fields = {name: entry[name] for name in TrialEntry.model_fields}
+            trial, before = TrialRecord(**fields), trials.get(entry["id"])
+            if before is None or not before.is_same(trial):  # else it is only begun again
+                trials[entry["id"]] = trial
+        elif entry["type"] == "end" and entry["id"] in trials:
+            trial = trials[entry["id"]]
+            trial.status = entry["status"]
+            trial.metrics = dict(entry["metrics"])
+            trial.error = entry["error"]
+            trial.seconds += entry["seconds"]
+            trial.reason = entry["reason"]
+            trial.rungs = [(int(epoch), float(score)) for epoch, score in entry["rungs"]]
+        elif entry["type"] == "kept":
+            for trial in trials.values():
+                if trial.sweep == entry["sweep"]:
+                    trial.kept = trial.id in entry["ids"]
+    return trials

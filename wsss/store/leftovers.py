@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ Leases = dict[str, tuple[str, dict[str, Any]]]
 class Leftover:
     """A half-made or damaged artefact, which may be deleted when nobody works on it.
 
-    `leases` reads who does; `remove` deletes it, and does nothing when somebody just began to.
+    `leases` reads who does; `remove` deletes it, and does nothing when a run began to after it was listed.
     """
 
     name: str
@@ -64,10 +64,13 @@ def leases_in(folder: Path) -> Leases:
     return leases_at(folder / LEASE)
 
 
-def remove_half_made(folder: Path) -> None:
-    """Delete the folder under a lease of our own, so that nobody begins to work in it meanwhile."""
+def remove_half_made(folder: Path, dead: Collection[str]) -> None:
+    """Delete the folder under a lease of our own, so that nobody begins to work in it meanwhile.
+
+    `dead` are the owners of leases that may be taken over; under another one, nothing is deleted.
+    """
     lease = FileLease(folder)
-    if not lease.take_over(set(leases_in(folder))):
+    if not lease.take_over(set(dead)):
         return
     lease.stop()
     try:

@@ -69,11 +69,16 @@ class ObjectLease(Lease):
 
     def _renew(self) -> bool:
         with self._renewing:  # a thread gives signs of life, and `still_mine` does in another
-            version = self._objects.replace(self.name, json.dumps(self.content()).encode(), self._version)
-            if version is None:
-                return False
-            self._version = version
-            return True
+            for _ in range(2):
+                content = json.dumps(self.content()).encode()
+                version = self._objects.replace(self.name, content, self._version)
+                if version is not None:
+                    self._version = version
+                    return True
+                # The lease may still be this one: an earlier sign of life got there, and its answer was lost.
+                if self._others() or not self._version:
+                    return False
+            return False
 
     def _drop(self) -> None:
         try:

@@ -89,39 +89,42 @@ class ObjectLedger(Ledger):
         self._cache = cache / "ledger"
         self._last: int | None = None
 
-    def _names(self) -> list[str]:
-        names = [one.name.rpartition("/")[2] for one in self._objects.below(self._place)]
-        if any(not re.fullmatch(r"\d{8,}\.json", name) for name in names):
+    def _versions(self) -> dict[str, str]:
+        """Return the version of every entry's object by its name, oldest first."""
+        versions = {one.name.rpartition("/")[2]: one.version for one in self._objects.below(self._place)}
+        if any(not re.fullmatch(r"\d{8,}\.json", name) for name in versions):
             raise older_layout(self._objects)
-        return names
+        return versions
 
     def _write(self, line: str) -> None:
         if self._last is None:
-            numbers = [int(name[:8]) for name in self._names() if name[:8].isdigit()]
-            self._last = max(numbers, default=0)
-        while True:  # a number belongs to whoever creates its object
+            self._last = max((int(name.partition(".")[0]) for name in self._versions()), default=0)
+        while True:  # a number belongs to the driver that creates its object
             self._last += 1
             if self._objects.create(f"{self._place}/{self._last:08d}.json", line.encode()) is not None:
                 return
 
     def exists(self) -> bool:
-        return bool(self._names())
+        return bool(self._versions())
 
     def stamp(self) -> Hashable:
-        return tuple(self._names())
+        return tuple(self._versions().items())
 
     def _lines(self) -> Iterator[tuple[str, bytes]]:
-        names = self._names()
-        return zip(names, self._objects.map(self._line, names), strict=True)
+        versions = self._versions()
+        lines = self._objects.map(lambda name: self._line(name, versions[name]), versions)
+        return zip(versions, lines, strict=True)
 
-    def _line(self, name: str) -> bytes:
-        """Return an entry, from this machine's copy if that is still what was copied."""
-        line = read_copy(self._cache / name)
-        if line is None:
-            line = self._objects.read(f"{self._place}/{name}") or b""
+    def _line(self, name: str, version: str) -> bytes:
+        """Return an entry, from this machine's copy if that is of the version in the storage: a ledger that
+        was deleted and begun anew has the same names."""
+        copied, _, line = (read_copy(self._cache / name) or b"").partition(b"\n")
+        if copied != version.encode():
+            found = self._objects.get(f"{self._place}/{name}")
+            line = found.bytes if found else b""
             with contextlib.suppress(OSError, ValueError):  # what can't be read may be mended
                 parse_entry(line)
-                write_copy(self._cache / name, line)
+                write_copy(self._cache / name, (found.version if found else "").encode() + b"\n" + line)
         return line + b"\n"
 
     def _name(self) -> str:

@@ -17,7 +17,7 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -134,7 +134,7 @@ class ObjectStore(Store):
         uploaded = False
         while True:
             entry = self._entry(key, fresh=True)
-            if entry is not None and entry.state == "whole":
+            if entry is not None and entry.state == "whole" and key not in self._unusable:
                 if self._whole(key, fresh=True) is None:
                     continue  # evicted or damaged since: look again
                 break
@@ -220,23 +220,30 @@ class ObjectStore(Store):
         groups: dict[str, list[Object]] = {}
         for one in self.objects.below(PARTIAL):
             groups.setdefault(one.name.split("/")[2], []).append(one)
-        remote = [
+        here = {one.name: one for one in self.local.half_made()}
+        # The lease on what is worked on in a key's folder here is an object; other folders have files.
+        keys = sorted(groups.keys() | {name for name in here if "-" not in name})
+        shared = [
             Leftover(
                 key,
-                sum(one.bytes for one in them),
+                sum(one.bytes for one in groups.get(key, ())) + (here[key].bytes if key in here else 0),
                 functools.partial(self._leases_of, key),
-                functools.partial(self._remove_half_made, key),
+                functools.partial(
+                    self._remove_half_made, key, tuple(leases_among(self.objects, groups.get(key, ())))
+                ),
             )
-            for key, them in sorted(groups.items())
+            for key in keys
         ]
-        return [*remote, *self.local.half_made()]
+        return [*shared, *(one for name, one in here.items() if name not in keys)]
 
     def damaged(self) -> list[Leftover]:
         """Return the files that no entry names: what was set aside, evicted by half, or uploaded in vain.
         Those of a key that a run works on are left out: it may be about to name them."""
+        listed = self.objects.below(STORE)
+        # Looked at afterwards: a run that has uploaded by now either works still or has written its entry.
         at_work = {one.name.split("/")[2] for one in self.objects.below(PARTIAL)}
         attempts: dict[tuple[str, str], list[Object]] = {}
-        for one in self.objects.below(STORE):
+        for one in listed:
             parts = one.name.split("/", 4)
             if len(parts) == 5 and len(parts[1]) == 2 and parts[2] not in at_work:
                 attempts.setdefault((parts[2], parts[3]), []).append(one)
@@ -249,25 +256,24 @@ class ObjectStore(Store):
         return [*remote, *self._unfinished_copies(), *self.local.damaged()]
 
     def _unfinished_copies(self) -> list[Leftover]:
-        """Return what dead processes of this machine have left of copying, and of deleting copies."""
-        folders = [
-            *(one for one in self.root.glob(f"{INCOMING}/*-*") if not _runs(one.name.partition("-")[0])),
-            *self.root.glob(".dropped-*"),
-        ]
+        """Return what dead processes of this machine have left of copying."""
         return [
             Leftover(folder.name, folder_bytes(folder), dict, functools.partial(shutil.rmtree, folder))
-            for folder in sorted(folders)
+            for folder in sorted(self.root.glob(f"{INCOMING}/*-*"))
+            if not _runs(folder.name.partition("-")[0])
         ]
 
     def _leases_of(self, key: str) -> Leases:
         return leases_among(self.objects, self.objects.below(f"{PARTIAL}/{key}"))
 
-    def _remove_half_made(self, key: str) -> None:
+    def _remove_half_made(self, key: str, dead: Collection[str]) -> None:
+        """Delete what is half made of a key, there and here, unless a run other than the dead is at it."""
         lease = ObjectLease(self.objects, f"{PARTIAL}/{key}")
-        if lease.take_over(set(self._leases_of(key))):
+        if lease.take_over(set(dead)):
             try:
                 names = [one.name for one in self.objects.below(f"{PARTIAL}/{key}")]
                 self.objects.delete(*(name for name in names if name != lease.name))
+                shutil.rmtree(self.root / "partial" / key, ignore_errors=True)
             finally:
                 lease.release()
 

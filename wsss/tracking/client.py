@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsss.addresses import scrub
 from wsss.files import place, sha256_file
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import points_of
@@ -324,7 +325,8 @@ def is_permanent(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+    """Return the first line of an error's text, without secrets."""
+    return scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
 
 
 def describe(operation: Operation) -> str:
