@@ -40,7 +40,8 @@ class Photos:
 
     classes = ("stripes", "plain")
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.images = {}
         for number in range(12):
             width, height = ((160, 120), (120, 160), (160, 40), (160, 160))[number % 4]
@@ -50,6 +51,10 @@ class Photos:
                 pixels[:, np.arange(width) % 6 >= 3] = 78
             pixels = np.clip(pixels + number, 0, 255).astype(np.uint8)
             self.images[f"{number:02d}"] = Image.fromarray(pixels)
+            self.images[f"{number:02d}"].save(self.image_path(f"{number:02d}"))
+
+    def image_path(self, id: str) -> Path:
+        return self.folder / f"{id}.png"
 
     def image(self, id: str) -> Image.Image:
         return self.images[id]
@@ -98,8 +103,10 @@ def average_precision(scores: np.ndarray, labels: np.ndarray) -> float:
     )
 
 
-def test_photos_of_all_shapes_are_shown_whole_at_the_size_asked_for(tiny_view: DataView) -> None:
-    photos, network = Photos(), Fine()
+def test_photos_of_all_shapes_are_shown_whole_at_the_size_asked_for(
+    tiny_view: DataView, tmp_path: Path
+) -> None:
+    photos, network = Photos(tmp_path), Fine()
     data = replace(tiny_view, dataset=photos, holdout=tuple(photos.images))  # type: ignore[arg-type]
     found = holdout_map(network, data, 80, torch.device("cpu"))  # type: ignore[arg-type]
     shapes = {(60, 80): 3, (80, 60): 3, (20, 80): 3, (80, 80): 3}

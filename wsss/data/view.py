@@ -205,6 +205,4 @@ def _path(dataset: PhotoSet, kind: Kind, id: str) -> Path:
 def _raise_if_any(problems: Sequence[Problem], title: str = "") -> None:
     if not problems:
         return
-    more = len(problems) - MOST_LISTED
-    listed = [*problems[:MOST_LISTED], *([Problem("", f"and {more} more")] if more > 0 else [])]
-    raise DataError(listed, title=title)
+    raise DataError(problems[:MOST_LISTED], title=title, more=max(0, len(problems) - MOST_LISTED))
