@@ -157,6 +157,10 @@ def _opened(root: Path, labels: Path | None, masks: Path | None) -> PhotoSet:
     from wsss.errors import ConfigError, Problem
 
     if any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir():
+        given = [name for name, value in (("--labels", labels), ("--masks", masks)) if value is not None]
+        if given:
+            message = f"is for folders of photos, but {root} is a VOC devkit, which has its own"
+            raise ConfigError(Problem(name, message) for name in given)
         return VocDataset(root)
     try:
         spec = DataSpec(dataset="folder", root=root, labels=labels, masks=masks).resolved(Path.cwd())
