@@ -188,6 +188,10 @@ def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path
         (["resume", "unknown"], 2, "no study is named 'unknown'"),
         (["run", "{study}", "-s", "tracking.uri=./mlruns", "--local"], 3, "MLflow no longer writes to folders"),
         (["data", "check", "/nowhere"], 2, "/nowhere"),
+        (["data", "fetch", "x", "--from", "http://[::1"], 2, "--from: is 'http://[::1', but must be an address"),
+        (["data", "fetch", "x", "--from", "file:///x.tar"], 2, "--from: is 'file:///x.tar', but must be an address"),
+        (["storage", "ls", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
+        (["storage", "prune", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
         (["plan", "{study}", "--address", "ray://u:pass@h:1"], 2, "set RAY_AUTH_MODE to token, and RAY_AUTH_TOKEN"),
     ],
 )  # fmt: skip
