@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsss.addresses import is_secret_name, refusal, scrub, secret_in, shown
+from wsss.addresses import RAY, is_secret_name, refusal, scrub, secret_in, shown
 from wsss.config.location import parse_location
 from wsss.errors import Problem
 
@@ -46,6 +46,7 @@ SECRET = [
     f"https://h/x?SharedAccessSignature={C}",
     f"https://h/x?X-Amz-Credential={C}",
     f"u:{C}@h:6379",
+    f"//u:{C}@h/x",
     f"sqlite:////x/y.db?key={C}",
 ]
 HARMLESS = [
@@ -129,6 +130,7 @@ def test_names_of_what_is_no_secret(name: str) -> None:
 
 def test_words_of_an_error_stay_as_they_are() -> None:
     for text in (
+        RAY,
         "-s x: must read KEY=VALUE, as in seed=1",
         "`resume x -s budget.hours=8` goes on",
         "give `-s tracking.uri=` a server, or a file: sqlite:////FOLDER/mlflow.db",

@@ -31,7 +31,7 @@ ENVIRONMENT = {
     DATABASES: "leave it out of the study, and set MLFLOW_TRACKING_URI to the whole address",
 }
 """What to set instead, by scheme."""
-RAY = "set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
+RAY = "set RAY_AUTH_MODE to token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 SHORTEST = 6
 """Values of secret environment variables that are shorter could be any word, and are not looked for."""
 _PAIR = re.compile(r"(?<![^\s?&;#=,(\['\"])([^\s?&;#=,/'\"]{1,200})=([^&;#\s'\"]*)")
@@ -39,7 +39,7 @@ _NAME = re.compile(rf"([^?&;#=,]{{1,200}})=(?!{HIDDEN})")
 _QUOTED_PAIR = re.compile(r"(['\"])([\w .-]{1,80})\1(\s*:\s*)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s,}'\"]+)")
 _ADDRESS = re.compile(
     r"(?<![\w+.-])[A-Za-z][\w+.-]{0,30}:/+[^\s'\"<>`]+"
-    r"|(?<![^\s'\"(,=])[^\s'\"<>`=@/:]{1,200}:[^\s'\"<>`@]{1,200}@[^\s'\"<>`]+"
+    r"|(?<![^\s'\"(,=])(?://)?[^\s'\"<>`=@/:]{1,200}:[^\s'\"<>`@]{1,200}@[^\s'\"<>`]+"
 )
 _SPACED = re.compile(r"(://)[^/?#@\s]{0,200}:(?![\d/\s])[^\n@]{1,200}@")
 
@@ -175,7 +175,7 @@ def _has_password(address: str) -> bool:
     """Whether an address, with or without a scheme, has `:something@`, also where a password holds characters
     that end the host's part of a well-formed address."""
     head, mark, rest = address.partition("://")
-    rest = rest if mark else head
+    rest = rest if mark else head.removeprefix("//")
     authority = _authority(rest)
     if "@" not in rest or ":" not in authority:
         return False

@@ -188,6 +188,11 @@ def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path
         (["resume", "unknown"], 2, "no study is named 'unknown'"),
         (["run", "{study}", "-s", "tracking.uri=./mlruns", "--local"], 3, "MLflow no longer writes to folders"),
         (["data", "check", "/nowhere"], 2, "/nowhere"),
+        (["data", "fetch", "x", "--from", "http://[::1"], 2, "--from: is 'http://[::1', but must be an address"),
+        (["data", "fetch", "x", "--from", "file:///x.tar"], 2, "--from: is 'file:///x.tar', but must be an address"),
+        (["storage", "ls", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
+        (["storage", "prune", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
+        (["plan", "{study}", "--address", "ray://u:pass@h:1"], 2, "set RAY_AUTH_MODE to token, and RAY_AUTH_TOKEN"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_before_anything_starts(
@@ -204,6 +209,9 @@ def test_a_corrupt_photo_is_found_before_anything_starts(tiny_study: Path, tmp_p
     root = tmp_path / "photos"
     assert in_process("data", "sample", root, "--train", 20, "--val", 4, "--size", 64).returncode == 0
     assert in_process("data", "check", root).returncode == 0
+    other = in_process("data", "check", root, "--labels", "x.csv", "--masks", "y")
+    assert other.returncode == 2 and "--labels: is for folders of photos" in other.stderr
+    assert "--masks: is for folders of photos" in other.stderr
     photos = sorted((root / "JPEGImages").glob("*.jpg"))
     photos[3].write_bytes(photos[3].read_bytes()[:400])
     photos[5].unlink()

@@ -195,6 +195,22 @@ def test_hostile_options_are_one_short_message(
 
 
 @pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("classifier.epochs", "true"), ("classifier.lr", "true"), ("classifier.grad_clip", "false")),
+        *(("classifier.long_side", "[true, 64]"), ("cams.scales", "[true]")),
+    ],
+)
+def test_true_is_no_number(key: str, value: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.yaml").write_text(GOOD)
+    done = in_process("plan", "s.yaml", "-s", f"sweeps.cam.baseline.{key}={value}")
+    assert done.returncode == 2
+    assert f"`{key.rpartition('.')[2]}` is " in done.stderr
+    assert "but must be numbers, neither true nor false" in done.stderr
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("compare", "x" * 5000),

@@ -182,8 +182,9 @@ def test_a_prefixed_namespace(tiny_voc: Path) -> None:
 @pytest.mark.parametrize(
     ("objects", "messages"),
     [
-        ("<object><name></name></object>", ["x_4.xml, object 1: has an empty <name>, but must name a class (take the object out"]),
+        ("<object><name></name></object>", ["x_4.xml, object 1: has an empty <name>, but must name one class (take the object out"]),
         ("<object><name>bus</name></object><object><name>  </name></object>", ["x_4.xml, object 2: has an empty <name>"]),
+        ("<object><name>bus</name><name>car</name></object>", ["x_4.xml, object 1: has 2 <name>, but must name one class"]),
         ("<object><pose/></object><object><name/></object>", ["x_4.xml, object 1: has no <name>", "x_4.xml, object 2: has an empty <name>"]),
         ("<objects><object><name>bus</name></object></objects>", ["x_4.xml: <object> stands inside of <objects>, but must stand right below <annotation>"]),
         ("<object><name>background</name></object>", ["x_4.xml: class is 'background', but must be one of the data set's (leave it out: id 0"]),

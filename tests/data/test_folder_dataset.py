@@ -190,6 +190,17 @@ def test_check_finds_what_a_mask_shows_and_the_table_does_not_say(photos: Path) 
     ]
 
 
+def test_the_hint_for_a_name_with_two_endings(photos: Path) -> None:
+    add_masks(photos, NAMES)
+    (photos / "classes.txt").write_text("cat\ndog\n")
+    (photos / "masks" / "photo 1.png").rename(photos / "masks" / "photo 1.jpg.png")
+    Image.new("RGB", (12, 8)).save(photos / "photo 4.JPG")  # the table names photo 4.PNG
+    found = problems(photos)
+    assert f"{photos}/masks/photo 1.jpg.png: is the mask of no photo (did you mean 'photo 1.png'?)" in found
+    assert any("another photo has this name with another ending" in one for one in found)
+    assert not any("photos end in" in one for one in found), "both end like photos"
+
+
 def test_folders_that_are_none(tmp_path: Path, photos: Path) -> None:
     assert "there is no such folder" in problems(tmp_path / "nowhere")[0]
     (tmp_path / "deep" / "cats").mkdir(parents=True)

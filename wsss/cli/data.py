@@ -111,7 +111,7 @@ def fetch(
 
     from wsss.addresses import refusal
     from wsss.data.fetch import SBD_LIST, VOC, fetch_archive, fetch_list, sources
-    from wsss.errors import ConfigError, Problem, nearest
+    from wsss.errors import ConfigError, Problem, nearest, quoted
 
     known = sources()
     wanted = list(dict.fromkeys(what or [VOC]))
@@ -120,6 +120,9 @@ def fetch(
     ]
     if from_ and (refused := refusal(from_, instead="give an address that needs none")):
         problems.append(Problem("--from", *refused))
+    elif from_ is not None and not _is_web_address(from_):
+        message = f"is {quoted(from_)}, but must be an address that begins with http:// or https://"
+        problems.append(Problem("--from", message))
     if from_ and len(wanted) > 1:
         problems.append(Problem("--from", "is the address of one thing", "give one `--what`"))
     if problems:
@@ -136,6 +139,16 @@ def fetch(
         print(f"{VOC}: {made}" if made else f"{VOC}: was there already")
     if SBD_LIST in chosen:
         print(f"{SBD_LIST}: {fetch_list(chosen[SBD_LIST], folder)}")
+
+
+def _is_web_address(text: str) -> bool:
+    from urllib.parse import urlsplit
+
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # no host or port can read like this
+        return False
 
 
 def _reporter(progress: Progress, title: str) -> Callable[[int, int], None]:
@@ -157,6 +170,10 @@ def _opened(root: Path, labels: Path | None, masks: Path | None) -> PhotoSet:
     from wsss.errors import ConfigError, Problem
 
     if any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir():
+        options = {"--labels": labels, "--masks": masks}
+        if foreign := [option for option, value in options.items() if value is not None]:
+            message = f"is for folders of photos, but {root} is a VOC devkit, which has its own"
+            raise ConfigError(Problem(option, message) for option in foreign)
         return VocDataset(root)
     try:
         spec = DataSpec(dataset="folder", root=root, labels=labels, masks=masks).resolved(Path.cwd())

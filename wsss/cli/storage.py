@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from wsss.cli.options import JsonOption, StorageOption, storage_location
+
+if TYPE_CHECKING:
+    from wsss.store.storage import Storage
 
 app = typer.Typer(help="See and tidy what studies leave behind.", no_args_is_help=True)
 
@@ -21,9 +25,7 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
 
     python launch.py storage ls --storage runs
     """
-    from wsss.store.storage import open_storage
-
-    place = open_storage(storage_location(storage))
+    place = _opened(storage)
     users: dict[str, set[str]] = defaultdict(set)
     for name in place.study_names():
         for trial in place.ledger(name).trials().values():
@@ -53,6 +55,17 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     Console().print(table)
 
 
+def _opened(storage: str | None) -> Storage:
+    """Open the storage to look at. A folder that is not there is an error, and not made."""
+    from wsss.errors import ConfigError, Problem
+    from wsss.store.storage import open_storage
+
+    location = storage_location(storage)
+    if storage is not None and isinstance(location, Path) and not location.is_dir():
+        raise ConfigError(Problem("--storage", f"is {location}, but there is no such folder"))
+    return open_storage(location)
+
+
 @app.command("prune")
 def prune(
     storage: StorageOption = None,
@@ -66,9 +79,8 @@ def prune(
     python launch.py storage prune --dry-run
     """
     from wsss.pipeline.retention import prune as prune_storage
-    from wsss.store.storage import open_storage
 
-    freed = prune_storage(open_storage(storage_location(storage)), dry_run=dry_run)
+    freed = prune_storage(_opened(storage), dry_run=dry_run)
     for what, size in freed.items():
         print(f"{_size(size):>10}  {what}")
     print(f"{_size(sum(freed.values())):>10}  {'would be freed' if dry_run else 'freed'}")

@@ -71,6 +71,7 @@ class Checker:
                 hint = ""
                 if item["type"] == "literal_error" and isinstance(item["input"], str):
                     hint = self.nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
+                message = "must be a path" if item["type"] == "path_type" else message
                 message = f"`{name}` is {quoted(item['input'])}, but {shortened(message, 300)}"
                 self.add((*path, *location), message, hint)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from wsss.config.paths import check_path
 from wsss.errors import quoted
@@ -52,6 +52,14 @@ FileName = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Folder = Annotated[Path, AfterValidator(_path)]
 
 
+def _is_number(annotation: object) -> bool:
+    """Whether a field takes numbers and no truth values."""
+    kinds = {annotation}
+    while parts := {part for kind in kinds for part in get_args(kind)} - kinds:
+        kinds |= parts
+    return not {bool, object, Any} & kinds and bool({int, float} & kinds)
+
+
 class Params(BaseModel):
     """Base of all parameter groups: immutable, no unknown keys."""
 
@@ -60,6 +68,16 @@ class Params(BaseModel):
     switches: ClassVar[tuple[str, ...]] = ()
     """Keys that are left out of artefact keys while they are off, which is their default: a switch that
     is added to a stage later makes no finished artefact outdated."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_for_numbers(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse true and false where a number is expected: Python takes them for 1 and 0."""
+        name = info.field_name or ""
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(one, bool) for one in values) and _is_number(cls.model_fields[name].annotation):
+            raise ValueError(f"`{name}` is {quoted(value)}, but must be numbers, neither true nor false")
+        return value
 
     def content(self) -> dict[str, Any]:
         """Return what an artefact's key is made of, as JSON."""

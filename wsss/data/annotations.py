@@ -39,9 +39,9 @@ def read_annotation(path: Path, known: Sequence[str] | None = None) -> Annotatio
     objects = [item for item in root if _tag(item) == "object"]
     names = [tidy(_text(item, "name")) for item in objects]
     problems = [
-        Problem(f"{path}, object {number}", f"{_lack(item)}, but must name a class", NO_OBJECT)
+        Problem(f"{path}, object {number}", f"{_lack(item)}, but must name one class", NO_OBJECT)
         for number, (item, name) in enumerate(zip(objects, names, strict=True), 1)
-        if not name
+        if not name or _count(item) > 1
     ]
     if (
         not objects
@@ -80,7 +80,13 @@ def _text(item: Element, tag: str) -> str:
     return (child.text or "") if child is not None else ""
 
 
+def _count(item: Element) -> int:
+    return sum(_tag(child) == "name" for child in item)
+
+
 def _lack(item: Element) -> str:
+    if _count(item) > 1:
+        return f"has {_count(item)} <name>"
     return "has no <name>" if _child(item, "name") is None else "has an empty <name>"
 
 

@@ -197,6 +197,6 @@ def warn_of_classes(
 
 
 def _listed(names: Iterable[str]) -> str:
-    names = list(names)
+    names = list(dict.fromkeys(names))
     more = len(names) - MOST_NAMED
     return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -77,6 +77,10 @@ class Photo:
     deep: bool
 
 
+# Pillow warns of notes in a photo that it can't read, but doesn't name it; what matters is an error here.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
+
+
 def is_photo(path: Path) -> bool:
     """Whether a file in a folder is a photo by its name."""
     return path.suffix.lower() in PHOTO_ENDINGS and not path.name.startswith(".") and path.is_file()

@@ -198,7 +198,9 @@ class FolderDataset(PhotoSet):
                 hint = "other formats change ids" if is_photo(path) else ""
                 self._problems.append(Problem(str(path), "is no mask: masks end in .png", hint))
             elif id not in self._photos:
-                self._problems.append(Problem(str(path), "is the mask of no photo", self._nearest(path.stem)))
+                meant = self._id_of(path.stem)  # its photo's whole name, and an ending more
+                hint = f"did you mean {quote(f'{meant}.png')}?" if meant else self._nearest(path.stem)
+                self._problems.append(Problem(str(path), "is the mask of no photo", hint))
             elif id in masks:
                 self._problems.append(Problem(str(path), f"is the mask of the same photo as {masks[id]}"))
             else:
@@ -262,6 +264,8 @@ class FolderDataset(PhotoSet):
             return ""
         names = list(self._photos.values())
         if len(written) < 256 and (self._place / written).is_file():
+            if is_photo(self._place / written):
+                return "it is there, but another photo has this name with another ending"
             return f"it is there, but photos end in {', '.join(PHOTO_ENDINGS)}"
         hint = nearest_name(written, names)
         alike = hint.startswith("did you mean")

@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, quoted
 from wsss.files import sha256_file
 from wsss.models.backbone import backbone_class
 from wsss.models.layouts import trunk
@@ -151,7 +151,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise ConfigError(Problem(str(path), "must map names to tensors"))
+        held = [str(name) for name in content][:6] if isinstance(content, Mapping) else type(content).__name__
+        message = f"must map names to tensors, itself or its `state_dict`, but holds {quoted(held)}"
+        raise ConfigError(Problem(str(path), message))
     return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 

@@ -55,7 +55,7 @@ def _images_in(folder: Path) -> list[Path]:
 def _nearest_file(path: Path) -> str:
     if not path.parent.is_dir():
         return ""
-    hint = nearest(path.name, sorted(other.name for other in path.parent.iterdir()))
+    hint = nearest(path.name, sorted(other.name for other in path.parent.iterdir() if other.is_file()))
     return hint if hint.startswith("did you mean") else ""
 
 

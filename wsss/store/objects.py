@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -228,7 +229,8 @@ def _open(uri: str, tries: int, pause: float) -> ObjectStore:
     options = dict(parse_qsl(query, keep_blank_values=True))
     for name in options:
         if name not in OPTIONS:
-            message = f"has the option {name!r}, which there is not"
+            known = repr(name) if re.fullmatch(r"\w{1,40}", name) else "whose name is no word"
+            message = f"has an option {known}, which there is not"
             raise PreflightError(Problem(address, message, nearest(name, OPTIONS)))
     if "endpoint_override" in options:
         options["endpoint"] = f"{options.pop('scheme', 'https')}://{options.pop('endpoint_override')}"

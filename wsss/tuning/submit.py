@@ -142,7 +142,7 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
             if NO_AGENT in str(error) and time.monotonic() < deadline:
                 time.sleep(2)  # a cluster that has just started
                 continue
-            hint = "is `ray dashboard cluster.yaml` running, and RAY_AUTH_MODE=token set?"
+            hint = "is `ray dashboard cluster.yaml` running, and RAY_AUTH_MODE set to token?"
             raise PreflightError(Problem(address, f"did not take the job: {error}", hint)) from error
 
 
