@@ -76,6 +76,7 @@ class Record(_Stored):
     seconds: Seconds = 0.0
     params: dict[str, Any] = {}
     history: list[dict[str, float]] = []
+    times: list[int] = []
     summary: dict[str, Any] = {}
     device: str = "cpu"
     threads: int = 1
@@ -97,6 +98,7 @@ class CheckpointFacts(_Stored):
     inputs: dict[str, str]
     history: list[dict[str, float]]
     seconds: Seconds
+    times: list[int] = []
 
 
 class LeaseNote(_Stored):
