@@ -1,8 +1,8 @@
 """A lease on a key: two runs that need the same artefact at once share the work.
 
 The holder renews its lease every few seconds from a thread. Others wait while it changes. A lease
-that has not changed for the whole of `timeout` *while somebody watched it* is stale, and whoever
-watched takes over; clocks of different machines are never compared. On the holder's own machine a
+that has not changed for the whole of `timeout` *while another run watched it* is stale, and that run
+takes over; clocks of different machines are never compared. On the holder's own machine a
 dead process is noticed at once. Works where `flock` doesn't reach across machines.
 
     lease                   who holds it
@@ -176,8 +176,8 @@ class Lease(ABC):
 
     @contextlib.contextmanager
     def resting(self) -> Iterator[None]:
-        """Inside, the holder waits to be told to go on. After `timeout` seconds of that it gives no more
-        signs of life: whoever should tell it is gone, as when a node was cut off from its cluster."""
+        """Inside, the holder waits for its driver. After `timeout` seconds of that it gives no more signs of
+        life: the driver is gone, as when a node was cut off from its cluster."""
         self._resting = time.monotonic()
         try:
             yield
@@ -274,7 +274,7 @@ class FileLease(Lease):
                 return False
             self._write()
             return True
-        except (FileNotFoundError, FileExistsError):  # whoever was here has just removed the folder
+        except (FileNotFoundError, FileExistsError):  # another process has just removed the folder
             if self.folder.is_file():
                 raise
             return False

@@ -1,8 +1,8 @@
 """What may stand in the small JSON files of a storage: records, manifests, leases, lines of ledgers.
 
 Everything that comes back from a storage passes here before it is used. What isn't as this program, in this
-version or an earlier one, has written it raises `ValueError` with a reason of one line: whoever reads it
-says so once and goes on as if it were missing. Keys that are not known here pass.
+version or an earlier one, has written it raises `ValueError` with a reason of one line: its reader says so
+once and goes on as if it were missing. Keys that are not known here pass.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class CheckpointFacts(_Stored):
 
 
 class LeaseNote(_Stored):
-    """Who holds a lease. One of a process of another version may tell less, but never who it is not."""
+    """Who holds a lease. That of another version may say less, but names no other process."""
 
     owner: Annotated[Name, StringConstraints(pattern=r"^[\w.-]+$", max_length=100)]
     host: str
