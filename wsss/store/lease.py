@@ -114,7 +114,7 @@ class Lease(ABC):
         self._thread: threading.Thread | None = None
 
     @abstractmethod
-    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the leases of others: owner → (what changes with every sign of life, content)."""
 
     @abstractmethod
@@ -134,15 +134,11 @@ class Lease(ABC):
         about = {"owner": self.owner, "time": time.time(), "beat": self._beat, "inputs": list(self.inputs)}
         return {**self.about, **about, **this_process()}
 
-    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return the leases of others: owner → (what changes with every sign of life, content)."""
-        return self._others()
-
     def acquire(self) -> bool:
         """Try to take the lease, without waiting. Call it again and again: what it saw before is how
         it tells a live holder from one that has died elsewhere."""
         now = time.monotonic()
-        others = self._others()
+        others = self.others()
         seen = {}
         for owner, (state, _) in others.items():
             before = self._seen.get(owner)
@@ -252,7 +248,7 @@ class FileLease(Lease):
         self.path = folder / LEASE
         self._taken_over: list[Path] = []
 
-    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         found = _in_force(self.path)
         return (
             {} if found is None or found.owner == self.owner else {found.owner: (found.state, found.content)}
@@ -378,16 +374,10 @@ def _in_force(path: Path) -> _Found | None:
     return found
 
 
-def read_lease(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """Return (what changes with every sign of life, content) of a lease file, None without one.
-
-    The content is empty when it can't be read.
-    """
-    found = _in_force(path)
-    return None if found is None else (found.state, found.content)
-
-
 def leases_at(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return owner → (what changes with every sign of life, content): one, or none."""
+    """Return owner → (what changes with every sign of life, content): one, or none.
+
+    The content is empty when it can't be read; the owner is then made up.
+    """
     found = _in_force(path)
     return {} if found is None else {found.owner: (found.state, found.content)}
