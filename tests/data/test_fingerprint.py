@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -50,6 +51,17 @@ def test_a_second_look_is_spared(tiny_voc: Path, tmp_path: Path, monkeypatch: py
     assert again == first
     assert not problems
     assert [path.name for path in memory.parent.iterdir()] == ["fingerprints.json"]
+
+
+def test_a_memory_that_can_not_be_written_is_done_without(
+    tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, content: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(module, "write_atomic", refuse)
+    prints, problems = take(Fingerprints(tmp_path / "fingerprints.json"), photos(tiny_voc))
+    assert len(prints) == 6 and not problems
 
 
 def test_a_changed_file_is_looked_at_again(tiny_voc: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from wsss.pipeline.stored import find_study
 from wsss.store.folder_store import RECORD, Store
-from wsss.store.lease import LEASE, is_dead, read_lease, this_process
+from wsss.store.lease import LEASE, is_dead, leases_at, this_process
 from wsss.store.ledger import Ledger
 from wsss.store.partial import MANIFEST, Partial
 from wsss.store.storage import open_storage
@@ -168,9 +168,9 @@ def read_a_lease(root: Path, content: bytes) -> None:
     folder = root / "leased"
     folder.mkdir(exist_ok=True)
     (folder / LEASE).write_bytes(content)
-    found = survives(lambda: read_lease(folder / LEASE))
-    if found is not None:
-        survives(lambda: is_dead(found[1]))
+    found = survives(lambda: leases_at(folder / LEASE))
+    for _, about in (found or {}).values():
+        survives(lambda about=about: is_dead(about))
     survives(lambda: Store(root / "store").leases())
 
 

@@ -100,3 +100,16 @@ def test_a_classifier_without_a_history_has_no_hold_out_score(data: Any, tmp_pat
     store.commit(chain.nodes[0].key, folder, {"stage": "classifier"})
     result = chain_result(chain, store)
     assert result.metrics == {} and list(result.files) == ["classifier.safetensors"]
+
+
+def test_a_score_that_is_marked_as_evicted_is_made_again(data: Any, tmp_path: Path) -> None:
+    study = toy.study(tmp_path, SWEEP)
+    toy.run(study, data)
+    before = toy.table(study)
+    (best,) = (record for record in toy.records(study).values() if record.kept)
+    store = Store(tmp_path / "store")
+    (store.folder(best.keys["cams.scores"]) / "evicted").touch()
+    told = Told()
+    outcome, _ = toy.run(study, data, observers=[told])
+    assert outcome.computed == 1 and told.metrics == {0.01: 1.0, 0.1: 0.5}
+    assert toy.table(study) == before

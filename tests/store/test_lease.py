@@ -22,7 +22,7 @@ from wsss.pipeline.chain import Part, build_chain
 from wsss.pipeline.events import StageFinished, StageWaiting, TrialProgress
 from wsss.pipeline.execute import run_chain
 from wsss.store.folder_store import Store
-from wsss.store.lease import FileLease, is_dead, read_lease, this_process
+from wsss.store.lease import FileLease, is_dead, leases_at, this_process
 from wsss.store.partial import Partial
 
 KEY = sha256_json("one")
@@ -49,7 +49,7 @@ def test_the_lease_says_who_holds_it_and_changes_while_held(folder: Path) -> Non
     time.sleep(0.5)
     later = read_json(folder / "lease")
     assert later["beat"] > first["beat"] and later["owner"] == first["owner"]
-    assert read_lease(folder / "lease") is not None
+    assert leases_at(folder / "lease")
     lease.release()
     assert not (folder / "lease").exists()
 

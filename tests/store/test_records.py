@@ -17,7 +17,7 @@ from wsss.files import read_copy, read_json, sha256_json, write_copy
 from wsss.pipeline.retention import prune, wanted_by
 from wsss.store import records
 from wsss.store.folder_store import Store
-from wsss.store.lease import FileLease, read_lease
+from wsss.store.lease import FileLease, leases_at
 from wsss.store.ledger import Ledger
 from wsss.store.storage import Storage
 
@@ -194,7 +194,7 @@ def test_a_digit_changed_in_a_manifest_is_noticed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", GARBAGE.values(), ids=GARBAGE)
 def test_a_lease_that_cant_be_read_goes_stale(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "lease").write_bytes(content)
-    assert read_lease(tmp_path / "lease") is not None
+    assert leases_at(tmp_path / "lease")
     lease = FileLease(tmp_path, timeout=0.05)
     assert not lease.acquire()
     with pytest.MonkeyPatch.context() as patch:

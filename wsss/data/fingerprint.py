@@ -7,6 +7,7 @@ and modification time. Imports no torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterable
@@ -154,7 +155,8 @@ class Fingerprints:
             if stamp:
                 lines[str(path)] = (*stamp, found.sha256, *found.size, list(found.ids), found.deep)
         content = with_checksum({"version": VERSION, "files": lines})
-        write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
+        with contextlib.suppress(OSError):  # it saves time; a storage that can only be read is no problem
+            write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
 
 
 def _stamp(path: Path) -> Stamp | None:

@@ -18,6 +18,7 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_json
 from wsss.store.folder_store import Store
+from wsss.store.records import say_once
 
 SCORES = "scores"
 SCORES_FILE = "scores.json"
@@ -115,9 +116,16 @@ class Chain:
         return [node for node in self.nodes if node.label in todo]
 
     def look_at_scores(self, store: Store) -> None:
-        """Read every score that exists, so that one that has changed is set aside and counts as missing."""
+        """Read every score that exists, so that one that has changed is set aside and counts as missing.
+
+        So does one without its files: no run evicts scores.
+        """
         for node in self.nodes:
-            if node.is_score and store.has(node.key):
+            known = store.known(node.key) if node.is_score else None
+            if known is not None and known.evicted:
+                say_once(str(known.folder), "lacks its files and is set aside: it is made again")
+                store.set_aside(node.key)
+            elif known is not None and store.has(node.key):
                 store.read(node.key, SCORES_FILE)
 
     def _outdated(self, node: Node, store: Store) -> bool:

@@ -1,6 +1,6 @@
-"""A study's events told again, from its ledger and the store: what MLflow is made from when it was lost.
+"""A study's events again, from its ledger and the store: what MLflow is made from when it was lost.
 
-Nothing is asked of the data set or of a tracking server. Times are those at which things happened.
+Neither the data set nor a tracking server is read. Times are those at which things happened.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage
 
-Told = tuple[int, Event]
+Dated = tuple[int, Event]
 """When it happened, in milliseconds since 1970, and what."""
 
 
@@ -126,11 +126,11 @@ def _milliseconds(time: object) -> int:
         return 0
 
 
-def retell(past: Past, store: Store, *, running: bool = False) -> Iterator[Told]:
+def retell(past: Past, store: Store, *, running: bool = False) -> Iterator[Dated]:
     """Iterate over a study's events: one course for every trial that was ever begun, with its last end.
 
-    What was begun and never ended is told as interrupted at the ledger's last entry, unless the study
-    is `running`.
+    A sweep that was begun and never ended was interrupted at the ledger's last entry, unless the study is
+    `running`.
     """
     if not past.courses:
         return
@@ -167,7 +167,7 @@ def _info(record: TrialRecord, past: Past) -> TrialInfo:
     )
 
 
-def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> Iterator[Told]:
+def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> Iterator[Dated]:
     course = past.courses[record.id]
     source = past.records.get(record.upstream)
     others = past.others | set(source.keys.values() if source else ())
@@ -181,7 +181,7 @@ def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> It
         yield from _in_order(steps, course.start)
         return
     result, status = _result(record, store)
-    told = TrialFinished(
+    finished = TrialFinished(
         info,
         status,
         record.metrics,
@@ -192,10 +192,10 @@ def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> It
         record.reason,
         steps,
     )
-    yield course.ended, told
+    yield course.ended, finished
 
 
-def _in_order(steps: Sequence[TrialProgress], start: int) -> Iterator[Told]:
+def _in_order(steps: Sequence[TrialProgress], start: int) -> Iterator[Dated]:
     for step in steps:
         yield step.time or start, step
 

@@ -176,7 +176,7 @@ def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[
         freed[f"{stage} {key[:12]}, not kept by any study"] = count
         if not dry_run:
             storage.store.evict(key)
-    wanted = wanted_keys(storage)  # whoever goes on with them needs their checkpoints
+    wanted = wanted_keys(storage)  # `resume` goes on from their checkpoints
     half_made = [leftover for leftover in storage.store.half_made() if leftover.name not in wanted]
     for leftover in _abandoned(half_made, timeout):
         _note(freed, f"half-made {_short(leftover.name)}", leftover.bytes)

@@ -61,15 +61,15 @@ class Overtaken(WsssError):
 class StudyLease:
     """The right to run a study on its storage, held inside a `with` block that `acquire` allowed.
 
-    `told` is called with a line for people when the answer takes a while.
+    `note` is called with a line for people when the answer takes a while.
     """
 
     def __init__(
-        self, study: Study, storage: Storage, told: Callable[[str], None] = lambda text: None
+        self, study: Study, storage: Storage, note: Callable[[str], None] = lambda text: None
     ) -> None:
         self._study = study
         self._storage = storage
-        self._told = told
+        self._note = note
         self._digest = content_digest(study)
         about = {"place": str(storage.location), "study": self._digest, "job": this_job()}
         about["since"] = datetime.now(UTC).isoformat(timespec="seconds")
@@ -83,7 +83,7 @@ class StudyLease:
         that name, and `StorageError` when the lease can't be written.
         """
         first: dict[str, str] = {}
-        began, told = time.monotonic(), False
+        began, noted = time.monotonic(), False
         with writing(self._storage.study_folder(self._study.name)):
             while not self._lease.acquire():
                 content, state = self._lease.holder, self._lease.holder_state
@@ -92,9 +92,9 @@ class StudyLease:
                     if content.get("study") not in (self._digest, None):
                         raise _another_study(self._study.name, holder_of(content))
                     return holder_of(content)
-                if not told and time.monotonic() - began >= PATIENCE:
-                    told = True
-                    self._told(
+                if not noted and time.monotonic() - began >= PATIENCE:
+                    noted = True
+                    self._note(
                         f"{self._study.name} was last run by {holder_of(content)}; "
                         f"watching for up to {self._lease.timeout:.0f} s whether that run still lives"
                     )

@@ -1,4 +1,4 @@
-"""One run of a study: what its sweeps have in common. It records trials, counts and tells."""
+"""One run of a study: what its sweeps have in common. It records trials, counts, and notifies observers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Session:
         data: its images.
         storage: where it keeps everything.
         executor: what makes chains.
-        observers: who hears of every event, in order.
+        observers: get every event, in order.
         judges: from a scheduler and an arm's epochs to the rule that stops trials; None without schedulers.
         ready: looks at what isn't the executor's (storage, tracking) before the first trial starts.
         clock: seconds; for the budget.

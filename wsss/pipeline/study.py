@@ -1,7 +1,7 @@
 """Running a study: sweep by sweep, over whatever executor there is.
 
-This process alone decides, records and tells: executors (in this process, or Ray) only make what
-they are handed. The ledger, the store and the partial artefacts are the whole truth, so that a
+The driver alone decides, records and notifies observers: executors (in this process, or Ray) only make
+what it hands them. The ledger, the store and the partial artefacts are the whole truth, so that a
 study goes on from any of them, however it was stopped.
 """
 

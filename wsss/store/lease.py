@@ -1,8 +1,8 @@
 """A lease on a key: two runs that need the same artefact at once share the work.
 
 The holder renews its lease every few seconds from a thread. Others wait while it changes. A lease
-that has not changed for the whole of `timeout` *while somebody watched it* is stale, and whoever
-watched takes over; clocks of different machines are never compared. On the holder's own machine a
+that has not changed for the whole of `timeout` *while another run watched it* is stale, and that run
+takes over; clocks of different machines are never compared. On the holder's own machine a
 dead process is noticed at once. Works where `flock` doesn't reach across machines.
 
     lease                   who holds it
@@ -114,7 +114,7 @@ class Lease(ABC):
         self._thread: threading.Thread | None = None
 
     @abstractmethod
-    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Return the leases of others: owner → (what changes with every sign of life, content)."""
 
     @abstractmethod
@@ -134,15 +134,11 @@ class Lease(ABC):
         about = {"owner": self.owner, "time": time.time(), "beat": self._beat, "inputs": list(self.inputs)}
         return {**self.about, **about, **this_process()}
 
-    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return the leases of others: owner → (what changes with every sign of life, content)."""
-        return self._others()
-
     def acquire(self) -> bool:
         """Try to take the lease, without waiting. Call it again and again: what it saw before is how
         it tells a live holder from one that has died elsewhere."""
         now = time.monotonic()
-        others = self._others()
+        others = self.others()
         seen = {}
         for owner, (state, _) in others.items():
             before = self._seen.get(owner)
@@ -176,8 +172,8 @@ class Lease(ABC):
 
     @contextlib.contextmanager
     def resting(self) -> Iterator[None]:
-        """Inside, the holder waits to be told to go on. After `timeout` seconds of that it gives no more
-        signs of life: whoever should tell it is gone, as when a node was cut off from its cluster."""
+        """Inside, the holder waits for its driver. After `timeout` seconds of that it gives no more signs of
+        life: the driver is gone, as when a node was cut off from its cluster."""
         self._resting = time.monotonic()
         try:
             yield
@@ -252,7 +248,7 @@ class FileLease(Lease):
         self.path = folder / LEASE
         self._taken_over: list[Path] = []
 
-    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         found = _in_force(self.path)
         return (
             {} if found is None or found.owner == self.owner else {found.owner: (found.state, found.content)}
@@ -274,7 +270,7 @@ class FileLease(Lease):
                 return False
             self._write()
             return True
-        except (FileNotFoundError, FileExistsError):  # whoever was here has just removed the folder
+        except (FileNotFoundError, FileExistsError):  # another process has just removed the folder
             if self.folder.is_file():
                 raise
             return False
@@ -378,16 +374,10 @@ def _in_force(path: Path) -> _Found | None:
     return found
 
 
-def read_lease(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """Return (what changes with every sign of life, content) of a lease file, None without one.
-
-    The content is empty when it can't be read.
-    """
-    found = _in_force(path)
-    return None if found is None else (found.state, found.content)
-
-
 def leases_at(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return owner → (what changes with every sign of life, content): one, or none."""
+    """Return owner → (what changes with every sign of life, content): one, or none.
+
+    The content is empty when it can't be read; the owner is then made up.
+    """
     found = _in_force(path)
     return {} if found is None else {found.owner: (found.state, found.content)}

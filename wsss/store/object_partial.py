@@ -47,7 +47,7 @@ class ObjectLease(Lease):
         self._version = ""
         self._renewing = threading.Lock()
 
-    def _others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
         found = self._objects.get(self.name)
         self._version = "" if found is None else found.version
         if found is None:
@@ -59,7 +59,7 @@ class ObjectLease(Lease):
     def _claim(self, stale: set[str]) -> bool:
         content = json.dumps(self.content()).encode()
         if stale:
-            if not self._version and set(self._others()) - stale:
+            if not self._version and set(self.others()) - stale:
                 return False
             version = self._objects.replace(self.name, content, self._version) if self._version else None
         else:
@@ -76,13 +76,13 @@ class ObjectLease(Lease):
                     self._version = version
                     return True
                 # The lease may still be this one: an earlier sign of life got there, and its answer was lost.
-                if self._others() or not self._version:
+                if self.others() or not self._version:
                     return False
             return False
 
     def _drop(self) -> None:
         try:
-            if not self._others() and self._version:  # the lease is there, and nobody else's
+            if not self.others() and self._version:  # the lease is there, and nobody else's
                 self._objects.delete(self.name)
         except StorageError:  # away: the lease goes stale by itself
             return

@@ -126,7 +126,7 @@ class Objects:
     def _mine_after_all(self, name: str, content: bytes) -> str | None:
         """Return the version if the object is what was to be written: a try succeeded, its answer was lost.
 
-        Whoever writes with a condition puts something of its own into the content.
+        The content of every conditional write holds something of its writer's own.
         """
         found = self.get(name)
         return found.version if found is not None and found.bytes == content else None

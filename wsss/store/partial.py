@@ -4,7 +4,7 @@
     partial/<key>/work/           files of finished chunks
     partial/<key>/step-000007/    state after step 7, with manifest.json written last
 
-Checkpoints belong to the artefact, not to the process or the cluster that makes it: whoever next
+Checkpoints belong to the artefact, not to the process or the cluster that makes it: the next run that
 needs the key opens the newest one that is whole.
 """
 
@@ -179,7 +179,7 @@ class Partial:
         return folder
 
     def remove(self) -> None:
-        """Delete the folder: the artefact is finished (or nobody wants it)."""
+        """Delete the folder: the artefact is finished (or no run needs it)."""
         if self.lost:
             return
         self.lease.stop()

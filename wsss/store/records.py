@@ -1,8 +1,8 @@
 """What may stand in the small JSON files of a storage: records, manifests, leases, lines of ledgers.
 
 Everything that comes back from a storage passes here before it is used. What isn't as this program, in this
-version or an earlier one, has written it raises `ValueError` with a reason of one line: whoever reads it
-says so once and goes on as if it were missing. Keys that are not known here pass.
+version or an earlier one, has written it raises `ValueError` with a reason of one line: its reader says so
+once and goes on as if it were missing. Keys that are not known here pass.
 """
 
 from __future__ import annotations
@@ -76,6 +76,7 @@ class Record(_Stored):
     seconds: Seconds = 0.0
     params: dict[str, Any] = {}
     history: list[dict[str, float]] = []
+    times: list[int] = []
     summary: dict[str, Any] = {}
     device: str = "cpu"
     threads: int = 1
@@ -97,10 +98,11 @@ class CheckpointFacts(_Stored):
     inputs: dict[str, str]
     history: list[dict[str, float]]
     seconds: Seconds
+    times: list[int] = []
 
 
 class LeaseNote(_Stored):
-    """Who holds a lease. One of a process of another version may tell less, but never who it is not."""
+    """Who holds a lease. That of another version may say less, but names no other process."""
 
     owner: Annotated[Name, StringConstraints(pattern=r"^[\w.-]+$", max_length=100)]
     host: str
