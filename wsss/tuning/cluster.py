@@ -62,7 +62,7 @@ def connect(address: str | None) -> None:
 
 
 def refuse_secrets(address: str | None, given: str) -> None:
-    """Raise `ConfigError` if a cluster's address holds a secret or is none; `given` names where it was read."""
+    """Raise `ConfigError` if an address holds a secret, or is none; `given` names where it was read."""
     refused = refusal(address, instead=RAY) if address else None
     if address and refused is None and "@" in address:
         message = f"is '…@{address.rpartition('@')[2]}', but the address of a cluster names no user"
