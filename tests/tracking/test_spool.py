@@ -158,3 +158,11 @@ def test_the_environment_alone_may_hold_a_databases_password(
 def test_a_server_without_a_name_or_with_no_port_is_named(tmp_path: Path, uri: str) -> None:
     with pytest.raises(TrackingError, match="names no server"):
         tracking_uri(uri, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///", "sqlite:///:memory:", "postgresql://[", "mysql+pymysql://[h/db"]
+)
+def test_a_database_that_is_none_is_refused(tmp_path: Path, uri: str) -> None:
+    with pytest.raises(TrackingError, match=r"names no file|is no address"):
+        tracking_uri(uri, tmp_path)

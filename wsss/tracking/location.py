@@ -55,11 +55,23 @@ def tracking_uri(configured: str | None, storage: Location) -> str:
         message, hint = f"is {written!r}, but MLflow knows no {scheme!r}", nearest(scheme, SCHEMES)
     elif scheme == "sqlite" and not rest.startswith("/"):
         message = f"is {written!r}, but sqlite takes three slashes before a file"
+    elif scheme == "sqlite" and rest.partition("?")[0] in ("/", "/:memory:"):
+        message = f"is {written!r}, but names no file: runs would be lost with the process"
     elif scheme in ("http", "https") and not _names_a_server(uri):
         message = f"is {written!r}, but names no server"
+    elif not _is_address(uri):
+        message = f"is {written!r}, which is no address"
     else:
         return uri
     raise TrackingError(Problem(where, message, hint))
+
+
+def _is_address(uri: str) -> bool:
+    try:
+        urlsplit(uri)
+    except ValueError:  # brackets that don't close
+        return False
+    return True
 
 
 def _names_a_server(uri: str) -> bool:

@@ -10,13 +10,14 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 
 import ray  # isort: skip
 
 from wsss.addresses import RAY, refusal
-from wsss.errors import ConfigError, PreflightError, Problem
+from wsss.errors import ConfigError, PreflightError, Problem, quoted
 from wsss.store.object_storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
@@ -61,11 +62,16 @@ def connect(address: str | None) -> None:
 
 
 def refuse_secrets(address: str | None, given: str) -> None:
-    """Raise `ConfigError` if the address of a cluster holds a secret; `given` names where it was read."""
+    """Raise `ConfigError` if an address holds a secret, or is none; `given` names where it was read."""
     refused = refusal(address, instead=RAY) if address else None
     if address and refused is None and "@" in address:
         message = f"is '…@{address.rpartition('@')[2]}', but the address of a cluster names no user"
         refused = message, RAY
+    if address and refused is None:
+        try:
+            urlsplit(address)
+        except ValueError as error:  # Ray would try to reach it for half a minute
+            refused = f"is {quoted(address)}, which is no address: {error}", "write ray://host:10001"
     if refused:
         raise ConfigError(Problem(given, *refused))
 
