@@ -25,8 +25,10 @@ from wsss.errors import ConfigError
 from wsss.files import write_json
 from wsss.pipeline import running
 from wsss.pipeline.events import Event, StudyFinished, TrialProgress
+from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.running import Holder, Overtaken, StudyLease, content_digest, current_holder
 from wsss.pipeline.study import StudyRun
+from wsss.store.folder_store import Store
 from wsss.store.lease import release_all, this_process
 from wsss.store.objects import Objects
 from wsss.store.storage import open_storage
@@ -268,3 +270,24 @@ def test_a_file_server_that_is_away_has_given_the_lease_to_nobody(
         (tmp_path / "runs").rename(tmp_path / "moved")
         assert not lease.still_mine(), "who works on cannot do so here"
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_storage_that_is_moved_ends_the_run_and_no_trial_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = toy.install(monkeypatch)
+    study = a_study(tmp_path / "runs", SWEEP)
+
+    class Mover:
+        def on_event(self, event: Event) -> None:
+            if isinstance(event, TrialProgress) and (tmp_path / "runs").exists():
+                (tmp_path / "runs").rename(tmp_path / "moved")
+
+    with wish(study) as lease:
+        assert lease.acquire() is None
+        executor = LocalExecutor(Store(tmp_path / "runs" / "store"), data)
+        with pytest.raises(Overtaken):
+            StudyRun(study, data, executor, [Mover()], lease=lease).run()
+    assert not (tmp_path / "runs" / "studies").exists()
+    (record,) = open_storage(tmp_path / "moved").ledger("toy").trials().values()
+    assert record.status == "started"

@@ -166,3 +166,16 @@ def test_a_server_without_a_name_or_with_no_port_is_named(tmp_path: Path, uri: s
 def test_a_database_that_is_none_is_refused(tmp_path: Path, uri: str) -> None:
     with pytest.raises(TrackingError, match=r"names no file|is no address"):
         tracking_uri(uri, tmp_path)
+
+
+def test_a_storage_that_is_moved_takes_the_queue_along(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "old" / "tracking")
+    spool.put({"n": 0})
+    (tmp_path / "old").rename(tmp_path / "new")
+    spool.put({"n": 1})
+    assert spool.pending > 0
+    assert [spool.next(timeout=0)["n"]] == [0]  # type: ignore[index]
+    spool.close()
+    assert spool.next(timeout=0) is None
+    assert not (tmp_path / "old").exists()
+    assert drain(Spool(tmp_path / "new" / "tracking")) == [0, 1]

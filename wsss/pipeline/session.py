@@ -104,9 +104,13 @@ class Session:
         """Whether another run has taken the study over, as far as the last sign of life shows."""
         return self._lease is not None and self._lease.lost
 
+    def look_overtaken(self) -> bool:
+        """Look at the lease itself whether another run has taken the study over."""
+        return self._lease is not None and not self._lease.still_mine()
+
     def refuse_overtaken(self, *, look: bool = False) -> None:
         """Raise `Overtaken` if another run has taken the study over; `look` looks at the lease itself."""
-        if self._lease is not None and (self._lease.lost or (look and not self._lease.still_mine())):
+        if self.overtaken or (look and self.look_overtaken()):
             raise Overtaken(Problem(self.study.name, "another run has taken over", "this one was frozen"))
 
     def record(self, trial: Trial, *, again: bool = False) -> TrialRecord:

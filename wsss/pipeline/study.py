@@ -83,7 +83,8 @@ class StudyRun:
             outcome.budget_key = reached.key
             outcome.budget = f"{describe(reached.key, meter.spent(), study.budget)}{reached.more}"
         finally:
-            meter.note()
+            if not session.overtaken:
+                meter.note()
         if outcome.interrupted:  # what runs is marked as ended, unless another run is at it
             session.refuse_overtaken(look=True)
         session.tell(StudyFinished(len(outcome.failed), outcome.interrupted))

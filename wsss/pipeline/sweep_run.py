@@ -201,7 +201,8 @@ class SweepRun:
         try:
             session.executor.run(handed, self._sweep.resources, self)
         finally:
-            session.meter.stopped()
+            if not session.overtaken:  # else the ledger is another run's, or was moved
+                session.meter.stopped()
         session.refuse_overtaken()
 
     def _noted(self, jobs: Iterable[Job]) -> Iterator[Job]:
@@ -237,6 +238,8 @@ class SweepRun:
 
     def ended(self, job: str, error: str) -> None:
         session = self._session
+        if error and session.look_overtaken():
+            return  # the files it worked with are another run's by now, or were moved: no fault of the trial
         error = scrub(error)  # a traceback repeats what libraries were given; this is written down
         trial = self._own_trial(job)
         session.meter.ended(job, trial=trial is not None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import threading
 import time
 from pathlib import Path
@@ -29,10 +30,12 @@ class Spool:
         self._position_path = folder / "position"
         self._condition = threading.Condition()
         self._drop_broken_line()
+        # Both stay open: a storage that is moved takes the file along.
+        self._file = self._path.open("ab")
+        self._reader = self._path.open("rb")
         self._position = self._stored_position()
         self._drop_what_is_done()
-        self._inherited_until = self._path.stat().st_size if self._path.exists() else 0
-        self._file = self._path.open("ab")
+        self._inherited_until = os.fstat(self._reader.fileno()).st_size
 
     def _drop_broken_line(self) -> None:
         content = self._path.read_bytes() if self._path.exists() else b""
@@ -46,7 +49,7 @@ class Spool:
             position = int(self._position_path.read_text())
         except (OSError, ValueError):
             return 0
-        return min(position, self._path.stat().st_size if self._path.exists() else 0)
+        return min(position, os.fstat(self._reader.fileno()).st_size)
 
     def _drop_what_is_done(self) -> None:
         """Begin anew once everything has been carried out: a study that is run often would fill the disk."""
@@ -79,10 +82,9 @@ class Spool:
             return operation
 
     def _read(self) -> Operation | None:
-        while self.pending:
-            with self._path.open("rb") as file:
-                file.seek(self._position)
-                line = file.readline()
+        while not self._reader.closed and self.pending:
+            self._reader.seek(self._position)
+            line = self._reader.readline()
             if not line.endswith(b"\n"):
                 return None  # the disk is full, and the rest of the line still to be written
             try:
@@ -103,7 +105,7 @@ class Spool:
     @property
     def pending(self) -> int:
         """Bytes of operations not yet carried out."""
-        return self._path.stat().st_size - self._position
+        return os.fstat(self._reader.fileno()).st_size - self._position
 
     def wait_until_empty(self, seconds: float, quiet: float = math.inf) -> bool:
         """Wait until everything has been carried out; return whether it has.
@@ -129,4 +131,6 @@ class Spool:
             self._condition.notify_all()
 
     def close(self) -> None:
-        self._file.close()
+        with self._condition:
+            self._file.close()
+            self._reader.close()
