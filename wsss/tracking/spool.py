@@ -35,7 +35,7 @@ class Spool:
         self._reader = self._path.open("rb")
         self._position = self._stored_position()
         self._drop_what_is_done()
-        self._inherited_until = os.fstat(self._reader.fileno()).st_size
+        self._inherited_until = self._size = os.fstat(self._reader.fileno()).st_size
 
     def _drop_broken_line(self) -> None:
         content = self._path.read_bytes() if self._path.exists() else b""
@@ -105,7 +105,9 @@ class Spool:
     @property
     def pending(self) -> int:
         """Bytes of operations not yet carried out."""
-        return os.fstat(self._reader.fileno()).st_size - self._position
+        if not self._reader.closed:
+            self._size = os.fstat(self._reader.fileno()).st_size
+        return self._size - self._position
 
     def wait_until_empty(self, seconds: float, quiet: float = math.inf) -> bool:
         """Wait until everything has been carried out; return whether it has.
@@ -133,4 +135,5 @@ class Spool:
     def close(self) -> None:
         with self._condition:
             self._file.close()
+            self._size = os.fstat(self._reader.fileno()).st_size
             self._reader.close()
