@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -231,16 +232,22 @@ def test_a_corrupt_photo_is_found_before_anything_starts(tiny_study: Path, tmp_p
     assert check.stdout.count(photos[3].name) >= 1
 
 
+def cpu_seconds() -> float:
+    """Return what ended children of this process have used: other work on the machine hardly changes it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def test_help_answers_within_a_second() -> None:
     times = []
     for _ in range(3):
-        began = time.monotonic()
+        began = cpu_seconds()
         assert "run" in wsss("--help").stdout
-        times.append(time.monotonic() - began)
+        times.append(cpu_seconds() - began)
     modules = "import sys, wsss.cli.app; print({'torch', 'ray', 'mlflow'} & set(sys.modules))"
     found = subprocess.run([sys.executable, "-c", modules], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "set()"
-    assert min(times) < 2, f"{times}: 0.5 s on a quiet machine"
+    assert min(times) < 2, f"{times} CPU seconds: 0.5 on a quiet machine"
 
 
 def test_doctor_looks_at_everything(tmp_path: Path) -> None:
