@@ -107,3 +107,9 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
 def test_only_launchers_import_the_command_line(path: Path) -> None:
     uses = any(name == "wsss.cli" or name.startswith("wsss.cli.") for name in imports(path))
     assert not uses or path.name in ("launch.py", "__main__.py") or path.parent.name == "cli"
+
+
+def test_files_of_tests_have_names_of_their_own() -> None:
+    """They are imported by name alone: a second one of a name would be refused, or left out."""
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert len(names) == len(set(names)), sorted({name for name in names if names.count(name) > 1})

@@ -134,6 +134,7 @@ def test_it_holds_what_the_data_hold(tiny_voc: Path, tmp_path: Path) -> None:
     mask = tiny_voc / "SegmentationClass/2007_000001.png"
     mask.write_bytes((tiny_voc / "SegmentationClass/2007_000005.png").read_bytes())
     annotation = tiny_voc / "Annotations/2007_000002.xml"
-    annotation.write_text(annotation.read_text().replace("dog", "cat"))
+    also = "<object><name>cat</name></object></annotation>"
+    annotation.write_text(annotation.read_text().replace("</annotation>", also))
     told = changes(first, take())
     assert "1 photo has changed: x_4" in told and "1 photo has other labels: 2007_000002" in told

@@ -70,7 +70,9 @@ def check(
         for warning in found.warnings:
             print(f"warning: {warning}")
         images = {id for name in splits for id in _ids(dataset, name)}
-        print(f"{len(problems)} problems in {len(images)} images of {', '.join(splits)}")
+        print(
+            f"{len(problems)} problem{'s' * (len(problems) != 1)} in {len(images)} images of {', '.join(splits)}"
+        )
         if not problems:
             print(_summary(dataset, sorted(images)))
     if problems:

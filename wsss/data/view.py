@@ -157,7 +157,8 @@ def open_data(
             others=lambda: _beyond_limit(spec, dataset),
         )
         found = check_images(dataset, images, fingerprints, workers, progress)
-        _raise_if_any(found.problems, title=f"{len(found.problems)} problems in {dataset.root}")
+        count = len(found.problems)
+        _raise_if_any(found.problems, title=f"{count} problem{'s' * (count != 1)} in {dataset.root}")
         warnings = found.warnings
         if not spec.scored and splits.holdout and not dataset.labels(splits.holdout).any():
             message = f"no class is on any of its {len(splits.holdout)} images, so mAP can't be measured"
