@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray import cloudpickle
 
 from wsss import plugins
+from wsss.config.stage import STAGES
 from wsss.errors import ConfigError
 from wsss.plugins import Registry
 
@@ -144,3 +147,9 @@ def test_a_name_that_cannot_stand_in_a_study_is_refused(name: Any) -> None:
     registry: Registry[Thing] = Registry("thing")
     with pytest.raises(ConfigError, match="but a name must be"):
         registry.register(Thing(name))
+
+
+def test_a_registry_is_sent_to_other_processes_by_its_name() -> None:
+    """Ray pickles classes of notebooks by value, with the globals that they use."""
+    assert pickle.loads(pickle.dumps(STAGES)) is STAGES
+    assert cloudpickle.loads(cloudpickle.dumps(lambda: STAGES))() is STAGES

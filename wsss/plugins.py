@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,11 @@ class Registry(Generic[T]):
         """What is looked at instead, for tests; None for what is registered."""
         self._state = "empty"
         self._lock = threading.RLock()
+        self.__module__ = sys._getframe(1).f_globals["__name__"]
+
+    def __reduce__(self) -> str:
+        """Return the name of the variable that holds it: another process means its own by it."""
+        return next(name for name, one in vars(sys.modules[self.__module__]).items() if one is self)
 
     def register(self, thing: Thing) -> Thing:
         """Add a thing under its own name; a decorator. Raises `ConfigError` when the name is taken."""

@@ -70,9 +70,8 @@ def check(
         for warning in found.warnings:
             print(f"warning: {warning}")
         images = {id for name in splits for id in _ids(dataset, name)}
-        print(
-            f"{len(problems)} problem{'s' * (len(problems) != 1)} in {len(images)} images of {', '.join(splits)}"
-        )
+        count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
+        print(f"{count} in {len(images)} images of {', '.join(splits)}")
         if not problems:
             print(_summary(dataset, sorted(images)))
     if problems:
