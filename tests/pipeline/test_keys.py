@@ -34,11 +34,11 @@ def test_a_version_that_is_raised_gives_the_stage_and_all_after_it_new_keys(
     data: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = keys(data)
-    monkeypatch.setattr(toys.Sink, "version", 2)
+    monkeypatch.setattr(toys.SinkKind, "version", 2)
     after = keys(data)
     assert after[0] == before[0] and after[1] != before[1]
-    monkeypatch.setattr(toys.Sink, "version", 1)
-    monkeypatch.setattr(toys.Source, "version", 2)
+    monkeypatch.setattr(toys.SinkKind, "version", 1)
+    monkeypatch.setattr(toys.SourceKind, "version", 2)
     after = keys(data)
     assert after[0] != before[0] and after[1] != before[1]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def kit(root: Path, large: tuple[str, ...]) -> None:
             photo.resize((LARGE, LARGE), Image.Resampling.BICUBIC).save(root / f"JPEGImages/{id}.jpg")
         mask = read_mask(root / f"SegmentationClass/{id}.png")
         write_mask(root / f"SegmentationClass/{id}.png", resize_mask(mask, (LARGE, LARGE)))
+        annotation = root / f"Annotations/{id}.xml"
+        text = re.sub(r"<(width|height)>\d+<", rf"<\1>{LARGE}<", annotation.read_text())
+        annotation.write_text(text)
 
 
 def opened(folder: Path) -> tuple[DataView, Chain]:

@@ -41,7 +41,10 @@ def test_what_was_walked_on_smaller_copies_for_want_of_memory_stands_in_the_reco
 ) -> None:
     """Also after it was stopped and went on with less memory, and again with more."""
     free = {"bytes": 2**40}
+    canvas = Walker._canvas
     monkeypatch.setattr(Walker, "_free", lambda self: free["bytes"])
+    # The network's canvas is as large as these photos: no copy would take less.
+    monkeypatch.setattr(Walker, "_canvas", lambda self, height, width, least: canvas(self, height, width, 0))
     plain = stages.build()
     assert plain.walker is not None and plain.notes == {"smaller": {}}
     whole = plain.walker.memory(64, 64)

@@ -466,7 +466,7 @@ def test_a_network_that_fails_now_and_then_is_tried_again(uri: str, s3: str, tmp
 
 @pytest.mark.parametrize("query", ["endpoint_overide=x:1", "secret=1"])
 def test_an_option_that_there_is_not_is_refused(query: str) -> None:
-    with pytest.raises(PreflightError, match="has the option"):
+    with pytest.raises(PreflightError, match="has an option"):
         Objects(f"s3://bucket/x?{query}")
 
 
