@@ -43,6 +43,7 @@ from targets import conclude, target
 
 from wsss.config.params import AffinityLabelsParams, AffinityParams, CrfParams, PseudoMasksParams, WalkParams
 from wsss.data import pool as process_pool
+from wsss.data.fingerprint import Fingerprints
 from wsss.data.pool import ImagePool
 from wsss.data.sample import write_sample
 from wsss.data.voc import VocDataset
@@ -279,7 +280,7 @@ def same_images(folder: Path, count: int) -> tuple[SimpleNamespace, dict[str, Pa
     dataset = SimpleNamespace(
         image=lambda id: Image.fromarray(photo), image_path=lambda id: folder / "photo.jpg"
     )
-    data = SimpleNamespace(train=ids, labelled_ids=ids, dataset=dataset)
+    data = SimpleNamespace(train=ids, labelled_ids=ids, dataset=dataset, fingerprints=Fingerprints(None))
     return data, {"cams": cams, "affinity": affinity}
 
 
