@@ -40,7 +40,8 @@ def shrunk(storage: Path) -> str:
 def test_it_searches_every_methods_own_variables_and_mlflow_shows_them(tmp_path: Path) -> None:
     (tmp_path / "shrunk.yaml").write_text(shrunk(tmp_path / "runs"))
     done = subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), "run", str(tmp_path / "shrunk.yaml"), "--json"],
+        [sys.executable, str(ROOT / "launch.py"), "run", str(tmp_path / "shrunk.yaml"), "--json",
+         "--storage", str(tmp_path / "runs")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
