@@ -29,8 +29,7 @@ class Problem:
     """One thing that is wrong.
 
     `where` names the file, line or key; `message` says the value and what was expected; `hint`
-    names the nearest valid choice or the way out, and may be empty. Secrets in any of them are left out,
-    whoever quotes them.
+    names the nearest valid choice or the way out, and may be empty. A problem leaves secrets out of all three.
     """
 
     where: str
@@ -181,7 +180,7 @@ def quoted(value: object, most: int = 80) -> str:
 CUTOFF = 0.6
 """Likeness from which a name is taken for a misspelt one."""
 MOST_CHOICES, MOST_WORK, LONGEST_LIST = 5_000, 200_000, 260
-"""What `nearest` looks at and names at most, so that an error is told at once."""
+"""The most choices and comparisons that `nearest` makes, and the most letters of a list that it gives."""
 
 
 def nearest(word: object, choices: Iterable[object]) -> str:

@@ -83,7 +83,7 @@ def _set_in_every_sweep(
     if words[0] not in ("resources", "seeds"):
         chosen = [n for n in chosen if not sweeps[n].get("replicate")]  # nothing else can be said there
     if words == ["resources", "gpu"]:
-        # Sweeps of CPU work shall not come to hold a GPU because all that need one get less of it.
+        # The override changes the sweeps that hold a GPU; those of CPU work go on without one.
         held = {n: sweeps[n].get("resources") for n in chosen}
         holding = [n for n, resources in held.items() if isinstance(resources, dict) and resources.get("gpu")]
         chosen = holding or chosen

@@ -70,8 +70,8 @@ class TrialStarted:
 class TrialProgress:
     """One finished step of one stage. `metrics` are finite floats with bare names ("loss", "mAP").
 
-    `replayed`: the step was done earlier, by whoever began this artefact or made it; told to whom judges
-    trials by their course, and not counted as work.
+    `replayed`: an earlier run did this step. Schedulers, which judge a trial by its course, see it; it doesn't
+    count as work.
     """
 
     trial: str
@@ -81,7 +81,7 @@ class TrialProgress:
     metrics: Mapping[str, float] = field(default_factory=dict)
     replayed: bool = False
     time: int = 0
-    """When it was done, in milliseconds since 1970 by the clock of whoever did it; 0: not known."""
+    """When the step ended, in milliseconds since 1970 by the clock of the host that did it; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ class TrialFinished:
     cached: bool = False
     reason: str = ""
     steps: tuple[TrialProgress, ...] = ()
-    """All steps of the artefacts that are its own and not its upstream's, whoever made them."""
+    """All steps of the artefacts that are its own and not its upstream's, those of earlier runs too."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """When the driver gives up on a trial: a scheduler's judgement of its epochs, or a score that is too low.
 
-Both look at `select` images alone. The driver decides, whoever does the work, so that a trial stops
-for the same reasons in this process and on a cluster.
+Both look at `select` images alone. The driver decides, in this process and on a cluster alike, so that
+a trial stops for the same reasons in both.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class _Course:
 class Verdicts:
     """What is known of a sweep's trials while it runs, and which of them are to stop.
 
-    Trials of an arm that have a classifier in common count as one, named after the first of them: it is
-    judged once, whoever makes it, and for all. So do those with a score in common, or with all in common.
+    Trials of an arm that share a classifier count as one, named after the first of them: the driver judges
+    it once, for all of them. So do trials that share a score, or the whole chain.
 
     Args:
         sweep: the sweep, with its scheduler and rules.
