@@ -29,7 +29,7 @@ class Problem:
     """One thing that is wrong.
 
     `where` names the file, line or key; `message` says the value and what was expected; `hint`
-    names the nearest valid choice or the way out, and may be empty. A problem leaves secrets out of all three.
+    names the nearest valid choice or the way out, and may be empty. Secrets are left out of all three.
     """
 
     where: str

@@ -70,8 +70,8 @@ class TrialStarted:
 class TrialProgress:
     """One finished step of one stage. `metrics` are finite floats with bare names ("loss", "mAP").
 
-    `replayed`: an earlier run did this step. Schedulers, which judge a trial by its course, see it; it doesn't
-    count as work.
+    `replayed`: an earlier run did this step. Schedulers, which judge a trial by its course, see it; it
+    doesn't count as work.
     """
 
     trial: str
