@@ -12,7 +12,7 @@ from wsss.config.params import ClassifierParams, SegmenterParams
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chain import Chain, Part, build_chain
-from wsss.pipeline.events import Scalar, TrialInfo
+from wsss.pipeline.events import TrialInfo
 from wsss.pipeline.sampling import Values
 from wsss.store.ledger import TrialRecord
 
@@ -127,11 +127,9 @@ class Branch:
         for name, seed, source in runs:
             parts = (*source.parts, *own) if source else own
             params = {**(source.info.params if source else {}), **values}
-            found.append(
-                _trial(
-                    name, self.sweep.name, self.label, seed, parts, params, source, configuration, self.data
-                )
-            )
+            upstream = source.info.id if source else ""
+            info = TrialInfo(name, self.sweep.name, self.label, seed, params, upstream=upstream)
+            found.append(_trial(info, parts, configuration, self.data))
         return found
 
 
@@ -211,10 +209,8 @@ def member(branch: Branch, number: int, values: Values, history: Sequence[Mappin
                 params = params.model_copy(update={"span": (begin, end)})
             parts.append(Part(use.stage, use.name if end == epochs else f"{use.name}.{end}", params))
     seed = branch.study.seed
-    made = _trial(
-        configuration, sweep.name, branch.label, seed, tuple(parts), last, None, configuration, branch.data
-    )
-    return replace(made, history=tuple(lines))
+    info = TrialInfo(configuration, sweep.name, branch.label, seed, last)
+    return replace(_trial(info, tuple(parts), configuration, branch.data), history=tuple(lines))
 
 
 def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:
@@ -223,19 +219,9 @@ def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[T
     for source in _one_each(upstream):
         configuration = f"{sweep.name}-{source.info.arm}-{_after_arm(source, source.configuration)}"
         for seed in sweep.seeds:
-            trials.append(
-                _trial(
-                    f"{configuration}-s{seed}",
-                    sweep.name,
-                    source.info.arm,
-                    seed,
-                    source.parts,
-                    dict(source.info.params),
-                    source,
-                    configuration,
-                    data,
-                )
-            )
+            name, params = f"{configuration}-s{seed}", dict(source.info.params)
+            info = TrialInfo(name, sweep.name, source.info.arm, seed, params, upstream=source.info.id)
+            trials.append(_trial(info, source.parts, configuration, data))
     return trials
 
 
@@ -247,31 +233,14 @@ def _one_each(trials: Sequence[Trial]) -> list[Trial]:
     return list(first.values())
 
 
-def _trial(
-    name: str,
-    sweep: str,
-    arm: str,
-    seed: int,
-    parts: tuple[Part, ...],
-    params: dict[str, Scalar],
-    source: Trial | None,
-    configuration: str,
-    data: DataView,
-) -> Trial:
+def _trial(info: TrialInfo, parts: tuple[Part, ...], configuration: str, data: DataView) -> Trial:
+    """Return the trial of these parts; its method and backbone are read from them."""
     # What a chain is known by: its classifier, or without one the network that learns from masks.
     makers = [p.params for p in reversed(parts) if isinstance(p.params, ClassifierParams | SegmenterParams)]
     maker = next((m for m in makers if isinstance(m, ClassifierParams)), makers[0] if makers else None)
-    info = TrialInfo(
-        id=name,
-        sweep=sweep,
-        arm=arm,
-        seed=seed,
-        params=params,
-        method=maker.method_name if maker else "",
-        backbone=maker.backbone if maker else "",
-        upstream=source.info.id if source else "",
-    )
-    return Trial(info, parts, build_chain(parts, data, seed), configuration)
+    if maker:
+        info = replace(info, method=maker.method_name, backbone=maker.backbone)
+    return Trial(info, parts, build_chain(parts, data, info.seed), configuration)
 
 
 def _arm_label(sweep: Sweep, arm: Arm, source: Trial | None) -> str:

@@ -64,9 +64,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
-        row = _row(name, group, store, loaded[number], steps, base, control, others)
-        row = replace(row, holdout=_holdout(group), holdout_sizes=_holdout_sizes(group))
-        rows.append(replace(row, masks=_masks(group[0], store)))
+        cells = _cells(_by_step(by_seed[number], steps), base, others)
+        rows.append(_row(name, group, store, control, cells))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
         _corrected(rows, steps),
@@ -212,40 +211,46 @@ def _same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return bool(same and np.array_equal(one["counts"].sum(-1), other["counts"].sum(-1)))
 
 
-def _row(
-    study: str,
-    group: Sequence[TrialRecord],
-    store: Store,
-    scores: Sequence[Scores],
-    steps: Sequence[str],
-    base: Mapping[int, Scores],
-    control: str,
-    controls: Mapping[int, Scores],
-) -> Row:
-    first = group[0]
+def _by_step(scores: Mapping[int, Scores], steps: Sequence[str]) -> dict[str, dict[int, Score]]:
+    """Return step → seed → score, of the steps that any seed has, in order."""
+    found = {step: {seed: one[step] for seed, one in scores.items() if step in one} for step in steps}
+    return {step: mine for step, mine in found.items() if mine}
+
+
+def _cells(
+    mine: Mapping[str, Mapping[int, Score]], base: Mapping[int, Scores], controls: Mapping[int, Scores]
+) -> dict[str, Cell]:
+    """Return step → cell; a step's `to_before` is against the step that comes before it."""
     cells = {}
     before: Mapping[int, Score] = {}
-    for step in steps:
-        mine = {t.seed: one[step] for t, one in zip(group, scores, strict=True) if step in one}
-        if not mine:
-            continue
-        to = [{seed: one[step] for seed, one in them.items() if step in one} for them in (base, controls)]
-        cells[step] = _cell(mine, to[0], to[1], before)
-        before = mine
+    for step, scores in mine.items():
+        base_step, controls_step = (_by_step(them, [step]).get(step, {}) for them in (base, controls))
+        cells[step] = _cell(scores, base_step, controls_step, before)
+        before = scores
+    return cells
+
+
+def _row(
+    study: str, group: Sequence[TrialRecord], store: Store, control: str, cells: Mapping[str, Cell]
+) -> Row:
+    first = group[0]
     networks = networks_of(group, store)
     return Row(
         study,
         first.arm,
         first.method,
         first.configuration,
-        tuple(trial.seed for trial in group),
-        dict(first.params),
-        first.status,
-        control,
-        cells,
-        networks,
-        pixel_labels(networks, group, store),
-        trained_on(group, store),
+        seeds=tuple(trial.seed for trial in group),
+        params=dict(first.params),
+        status=first.status,
+        control=control,
+        cells=cells,
+        networks=networks,
+        pixel_labels=pixel_labels(networks, group, store),
+        trained_on=trained_on(group, store),
+        holdout=_holdout(group),
+        holdout_sizes=_holdout_sizes(group),
+        masks=_masks(first, store),
     )
 
 
