@@ -268,10 +268,22 @@ class Store:
         if not self.folder(key).exists():
             return False
         known, damage = self._look(key)
-        if known is None and not damage and (self.folder(key) / RECORD).exists():
-            message = "can't be read, so that nothing can be put in its place"
-            raise StorageError(Problem(str(self.folder(key) / RECORD), message, "give access, then `resume`"))
+        if known is None and not damage:
+            self._check_access(self.folder(key) / RECORD)
         return known is None or known.evicted
+
+    def _check_access(self, record: Path) -> None:
+        """Raise `StorageError` if a record is there that this user can't read.
+
+        To look whether there is one is not enough: another writer may have put it there since it was read.
+        """
+        try:
+            record.open("rb").close()
+        except PermissionError as error:
+            message = "can't be read, so that nothing can be put in its place"
+            raise StorageError(Problem(str(record), message, "give access, then `resume`")) from error
+        except OSError:
+            return
 
     @contextlib.contextmanager
     def _alone(self, key: str) -> Iterator[None]:
