@@ -19,13 +19,13 @@ from pathlib import Path
 import torch
 
 from wsss.config import load_study_text
-from wsss.config.params import ClassifierParams
+from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView, open_data
 from wsss.methods.optimiser import build_optimiser
 from wsss.methods.regularisers import classification_loss
-from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context
-from wsss.stages.network import build_network
+from wsss.stages.training.classifier import Classifier
+from wsss.stages.training.network import build_network
 
 STUDY = """
 name: benchmark

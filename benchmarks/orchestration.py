@@ -36,11 +36,11 @@ from targets import conclude, target
 from wsss.config import Study, load_study_text
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView, open_data
-from wsss.pipeline.chain import Chain
+from wsss.pipeline.chains.chain import Chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import Event, TrialFinished
-from wsss.pipeline.execute import run_chain
 from wsss.pipeline.local import LocalExecutor
-from wsss.pipeline.results import chain_result
+from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Stage
 from wsss.stages.kinds import classifier
@@ -319,7 +319,7 @@ def winner(run: StudyRun) -> tuple[dict[str, Any], float, float]:
 
 def every_chain(text: str, data: DataView, folder: Path) -> Iterator[tuple[dict[str, Any], Chain]]:
     """Iterate over the chains of a search of all combinations: each classifier with each refinement."""
-    from wsss.pipeline.trials import sweep_trials
+    from wsss.pipeline.search.trials import sweep_trials
 
     study = load_study_text(text, source="study.yaml", base=Path("/"), storage=str(folder))
     first, second = study.sweeps

@@ -34,14 +34,14 @@ from targets import conclude, target
 from wsss.config import load_study_text
 from wsss.data.check import check_dataset
 from wsss.data.decode import resize_mask
-from wsss.data.sample import write_sample
+from wsss.data.readers.voc import VocDataset
+from wsss.data.sample.data_set import write_sample
 from wsss.data.view import DataView, open_data
-from wsss.data.voc import VocDataset
 from wsss.masks.images import write_mask
-from wsss.pipeline.chain import Chain, build_chain
+from wsss.pipeline.chains.chain import Chain, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import StageFinished
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.predict.model import load_artefact
 from wsss.predict.photos import find_photos, name_photos
 from wsss.predict.predictor import Predictor, Settings

@@ -41,23 +41,29 @@ from PIL import Image
 from safetensors.torch import save_file
 from targets import conclude, target
 
-from wsss.config.params import AffinityLabelsParams, AffinityParams, CrfParams, PseudoMasksParams, WalkParams
+from wsss.config.params.stages import (
+    AffinityLabelsParams,
+    AffinityParams,
+    CrfParams,
+    PseudoMasksParams,
+    WalkParams,
+)
 from wsss.data import pool as process_pool
 from wsss.data.fingerprint import Fingerprints
 from wsss.data.pool import ImagePool
-from wsss.data.sample import write_sample
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
+from wsss.data.sample.data_set import write_sample
 from wsss.files import write_json
 from wsss.masks.crf import cam_to_sure_mask_with_crf, dense_crf
 from wsss.masks.pairs import affinity_loss, pair_affinities, pair_labels, pair_offsets, windows
 from wsss.masks.random_walk import transition, walk
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import create_backbone
-from wsss.stages.affinity import ABOUT, WEIGHTS, build_affinity
 from wsss.stages.affinity_labels import AffinityLabels
 from wsss.stages.contract import Context
 from wsss.stages.pseudo_masks import PseudoMasks
 from wsss.stages.shards import split_shards, write_index, write_shard
+from wsss.stages.training.affinity import ABOUT, WEIGHTS, build_affinity
 
 HEIGHT, WIDTH, STRIDE, RADIUS, BETA, LOG_STEPS = 375, 500, 8, 5, 8.0, 8
 GRID = math.ceil(HEIGHT / STRIDE), math.ceil(WIDTH / STRIDE)

@@ -21,17 +21,17 @@ from PIL import Image
 from torch.nn.functional import cross_entropy, interpolate
 
 from wsss.config import load_study
-from wsss.config.params import CamsParams
+from wsss.config.params.stages import CamsParams
 from wsss.data.loader import evaluation_image
+from wsss.data.readers.voc import VocDataset
 from wsss.data.view import open_data
-from wsss.data.voc import VocDataset
 from wsss.masks.cams import multi_scale_cams
 from wsss.masks.seeds import threshold_mask
 from wsss.metrics import ThresholdCurve, centre_box, confusion, mean_average_precision, miou
 from wsss.models import CamNetwork, create_backbone
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.trials import sweep_trials
-from wsss.stages.network import load_classifier
+from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.search.trials import sweep_trials
+from wsss.stages.training.network import load_classifier
 from wsss.store.folder_store import Store
 
 STUDY = Path(__file__).parents[1] / "tune_configs" / "quickstart.yaml"

@@ -20,10 +20,10 @@ from typing import Any
 import psutil
 from targets import conclude, target
 
-from wsss.config.params import Params
+from wsss.config.params.stages import Params
 from wsss.files import sha256_json
-from wsss.pipeline.chain import Chain, Node
-from wsss.pipeline.retention import evictable, wanted_keys
+from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.past.retention import evictable, wanted_keys
 from wsss.store.object_storage import ObjectStorage
 from wsss.store.storage import Storage
 

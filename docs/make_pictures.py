@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from wsss.config.params import MixingParams
+from wsss.config.params.stages import MixingParams
 from wsss.data.loader import evaluation_image
-from wsss.data.sample import write_sample
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
+from wsss.data.sample.data_set import write_sample
 from wsss.methods.fmix import fmix_mask
 from wsss.methods.mixing import Mixer
 from wsss.methods.subcategories import Clustering, discover_class

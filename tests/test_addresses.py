@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from wsss.addresses import RAY, is_secret_name, refusal, scrub, secret_in, shown
-from wsss.config.location import parse_location
+from wsss.config.text.location import parse_location
 from wsss.errors import Problem
 
 C = "CANARYcanary42"

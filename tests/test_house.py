@@ -106,7 +106,7 @@ def test_nothing_is_unpickled_or_evaluated() -> None:
 @pytest.mark.parametrize("path", [ROOT / "launch.py", *FILES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_launchers_import_the_command_line(path: Path) -> None:
     uses = any(name == "wsss.cli" or name.startswith("wsss.cli.") for name in imports(path))
-    assert not uses or path.name in ("launch.py", "__main__.py") or path.parent.name == "cli"
+    assert not uses or path.name in ("launch.py", "__main__.py") or room(path) == "cli"
 
 
 def test_files_of_tests_have_names_of_their_own() -> None:

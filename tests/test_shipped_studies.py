@@ -12,8 +12,8 @@ from PIL import Image
 from wsss.config import load_study
 from wsss.config.stage import scored_as
 from wsss.config.study import Study
-from wsss.data.sample import SAMPLE_CLASSES, write_sample
-from wsss.data.voc import VOC_CLASSES
+from wsss.data.readers.voc import VOC_CLASSES
+from wsss.data.sample.data_set import SAMPLE_CLASSES, write_sample
 from wsss.report.compare import compare
 
 ROOT = Path(__file__).parents[1]

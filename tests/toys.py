@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wsss.config.params import Params
+from wsss.config.params.stages import Params
 from wsss.config.stage import STAGES, StageKind
 from wsss.stages.contract import Context, Stage
 

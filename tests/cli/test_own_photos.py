@@ -11,8 +11,8 @@ import pytest
 from command_line import in_process
 from PIL import Image
 
-from wsss.data.sample import SAMPLE_CLASSES, write_sample
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
+from wsss.data.sample.data_set import SAMPLE_CLASSES, write_sample
 
 STUDY = """\
 data: {dataset: folder, root: photos}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from wsss.config.params_base import Params
+from wsss.config.params.base import Params
 from wsss.config.stage import STAGES
 from wsss.config.study import Budget, DataSpec, Resources
 

@@ -10,9 +10,9 @@ import pytest
 from command_line import in_process
 
 from wsss.config import load_study, load_study_text, smoke
-from wsss.config.check_size import MOST_TRIALS
+from wsss.config.checks.size import MOST_TRIALS
 from wsss.errors import ConfigError
-from wsss.pipeline.sampling import sample_arm
+from wsss.pipeline.search.sampling import sample_arm
 
 GOOD = """\
 name: good

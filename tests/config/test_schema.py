@@ -12,7 +12,7 @@ from command_line import in_process
 from jsonschema import Draft202012Validator
 
 from wsss.config.schema import study_schema
-from wsss.config.yaml_text import parse_yaml
+from wsss.config.text.yaml_text import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 STUDIES = sorted((ROOT / "tune_configs").glob("*.yaml"))

@@ -14,7 +14,7 @@ from wsss.config import (
     resolve_stage,
     smoke,
 )
-from wsss.config.params import ClassifierParams
+from wsss.config.params.stages import ClassifierParams
 from wsss.errors import ConfigError
 
 GOOD = """\

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wsss.config.yaml_text import dump_yaml, parse_value, parse_yaml
+from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.errors import ConfigError
 
 

@@ -19,7 +19,7 @@ from wsss.data.augment import (
     resized,
     turn_hue,
 )
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
 
 NONE = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

@@ -14,9 +14,9 @@ from tiny_devkit import IDS
 import wsss.data.fingerprint as fingerprint
 from wsss.config import DataSpec, SplitSpec
 from wsss.data.check import check_lists
-from wsss.data.folder import FolderDataset
+from wsss.data.readers.folder import FolderDataset
+from wsss.data.readers.voc import VocDataset
 from wsss.data.view import DataView, open_data
-from wsss.data.voc import VocDataset
 from wsss.errors import DataError
 
 Draw = Callable[[int, Sequence[str]], "np.ndarray | None"]

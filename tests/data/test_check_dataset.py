@@ -8,7 +8,7 @@ from PIL import Image
 
 import wsss.data.pool as pool
 from wsss.data.check import check_dataset
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
 
 
 def found(root: Path, *splits: str) -> list[str]:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wsss.data.class_names import class_name_problems, is_no_class, read_class_names, several_in
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
+from wsss.data.tables.class_names import class_name_problems, is_no_class, read_class_names, several_in
 from wsss.errors import ConfigError, DataError
 
 NO_CLASSES = [

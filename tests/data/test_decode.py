@@ -31,8 +31,8 @@ from wsss.data.decode import (
     working_size,
 )
 from wsss.data.fingerprint import Fingerprint, Fingerprints, inspect
-from wsss.data.folder import FolderDataset
 from wsss.data.photo_set import PhotoSet
+from wsss.data.readers.folder import FolderDataset
 from wsss.errors import DataError
 from wsss.masks.images import read_mask
 from wsss.predict.photos import find_photos, read_photo

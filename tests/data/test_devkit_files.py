@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wsss.data.annotations import read_annotation
 from wsss.data.check import check_dataset
-from wsss.data.voc import VocDataset
+from wsss.data.readers.annotations import read_annotation
+from wsss.data.readers.voc import VocDataset
 from wsss.errors import DataError
 
 TRAIN = ("2007_000001", "2007_000002", "2007_000003", "x_4")

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from wsss.config import DataSpec
-from wsss.data.inventory import Inventory, changes, read_inventory, take_inventory
-from wsss.data.splits import half_of
+from wsss.data.readers.inventory import Inventory, changes, read_inventory, take_inventory
+from wsss.data.readers.splits import half_of
 from wsss.data.view import open_data
 
 A, B = "a" * 12, "b" * 12

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import wsss.data.text as text_module
-from wsss.data.folder import FolderDataset
-from wsss.data.label_table import LabelTable, read_labels
+import wsss.data.tables.text as text_module
+from wsss.data.readers.folder import FolderDataset
+from wsss.data.tables.label_table import LabelTable, read_labels
 from wsss.errors import DataError, WsssError
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wsss.data.label_table import LabelTable, read_labels
+from wsss.data.tables.label_table import LabelTable, read_labels
 from wsss.errors import DataError
 
 SAID = {"a.jpg": ("cat", "dog"), "b.png": ("dog",), "c.jpg": ()}

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsss.data.loader import Batch, ClassificationBatches
-from wsss.data.voc import VocDataset
+from wsss.data.readers.voc import VocDataset
 from wsss.errors import DataError
 
 IDS = ("2007_000001", "2007_000002", "2007_000003", "2007_000005", "2007_000006", "x_4")

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from wsss.data.augment import random_state
-from wsss.data.sample import write_sample
-from wsss.data.segmentation import ResizedCrop, SegmentationBatches
-from wsss.data.voc import VocDataset
+from wsss.data.pixel_batches import ResizedCrop, SegmentationBatches
+from wsss.data.readers.voc import VocDataset
+from wsss.data.sample.data_set import write_sample
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 

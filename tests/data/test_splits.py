@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from wsss.config import DataSpec, SplitSpec
-from wsss.data.splits import build_splits, first_by_hash, half_of, is_held_out
+from wsss.data.readers.splits import build_splits, first_by_hash, half_of, is_held_out
 from wsss.errors import DataError
 
 LISTS = {

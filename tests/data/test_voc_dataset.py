@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from wsss.data.check import check_dataset
-from wsss.data.voc import VOC_CLASSES, VocDataset
+from wsss.data.readers.voc import VOC_CLASSES, VocDataset
 from wsss.errors import ConfigError, DataError
 
 BOMB = """<?xml version="1.0"?>

@@ -49,9 +49,9 @@ def faulty() -> Iterator[Any]:
     """The module of toys, installed in this process until the test ends."""
     import faulty as module
 
-    from wsss.cli import compare as cli_compare
+    from wsss.cli.comparison import compare as cli_compare
     from wsss.config.stage import STAGES
-    from wsss.pipeline import execute
+    from wsss.pipeline.chains import execute
     from wsss.report import compare as report_compare
     from wsss.tuning import executor
 

@@ -27,7 +27,7 @@ from wsss.config.stage import STAGES
 from wsss.data.pool import ImagePool
 from wsss.errors import StageError
 from wsss.files import files_below, sha256_file
-from wsss.pipeline.execute import run_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.stages.contract import Context
 from wsss.tuning import executor as executor_module
 from wsss.tuning.trainable import ChainTrainable
@@ -140,14 +140,14 @@ def install_driver() -> None:
     """Let a driver in this process run toys; the comparison at the end has nothing to compare."""
     import ray
 
-    import wsss.cli.compare
+    import wsss.cli.comparison.compare
     import wsss.report.compare
 
     install()
     executor_module.ChainTrainable = FaultyTrainable  # type: ignore[misc]
     wsss.report.compare.compare = lambda *names: None  # type: ignore[assignment]
-    wsss.cli.compare.show = lambda *words: None  # type: ignore[assignment]
-    wsss.cli.compare.comparison_json = lambda comparison: {}
+    wsss.cli.comparison.compare.show = lambda *words: None  # type: ignore[assignment]
+    wsss.cli.comparison.compare.comparison_json = lambda comparison: {}
     for module in (toy, sys.modules[FaultyTrainable.__module__]):
         if module.__name__ != "__main__":
             ray.cloudpickle.register_pickle_by_value(module)

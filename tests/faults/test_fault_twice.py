@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from command_line import in_process
 
-from wsss.data.sample import write_sample
+from wsss.data.sample.data_set import write_sample
 
 sys.path.append(str(Path(__file__).parent))
 pytestmark = pytest.mark.timeout(600)

@@ -11,7 +11,7 @@ from hostile import texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsss.config.location import is_remote, parse_location
+from wsss.config.text.location import is_remote, parse_location
 from wsss.tracking.location import database_file, tracking_uri
 from wsss.tracking.reach import reach
 

@@ -16,7 +16,7 @@ from hostile import json_like, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsss.pipeline.stored import find_study
+from wsss.pipeline.past.stored import find_study
 from wsss.store.folder_store import RECORD, Store
 from wsss.store.lease import LEASE, is_dead, leases_at, this_process
 from wsss.store.ledger import Ledger

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from wsss.config import Study, dump_study, load_study, load_study_text
 from wsss.config import smoke as shrink
-from wsss.config.yaml_text import parse_yaml
+from wsss.config.text.yaml_text import parse_yaml
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "tune_configs").glob("*.yaml"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from wsss.config.params import AffinityLabelsParams, CrfParams
+from wsss.config.params.stages import AffinityLabelsParams, CrfParams
 from wsss.masks import affinity_labels as module
 from wsss.masks.affinity_labels import affinity_labels, merge
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from pydensecrf import densecrf
 
-from wsss.config.params import CrfParams, PseudoMasksParams
+from wsss.config.params.stages import CrfParams, PseudoMasksParams
 from wsss.errors import ConfigError, DataError
 from wsss.masks.crf import cam_to_sure_mask_with_crf, dense_crf, infer, labels_to_unary
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.functional import interpolate
 
-from wsss.config.params import SegmentationCrfParams
+from wsss.config.params.stages import SegmentationCrfParams
 from wsss.errors import DataError, StageError
 from wsss.masks.crf import dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import segment

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wsss.config.params import ClassifierParams, DistillationParams, MixingParams
+from wsss.config.params.stages import ClassifierParams, DistillationParams, MixingParams
 from wsss.methods.distillation import subcategory_distillation
 from wsss.methods.mixing import Mixer, unmixed
 from wsss.methods.objective import Objective

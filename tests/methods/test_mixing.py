@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from torch.nn.functional import multilabel_soft_margin_loss
 
-from wsss.config.params import MixingParams
+from wsss.config.params.stages import MixingParams
 from wsss.methods.mixing import Mixer, unmixed
 
 IMAGES = torch.rand(6, 3, 24, 32, generator=torch.Generator().manual_seed(1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wsss.config.params import ClassifierParams, MixingParams
+from wsss.config.params.stages import ClassifierParams, MixingParams
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.regularisers import classification_loss, concentration, entropy

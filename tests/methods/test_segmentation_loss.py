@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from wsss.config.params import SegmentationLossParams
-from wsss.methods.segmentation import SegmentationLoss, labels_at, pyramid_loss
+from wsss.config.params.stages import SegmentationLossParams
+from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 
 KINDS = ("cross_entropy", "balanced", "bootstrapped")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
-from wsss.config.params import AffinityParams
+from wsss.config.params.stages import AffinityParams
 from wsss.models import AffinityNetwork, Backbone, BoundaryNetwork, Tap, backbone_class, create_backbone
 from wsss.stages import STAGES
 

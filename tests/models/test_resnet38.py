@@ -11,8 +11,8 @@ import torch
 
 from wsss.errors import ConfigError
 from wsss.models import create_backbone
-from wsss.models.mxnet_file import read_params
-from wsss.models.resnet38 import ResNet38, from_mxnet
+from wsss.models.backbones.mxnet_file import read_params
+from wsss.models.backbones.resnet38 import ResNet38, from_mxnet
 
 
 @pytest.fixture(scope="module")

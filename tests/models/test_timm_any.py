@@ -9,7 +9,7 @@ import torch
 
 from wsss.errors import ConfigError
 from wsss.models import CamNetwork, backbone_class, create_backbone
-from wsss.models.torchvision_cpu import timm
+from wsss.models.backbones.torchvision_cpu import timm
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wsss.models import torchvision_cpu
+from wsss.models.backbones import torchvision_cpu
 
 
 def run(code: str) -> str:
@@ -26,7 +26,7 @@ def test_it_repairs_exactly_when_torchvision_has_no_operators() -> None:
 
 def test_transforms_and_models_import_after_it() -> None:
     code = (
-        "from wsss.models.torchvision_cpu import torchvision\n"
+        "from wsss.models.backbones.torchvision_cpu import torchvision\n"
         "import torch, torchvision.transforms.v2 as v2\n"
         "print(tuple(v2.Resize(4)(torch.zeros(3, 8, 8)).shape), torchvision.models.resnet18().fc.out_features)"
     )

@@ -16,7 +16,7 @@ from unittest import mock
 from wsss.config import Study, load_study
 from wsss.data.view import DataView
 from wsss.files import sha256_json
-from wsss.pipeline.trials import Trial, sweep_trials
+from wsss.pipeline.search.trials import Trial, sweep_trials
 
 ROOT = Path(__file__).parents[2]
 FILE = Path(__file__).with_suffix(".json")

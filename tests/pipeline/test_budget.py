@@ -18,12 +18,12 @@ from wsss.config.search import parse_distribution
 from wsss.config.tuning import GridSearch
 from wsss.errors import ConfigError
 from wsss.pipeline import study as study_module
-from wsss.pipeline.budget import Spent, describe, spent_so_far
 from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
-from wsss.pipeline.stored import check_same_content
+from wsss.pipeline.past.stored import check_same_content
+from wsss.pipeline.search.budget import Spent, describe, spent_so_far
 from wsss.pipeline.study import StudyRun
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger

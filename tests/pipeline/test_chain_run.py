@@ -12,9 +12,9 @@ import pytest
 import toys
 
 from wsss.errors import ConfigError, StageError
-from wsss.pipeline.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import StageFinished, TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.store.folder_store import Store
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import toy_studies as toy
 
-from wsss.pipeline.chain import Part, build_chain
+from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.events import TrialFinished
-from wsss.pipeline.results import chain_result
+from wsss.pipeline.past.results import chain_result
 from wsss.store.folder_store import Store
 
 SWEEP = "name: cam, keep: 1, search: {lr: {choice: [0.01, 0.1]}}, stages: [classifier: {epochs: 2, lr: $lr}, cams]"

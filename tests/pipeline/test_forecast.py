@@ -12,7 +12,7 @@ import toys
 from tiny_devkit import write_tiny_voc
 
 from wsss.config import Budget, DataSpec, SplitSpec
-from wsss.config.params import (
+from wsss.config.params.stages import (
     AffinityParams,
     CamsParams,
     ClassifierParams,
@@ -25,9 +25,9 @@ from wsss.config.params import (
     WalkParams,
 )
 from wsss.data.view import open_data
-from wsss.pipeline.budget import Spent
-from wsss.pipeline.chain import Part, build_chain
-from wsss.pipeline.effort import (
+from wsss.pipeline.chains.chain import Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.forecasts.effort import (
     Estimate,
     Measured,
     Work,
@@ -36,8 +36,8 @@ from wsss.pipeline.effort import (
     measured,
     work_facts,
 )
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.forecast import Total, budget_rows, totals
+from wsss.pipeline.forecasts.forecast import Total, budget_rows, totals
+from wsss.pipeline.search.budget import Spent
 from wsss.store.folder_store import Store
 
 SMALL: Params = ClassifierParams(backbone="efficientnet_lite0", epochs=2, crop=64, long_side=(64, 96))

@@ -9,8 +9,8 @@ import pytest
 from golden_keys import FILE, STUDIES, MadeUpData, study_keys
 
 from wsss.config import load_study
-from wsss.config.params import CamsParams, ClassifierParams
-from wsss.pipeline.chain import Chain, Part, build_chain
+from wsss.config.params.stages import CamsParams, ClassifierParams
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.stages import STAGES
 
 GOLDEN: dict[str, Any] = json.loads(FILE.read_text())

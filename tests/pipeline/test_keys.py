@@ -9,7 +9,7 @@ import pytest
 import toys
 
 from wsss.files import sha256_json
-from wsss.pipeline.chain import Part, build_chain
+from wsss.pipeline.chains.chain import Part, build_chain
 
 
 def keys(data: Any, seed: int = 0, **params: Any) -> list[str]:

@@ -12,11 +12,11 @@ import pytest
 import toy_studies as toy
 
 from wsss.config import Budget
-from wsss.pipeline.forecast import forecast
+from wsss.pipeline.forecasts.forecast import forecast
 from wsss.pipeline.local import LocalExecutor
-from wsss.pipeline.population import span_labels
+from wsss.pipeline.search.population import span_labels
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.pipeline.study import StudyRun
-from wsss.pipeline.trials import sweep_trials
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 

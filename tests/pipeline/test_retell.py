@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wsss.pipeline.events import TrialStarted
-from wsss.pipeline.retell import remember, retell
+from wsss.pipeline.past.retell import remember, retell
 from wsss.store.ledger import Ledger
 from wsss.store.storage import Storage
 

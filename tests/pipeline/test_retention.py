@@ -14,7 +14,7 @@ from s3_server import s3_address
 from store_contract import make, number
 
 from wsss.files import sha256_json, write_json
-from wsss.pipeline.retention import evict_unkept, prune, wanted_keys
+from wsss.pipeline.past.retention import evict_unkept, prune, wanted_keys
 from wsss.store.object_storage import ObjectStorage
 from wsss.store.storage import Storage
 
@@ -153,7 +153,7 @@ def test_a_study_that_began_while_files_are_deleted_keeps_its_own(
     open: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another study asks for an artefact after the deleting has begun and before it comes to it."""
-    monkeypatch.setattr("wsss.pipeline.retention.FRESH_SECONDS", 0)
+    monkeypatch.setattr("wsss.pipeline.past.retention.FRESH_SECONDS", 0)
     storage = open()
     first, last = sorted(sha256_json(n) for n in range(2))
     for key in (first, last):

@@ -20,7 +20,7 @@ import toy_studies as toy
 from s3_server import s3_address
 
 from wsss.config import Study
-from wsss.config.location import Location
+from wsss.config.text.location import Location
 from wsss.errors import ConfigError
 from wsss.files import write_json
 from wsss.pipeline import running

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from wsss.config import Distribution, load_study_text
-from wsss.pipeline.sampling import best_configurations, sample_arm
+from wsss.pipeline.search.sampling import best_configurations, sample_arm
 
 STUDY = """
 name: s

@@ -13,8 +13,8 @@ import pytest
 import toy_studies as toy
 
 from wsss.config import Budget, Distribution, OptunaSearch
-from wsss.pipeline.forecast import forecast
-from wsss.pipeline.suggest import Suggestions
+from wsss.pipeline.forecasts.forecast import forecast
+from wsss.pipeline.search.suggest import Suggestions
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 

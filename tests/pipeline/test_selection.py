@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from wsss.pipeline.selection import kept_trials
+from wsss.pipeline.search.selection import kept_trials
 
 
 def trials(**arms: int) -> list[Any]:

@@ -12,8 +12,8 @@ import toy_studies as toy
 
 from wsss.config import Budget
 from wsss.pipeline.events import SharedEnded, TrialFinished, TrialProgress, TrialStarted
-from wsss.pipeline.forecast import forecast
-from wsss.pipeline.retention import evict_unkept, prune
+from wsss.pipeline.forecasts.forecast import forecast
+from wsss.pipeline.past.retention import evict_unkept, prune
 from wsss.store.folder_store import Store
 from wsss.store.storage import open_storage
 

@@ -11,11 +11,11 @@ from tiny_devkit import write_tiny_voc
 
 from wsss.config import Study, load_study_text
 from wsss.config.naming import names_a_file, study_name_problem
-from wsss.config.yaml_text import parse_yaml
+from wsss.config.text.yaml_text import parse_yaml
 from wsss.data.view import open_data
 from wsss.errors import ConfigError
-from wsss.pipeline.holdings import store_inventory, study_inventory
-from wsss.pipeline.stored import check_same_content, find_study, stored_text
+from wsss.pipeline.chains.holdings import store_inventory, study_inventory
+from wsss.pipeline.past.stored import check_same_content, find_study, stored_text
 from wsss.store.storage import open_storage
 
 STUDY = """\

@@ -12,7 +12,7 @@ import toy_studies as toy
 from wsss.pipeline.events import StageFinished
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
-from wsss.pipeline.retention import evict_unkept, wanted_keys
+from wsss.pipeline.past.retention import evict_unkept, wanted_keys
 from wsss.pipeline.study import StudyRun
 from wsss.store.folder_store import Store
 from wsss.store.storage import open_storage

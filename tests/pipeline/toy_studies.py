@@ -12,7 +12,7 @@ from typing import Any
 
 from wsss.config import Study, load_study_text
 from wsss.config.stage import STAGES, StageKind
-from wsss.pipeline.execute import run_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Context, Stage

@@ -11,14 +11,14 @@ import torch
 
 from wsss.config import DataSpec, load_study_text, smoke
 from wsss.config.data_set import DATA_SETS, DataSetKind
-from wsss.config.params import MixingParams
-from wsss.config.params_base import Params
+from wsss.config.params.base import Params
+from wsss.config.params.stages import MixingParams
 from wsss.config.parts import MIXINGS, REGULARISERS, Regulariser, RegulariserParams, WayToMix
 from wsss.config.tuning import SCHEDULERS, SEARCHERS, Scheduler, Searcher
 from wsss.data.view import open_data
 from wsss.errors import ConfigError
 from wsss.methods.mixing import Mixer
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.tuning.schedulers import make_judge
 
 STUDY = """\
@@ -113,7 +113,7 @@ class Halves(WayToMix):
 
 
 def test_a_way_to_mix_from_outside_mixes_and_brings_its_alpha() -> None:
-    from wsss.config.methods import expand_method
+    from wsss.config.params.methods import expand_method
 
     with MIXINGS.replaced(Halves):
         assert expand_method({"mixing": {"kind": "halves"}})["mixing"]["alpha"] == 0.7

@@ -22,7 +22,7 @@ from wsss.masks.segmentation import segment
 from wsss.models import DeepLab
 from wsss.predict import program
 from wsss.predict.program import export_network, read_program
-from wsss.stages.segmentation_network import load_segmenter
+from wsss.stages.training.segmentation_network import load_segmenter
 from wsss.store.folder_store import Artefact
 
 

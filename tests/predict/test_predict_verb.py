@@ -12,11 +12,11 @@ from command_line import in_process
 from PIL import Image
 from trained import CLASSES, draw_photo
 
-from wsss.config.params import SegmentationCrfParams
+from wsss.config.params.stages import SegmentationCrfParams
 from wsss.masks.crf import probabilities_to_mask_with_crf
 from wsss.masks.images import overlay, read_mask
 from wsss.masks.segmentation import segment
-from wsss.stages.segmentation_network import load_segmenter
+from wsss.stages.training.segmentation_network import load_segmenter
 from wsss.store.folder_store import Artefact
 
 

@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from wsss.config.params import SegmenterParams
+from wsss.config.params.stages import SegmenterParams
 from wsss.files import sha256_json, write_json
 from wsss.models import DeepLab
-from wsss.stages.segmentation_network import ABOUT, WEIGHTS, build_segmenter
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 from wsss.store.folder_store import Artefact, Store
 
 CLASSES = ("cat", "dog", "horse")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
-from wsss.cli.compare import View, show
+from wsss.cli.comparison.compare import View, show
 from wsss.report.compare import compare
 from wsss.report.comparison import Network, Protocol
 

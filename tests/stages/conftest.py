@@ -9,9 +9,9 @@ import pytest
 
 from wsss.config import load_study_text
 from wsss.data.view import DataView, open_data
-from wsss.pipeline.chain import Chain, build_chain
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.chains.chain import Chain, build_chain
+from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.stages import cams, chunks, features, scores
 from wsss.store.folder_store import Store
 

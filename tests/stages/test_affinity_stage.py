@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from wsss.config import load_study_text
-from wsss.config.params import AffinityParams
+from wsss.config.params.stages import AffinityParams
 from wsss.data.view import DataView
 from wsss.errors import ConfigError
 from wsss.masks.images import write_mask
 from wsss.masks.pairs import affinity_loss
 from wsss.models import AffinityNetwork
-from wsss.pipeline.chain import build_chain
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.chains.chain import build_chain
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.stages import STAGES
-from wsss.stages import affinity as module
-from wsss.stages.affinity import Affinity, load_affinity
 from wsss.stages.contract import Context
+from wsss.stages.training.affinity import Affinity, load_affinity
+from wsss.stages.training.training import affinity as module
 
 
 @pytest.mark.parametrize(

@@ -12,21 +12,21 @@ import torch
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
-from wsss.cli.compare import score_lines
-from wsss.cli.compare_notes import notes
+from wsss.cli.comparison.compare import score_lines
+from wsss.cli.comparison.notes import notes
 from wsss.cli.live import describe_metrics
-from wsss.config.params import ClassifierParams
+from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView
 from wsss.files import sha256_json
 from wsss.models import CamNetwork
-from wsss.pipeline.chain import Part, build_chain
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.results import chain_result
+from wsss.pipeline.chains.chain import Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.past.results import chain_result
 from wsss.report.comparison import Comparison, Row
 from wsss.stages import STAGES, rung
-from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context
-from wsss.stages.rung import holdout_map
+from wsss.stages.training.classifier import Classifier
+from wsss.stages.training.rung import holdout_map
 from wsss.store.folder_store import Store
 
 PARAMS = ClassifierParams.model_validate({
@@ -134,7 +134,7 @@ def test_a_classifier_measures_in_the_middle_of_what_it_learns_from(
         shown.append(size)
         return {}
 
-    monkeypatch.setattr("wsss.stages.classifier.holdout_map", remember)
+    monkeypatch.setattr("wsss.stages.training.classifier.holdout_map", remember)
     for long_side, middle in (([256, 512], 384), ([224, 320], 272), ([300, 300], 300)):
         stage.params = PARAMS.model_copy(update={"long_side": tuple(long_side)})
         stage._evaluate()
@@ -188,7 +188,7 @@ def test_a_record_of_before_was_measured_at_the_crop(
     def without_size(*arguments: Any) -> dict[str, float]:
         return {"mAP": rung.holdout_map(*arguments)["mAP"]}
 
-    monkeypatch.setattr("wsss.stages.classifier.holdout_map", without_size)
+    monkeypatch.setattr("wsss.stages.training.classifier.holdout_map", without_size)
     store = Store(tmp_path)
     chain = build_chain([Part("classifier", "classifier", PARAMS)], tiny_view, 0)
     list(run_chain("t", chain, store, tiny_view, device="cpu", threads=1))

@@ -12,13 +12,13 @@ import pytest
 import yaml
 from command_line import in_process
 
-from wsss.config.params import ImportParams, PseudoMasksParams
+from wsss.config.params.stages import ImportParams, PseudoMasksParams
 from wsss.data.view import DataView
 from wsss.errors import DataError
 from wsss.files import read_json
-from wsss.pipeline.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.stages import imported
 from wsss.stages.shards import CamShards
 from wsss.store.folder_store import Store

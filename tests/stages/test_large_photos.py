@@ -14,16 +14,16 @@ from PIL import Image
 import wsss.data.decode as decode
 import wsss.data.fingerprint as fingerprint
 import wsss.data.photo_set as photo_set
-import wsss.pipeline.effort as effort
+import wsss.pipeline.forecasts.effort as effort
 from wsss.config import load_study_text
 from wsss.data.decode import photo_size, resize_mask
-from wsss.data.sample import write_sample
+from wsss.data.sample.data_set import write_sample
 from wsss.data.view import DataView, open_data
 from wsss.masks.images import read_mask, write_mask
 from wsss.models.memory import FREE_SHARE
-from wsss.pipeline.chain import Chain, build_chain
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.chains.chain import Chain, build_chain
+from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.stages import cams
 from wsss.stages.cams import Cams
 from wsss.stages.contract import Context

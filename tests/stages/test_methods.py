@@ -11,15 +11,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsss.config.methods import METHODS, expand_method
-from wsss.config.params import CamsParams, ClassifierParams, FeaturesParams, SubcategoriesParams
+from wsss.config.params.methods import METHODS, expand_method
+from wsss.config.params.stages import CamsParams, ClassifierParams, FeaturesParams, SubcategoriesParams
 from wsss.data.loader import evaluation_image
 from wsss.data.view import DataView
 from wsss.errors import ConfigError
-from wsss.pipeline.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
-from wsss.pipeline.execute import run_chain
-from wsss.stages.network import load_classifier
+from wsss.stages.training.network import load_classifier
 from wsss.store.folder_store import Store
 
 SMALL = {

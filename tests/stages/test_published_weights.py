@@ -11,16 +11,16 @@ from tiny_devkit import write_tiny_voc
 from torch.nn.functional import conv2d
 
 from wsss.config import DataSpec, SplitSpec
-from wsss.config.params import CamsParams, ClassifierParams
+from wsss.config.params.stages import CamsParams, ClassifierParams
+from wsss.data.readers.voc import VOC_CLASSES
 from wsss.data.view import DataView, open_data
-from wsss.data.voc import VOC_CLASSES
 from wsss.errors import ConfigError
 from wsss.models import create_backbone
-from wsss.pipeline.chain import Chain, Part, build_chain
-from wsss.pipeline.execute import run_chain
-from wsss.pipeline.results import chain_result
-from wsss.stages.network import load_classifier
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.past.results import chain_result
 from wsss.stages.shards import CamShards
+from wsss.stages.training.network import load_classifier
 from wsss.store.folder_store import Store
 
 

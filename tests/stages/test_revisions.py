@@ -8,7 +8,7 @@ import pytest
 
 from wsss.data.view import DataView
 from wsss.files import sha256_json
-from wsss.pipeline.chain import Chain, Node, Part, build_chain
+from wsss.pipeline.chains.chain import Chain, Node, Part, build_chain
 from wsss.stages import STAGES
 
 Entry = tuple[str, dict[str, Any]]

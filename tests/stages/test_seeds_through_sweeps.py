@@ -6,8 +6,8 @@ from pathlib import Path
 
 from wsss.config import load_study_text
 from wsss.data.view import DataView
-from wsss.pipeline.selection import kept_trials
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.search.selection import kept_trials
+from wsss.pipeline.search.trials import sweep_trials
 
 STUDY = """
 name: seeds

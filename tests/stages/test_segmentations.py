@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from wsss.config.params import SegmentationsParams
+from wsss.config.params.stages import SegmentationsParams
 from wsss.data.view import DataView
 from wsss.errors import ConfigError
 from wsss.files import read_json
@@ -15,12 +15,12 @@ from wsss.masks.crf import probabilities_to_mask_with_crf
 from wsss.masks.images import read_mask
 from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
-from wsss.pipeline.chain import Chain
-from wsss.pipeline.results import chain_result
+from wsss.pipeline.chains.chain import Chain
+from wsss.pipeline.past.results import chain_result
 from wsss.stages.kinds.scores import Scores as ScoresKind
 from wsss.stages.kinds.scores import ScoresParams
 from wsss.stages.kinds.segmentations import Segmentations as SegmentationsKind
-from wsss.stages.segmentation_network import load_segmenter
+from wsss.stages.training.segmentation_network import load_segmenter
 from wsss.store.folder_store import Store
 
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from wsss.config.params import PseudoMasksParams, SegmenterParams
+from wsss.config.params.stages import PseudoMasksParams, SegmenterParams
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError, StageError
 from wsss.masks.images import read_mask, write_mask
-from wsss.pipeline.chain import Chain, Part, build_chain
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.stages.contract import Context
 from wsss.stages.kinds import segmenter as kind
-from wsss.stages.segmentation_network import describe_weights, load_segmenter
-from wsss.stages.segmenter import Segmenter
-from wsss.stages.segmenter_training import PixelLabels
+from wsss.stages.training.segmentation_network import describe_weights, load_segmenter
+from wsss.stages.training.segmenter import Segmenter
+from wsss.stages.training.segmenter_training import PixelLabels
 from wsss.store.folder_store import Store
 
 SMALL = {
@@ -186,7 +186,7 @@ def test_the_average_follows_the_weights(make: Make, tmp_path: Path) -> None:
 def test_it_stops_when_the_holdouts_pseudo_masks_agree_no_better(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.stages import segmenter_training
+    from wsss.stages.training.training import segmenter_training
 
     scores = iter([0.3, 0.5, 0.4, 0.45, 0.9])
     monkeypatch.setattr(segmenter_training, "miou", lambda counts: next(scores))
@@ -273,7 +273,7 @@ def test_ignoring_what_was_not_kept_is_refused_while_planning(tiny_view: DataVie
 
 
 def _import(view: DataView) -> Any:
-    from wsss.config.params import ImportParams
+    from wsss.config.params.stages import ImportParams
 
     return ImportParams(masks=view.dataset.root / "SegmentationClass")
 

@@ -10,12 +10,12 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from wsss.config.methods import expand_method
-from wsss.config.params import ClassifierParams
+from wsss.config.params.methods import expand_method
+from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView
-from wsss.pipeline.chain import Part, build_chain
+from wsss.pipeline.chains.chain import Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.store.folder_store import Store
 
 SMALL = {

@@ -10,9 +10,9 @@ import pytest
 
 from wsss.data.view import DataView
 from wsss.errors import StorageError
-from wsss.pipeline.chain import Chain
+from wsss.pipeline.chains.chain import Chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import StageFinished, TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.stages import STAGES
 from wsss.store.folder_store import Store
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.config.params import ClassifierParams
+from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView
-from wsss.stages.classifier import Classifier
 from wsss.stages.contract import Context
 from wsss.stages.subcategories import read_subcategories
+from wsss.stages.training.classifier import Classifier
 
 PARENT = np.array([0, 0, 1, 2, 3, 4])
 

@@ -10,7 +10,7 @@ import pytest
 
 from wsss.data.pool import array_bytes
 from wsss.data.view import DataView
-from wsss.pipeline.chain import Chain
+from wsss.pipeline.chains.chain import Chain
 from wsss.stages import chunks
 from wsss.stages.contract import Context
 from wsss.stages.pseudo_masks import PseudoMasks

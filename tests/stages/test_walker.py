@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d, interpolate, pad
 
-from wsss.config.params import AffinityParams, CamsParams, PseudoMasksParams, WalkParams
+from wsss.config.params.stages import AffinityParams, CamsParams, PseudoMasksParams, WalkParams
 from wsss.errors import ConfigError, StageError
 from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, walk
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.models.memory import PeakMemory
 from wsss.stages import STAGES
-from wsss.stages.affinity import build_affinity
+from wsss.stages.training.affinity import build_affinity
 from wsss.stages.walker import Walker
 
 RGB = np.random.default_rng(0).integers(0, 256, (50, 67, 3), dtype=np.uint8)
@@ -286,9 +286,9 @@ PROGRAM = """
 import re, sys
 from pathlib import Path
 import numpy as np, torch
-from wsss.config.params import WalkParams
+from wsss.config.params.stages import WalkParams
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
-from wsss.stages.network import to_channels_last
+from wsss.stages.training.network import to_channels_last
 from wsss.stages.walker import Walker
 torch.set_num_threads(1)
 network = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}[sys.argv[1]](create_backbone(sys.argv[2], "none"))

@@ -14,8 +14,8 @@ from store_contract import KEY, OTHER, make
 
 from wsss.config import Resources
 from wsss.errors import StorageError
-from wsss.pipeline.chain import Part, build_chain
-from wsss.pipeline.execute import run_chain
+from wsss.pipeline.chains.chain import Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.executor import Job
 from wsss.pipeline.local import LocalExecutor
 from wsss.store.folder_store import Store

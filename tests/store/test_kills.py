@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from store_contract import KEY, make
 
-from wsss.pipeline.retention import prune
+from wsss.pipeline.past.retention import prune
 from wsss.store.folder_store import Store
 from wsss.store.storage import Storage
 

@@ -25,9 +25,9 @@ from store_contract import KEY, OTHER, make, number
 
 from wsss.errors import ConfigError, PreflightError, Problem, StorageError
 from wsss.files import sha256_json
-from wsss.pipeline.chain import Part, build_chain
+from wsss.pipeline.chains.chain import Part, build_chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.store.object_partial import ObjectLease
 from wsss.store.object_storage import ObjectStorage
 from wsss.store.object_store import ObjectStore

@@ -14,7 +14,7 @@ from store_contract import KEY, make, number
 
 from wsss.errors import ConfigError, StorageError
 from wsss.files import read_copy, read_json, sha256_json, write_copy
-from wsss.pipeline.retention import prune, wanted_by
+from wsss.pipeline.past.retention import prune, wanted_by
 from wsss.store import records
 from wsss.store.folder_store import Store
 from wsss.store.lease import FileLease, leases_at

@@ -21,7 +21,7 @@ from mlflow.tracking import MlflowClient
 from snapshot import snapshot, times
 
 from wsss.errors import StageError
-from wsss.pipeline import execute
+from wsss.pipeline.chains import execute
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.running import StudyLease
 from wsss.pipeline.study import StudyRun

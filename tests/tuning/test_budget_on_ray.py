@@ -8,10 +8,10 @@ import pytest
 
 from wsss.config import load_study
 from wsss.data.view import open_data
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import Event, TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job
-from wsss.pipeline.trials import sweep_trials
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.store.folder_store import Store
 
 pytestmark = pytest.mark.timeout(600)

@@ -17,10 +17,10 @@ from s3_server import KEYS, s3_address
 from tiny_devkit import write_tiny_voc
 
 from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
+from wsss.data.readers.voc import VOC_CLASSES
 from wsss.data.view import DataView, open_data
-from wsss.data.voc import VOC_CLASSES
 from wsss.errors import PreflightError
-from wsss.pipeline.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.pipeline.forecasts.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
 from wsss.tracking.location import tracking_uri
 from wsss.tracking.reach import reach
 

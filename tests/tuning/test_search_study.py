@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from wsss.config import load_study
 from wsss.config.smoke import smoke
 from wsss.config.study import DataSpec, Resources, SampleSpec, SplitSpec
-from wsss.config.yaml_text import dump_yaml
+from wsss.config.text.yaml_text import dump_yaml
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(600)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import typer
 
-from wsss.cli import cluster, compare, data, doctor, plan, predict, run, schema, storage, sync
+from wsss.cli import cluster, data, doctor, plan, predict, run, schema, storage, sync
+from wsss.cli.comparison import compare
 
 app = typer.Typer(
     name="wsss",

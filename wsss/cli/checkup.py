@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.config.location import Location, is_remote
+from wsss.config.text.location import Location, is_remote
 from wsss.temporary import look_at_temporary_folder
 from wsss.tuning.auth import look_at_mode, look_at_token
 
@@ -55,7 +55,7 @@ def _version(package: str) -> Finding:
 
 
 def _crf() -> Finding:
-    from wsss.config.params import CrfParams
+    from wsss.config.params.stages import CrfParams
     from wsss.masks.crf import dense_crf
 
     scores = np.full((2, 8, 8), 0.5, np.float32)

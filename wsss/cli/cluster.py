@@ -27,7 +27,7 @@ from wsss.cli.options import (
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.data.view import DataView
-    from wsss.pipeline.readiness import Check
+    from wsss.pipeline.forecasts.readiness import Check
 
 app = typer.Typer(help="Look at a Ray cluster, and send studies to it.", no_args_is_help=True)
 AddressOption = Annotated[

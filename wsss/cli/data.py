@@ -90,7 +90,7 @@ def sample(
 
     python launch.py data sample /tmp/sample
     """
-    from wsss.data.sample import write_sample
+    from wsss.data.sample.data_set import write_sample
 
     write_sample(folder.resolve(), train=train, val=val, size=size, seed=seed)
     print(f"{train} + {val} images in {folder}")
@@ -166,8 +166,8 @@ def _reporter(progress: Progress, title: str) -> Callable[[int, int], None]:
 def _opened(root: Path, labels: Path | None, masks: Path | None) -> PhotoSet:
     """Return a devkit where there are folders of one, else a folder of photos."""
     from wsss.config import DataSpec
-    from wsss.data.folder import FolderDataset
-    from wsss.data.voc import FOLDERS, VocDataset
+    from wsss.data.readers.folder import FolderDataset
+    from wsss.data.readers.voc import FOLDERS, VocDataset
     from wsss.errors import ConfigError, Problem
 
     if any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir():

@@ -28,7 +28,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
-from wsss.pipeline.readiness import Check
+from wsss.pipeline.forecasts.readiness import Check
 
 RECENT = 8
 BAR = 12

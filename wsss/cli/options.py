@@ -9,7 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from wsss.config import Study
-    from wsss.config.location import Location
+    from wsss.config.text.location import Location
     from wsss.data.view import DataView
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
@@ -31,7 +31,7 @@ DEFAULT_STORAGE = "runs"
 
 def storage_location(storage: str | None) -> Location:
     """Return the storage's folder, absolute, or its address. Raises `ConfigError`."""
-    from wsss.config.location import parse_location
+    from wsss.config.text.location import parse_location
     from wsss.errors import ConfigError, Problem
 
     try:
@@ -53,7 +53,7 @@ def find(
     if names_a_file(study):
         found = load_study(Path(study), overrides or (), name=name, storage=storage)
     else:
-        from wsss.pipeline.stored import find_study  # takes seconds, as it loads torch
+        from wsss.pipeline.past.stored import find_study  # takes seconds, as it loads torch
 
         found = find_study(study, location, overrides or (), rename=name)
     return shrink(found) if smoke else found

@@ -26,7 +26,7 @@ from wsss.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from wsss.pipeline.forecast import Total
+    from wsss.pipeline.forecasts.forecast import Total
 
 PlanAddressOption = Annotated[
     str | None,
@@ -55,8 +55,8 @@ def plan(
     found = find(study, set_, storage, name, smoke)
     # After the study file was read: what is wrong with it is said without waiting for torch.
     from wsss.cli.preflight import ready_checks, study_checks
-    from wsss.pipeline.budget import spent_so_far
-    from wsss.pipeline.forecast import budget_rows, forecast, totals
+    from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
+    from wsss.pipeline.search.budget import spent_so_far
     from wsss.store.storage import open_storage
     from wsss.tracking.location import tracking_uri
 
@@ -106,7 +106,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    from wsss.pipeline.readiness import gibibytes
+    from wsss.pipeline.forecasts.readiness import gibibytes
 
     todo = row["to_make"]
     costs = ["", "", "", ""]
@@ -129,7 +129,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
-    from wsss.pipeline.readiness import gibibytes
+    from wsss.pipeline.forecasts.readiness import gibibytes
 
     if not total.trials:
         print("Nothing is left to do.")
@@ -147,7 +147,7 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
 
 
 def _say_budget(rows: list[dict[str, Any]]) -> None:
-    from wsss.pipeline.budget import NAMES
+    from wsss.pipeline.search.budget import NAMES
 
     words = {True: "enough", False: "NOT ENOUGH: the study will stop before its end", None: "unknown"}
     for row in rows:

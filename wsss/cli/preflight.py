@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from wsss.config import Study
-    from wsss.data.inventory import Inventory
+    from wsss.data.readers.inventory import Inventory
     from wsss.data.view import DataView
-    from wsss.pipeline.forecast import Total
-    from wsss.pipeline.readiness import Check
+    from wsss.pipeline.forecasts.forecast import Total
+    from wsss.pipeline.forecasts.readiness import Check
 
 
 def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = None) -> list[Check]:
     """Look at the storage, its disk against what the study is estimated to need (`total`, if somebody has
     reckoned it already), and the tracking."""
-    from wsss.config.location import is_remote
-    from wsss.pipeline.forecast import forecast, totals
-    from wsss.pipeline.readiness import Check, storage_checks
+    from wsss.config.text.location import is_remote
+    from wsss.pipeline.forecasts.forecast import forecast, totals
+    from wsss.pipeline.forecasts.readiness import Check, storage_checks
     from wsss.store.storage import open_storage
 
     storage = open_storage(study.storage)
@@ -32,8 +32,8 @@ def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = N
 def study_checks(study: Study, data: DataView) -> list[Check]:
     """Say who runs the study at this moment, and what of its data has changed since it was last run: no row
     where there is nothing to say."""
-    from wsss.pipeline.holdings import stored_inventory, study_inventory
-    from wsss.pipeline.readiness import Check
+    from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
+    from wsss.pipeline.forecasts.readiness import Check
     from wsss.pipeline.running import current_holder
     from wsss.store.storage import open_storage
 
@@ -49,13 +49,13 @@ def study_checks(study: Study, data: DataView) -> list[Check]:
 
 def data_changes(before: Inventory | None, now: Inventory) -> list[str]:
     """Return what has changed of a study's data since it was last run; nothing where that isn't known."""
-    from wsss.data.inventory import changes
+    from wsss.data.readers.inventory import changes
 
     return [] if before is None else changes(before, now)
 
 
 def _tracking_check(uri: str) -> Check:
-    from wsss.pipeline.readiness import Check, goes_with_the_job
+    from wsss.pipeline.forecasts.readiness import Check, goes_with_the_job
     from wsss.tracking.location import database_file
     from wsss.tracking.reach import reach
 

@@ -25,13 +25,13 @@ from wsss.cli.options import (
     open_study_data,
 )
 from wsss.cli.running import say_who_runs_it
-from wsss.config.location import is_remote
+from wsss.config.text.location import is_remote
 
 if TYPE_CHECKING:
     from wsss.config import Scheduler, Study
-    from wsss.pipeline.judging import Judge
     from wsss.pipeline.outcome import Outcome
     from wsss.pipeline.running import StudyLease
+    from wsss.pipeline.search.judging import Judge
     from wsss.store.storage import Storage
 
 LocalOption = Annotated[
@@ -77,7 +77,7 @@ def resume(
     python launch.py resume quickstart -s budget.hours=8
     """
     name, location = find_stored(study, storage)
-    from wsss.pipeline.stored import find_study
+    from wsss.pipeline.past.stored import find_study
 
     execute(find_study(name, location, set_ or ()), local=local, address=address, as_json=as_json)
 
@@ -88,8 +88,8 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
+    from wsss.pipeline.past.stored import check_same_content
     from wsss.pipeline.running import Overtaken, StudyLease, current_holder
-    from wsss.pipeline.stored import check_same_content
     from wsss.store.storage import open_storage
     from wsss.tracking import tracking_uri
 
@@ -125,8 +125,8 @@ def _run(
     from wsss.addresses import shown
     from wsss.cli.live import live_view
     from wsss.cli.preflight import data_changes, ready_checks
+    from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
     from wsss.pipeline.executor import Executor
-    from wsss.pipeline.holdings import stored_inventory, study_inventory
     from wsss.pipeline.local import LocalExecutor
     from wsss.pipeline.study import StudyRun
     from wsss.tracking import MlflowTracker
@@ -167,7 +167,7 @@ def _run(
 
 def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_json: bool) -> None:
     from wsss.addresses import shown
-    from wsss.cli.compare import comparison_json, show
+    from wsss.cli.comparison.compare import comparison_json, show
     from wsss.report.compare import compare
 
     comparison = compare(study.storage, [study.name])
@@ -235,7 +235,7 @@ def _note(text: str) -> None:
 
 
 def _check_disk(folder: Path) -> None:
-    from wsss.pipeline.readiness import refuse_bad, storage_checks
+    from wsss.pipeline.forecasts.readiness import refuse_bad, storage_checks
 
     refuse_bad(storage_checks(folder, None))
 

@@ -78,7 +78,7 @@ def prune(
 
     python launch.py storage prune --dry-run
     """
-    from wsss.pipeline.retention import prune as prune_storage
+    from wsss.pipeline.past.retention import prune as prune_storage
 
     freed = prune_storage(_opened(storage), dry_run=dry_run)
     for what, size in freed.items():

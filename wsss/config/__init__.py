@@ -1,7 +1,7 @@
 """What a study file may say. Importing it is cheap: no torch, no ray, no mlflow."""
 
 from wsss.config.load import dump_study, load_study, load_study_text
-from wsss.config.methods import METHODS
+from wsss.config.params.methods import METHODS
 from wsss.config.resolve import resolve_stage
 from wsss.config.search import Distribution, Scalar
 from wsss.config.smoke import smoke

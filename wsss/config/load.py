@@ -7,11 +7,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from wsss.config.check import check_study
-from wsss.config.overrides import apply_overrides
+from wsss.config.checks.study import check_study
 from wsss.config.paths import check_path
 from wsss.config.study import Study
-from wsss.config.yaml_text import MOST_VALUES, dump_yaml, parse_yaml, read_text
+from wsss.config.text.overrides import apply_overrides
+from wsss.config.text.yaml_text import MOST_VALUES, dump_yaml, parse_yaml, read_text
 from wsss.errors import ConfigError, Problem, nearest
 
 DEFAULT_STORAGE = "runs"

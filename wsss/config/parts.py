@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
-from wsss.config.params_base import NonNegativeFloat, Params
+from wsss.config.params.base import NonNegativeFloat, Params
 from wsss.plugins import Registry
 
 NOT_MIXED = "none"

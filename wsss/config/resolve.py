@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from wsss.config.params_base import Params
+from wsss.config.params.base import Params
 from wsss.config.search import Distribution, Scalar
 from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import StageUse
-from wsss.config.yaml_text import Path_
+from wsss.config.text.yaml_text import Path_
 from wsss.errors import ConfigError, Problem, shortened
 
 if TYPE_CHECKING:
-    from wsss.config.checker import Checker
+    from wsss.config.checks.checker import Checker
 
 MOST_TRIED = 20_000
 """Values of search variables that are checked against the stages that they stand in."""

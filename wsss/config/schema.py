@@ -11,8 +11,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from wsss.config.check import STUDY_KEYS, SWEEP_KEYS
-from wsss.config.check_arms import ARM_KEYS
+from wsss.config.checks.arms import ARM_KEYS
+from wsss.config.checks.study import STUDY_KEYS, SWEEP_KEYS
 from wsss.config.data_set import DATA_SETS
 from wsss.config.parts import MIXINGS, NOT_MIXED
 from wsss.config.search import KINDS

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from wsss.config.params_base import Params
+from wsss.config.params.base import Params
 from wsss.plugins import Registry, loaded
 
 P = TypeVar("P", bound=Params)
@@ -163,7 +163,7 @@ class StageKind(Generic[P]):
         """Return the files of an artefact that MLflow keeps, by the ending of their names there."""
         return {}
 
-    # How much work it is: see `wsss.pipeline.effort`.
+    # How much work it is: see `wsss.pipeline.forecasts.effort`.
 
     @classmethod
     def pixels(cls, params: P, photo: float) -> float:

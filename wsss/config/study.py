@@ -11,10 +11,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from wsss.config.data_set import DATA_SETS, DataSetName
-from wsss.config.location import Location
-from wsss.config.params_base import Folder, Params, PositiveFloat, PositiveInt, Seed, Word
+from wsss.config.params.base import Folder, Params, PositiveFloat, PositiveInt, Seed, Word
 from wsss.config.paths import absolute
 from wsss.config.search import Distribution, Scalar
+from wsss.config.text.location import Location
 from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
 
 LONGEST_NAME = 120

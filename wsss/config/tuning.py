@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from wsss.config.params_base import Epochs, Params
+from wsss.config.params.base import Epochs, Params
 from wsss.config.search import Distribution, Scalar, parse_distribution
 from wsss.plugins import Registry, loaded
 
@@ -37,13 +37,13 @@ class Searcher(Params):
             seed: The study's.
             name: What keeps arms of one study apart.
         """
-        found: list[dict[str, Scalar]] = loaded("wsss.pipeline.sampling:sample_arm")(
+        found: list[dict[str, Scalar]] = loaded("wsss.pipeline.search.sampling:sample_arm")(
             search, searcher=self.kind, samples=samples, seed=seed, name=name
         )
         return found
 
     def begin(self, search: Mapping[str, Distribution], *, samples: int, seed: int, name: str) -> Any:
-        """Return what is asked and told, of one that learns: see `wsss.pipeline.suggest.Suggestions`."""
+        """Return the search itself, of one that learns: see `wsss.pipeline.search.suggest.Suggestions`."""
         raise NotImplementedError
 
 
@@ -55,7 +55,7 @@ class Scheduler(Params):
     """Whether it looks at rung scores."""
     rule: ClassVar[Any] = None
     """What judges an arm's trials: a function of the parameters and a classifier's epochs that returns a
-    scheduler of Ray's or a `wsss.pipeline.judging.Judge`, or where it is, "module:function"."""
+    scheduler of Ray's or a `wsss.pipeline.search.judging.Judge`, or where it is, "module:function"."""
     begins: ClassVar[str] = "grace"
     """The parameter that has the epoch at which judging begins."""
     kind: str
@@ -97,7 +97,7 @@ class OptunaSearch(Searcher):
     """Variables of an arm are modelled together rather than one by one."""
 
     def begin(self, search: Mapping[str, Distribution], *, samples: int, seed: int, name: str) -> Any:
-        suggestions = loaded("wsss.pipeline.suggest:Suggestions")
+        suggestions = loaded("wsss.pipeline.search.suggest:Suggestions")
         return suggestions(dict(search), self, samples=samples, seed=seed, name=name)
 
 

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wsss.data.annotations import Annotation
-from wsss.data.check_classes import Findings, Images, compare_classes, warn_of_classes, weigh
 from wsss.data.fingerprint import File, Fingerprint, Fingerprints, size_message
 from wsss.data.photo_set import PhotoSet, mask_id_problem
 from wsss.data.pool import Progress
-from wsss.data.voc import VocDataset
+from wsss.data.readers.annotations import Annotation
+from wsss.data.readers.voc import VocDataset
+from wsss.data.tables.classes_in_use import Findings, Images, compare_classes, warn_of_classes, weigh
 from wsss.errors import DataError, Problem
 
 

@@ -14,8 +14,8 @@ from importlib import resources
 from pathlib import Path
 
 from wsss.data.download import Progress, check_disk, download, fetch_text
-from wsss.data.text import read_lines
-from wsss.data.voc import FOLDERS
+from wsss.data.readers.voc import FOLDERS
+from wsss.data.tables.text import read_lines
 from wsss.errors import DataError, Problem, WsssError
 from wsss.files import write_atomic
 

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from wsss.data.augment import Augmentation, Statistics, evaluation_image, random_state
-from wsss.data.voc import Dataset, Mask
+from wsss.data.readers.voc import Dataset, Mask
 from wsss.errors import DataError
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
@@ -52,8 +52,8 @@ class ClassificationBatches:
     Examples:
         >>> import tempfile
         >>> from pathlib import Path
-        >>> from wsss.data.sample import write_sample
-        >>> from wsss.data.voc import VocDataset
+        >>> from wsss.data.sample.data_set import write_sample
+        >>> from wsss.data.readers.voc import VocDataset
         >>> root = Path(tempfile.mkdtemp()) / "sample"
         >>> write_sample(root, train=5, val=1, size=32)
         >>> dataset = VocDataset(root)

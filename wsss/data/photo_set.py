@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wsss.data.annotations import Annotation
-from wsss.data.class_names import unknown_class
 from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, shrink_mask
-from wsss.data.text import tidy
+from wsss.data.readers.annotations import Annotation
+from wsss.data.tables.class_names import unknown_class
+from wsss.data.tables.text import tidy
 from wsss.errors import ConfigError, DataError, Problem
 from wsss.labels import IGNORED
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from wsss.config import DataSpec
 from wsss.config.data_set import DATA_SETS
 from wsss.data.check import check_images
-from wsss.data.check_classes import Images
 from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind
 from wsss.data.photo_set import PhotoSet
 from wsss.data.pool import Progress
-from wsss.data.splits import build_splits
+from wsss.data.readers.splits import build_splits
+from wsss.data.tables.classes_in_use import Images
 from wsss.errors import DataError, Problem
 from wsss.files import sha256_json
 

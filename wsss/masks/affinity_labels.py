@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsss.config.params import AffinityLabelsParams, CrfParams
+from wsss.config.params.stages import AffinityLabelsParams, CrfParams
 from wsss.labels import IGNORED
 from wsss.masks.crf import dense_crf, infer, labels_to_unary
 from wsss.masks.seeds import background_score, with_background

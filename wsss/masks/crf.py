@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from pydensecrf import densecrf
 
-from wsss.config.params import CrfParams, PseudoMasksParams
+from wsss.config.params.stages import CrfParams, PseudoMasksParams
 from wsss.errors import ConfigError, DataError
 from wsss.masks.seeds import background_score, with_background
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss.config.params import MixingParams
+from wsss.config.params.stages import MixingParams
 from wsss.config.parts import MIXINGS, NOT_MIXED, WayToMix
 
 

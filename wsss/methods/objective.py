@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from wsss.config.params import ClassifierParams
+from wsss.config.params.stages import ClassifierParams
 from wsss.config.parts import REGULARISERS
 from wsss.methods.distillation import subcategory_distillation
 from wsss.methods.mixing import Mixed

@@ -1,6 +1,5 @@
 """Networks: backbones behind one small interface, and the CAM network."""
 
-from wsss.models import efficientnet_lite, mobilenet, resnet, resnet38, resnet_caffe, timm_any
 from wsss.models.affinity_net import AffinityNetwork, BoundaryNetwork
 from wsss.models.backbone import (
     Backbone,
@@ -27,13 +26,7 @@ __all__ = [
     "backbone_names",
     "create_backbone",
     "dense_class",
-    "efficientnet_lite",
     "load_deeplab_pytorch",
-    "mobilenet",
     "register",
-    "resnet",
-    "resnet38",
-    "resnet_caffe",
-    "timm_any",
     "weights_identity",
 ]

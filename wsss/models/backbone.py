@@ -140,7 +140,7 @@ class Backbone(nn.Module, ABC):
         return self
 
 
-BACKBONES: Registry[type[Backbone]] = Registry("backbone", "wsss.models")
+BACKBONES: Registry[type[Backbone]] = Registry("backbone", "wsss.models.backbones")
 register = BACKBONES.register
 _FAMILIES: dict[str, Callable[[str], type[Backbone]]] = {}
 

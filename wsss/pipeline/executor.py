@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from wsss.config import Resources
-from wsss.pipeline.chain import Chain
+from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.events import Event
-from wsss.pipeline.readiness import Check
-from wsss.pipeline.trials import Trial
+from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.search.trials import Trial
 
 
 @dataclass(frozen=True)

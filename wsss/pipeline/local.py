@@ -12,10 +12,10 @@ import torch
 from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import StorageError, WsssError
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.readiness import Check
+from wsss.pipeline.forecasts.readiness import Check
 from wsss.store.folder_store import Store
 
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from wsss.config import Study
-from wsss.data.inventory import Inventory
+from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
 from wsss.errors import Problem
-from wsss.pipeline.budget import Meter
+from wsss.pipeline.chains.holdings import store_inventory, stored_inventory
 from wsss.pipeline.events import Event, Observer, PreflightDone, StageFinished, TrialStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.holdings import store_inventory, stored_inventory
-from wsss.pipeline.judging import JudgeFactory
+from wsss.pipeline.forecasts.readiness import Check, refuse_bad
 from wsss.pipeline.outcome import BudgetReached, Outcome
-from wsss.pipeline.readiness import Check, refuse_bad
-from wsss.pipeline.results import Result
+from wsss.pipeline.past.results import Result
 from wsss.pipeline.running import Overtaken, StudyLease
-from wsss.pipeline.trials import Trial
+from wsss.pipeline.search.budget import Meter
+from wsss.pipeline.search.judging import JudgeFactory
+from wsss.pipeline.search.trials import Trial
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
 

@@ -11,20 +11,20 @@ import time
 from collections.abc import Callable, Sequence
 
 from wsss.config import Study, dump_study
-from wsss.data.inventory import Inventory
+from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
-from wsss.pipeline.budget import describe
 from wsss.pipeline.events import Observer, StudyFinished, StudyStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.judging import JudgeFactory, check_rungs
+from wsss.pipeline.forecasts.readiness import Check
 from wsss.pipeline.outcome import BudgetReached, Outcome
-from wsss.pipeline.readiness import Check
-from wsss.pipeline.retention import evict_unkept
+from wsss.pipeline.past.retention import evict_unkept
+from wsss.pipeline.past.stored import check_same_content, stored_text, upstream_of
 from wsss.pipeline.running import StudyLease
+from wsss.pipeline.search.budget import describe
+from wsss.pipeline.search.judging import JudgeFactory, check_rungs
+from wsss.pipeline.search.trials import Trial
 from wsss.pipeline.session import Session
-from wsss.pipeline.stored import check_same_content, stored_text, upstream_of
 from wsss.pipeline.sweep_run import SweepRun
-from wsss.pipeline.trials import Trial
 from wsss.store.storage import open_storage
 
 

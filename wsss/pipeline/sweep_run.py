@@ -21,14 +21,14 @@ from wsss.pipeline.events import (
     TrialStatus,
 )
 from wsss.pipeline.executor import Job
-from wsss.pipeline.judging import Verdicts
 from wsss.pipeline.outcome import BudgetReached
-from wsss.pipeline.population import Population
-from wsss.pipeline.results import Result, chain_result, own_steps, unreported
-from wsss.pipeline.searches import Searches, shared_jobs
-from wsss.pipeline.selection import kept_trials
+from wsss.pipeline.past.results import Result, chain_result, own_steps, unreported
+from wsss.pipeline.search.judging import Verdicts
+from wsss.pipeline.search.population import Population
+from wsss.pipeline.search.searches import Searches, shared_jobs
+from wsss.pipeline.search.selection import kept_trials
+from wsss.pipeline.search.trials import Trial, branches, sweep_trials
 from wsss.pipeline.session import Session
-from wsss.pipeline.trials import Trial, branches, sweep_trials
 
 
 class SweepRun:

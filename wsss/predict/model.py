@@ -9,13 +9,13 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wsss.config.params import SegmenterParams
+from wsss.config.params.stages import SegmenterParams
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
 from wsss.predict.program import ExportedNetwork, read_program
-from wsss.stages.segmentation_network import ABOUT, WEIGHTS, build_segmenter
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 
 
 @dataclass(frozen=True)

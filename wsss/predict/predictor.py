@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import avg_pool2d, interpolate
 
-from wsss.config.params import CrfParams, SegmentationCrfParams
+from wsss.config.params.stages import CrfParams, SegmentationCrfParams
 from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf

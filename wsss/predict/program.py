@@ -25,8 +25,8 @@ from torch.nn.functional import interpolate, pad
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.files import write_atomic
 from wsss.models import DeepLab
+from wsss.models.backbones.torchvision_cpu import timm
 from wsss.models.deeplab import scaled
-from wsss.models.torchvision_cpu import timm
 from wsss.predict.untrusted import checked_archive
 
 ABOUT = "wsss.json"

@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.config.location import Location
+from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
-from wsss.pipeline.stored import find_study
+from wsss.pipeline.past.stored import find_study
 from wsss.predict.model import Model, load_artefact, load_file_model
-from wsss.stages.segmentation_network import WEIGHTS
+from wsss.stages.training.segmentation_network import WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage

@@ -18,12 +18,12 @@ from typing import Any
 import numpy as np
 
 from wsss.config import Study
-from wsss.config.location import Location
 from wsss.config.stage import scored_as
+from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
-from wsss.pipeline.chain import SCORES_FILE
-from wsss.pipeline.stored import find_study
+from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.past.stored import find_study
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
 from wsss.report.origins import networks_of, pixel_labels, trained_on
 from wsss.store.folder_store import Store

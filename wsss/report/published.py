@@ -15,10 +15,10 @@ from pydantic import Field, ValidationError, model_validator
 
 from wsss.config import Study
 from wsss.config.data_set import DATA_SETS
-from wsss.config.params import Params
+from wsss.config.params.stages import Params
 from wsss.config.stage import scored_as
-from wsss.config.yaml_text import parse_yaml, read_text
-from wsss.data.voc import VOC_CLASSES
+from wsss.config.text.yaml_text import parse_yaml, read_text
+from wsss.data.readers.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem
 from wsss.report.comparison import Comparison, Row
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.config.params import AffinityLabelsParams
+from wsss.config.params.stages import AffinityLabelsParams
 from wsss.data.decode import resize_mask
 from wsss.files import place
 from wsss.labels import IGNORED

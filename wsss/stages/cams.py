@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.config.params import CamsParams
+from wsss.config.params.stages import CamsParams
 from wsss.masks.cams import (
     TOGETHER_PIXELS,
     CamSource,
@@ -21,8 +21,8 @@ from wsss.models.cam_net import SubcategoryMaps
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts, working_sizes
-from wsss.stages.network import load_classifier, subcategory_parents
 from wsss.stages.shards import split_shards, write_index, write_shard
+from wsss.stages.training.network import load_classifier, subcategory_parents
 
 ORDINARY_PASS = 2**20
 """Pixels at the largest scale, up to which no photo is shown smaller for the memory's sake alone."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.config.params import Params
+from wsss.config.params.stages import Params
 from wsss.data.view import DataView
 
 

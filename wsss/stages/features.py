@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from wsss.config.params import FeaturesParams
+from wsss.config.params.stages import FeaturesParams
 from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
 from wsss.files import write_atomic
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MemoryBound
-from wsss.stages.network import load_classifier
 from wsss.stages.shards import split_shards
+from wsss.stages.training.network import load_classifier
 
 
 class Features(Stage):

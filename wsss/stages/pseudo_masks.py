@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.config.params import PseudoMasksParams
+from wsss.config.params.stages import PseudoMasksParams
 from wsss.data.decode import resize_mask
 from wsss.files import place, read_json, write_json
 from wsss.masks.crf import (
@@ -19,11 +19,11 @@ from wsss.masks.crf import (
     scores_to_sure_mask_with_crf,
 )
 from wsss.masks.images import Mask, write_mask
-from wsss.stages.affinity import load_affinity
 from wsss.stages.chunks import ChunkedStage, crf_need
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes, working_sizes
 from wsss.stages.shards import CamShards
+from wsss.stages.training.affinity import load_affinity
 from wsss.stages.walker import GIB, Walker
 
 WALK = "walk.json"

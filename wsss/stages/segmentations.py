@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.config.params import SegmentationsParams
+from wsss.config.params.stages import SegmentationsParams
 from wsss.data.decode import resize_mask
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
@@ -19,7 +19,7 @@ from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
 from wsss.stages.kinds.segmentations import segmented_ids
 from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
-from wsss.stages.segmentation_network import load_segmenter
+from wsss.stages.training.segmentation_network import load_segmenter
 
 
 class Segmentations(ChunkedStage):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.config.params import SubcategoriesParams
+from wsss.config.params.stages import SubcategoriesParams
 from wsss.methods.subcategories import Clustering, Subcategories, discover_class, join
 from wsss.stages.contract import Context, Stage
 

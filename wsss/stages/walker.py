@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from wsss.config.params import WalkParams
+from wsss.config.params.stages import WalkParams
 from wsss.errors import StageError
 from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory

@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
-from wsss.config.location import Location
+from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, nearest
 from wsss.files import read_file, write_atomic, writing
 from wsss.store.folder_store import Store

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from wsss.addresses import DATABASES, refusal, scheme_of, shown
-from wsss.config.location import Location, is_remote
+from wsss.config.text.location import Location, is_remote
 from wsss.errors import Problem, TrackingError, nearest
 
 VARIABLE = "MLFLOW_TRACKING_URI"

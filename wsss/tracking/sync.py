@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from wsss.errors import Problem, TrackingError
-from wsss.pipeline.retell import Past, remember, retell
+from wsss.pipeline.past.retell import Past, remember, retell
 from wsss.pipeline.running import current_holder
 from wsss.store.folder_store import Store
 from wsss.store.storage import Storage, open_storage

@@ -17,7 +17,7 @@ import numpy as np
 
 from wsss.config import Scheduler
 from wsss.config.tuning import Asha, Hyperband, Median
-from wsss.pipeline.judging import Judge
+from wsss.pipeline.search.judging import Judge
 from wsss.plugins import loaded
 from wsss.tuning import cluster as _environment  # noqa: F401 - sets Ray's environment first
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
 from wsss.config.load import DEFAULT_STORAGE
-from wsss.config.location import is_remote, parse_location
 from wsss.config.naming import names_a_file
+from wsss.config.text.location import is_remote, parse_location
 from wsss.errors import ConfigError, PreflightError, Problem
-from wsss.pipeline.stored import find_study
+from wsss.pipeline.past.stored import find_study
 from wsss.tracking.location import VARIABLE, database_file
 from wsss.tuning.cluster import refuse_secrets
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
@@ -118,7 +118,7 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 
     `path` is the study's file; a stored study says nothing of where it is.
     """
-    from wsss.config.yaml_text import parse_yaml, read_text
+    from wsss.config.text.yaml_text import parse_yaml, read_text
 
     written = [override.partition("=")[2] for override in overrides if override.startswith("storage=")]
     content = {} if path is None else parse_yaml(read_text(path), str(path)).value

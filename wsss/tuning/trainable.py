@@ -16,9 +16,9 @@ from ray import tune
 from wsss.config import DataSpec
 from wsss.data.view import DataView, open_data
 from wsss.errors import StorageError, WsssError
-from wsss.pipeline.chain import Chain
+from wsss.pipeline.chains.chain import Chain
+from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
-from wsss.pipeline.execute import run_chain
 from wsss.store.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
 

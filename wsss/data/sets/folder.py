@@ -36,6 +36,6 @@ class PhotoFolder(DataSetKind):
 
     @classmethod
     def open(cls, spec: Any, storage: Path) -> Any:
-        from wsss.data.folder import FolderDataset
+        from wsss.data.readers.folder import FolderDataset
 
         return FolderDataset(spec.root, spec.classes, labels=spec.labels, masks=spec.mask_folder)

@@ -25,8 +25,8 @@ class Sample(DataSetKind):
 
     @classmethod
     def open(cls, spec: Any, storage: Path) -> Any:
-        from wsss.data.sample import write_sample  # draws pictures: needed by few
-        from wsss.data.voc import VocDataset
+        from wsss.data.readers.voc import VocDataset
+        from wsss.data.sample.data_set import write_sample  # draws pictures: needed by few
         from wsss.files import writing
 
         if spec.root is not None:

@@ -15,6 +15,6 @@ class Voc(DataSetKind):
 
     @classmethod
     def open(cls, spec: Any, storage: Path) -> Any:
-        from wsss.data.voc import VocDataset
+        from wsss.data.readers.voc import VocDataset
 
         return VocDataset(spec.root, spec.classes)

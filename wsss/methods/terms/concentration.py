@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsss.config.params import ConcentrationParams
+from wsss.config.params.stages import ConcentrationParams
 from wsss.config.parts import REGULARISERS, Regulariser
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsss.config.params import EntropyParams
+from wsss.config.params.stages import EntropyParams
 from wsss.config.parts import REGULARISERS, Regulariser
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsss.config.params import MixingParams
+from wsss.config.params.stages import MixingParams
 from wsss.config.parts import MIXINGS, WayToMix
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.params import AffinityParams, Params
+from wsss.config.params.stages import AffinityParams, Params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class Affinity(StageKind[AffinityParams]):
     name = "affinity"
     params = AffinityParams
-    work = "wsss.stages.affinity:Affinity"
+    work = "wsss.stages.training.affinity:Affinity"
     needs = ("affinity_labels",)
     seeded = True
     grows = ""
@@ -24,7 +24,7 @@ class Affinity(StageKind[AffinityParams]):
     @classmethod
     def consumes(cls, params: AffinityParams, data: DataView) -> Mapping[str, str]:
         from wsss.models import weights_identity
-        from wsss.stages.affinity import check_backbone
+        from wsss.stages.training.affinity import check_backbone
 
         check_backbone(params)
         weights = weights_identity(params.backbone, params.weights)
@@ -34,7 +34,7 @@ class Affinity(StageKind[AffinityParams]):
     def revision(cls, params: AffinityParams, sources: Mapping[str, Params]) -> int:
         """1 where the network reads pre-activated features: it read raw sums before."""
         from wsss.models import backbone_class
-        from wsss.stages.affinity import head_taps
+        from wsss.stages.training.affinity import head_taps
 
         return int(any(tap in backbone_class(params.backbone).next_norms for tap in head_taps(params)))
 

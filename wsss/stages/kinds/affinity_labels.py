@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.params import AffinityLabelsParams
+from wsss.config.params.stages import AffinityLabelsParams
 from wsss.config.stage import STAGES, StageKind
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.params import CamsParams, ClassifierParams, Params
+from wsss.config.params.stages import CamsParams, ClassifierParams, Params
 from wsss.config.stage import CROP, STAGES, Scored, StageKind
 from wsss.errors import ConfigError, Problem
 

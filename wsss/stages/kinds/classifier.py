@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.methods import METHODS, expand_method
-from wsss.config.params import ClassifierParams, classifier_params
+from wsss.config.params.methods import METHODS, expand_method
+from wsss.config.params.stages import ClassifierParams, classifier_params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Classifier(StageKind[ClassifierParams]):
     name = "classifier"
     params = ClassifierParams
-    work = "wsss.stages.classifier:Classifier"
+    work = "wsss.stages.training.classifier:Classifier"
     seeded = True
     grows = ""
     judged = True
@@ -42,8 +42,8 @@ class Classifier(StageKind[ClassifierParams]):
     @classmethod
     def consumes(cls, params: ClassifierParams, data: DataView) -> Mapping[str, str]:
         from wsss.models import weights_identity
-        from wsss.stages.network import check_head, check_taps, head_of_weights
-        from wsss.stages.rung import rung_ids
+        from wsss.stages.training.network import check_head, check_taps, head_of_weights
+        from wsss.stages.training.rung import rung_ids
 
         check_taps(params)
         check_head(params)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from wsss.config.params import ImportParams
+from wsss.config.params.stages import ImportParams
 from wsss.config.stage import STAGES, StageKind
 
 if TYPE_CHECKING:

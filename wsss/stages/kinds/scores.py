@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import field_validator
 
-from wsss.config.params import Params
+from wsss.config.params.stages import Params
 from wsss.config.stage import STAGES, Scored, StageKind, scored_as, scored_kinds
 from wsss.errors import nearest, quoted
 

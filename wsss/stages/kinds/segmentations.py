@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.params import Params, SegmentationsParams, SegmenterParams
+from wsss.config.params.stages import Params, SegmentationsParams, SegmenterParams
 from wsss.config.stage import STAGES, Place, Scored, StageKind
 from wsss.errors import ConfigError, Problem
 

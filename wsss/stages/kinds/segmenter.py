@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.params import Params, PseudoMasksParams, SegmenterParams
+from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
 from wsss.errors import ConfigError, Problem
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Segmenter(StageKind[SegmenterParams]):
     name = "segmenter"
     params = SegmenterParams
-    work = "wsss.stages.segmenter:Segmenter"
+    work = "wsss.stages.training.segmenter:Segmenter"
     needs = ("pseudo_masks",)
     seeded = True
     grows = ""
@@ -36,7 +36,7 @@ class Segmenter(StageKind[SegmenterParams]):
     @classmethod
     def consumes(cls, params: SegmenterParams, data: DataView) -> Mapping[str, str]:
         from wsss.models import weights_identity
-        from wsss.stages.segmentation_network import check_backbone
+        from wsss.stages.training.segmentation_network import check_backbone
 
         check_backbone(params)
         if params.patience and not data.holdout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from wsss.config.params_base import Params, PositiveInt, Probability
+from wsss.config.params.base import Params, PositiveInt, Probability
 from wsss.config.stage import STAGES, Scored, StageKind
 
 

@@ -1,0 +1,60 @@
+"""`compare --published`: published numbers and our rows of the same protocol in one table."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from wsss.cli.comparison.notes import PIXEL_LABELS, published_notes
+
+if TYPE_CHECKING:
+    from wsss.report.comparison import Comparison
+    from wsss.report.published import Line, Published
+
+OWN = "this storage: "
+
+
+def published_lines(published: Published, *, plain: bool = False) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of the table, in percent.
+
+    A "?" stands behind unverified scores; `plain`: numbers alone, unverified ones named in a last column.
+    """
+    titles = _titles(published)
+    header = ["method", "source", "backbone", "initial weights", "images", *titles.values()]
+    lines = []
+    for line in published.lines:
+        scores = [_score(line, name, plain) for name in titles]
+        source = f"{OWN}{line.source}" if line.own else line.source
+        if line.pixel_labels:
+            source += f" ({PIXEL_LABELS})"
+        images = "" if line.images is None else str(line.images)
+        text = [line.method, source, line.backbone, line.initial_weights, images, *scores]
+        if plain:
+            text.append(", ".join(titles[name] for name in line.unverified))
+        lines.append(text)
+    return [*header, *(["unverified"] if plain else [])], lines
+
+
+def published_json(published: Published, comparison: Comparison) -> dict[str, Any]:
+    """Return the table as JSON: shares in [0, 1]."""
+    from wsss.report.published import PROTOCOLS
+
+    return {
+        "protocols": PROTOCOLS,
+        **dataclasses.asdict(published),
+        "notes": published_notes(published, comparison).splitlines(),
+    }
+
+
+def _titles(published: Published) -> dict[str, str]:
+    from wsss.report.published import PROTOCOLS
+
+    used = {name for line in published.lines for name in line.scores}
+    return {name: title for name, title in PROTOCOLS.items() if name in used}
+
+
+def _score(line: Line, protocol: str, plain: bool) -> str:
+    if protocol not in line.scores:
+        return ""
+    doubt = "?" if protocol in line.unverified and not plain else ""
+    return f"{100 * line.scores[protocol]:.1f}{doubt}"

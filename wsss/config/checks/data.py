@@ -1,0 +1,82 @@
+"""Checking which images a study may look at for what."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsss.config.checks.checker import Checker
+from wsss.config.data_set import DATA_SETS
+from wsss.config.resolve import kinds_made, variables_in
+from wsss.config.stage import scored_as
+from wsss.config.study import DataSpec, Sweep
+
+
+def check_splits(checker: Checker, data: DataSpec) -> None:
+    """Images that choose must not be reported: refuse lists that overlap."""
+    pairs = (("report", data.report, "select", data.select), ("test", data.test, "select", data.select),
+             ("test", data.test, "report", data.report))  # fmt: skip
+    for name, spec, other_name, other in pairs:
+        if "select_on_report" in data.allow and other_name == "select":
+            continue
+        if spec is not None and other is not None and spec.overlaps(other):
+            message = f"`{name}` ({spec}) shares images with `{other_name}` ({other})"
+            hint = (
+                "a number is only honest on images that nothing was chosen on; use two halves or two splits"
+            )
+            checker.add(("data", name), message, hint)
+
+
+def check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
+    """Check what only some data sets may say, and what one without masks may not."""
+    for key in ("labels", "masks"):
+        if getattr(data, key) is not None and key not in DATA_SETS[data.dataset].keys:
+            owners = [f"`dataset: {kind.name}`" for kind in DATA_SETS.values() if key in kind.keys]
+            checker.add(("data", key), f"`{key}` belongs to {' or '.join(owners)}, not to {data.dataset}")
+    if data.scored:
+        return
+    checker.judge = "holdout" if data.holdout else "nothing"
+    for key in ("select", "report", "test"):
+        given = raw.get(key) if isinstance(raw, Mapping) else None
+        spec = getattr(data, key)
+        if given is not None and spec is not None and spec.split != "masked":
+            message = f"`{key}` ({spec}) names images with masks, but there are none"
+            checker.add(
+                ("data", key), message, "put masks into the folder's `masks`, or say `data.masks: FOLDER`"
+            )
+
+
+def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
+    """Refuse training on masks that `data.allow` doesn't name."""
+    if "train_on_masks" in data.allow and data.scored:
+        return
+    for number, sweep in enumerate(sweeps):
+        for arm in sweep.arms:
+            for place, use in enumerate(arm.stages):
+                asked = use.params.get("supervision")
+                tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
+                if asked == "masks" or any("masks" in values for values in tried):
+                    own = ("arms", arm.name) if arm.name != sweep.name else ()
+                    path = ("sweeps", number, *own, "stages", place, use.stage, "supervision")
+                    message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
+                    hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
+                    if not data.scored:
+                        message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
+                    checker.add(path, message, hint)
+
+
+def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
+    """Refuse what is scored on `test` images without any."""
+    if data.test is not None:
+        return
+    for number, sweep in enumerate(sweeps):
+        for arm in sweep.arms:
+            for place, use in enumerate(arm.stages):
+                scored = [found for kind in kinds_made(use) if (found := scored_as(kind)) is not None]
+                if any(found.on == "test" for found in scored):
+                    own = ("arms", arm.name) if arm.name != sweep.name else ()
+                    path = ("sweeps", number, *own, "stages", place, use.stage)
+                    message = f"`{use.stage}` are scored on `data.test`, which is missing"
+                    checker.add(
+                        path, message, "name images that nothing was trained on: `test: {split: val}`"
+                    )

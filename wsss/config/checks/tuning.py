@@ -1,0 +1,246 @@
+"""Checking a sweep's searcher, scheduler and `stop_below` against its arms, before anything runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from wsss.config.checks.checker import Checker
+from wsss.config.checks.size import MOST_TRIALS, check_parts
+from wsss.config.params.stages import Params
+from wsss.config.resolve import is_scored, resolve_stage, variables_in
+from wsss.config.stage import STAGES
+from wsss.config.study import Arm, StageUse
+from wsss.config.text.yaml_text import Path_
+from wsss.config.tuning import (
+    SCHEDULERS,
+    SEARCHERS,
+    Pbt,
+    Scheduler,
+    Searcher,
+    StopRule,
+)
+from wsss.errors import ConfigError, quoted, shortened
+from wsss.plugins import Registry
+
+DEFAULT_MIN_TRIALS = 3
+
+
+def searcher_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Searcher:
+    """Return a sweep's searcher; what is wrong with it is a problem at its line."""
+    found: Any = _kind(checker, raw, "searcher", path, SEARCHERS)
+    return found  # type: ignore[no-any-return]
+
+
+def scheduler_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Scheduler:
+    """Return a sweep's scheduler; what is wrong with it is a problem at its line."""
+    found: Any = _kind(checker, raw, "scheduler", path, SCHEDULERS)
+    return found  # type: ignore[no-any-return]
+
+
+def _kind(checker: Checker, raw: Mapping[str, Any], key: str, path: Path_, kinds: Registry[Any]) -> Params:
+    default: Params = kinds.values()[0]()
+    if key not in raw:
+        return default
+    value, at = raw[key], (*path, key)
+    content = {"kind": value} if isinstance(value, str) else value
+    if not isinstance(content, Mapping) or "kind" not in content:
+        checker.add(
+            at,
+            f"`{key}` is {quoted(value)}, but must be a name or `{{kind: name, …}}`",
+            "choose from " + ", ".join(kinds),
+        )
+        return default
+    kind = content["kind"]
+    if not isinstance(kind, str) or kind not in kinds:
+        where = at if isinstance(value, str) else (*at, "kind")
+        checker.add(where, f"`{key}` is {quoted(kind)}", checker.nearest(kind, kinds))
+        return default
+    found: Params = checker.group(kinds[kind], dict(content), at, default)
+    return found
+
+
+def check_searcher(
+    checker: Checker, searcher: Searcher, arms: Sequence[Arm], metric: str | None, path: Path_
+) -> None:
+    """A search that learns needs something to learn from, and an end."""
+    if not searcher.learns:
+        return
+    if metric is None:
+        hint = "end the arms with `cams` or `pseudo_masks`"
+        checker.add(
+            (*path, "searcher"), f"{searcher.kind} needs a score to learn from, but no stage is scored", hint
+        )
+    for arm in arms:
+        if arm.search and arm.samples is None:
+            checker.add(
+                (*path, "searcher"), f"{searcher.kind} needs to know how many `samples` arm `{arm.name}` gets"
+            )
+
+
+def check_scheduler(
+    checker: Checker,
+    scheduler: Scheduler,
+    arms: Sequence[Arm],
+    path: Path_,
+    *,
+    named: bool,
+    seeds: Sequence[int],
+    first: bool,
+    searcher: Searcher,
+) -> None:
+    """Refuse a scheduler that could never judge, or that would compare what can't be compared.
+
+    An arm without `search` has one trial, which nothing is compared with. `named`: the sweep has `arms`,
+    so that a stage's path leads through one.
+    """
+    if not scheduler.judges:
+        return
+    if checker.judge != "masks":
+        message = f"`{scheduler.kind}` judges by rung scores, but there are no masks to score with"
+        checker.add((*path, "scheduler"), message, "leave `scheduler` out")
+        return
+    if seeds:
+        message = f"`{scheduler.kind}` would judge the seeds of a configuration against each other"
+        checker.add((*path, "seeds"), message, "search on one seed, then `replicate` what was kept")
+    if isinstance(scheduler, Pbt):
+        if not first:
+            checker.add((*path, "scheduler"), "`pbt` belongs into the first sweep of a study without `base`")
+        if searcher.learns:
+            one = f"{searcher.kind} asks for one trial at a time"
+            message = f"`pbt` begins with the whole population, but {one}"
+            checker.add((*path, "searcher"), message, "use `searcher: random`")
+    searching = [arm for arm in arms if arm.search] or list(arms)
+    for arm in searching:
+        own = (*path, "arms", arm.name) if named else path
+        uses = [(number, use) for number, use in enumerate(arm.stages) if STAGES[use.stage].judged]
+        if not uses:
+            message = f"`{scheduler.kind}` judges classifier epochs, but arm `{arm.name}` has no classifier"
+            checker.add((*path, "scheduler"), message, "leave `scheduler` out; `stop_below` judges scores")
+            continue
+        number, use = uses[-1]
+        _check_judged(checker, scheduler, arm, use, (*own, "stages", number, use.stage), own)
+
+
+def _check_judged(
+    checker: Checker,
+    scheduler: Scheduler,
+    arm: Arm,
+    use: StageUse,
+    at: Path_,
+    own: Path_,
+) -> None:
+    searched = list(variables_in(use.params.get("epochs")))
+    if searched:
+        message = f"`{scheduler.kind}` can't judge trials of different lengths, but `epochs` is searched"
+        checker.add((*own, "search", searched[0]), message, "fix `epochs`, or use `scheduler: fifo`")
+        return
+    rung = use.params.get("rung")
+    images = list(variables_in(rung.get("images"))) if isinstance(rung, Mapping) else []
+    first = {name: values.values[0] for name, values in arm.search.items()}
+    tried = [first, *({**first, name: value} for name in images for value in _values(arm, name))]
+    try:
+        resolved: list[Any] = [resolve_stage(use, values) for values in tried]
+    except (ConfigError, KeyError):
+        return  # reported where it was read
+    epochs = resolved[0].epochs
+    key = scheduler.begins
+    if getattr(scheduler, key, 0) > epochs:
+        has = f"the classifier of arm `{arm.name}` has {epochs} epochs"
+        message = f"`{key}` is {getattr(scheduler, key)}, but {has}"
+        checker.add((*at, "epochs"), message, "nothing would ever be judged")
+    if isinstance(scheduler, Pbt):
+        check_parts(checker, scheduler, epochs, (*at[:2], "scheduler"))
+        _check_mutations(checker, scheduler, arm, use, at)
+    if any(params.rung.images == 0 for params in resolved):
+        message = f"`{scheduler.kind}` judges by rung scores, but arm `{arm.name}` has `rung.images` 0"
+        checker.add((*at, "rung", "images"), message, "give some images, or use `scheduler: fifo`")
+
+
+def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, at: Path_) -> None:
+    """What changes while a classifier trains may be no part of its network or its data."""
+    where = (*at[:2], "scheduler", "mutate")
+    mutable = STAGES[use.stage].mutable()
+    for name in scheduler.mutate:
+        if name not in arm.search:
+            hint = checker.nearest(name, arm.search) if arm.search else "it has no `search`"
+            checker.add(
+                (*where, name), f"`mutate` names {quoted(name)}, which arm `{arm.name}` doesn't search", hint
+            )
+            continue
+        places = [path for path, value in _leaves(use.params) if value == f"${name}"]
+        elsewhere = [
+            other.name for other in arm.stages if other is not use and name in variables_in(other.params)
+        ]
+        fixed = [path for path in places if path not in mutable]
+        if fixed or elsewhere:
+            used = f"`{fixed[0]}`" if fixed else f"stage `{elsewhere[0]}`"
+            message = f"`mutate` names {quoted(name)}, but {used} can't change while a classifier trains"
+            checker.add((*where, name), message, f"only {', '.join(mutable)} of the last classifier can")
+
+
+def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for key, child in value.items():
+            yield from _leaves(child, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list | tuple):
+        for child in value:
+            yield from _leaves(child, path)
+    else:
+        yield path, value
+
+
+def _values(arm: Arm, name: str) -> tuple[Any, ...]:
+    return tuple(arm.search[name].values) if name in arm.search else ()
+
+
+def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> tuple[StopRule, ...]:
+    """Return the rules of a `stop_below`: a number or a median for the first scored stage, or for each named.
+
+    A rule needs an arm with something left to do after the stage that it looks at.
+    """
+    if raw is None or raw == {}:
+        return ()
+    if checker.judge != "masks":
+        checker.add(path, "`stop_below` looks at scores, but there are no masks to score with")
+        return ()
+    scored = {f"{use.name}/select/miou": use.name for arm in arms for use in arm.stages if is_scored(use)}
+    if not scored:
+        checker.add(path, "`stop_below` needs a scored stage (`cams`, `pseudo_masks`)")
+        return ()
+    if not isinstance(raw, Mapping) or set(raw) <= {"median"}:
+        raw = {next(iter(scored)): raw}
+    rules = []
+    for metric, value in raw.items():
+        at = (*path, metric)
+        if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric):
+            hint = "a search may only look at `select`"
+            checker.add(at, f"`stop_below` looks at {quoted(metric)}, which is for reporting", hint)
+            continue
+        if metric not in scored:
+            checker.add(at, f"`stop_below` looks at {quoted(metric)}", checker.nearest(metric, scored))
+            continue
+        name = scored[metric]
+        if not any(use.name == name and arm.stages[-1] is not use for arm in arms for use in arm.stages):
+            checker.add(at, f"`stop_below` looks at {quoted(metric)}, but no stage comes after `{name}`")
+            continue
+        rule = _rule(str(metric), value)
+        if rule is None:
+            expected = "a number in [0, 1], `median`, or `{median: least number of trials}`"
+            checker.add(at, f"`{shortened(metric)}` is {quoted(value)}, but must be {expected}")
+        else:
+            rules.append(rule)
+    return tuple(rules)
+
+
+def _rule(metric: str, value: Any) -> StopRule | None:
+    if value == "median":
+        return StopRule(metric, None, DEFAULT_MIN_TRIALS)
+    if isinstance(value, Mapping) and set(value) == {"median"}:
+        least = value["median"]
+        good = isinstance(least, int) and not isinstance(least, bool) and 1 <= least <= MOST_TRIALS
+        return StopRule(metric, None, least) if good else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return StopRule(metric, float(value))
+    return None

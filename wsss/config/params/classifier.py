@@ -1,0 +1,234 @@
+"""The parameters of a classifier, and of the parts that it is put together from."""
+
+from __future__ import annotations
+
+import functools
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, SerializerFunctionWrapHandler, create_model, model_serializer, model_validator
+
+from wsss.config.params.base import (
+    MOST_EPOCHS,
+    Epochs,
+    LearningParams,
+    NonNegativeFloat,
+    Params,
+    PositiveFloat,
+    Probability,
+    Side,
+    Word,
+)
+from wsss.config.parts import REGULARISERS, MixingKind, RegulariserParams
+from wsss.errors import ConfigError, Problem, quoted
+
+
+class MixingParams(Params):
+    """How the images of a batch are mixed (Mixup, FMix, Manifold Mixup), and their labels with them."""
+
+    kind: MixingKind = "none"
+    alpha: PositiveFloat = 0.2
+    """Of Beta(alpha, alpha), from which the mixing weight is drawn."""
+    probability: Probability = 1.0
+    """Share of batches that are mixed at all."""
+    per_sample: bool = False
+    """One weight (and mask) per image instead of one per batch."""
+    decay: PositiveFloat = 3.0
+    """FMix: decay power of the masks' spectrum; larger means smoother masks."""
+    max_soft: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    """FMix: largest share of pixels on either side of the edge that ramp from 1 to 0."""
+    sampler: Literal["isotropic", "legacy"] = "isotropic"
+    """FMix: `legacy` repeats the collapsed spectrum of the first public code."""
+    taps: Literal["all"] | Annotated[tuple[Word, ...], Field(min_length=1, max_length=64)] = "all"
+    """Manifold Mixup: where to mix, `input` or taps of the backbone; `all` is all but the last tap."""
+    fixed: Probability | None = None
+    """Use this mixing weight instead of drawing one. 1 is a control: all as in the method, nothing mixed."""
+    switches: ClassVar[tuple[str, ...]] = ("fixed",)
+
+
+class EntropyParams(RegulariserParams):
+    """Penalty on undecided predictions, on the logits of the (mixed) images."""
+
+    kind: Literal["bernoulli", "softmax"] = "bernoulli"
+    of: Literal["predictions", "labels"] = "predictions"
+    """`labels` repeats a known bug: the entropy of the label vectors, a constant that teaches nothing."""
+
+
+class ConcentrationParams(RegulariserParams):
+    """Penalty on the spatial variance of each present class's CAM."""
+
+    coordinates: Literal["unit", "pixel", "scops", "legacy"] = "unit"
+    """`unit`: the image is a unit square, the same strength at every map size. `legacy` repeats a known
+    bug: `scops` units on a softmax over classes, which all but switches the term off."""
+
+
+class DistillationParams(Params):
+    """Learning which sub-category a teacher sees, beside the hard sub-labels."""
+
+    weight: Probability = 0.0
+    """Share of distillation in the sub-category loss: 0 is hard labels alone, 1 distillation alone."""
+    temperature: PositiveFloat = 2.0
+    similarity_scale: PositiveFloat = 10.0
+    """Sharpness of the teacher: its logits are this times the cosine to each cluster's mean."""
+
+
+class RungParams(Params):
+    """The quick CAM score that a classifier reports while it trains, on `select` images only."""
+
+    images: Annotated[int, Field(ge=0, le=100_000)] = 48
+    every: Epochs = 1
+
+
+class TrainingParams(LearningParams):
+    """Training on crops of photos whose long side is random."""
+
+    long_side: tuple[Side, Side] = (256, 512)
+    """Range, in pixels, of the random long side before cropping."""
+
+    @property
+    def middle(self) -> int:
+        """The middle of `long_side`, in pixels: where a network is at its best."""
+        return sum(self.long_side) // 2
+
+    @model_validator(mode="after")
+    def _range_is_ordered(self) -> Self:
+        low, high = self.long_side
+        if low > high:
+            raise ValueError(f"long_side is [{low}, {high}], but must be [shortest, longest]")
+        return self
+
+
+class ClassifierParams(TrainingParams):
+    """An image classifier with global average pooling, trained on image-level labels."""
+
+    mixing: MixingParams = MixingParams()
+    entropy: EntropyParams = EntropyParams()
+    concentration: ConcentrationParams = ConcentrationParams()
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of channels that are zeroed before the heads; ResNet-38 is published with 0.5."""
+    subcategory_weight: NonNegativeFloat = 0.0
+    """Weight of the sub-category loss; above 0 the classifier needs the artefact of `subcategories`."""
+    distillation: DistillationParams = DistillationParams()
+    rung: RungParams = RungParams()
+    supervision: Literal["labels", "masks"] = "labels"
+    """`masks` trains the class maps on pixel masks: a control that any method should lose to."""
+    epochs: Annotated[int, Field(ge=0, le=MOST_EPOCHS)] = 15
+    """0 trains nothing: the network is a published one, with `head: weights`."""
+    head: Literal["new", "weights"] = "new"
+    """`weights`: where the class head starts too is the file of `weights`, a published classifier."""
+    optimiser: Literal["sgd", "legacy"] = "sgd"
+    """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
+    a head that learns no faster than the rest."""
+    span: tuple[Annotated[int, Field(ge=0, le=10_000)], Epochs] | None = None
+    """Train only the epochs after the first number up to the second, going on from the classifier before it:
+    a part of a schedule whose parameters change on the way."""
+    class_maps: Word = "backbone"
+    """The head that makes class maps and logits of features: the `backbone`'s own, mostly `convolution`, or
+    another by its name."""
+    switches: ClassVar[tuple[str, ...]] = (
+        "supervision",
+        "optimiser",
+        "dropout",
+        "span",
+        "head",
+        "class_maps",
+    )
+
+    @property
+    def regularisers(self) -> dict[str, RegulariserParams]:
+        """The parameters of every regulariser, in the order in which they are added up."""
+        groups = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: group for name, group in groups.items() if isinstance(group, RegulariserParams)}
+
+    @model_serializer(mode="wrap")
+    def _without_others_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A regulariser that another package adds changes no key, and no record needs it, while it is off."""
+        result: dict[str, Any] = handler(self)
+        for name, group in self.regularisers.items():
+            if name not in ClassifierParams.model_fields and not group.weight:
+                result.pop(name, None)
+        return result
+
+    @property
+    def begin(self) -> int:
+        """Epochs that the classifier before this one has trained already."""
+        return self.span[0] if self.span else 0
+
+    @property
+    def end(self) -> int:
+        """The last epoch that is trained here."""
+        return self.span[1] if self.span else self.epochs
+
+    @property
+    def method_name(self) -> str:
+        """The name people know these parts by; nothing is decided by it."""
+        if self.freeze == "all":
+            return "probe"
+        if self.supervision == "masks":
+            return "full_masks"
+        mixing = {"none": "cam", "manifold": "manifold_mixup"}.get(self.mixing.kind, self.mixing.kind)
+        if not self.subcategory_weight:
+            return mixing
+        name = "subcategory_teaching" if self.distillation.weight else "subcategories"
+        return name if mixing == "cam" else f"{mixing}+{name}"
+
+    @model_validator(mode="after")
+    def _span_lies_within(self) -> Self:
+        if self.span and not self.span[0] < self.span[1] <= self.epochs:
+            raise ValueError(
+                f"`span` is {list(self.span)}, but must be [from, to] within {self.epochs} epochs"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _heads_are_published_or_trained(self) -> Self:
+        if self.head == "weights" and self.weights in ("package", "download", "none"):
+            raise ValueError(
+                f"`head: weights` needs a published classifier, but `weights` is {self.weights!r}"
+            )
+        if not self.epochs and self.head == "new":
+            raise ValueError(
+                "`epochs` is 0, but must be greater than 0, unless `head: weights` takes a published one"
+            )
+        if not self.epochs and (self.subcategory_weight or self.mixing.kind != "none"):
+            named = "mixing.kind" if self.mixing.kind != "none" else "subcategory_weight"
+            raise ValueError(f"`epochs` is 0, but `{named}` is a way to train")
+        return self
+
+    @model_validator(mode="after")
+    def _masks_come_alone(self) -> ClassifierParams:
+        others = {
+            "mixing.kind": self.mixing.kind != "none",
+            "subcategory_weight": self.subcategory_weight > 0,
+        }
+        if self.supervision == "masks" and any(others.values()):
+            named = " and ".join(f"`{name}`" for name, used in others.items() if used)
+            raise ValueError(f"`supervision: masks` is a control on its own, but {named} is set too")
+        return self
+
+
+TERMS = ("classification", "masks", "subcategories", "distillation", "method")
+"""Names that are no regulariser's: losses, and the key that stands for several."""
+
+
+def classifier_params() -> type[ClassifierParams]:
+    """Return the parameters of a classifier, with a group for every regulariser that there is. Raises
+    `ConfigError` for a regulariser that takes the name of something else."""
+    added: dict[str, type[RegulariserParams]] = {}
+    for entry in REGULARISERS.values():
+        field = ClassifierParams.model_fields.get(entry.name)
+        if field is not None and field.annotation is entry.params:
+            continue
+        if field is not None or entry.name in TERMS or not issubclass(entry.params, RegulariserParams):
+            message = f"{entry.__module__}.{entry.__qualname__} can't be named {quoted(entry.name)}"
+            if field is None and entry.name not in TERMS:
+                message = f"{entry.__module__}.{entry.__qualname__} has parameters without a weight"
+            hint = "a name that no parameter or loss has, and parameters that derive from RegulariserParams"
+            raise ConfigError(Problem("regulariser", message, hint))
+        added[entry.name] = entry.params
+    return _with_groups(tuple(added.items())) if added else ClassifierParams
+
+
+@functools.cache
+def _with_groups(groups: tuple[tuple[str, type[RegulariserParams]], ...]) -> type[ClassifierParams]:
+    fields: dict[str, Any] = {name: (group, group()) for name, group in groups}
+    return create_model("ClassifierParams", __base__=ClassifierParams, **fields)

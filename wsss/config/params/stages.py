@@ -1,0 +1,222 @@
+"""The parameters of every stage: names, types, ranges and defaults.
+
+These are the *resolved* parameters: what is hashed into an artefact's key. Method names have been
+expanded into parts by then (see `wsss.config.params.methods`), so that two spellings of one thing are one
+artefact.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from wsss.config.params.base import (
+    Batch,
+    CrfParams,
+    Epochs,
+    Folder,
+    LearningParams,
+    LongSide,
+    NonNegativeFloat,
+    Params,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+    Radius,
+    Scales,
+    Side,
+)
+from wsss.config.params.classifier import (
+    ClassifierParams,
+    ConcentrationParams,
+    DistillationParams,
+    EntropyParams,
+    MixingParams,
+    RungParams,
+    TrainingParams,
+    classifier_params,
+)
+from wsss.config.params.segmentation import (
+    SegmentationCrfParams,
+    SegmentationLossParams,
+    SegmentationsParams,
+    SegmenterParams,
+)
+
+__all__ = [
+    "ClassifierParams",
+    "ConcentrationParams",
+    "CrfParams",
+    "DistillationParams",
+    "EntropyParams",
+    "LearningParams",
+    "MixingParams",
+    "NonNegativeFloat",
+    "Params",
+    "PositiveFloat",
+    "PositiveInt",
+    "Probability",
+    "RungParams",
+    "SegmentationCrfParams",
+    "SegmentationLossParams",
+    "SegmentationsParams",
+    "SegmenterParams",
+    "TrainingParams",
+    "classifier_params",
+]
+"""What other modules get from here although it lives beside it."""
+
+
+class CamsParams(Params):
+    """Multi-scale class activation maps with mirrored copies."""
+
+    scales: Scales = (0.5, 1.0, 1.5, 2.0)
+    flip: bool = True
+    size: LongSide | None = None
+    """Long side, in pixels, of an image at scale 1; `null` keeps the photo's own size."""
+    registration: Literal["exact", "legacy"] = "exact"
+    """`legacy` repeats a known bug: maps are stretched to a multiple of 16 and cropped, mirrored ones before
+    they are mirrored back, so that they lie beside the object."""
+    head: Literal["classes", "subcategories"] = "classes"
+    """`subcategories`: each class's map is the largest of its sub-categories' sums, as a diagnostic."""
+    switches: ClassVar[tuple[str, ...]] = ("registration", "head")
+
+
+class AffinityLabelsParams(Params):
+    """Which pixels can be trusted: where a mask with a strong background shows a class, and where one with
+    a weak background shows none. Both go through a dense CRF."""
+
+    low: PositiveFloat = 4.0
+    """Exponent of the strong background, (1 − largest CAM)^low."""
+    high: PositiveFloat = 32.0
+    """Exponent of the weak background."""
+    thresholds: tuple[Probability, Probability] | None = None
+    """Instead of exponents, the CAM above which a class is sure and below which background is: IRNet's rule,
+    there [0.3, 0.05]."""
+    crf: CrfParams = CrfParams()
+
+    @model_validator(mode="after")
+    def _strong_is_stronger(self) -> AffinityLabelsParams:
+        if self.low >= self.high:
+            raise ValueError(f"`low` is {self.low:g}, but must be below `high`, which is {self.high:g}")
+        if self.thresholds is not None and self.thresholds[0] <= self.thresholds[1]:
+            raise ValueError(f"`thresholds` is {list(self.thresholds)}, but must be [higher, lower]")
+        return self
+
+
+class AffinityParams(TrainingParams):
+    """A network that learns which neighbouring cells belong together."""
+
+    kind: Literal["affinity", "boundary"] = "affinity"
+    """`affinity`: features in which neighbours are alike (AffinityNet). `boundary`: where objects end, on a
+    backbone that doesn't learn (IRNet)."""
+    radius: Radius = 5
+    """Pairs of cells closer than this are learnt from; IRNet has 10."""
+    pairs: Literal["full", "cropped"] = "full"
+    """`cropped` repeats a known bug: pairs near edges are left out, some cells are in none."""
+    epochs: Epochs = 8
+    batch: Batch = 8
+    long_side: tuple[Side, Side] = (320, 640)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        if self.kind == "boundary" and self.pairs == "cropped":
+            raise ValueError("`pairs: cropped` belongs to `kind: affinity`")
+        return self
+
+
+class WalkParams(Params):
+    """A random walk of CAMs over the affinities of their image."""
+
+    beta: PositiveFloat = 8.0
+    """Affinities are taken to this power: larger means sharper."""
+    log_steps: Annotated[int, Field(ge=0, le=12)] = 8
+    """The walk takes 2 to this power steps."""
+    radius: Radius = 5
+    """A step leads to cells closer than this."""
+    pairs: Literal["full", "cropped"] = "full"
+    """`cropped` repeats a known bug: cells near three corners have no neighbours, and scores there stay."""
+    background_exponent: PositiveFloat = 16.0
+    """The background walks too, from the score (1 − largest CAM) to this power."""
+    background_threshold: Probability | None = None
+    """Instead, only the classes walk, outside of boundaries, and what ends below this share of the largest
+    score is background: IRNet's rule, there 0.25."""
+    normalise: Literal["global", "class"] = "global"
+    """Before `background_threshold`, scores are divided by the largest of all, or each class's by its own."""
+    crf: bool = False
+    """Whether a dense CRF follows the walk."""
+    memory: PositiveFloat = 4.0
+    """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
+    switches: ClassVar[tuple[str, ...]] = ("pairs", "normalise")
+
+    @model_validator(mode="after")
+    def _threshold_for_its_switch(self) -> Self:
+        if self.normalise != "global" and self.background_threshold is None:
+            raise ValueError("`normalise: class` needs a `background_threshold`")
+        return self
+
+
+class PseudoMasksParams(Params):
+    """From CAMs to one label per pixel, by a dense CRF or, with `walk`, by a random walk."""
+
+    background_exponent: PositiveFloat = 4.0
+    """Without a walk: the background's score is (1 − largest CAM) to this power."""
+    crf: CrfParams = CrfParams()
+    walk: WalkParams | None = None
+    confidence: bool = False
+    """Whether to keep how sure each pixel is, the winner's share of all scores, for `ignore_below`."""
+    switches: ClassVar[tuple[str, ...]] = ("walk", "confidence")
+
+
+class FeaturesParams(Params):
+    """A classifier's pooled features of every training image."""
+
+    size: LongSide | None = None
+    """Long side, in pixels, at which an image is shown; `null` keeps the photo's own size."""
+    embedding: Literal["pooled", "class_token"] = "pooled"
+    """`class_token`: a vision transformer's token of the whole image, instead of the mean of its patches."""
+    switches: ClassVar[tuple[str, ...]] = ("embedding",)
+
+
+class SubcategoriesParams(Params):
+    """Clusters of each class's training images."""
+
+    algorithm: Literal["kmeans", "finch"] = "kmeans"
+    clusters: Annotated[int, Field(gt=0, le=10_000)] = 10
+    """k-means: clusters a class, at most one for every five of its images."""
+    level: Annotated[int, Field(ge=0, le=1000)] | None = None
+    """FINCH: level of its hierarchy, 0 the finest; `null` the coarsest."""
+    normalise: bool = False
+    """Scale features to length 1 before k-means."""
+    control: Literal["none", "random"] = "none"
+    """`random` deals images out to clusters of the same sizes: what a method must beat."""
+
+
+class ImportParams(Params):
+    """CAMs or masks that another program made: one file an image, in one folder."""
+
+    cams: Folder | None = None
+    """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
+    masks: Folder | None = None
+    """`<id>.png` with 0 for background and n for the n-th class."""
+    missing: Literal["error", "zero"] = "error"
+    """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""
+    switches: ClassVar[tuple[str, ...]] = ("missing",)
+
+    @property
+    def kind(self) -> str:
+        """The kind of artefact that comes of it."""
+        return "cams" if self.cams is not None else "pseudo_masks"
+
+    def content(self) -> dict[str, Any]:
+        # The files count, not where they lie.
+        return {"kind": self.kind, **({"missing": self.missing} if self.missing != "error" else {})}
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.cams is None) == (self.masks is None):
+            raise ValueError("`import` takes either `cams: FOLDER` or `masks: FOLDER`")
+        if self.masks is not None and self.missing != "error":
+            raise ValueError("`missing` belongs to `cams`")
+        return self

@@ -1,0 +1,76 @@
+"""ResNet-50 and -101 (He et al., CVPR 2016) at output stride 16: the last stage keeps its grid.
+
+Dense, at output stride 8, the last two keep it, and look 2 and 4 times as far apart. Their first blocks
+look only as far as the stage before: in these networks, whose 3×3 convolutions have the strides, that is
+what leaves every weight at the distance it was trained for. The pooling then covers odd edges too
+(`ceil_mode`), so that 321 pixels give 41 cells and 240 give 31, as DeepLab's own do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import nn
+
+from wsss.models.backbone import Backbone, Tap, register
+from wsss.models.backbones.torchvision_cpu import torchvision
+from wsss.models.weights import fetch, load_tensors, stored_tensors
+
+
+class _ResNet(Backbone):
+    channels: ClassVar[int] = 2048
+    stride: ClassVar[int] = 16
+    dense: ClassVar[bool] = True
+    taps: ClassVar[tuple[Tap, ...]] = (
+        Tap("stem", 64, 4),
+        Tap("layer1", 256, 4),
+        Tap("layer2", 512, 8),
+        Tap("layer3", 1024, 16),
+        Tap("layer4", 2048, 16),
+    )
+    default_freeze: ClassVar[str] = "layer2"
+    affinity_taps: ClassVar[tuple[str, ...]] = ("layer2", "layer3", "layer4")
+    boundary_taps: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
+    model: ClassVar[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        dilated = {"replace_stride_with_dilation": [False, True, True]} if self.stride == 8 else {}
+        full: Any = getattr(torchvision.models, self.model)(weights=None, **dilated)
+        self.conv1, self.bn1, self.relu, self.maxpool = full.conv1, full.bn1, full.relu, full.maxpool
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            full.layer1,
+            full.layer2,
+            full.layer3,
+            full.layer4,
+        )
+        if self.stride == 8:
+            self.maxpool.ceil_mode = True
+            return
+        first = self.layer4[0]
+        first.conv2.stride = (1, 1)
+        first.downsample[0].stride = (1, 1)
+
+    def segments(self) -> list[nn.Module]:
+        stem = nn.Sequential(self.conv1, self.bn1, self.relu, self.maxpool)
+        return [stem, self.layer1, self.layer2, self.layer3, self.layer4]
+
+    def load_weights(self, weights: str) -> None:
+        if weights == "download":
+            build: Any = getattr(torchvision.models, self.model)
+            tensors, source = fetch(self.name, lambda release: build(weights=release))
+        else:
+            tensors, source = stored_tensors(self.name, weights)
+        load_tensors(self, tensors, source, ignore=("fc.",))
+
+
+@register
+class ResNet50(_ResNet):
+    name: ClassVar[str] = "resnet50"
+    model: ClassVar[str] = "resnet50"
+
+
+@register
+class ResNet101(_ResNet):
+    name: ClassVar[str] = "resnet101"
+    model: ClassVar[str] = "resnet101"

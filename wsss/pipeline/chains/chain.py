@@ -1,0 +1,211 @@
+"""A chain: stages in order, wired to each other, each with the key of what it will make.
+
+The keys are known before anything runs: a key is the hash of the stage, its version, its resolved parameters,
+the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. That
+is what lets a study skip what exists, share what trials have in common, and say beforehand what
+it is going to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsss.config.params.base import Params
+from wsss.config.stage import STAGES, scored_as
+from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem
+from wsss.files import sha256_json
+from wsss.store.folder_store import Store
+from wsss.store.records import say_once
+
+SCORES = "scores"
+SCORES_FILE = "scores.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One entry of an arm's `stages`, with its search variables filled in.
+
+    `label` is its `as:` name (by default the stage's own), `source` its `from:` name or empty.
+    """
+
+    stage: str
+    label: str
+    params: Params
+    source: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A stage of a chain. `inputs` maps each kind it needs to the label of the node that makes it."""
+
+    label: str
+    stage: str
+    params: Params
+    inputs: Mapping[str, str]
+    key: str
+    seed: int
+
+    @property
+    def is_score(self) -> bool:
+        return self.stage == SCORES
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "label": self.label,
+            "stage": self.stage,
+            "params": self.params.model_dump(mode="json"),
+            "inputs": dict(self.inputs),
+            "key": self.key,
+            "seed": self.seed,
+        }
+
+    @staticmethod
+    def from_json(value: Mapping[str, Any]) -> Node:
+        model = STAGES[value["stage"]].model()
+        return Node(**{**value, "params": model.model_validate(value["params"])})
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Nodes in an order in which they can be made; labels are unique."""
+
+    nodes: tuple[Node, ...]
+
+    def __getitem__(self, label: str) -> Node:
+        return next(node for node in self.nodes if node.label == label)
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Return the chain, keys included, as JSON: what a process on another machine needs."""
+        return [node.to_json() for node in self.nodes]
+
+    @staticmethod
+    def from_json(nodes: Sequence[Mapping[str, Any]]) -> Chain:
+        return Chain(tuple(Node.from_json(node) for node in nodes))
+
+    def upto(self, label: str) -> Chain:
+        """Return the part of the chain that `label` needs, itself included."""
+        wanted: set[str] = set()
+        pending = [label]
+        while pending:
+            node = self[pending.pop()]
+            wanted.add(node.label)
+            pending.extend(node.inputs.values())
+        return Chain(tuple(node for node in self.nodes if node.label in wanted))
+
+    def pending(self, store: Store) -> list[Node]:
+        """Return what has to be made, in order.
+
+        A node is made when its artefact was never finished, or when its files are gone and
+        something that has to be made needs them.
+        """
+        todo: set[str] = set()
+        for node in reversed(self.nodes):
+            if self._outdated(node, store):
+                store.set_aside(node.key)
+            users = [other for other in self.nodes if node.label in other.inputs.values()]
+            if any(user.label in todo for user in users):
+                missing = not store.has(node.key)
+            else:
+                known = store.known(node.key)
+                missing = known is None or (not known.evicted and not store.has(node.key))
+            if missing:
+                todo.add(node.label)
+        return [node for node in self.nodes if node.label in todo]
+
+    def look_at_scores(self, store: Store) -> None:
+        """Read every score that exists, so that one that has changed is set aside and counts as missing.
+
+        So does one without its files: no run evicts scores.
+        """
+        for node in self.nodes:
+            known = store.known(node.key) if node.is_score else None
+            if known is not None and known.evicted:
+                say_once(str(known.folder), "lacks its files and is set aside: it is made again")
+                store.set_aside(node.key)
+            elif known is not None and store.has(node.key):
+                store.read(node.key, SCORES_FILE)
+
+    def _outdated(self, node: Node, store: Store) -> bool:
+        """Tell whether an artefact was made from other bytes than its inputs have now.
+
+        It happens when an input was made again on other hardware and came out slightly different.
+        """
+        artefact = store.known(node.key)
+        if artefact is None:
+            return False
+        recorded = artefact.record["inputs"]
+        for kind, label in node.inputs.items():
+            source = store.known(self[label].key)
+            if source is not None and source.digest != recorded.get(kind, {}).get("digest"):
+                return True
+        return False
+
+
+def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
+    """Wire parts to a chain; a scored stage gets a node "<label>.scores" when there are masks.
+
+    A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names.
+    Later parts with a label already taken (the same stage in a later sweep) replace the earlier
+    one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
+    without its input, or with one that it can't read.
+    """
+    nodes: list[Node] = []
+    latest: dict[str, str] = {}
+    kinds: dict[str, str] = {}
+    by_label: dict[str, Params] = {}
+    for part in parts:
+        label = _unique(part.label, nodes)
+        kind = STAGES[part.stage]
+        inputs = {}
+        for needed in kind.reads(part.params):
+            source = part.source if kinds.get(part.source) == needed else ""
+            found = source or latest.get(needed)
+            if found is None:
+                raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
+            inputs[needed] = found
+        kind.check_sources(part.params, {name: by_label[label] for name, label in inputs.items()})
+        nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
+        by_label[label] = part.params
+        made = kinds[label] = kind.makes(part.params)
+        latest[made] = label
+        if scored_as(made) is not None and data.has_masks:
+            scores = STAGES[SCORES].model().model_validate({"kind": made})
+            nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
+    return Chain(tuple(nodes))
+
+
+def _unique(label: str, nodes: Sequence[Node]) -> str:
+    taken = {node.label for node in nodes}
+    number, name = 1, label
+    while name in taken:
+        number += 1
+        name = f"{label}{number}"
+    return name
+
+
+def _node(
+    label: str,
+    stage: str,
+    params: Params,
+    inputs: Mapping[str, str],
+    nodes: Sequence[Node],
+    data: DataView,
+    seed: int,
+) -> Node:
+    kind = STAGES[stage]
+    keys = {node.label: node.key for node in nodes}
+    made_with = {node.label: node.params for node in nodes}
+    revision = kind.revision(params, {name: made_with[source] for name, source in inputs.items()})
+    content = {
+        "stage": stage,
+        "version": kind.version,
+        **({"revision": revision} if revision else {}),
+        "params": params.content(),
+        "inputs": {name: keys[source] for name, source in inputs.items()},
+        "data": dict(kind.consumes(params, data)),
+        "seed": seed if kind.seeded else None,
+    }
+    return Node(label, stage, params, dict(inputs), sha256_json(content), seed)

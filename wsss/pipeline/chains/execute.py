@@ -1,0 +1,102 @@
+"""Making what a chain lacks, one step at a time: the same code in a notebook, locally and on Ray."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Generator
+
+import torch
+
+from wsss.data.view import DataView
+from wsss.errors import StageError
+from wsss.pipeline.chains.chain import Chain
+from wsss.pipeline.chains.make import Again, Bench, Making, found
+from wsss.pipeline.events import ChainEvent
+from wsss.store.folder_store import Store
+
+CHECKPOINT_SECONDS = 10.0
+POLL_SECONDS = 1.0
+MOST_ATTEMPTS = 5
+"""How often a chain is begun again because the storage changed under it."""
+
+
+def run_chain(
+    trial: str,
+    chain: Chain,
+    store: Store,
+    data: DataView,
+    *,
+    device: str,
+    threads: int,
+    workers: int = 1,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    poll_seconds: float = POLL_SECONDS,
+) -> Generator[ChainEvent, None, None]:
+    """Make every missing artefact of a chain, in order, and say so after each step.
+
+    Stop iterating at any time, in any way: the next run of the chain goes on from the newest checkpoint.
+    Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when the storage
+    changes again and again.
+
+    Args:
+        trial: what the events call the trial.
+        chain: what is to exist.
+        store: where it exists then.
+        data: the images that it is made from.
+        device: a torch device string.
+        threads: CPUs of the trial; set for torch in this process, since it changes results.
+        workers: processes that train one network together, where a stage can.
+        checkpoint_seconds: least time between two checkpoints.
+        poll_seconds: how often what another run is making is looked at.
+
+    Examples:
+        A classifier for one epoch on a tiny sample, and its class activation maps:
+
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from wsss.config import DataSpec, SampleSpec
+        >>> from wsss.config.params.stages import CamsParams, ClassifierParams
+        >>> from wsss.data.view import open_data
+        >>> from wsss.pipeline.chains.chain import Part, build_chain
+        >>> folder = Path(tempfile.mkdtemp())
+        >>> spec = DataSpec(dataset="sample", sample=SampleSpec(train=8, val=4, size=64))
+        >>> data = open_data(spec, storage=folder)
+        >>> params = ClassifierParams(backbone="mobilenet_v2", weights="none", epochs=1, batch=4, crop=32)
+        >>> parts = [Part("classifier", "classifier", params), Part("cams", "cams", CamsParams())]
+        >>> chain, store = build_chain(parts, data, seed=0), Store(folder / "store")
+        >>> for event in run_chain("example", chain, store, data, device="cpu", threads=1):
+        ...     pass
+        >>> [node.label for node in chain.nodes if store.get(node.key)]
+        ['classifier', 'cams', 'cams.scores']
+    """
+    torch.set_num_threads(threads)
+    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)
+    reported: set[str] = set()
+    for attempt in itertools.count(1):
+        pending = _pending_with_whole_inputs(chain, bench.store)
+        for node in chain.nodes:
+            if node.label in reported and node.label not in pending:
+                continue
+            if node.label not in pending:
+                yield from found(trial, node, bench.store)
+            else:
+                try:
+                    yield from Making(bench, trial, node, chain).make()
+                except Again as reason:
+                    if attempt == MOST_ATTEMPTS:
+                        raise StageError(f"{node.label}: {reason}, {attempt} times in a row") from reason
+                    break
+            reported.add(node.label)
+        else:
+            return
+
+
+def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
+    """Return the labels to make, after every score and every finished input they read was compared byte by
+    byte."""
+    while True:
+        chain.look_at_scores(store)
+        pending = {node.label for node in chain.pending(store)}
+        used = {label for name in pending for label in chain[name].inputs.values()} - pending
+        if all(store.get(chain[label].key, thorough=True) is not None for label in sorted(used)):
+            return pending

@@ -1,0 +1,38 @@
+"""What a study's data hold, the folders that other programs filled included."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from wsss.config import Study
+from wsss.config.stage import STAGES
+from wsss.data.readers.inventory import Inventory, read_inventory, take_inventory
+from wsss.data.view import DataView
+from wsss.store.storage import Storage
+
+FILE = "data.json"
+"""Beside a study: what its data held when it was last run."""
+
+
+def stored_inventory(storage: Storage, name: str) -> Inventory | None:
+    """Return what a study's data held when it was last run; None when that isn't known."""
+    return read_inventory(storage.note(name, FILE))
+
+
+def store_inventory(storage: Storage, name: str, inventory: Inventory) -> None:
+    """Keep what a study's data hold. Raises `StorageError`."""
+    storage.write_note(name, FILE, inventory.to_json())
+
+
+def study_inventory(study: Study, data: DataView) -> Inventory:
+    """Return what a study's data hold now. Raises `DataError` for files that are missing or broken."""
+    found: dict[tuple[str, str], Mapping[str, Path]] = {}
+    for sweep in study.sweeps:
+        for arm in sweep.arms:
+            for use in arm.stages:
+                files = STAGES[use.stage].foreign(use.params, data)
+                for folder, paths in files.items():
+                    found[folder, str(next(iter(paths.values()), ""))] = paths
+    imports = [data.file_key(paths) for paths in found.values()]
+    return take_inventory(data, imports=imports, masks_train="train_on_masks" in study.data.allow)

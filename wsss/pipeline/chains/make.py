@@ -1,0 +1,264 @@
+"""Making one artefact: step by step, with checkpoints, under a lease, unless another run is quicker."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsss.config.stage import STAGES
+from wsss.data.view import DataView
+from wsss.errors import StageError, StorageError
+from wsss.files import storage_error
+from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
+from wsss.pipeline.forecasts.effort import smaller_copies, work_facts
+from wsss.pipeline.past.results import recorded_steps
+from wsss.stages.contract import Context, Stage
+from wsss.store.folder_store import Artefact, Store
+from wsss.store.partial import Partial
+from wsss.store.records import CheckpointFacts, checked, say_once
+
+RUNG_SCORE = "rung_score"
+"""The metric of a step that schedulers judge a trial by."""
+Metrics = dict[str, float]
+
+
+class Again(Exception):
+    """The storage changed in the middle of the work: look again what is left to make."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where and with what artefacts are made.
+
+    `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
+    processes that train one network together, where a stage can. A checkpoint is written every
+    `checkpoint_seconds`; what another run is making is looked at every `poll_seconds`.
+    """
+
+    store: Store
+    data: DataView
+    device: str
+    threads: int
+    workers: int
+    checkpoint_seconds: float
+    poll_seconds: float
+
+
+@dataclass
+class Progress:
+    """How far an artefact is: steps done, the metrics of each, when it was done (ms since 1970), and the
+    seconds of all."""
+
+    done: int
+    history: list[Metrics]
+    times: list[int]
+    seconds: float
+
+    def state(self) -> dict[str, Any]:
+        """Return what a checkpoint notes."""
+        return {"history": self.history, "times": self.times, "seconds": self.seconds}
+
+
+class Making:
+    """One artefact of a chain on a bench.
+
+    Args:
+        bench: where it is made.
+        trial: what its events call the trial.
+        node: what is made.
+        chain: where its inputs stand.
+    """
+
+    def __init__(self, bench: Bench, trial: str, node: Node, chain: Chain) -> None:
+        self._bench = bench
+        self._trial = trial
+        self._node = node
+        self._chain = chain
+        self._sources = {kind: chain[label] for kind, label in node.inputs.items()}
+
+    def make(self) -> Iterator[ChainEvent]:
+        """Make the artefact, unless another run that is at it already finishes it first.
+
+        Raises `Again` when the storage changed meanwhile, `StageError`, `StorageError`, and what the stage
+        raises.
+        """
+        node, store = self._node, self._bench.store
+        keys = [source.key for source in self._sources.values()]
+        partial = store.partial(node.key, inputs=keys)
+        while not partial.acquire():
+            if self._bench.device.startswith("cuda"):
+                torch.cuda.empty_cache()  # what earlier stages left behind is for others meanwhile
+            yield StageWaiting(self._trial, node.label, node.key, partial.holder)
+            time.sleep(self._bench.poll_seconds)
+            if store.has(node.key):
+                break
+        else:
+            with partial, store.using(keys):
+                if not store.has(node.key):
+                    try:
+                        seconds = yield from self._work(partial)
+                        yield StageFinished(self._trial, node.label, node.key, cached=False, seconds=seconds)
+                        return
+                    except Exception as error:
+                        self._explain(error, keys, partial)
+                partial.remove()  # the other run did so before this one began here again
+        yield from found(self._trial, node, store)
+
+    def _explain(self, error: Exception, inputs: Sequence[str], partial: Partial) -> None:
+        """Raise what an error in the middle of the work means; return if the artefact is there after all."""
+        store = self._bench.store
+        full = storage_error(partial.folder, error) if isinstance(error, OSError) else None
+        if full is not None:
+            raise full from error
+        if isinstance(error, Again | StorageError):
+            raise error
+        if store.has(self._node.key):  # another run was quicker, and tidied up what was half made
+            return
+        if partial.lost:
+            raise Again("another run took over") from error
+        if not all(store.has(key) for key in inputs):
+            raise Again("an input was deleted from the storage while it was in use") from error
+        raise error
+
+    def _work(self, partial: Partial) -> Generator[ChainEvent, None, float]:
+        """Make the artefact from its inputs, step by step; return the seconds it took in all."""
+        inputs = {kind: self._input(source) for kind, source in self._sources.items()}
+        about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
+        smaller = smaller_copies(self._node, self._bench.data)
+        with closing(self._build(inputs, partial.work)) as stage:
+            progress = _load(stage, partial, about)
+            on_disk, spent = progress.done, progress.seconds
+            with partial.lease.resting():
+                earlier = progress.history, progress.times, stage.steps
+                yield from _replayed(recorded_steps(self._trial, self._node.label, *earlier))
+            started = saved = time.monotonic()
+
+            def save() -> None:
+                nonlocal on_disk
+                progress.seconds = spent + time.monotonic() - started
+                partial.save(progress.done, stage.save, {**about, **progress.state()})
+                on_disk = progress.done
+
+            while progress.done < stage.steps:
+                metrics = stage.step()
+                progress.done += 1
+                self._check_finite(progress.done, metrics)
+                progress.history.append(metrics)
+                progress.times.append(int(time.time() * 1000))
+                if partial.lost:
+                    raise Again("another run took over")
+                if time.monotonic() - saved >= self._bench.checkpoint_seconds:
+                    save()
+                    saved = time.monotonic()
+                try:
+                    with partial.lease.resting():
+                        yield TrialProgress(
+                            self._trial,
+                            self._node.label,
+                            progress.done,
+                            stage.steps,
+                            metrics,
+                            time=progress.times[-1],
+                        )
+                except GeneratorExit:  # stopped between two steps: the next run does none of them again
+                    if progress.done > on_disk and not partial.lost:
+                        save()
+                    raise
+            folder = partial.staging()
+            summary = stage.finish(folder)
+            progress.seconds = spent + time.monotonic() - started
+            record = {**self._record(inputs, progress, summary), **smaller}
+            self._bench.store.commit(self._node.key, folder, record)
+            partial.remove()
+            return progress.seconds
+
+    def _input(self, source: Node) -> Artefact:
+        artefact = self._bench.store.get(source.key, thorough=True)
+        if artefact is None:
+            raise Again(f"its input {source.label} was deleted from the storage")
+        return artefact
+
+    def _build(self, inputs: Mapping[str, Artefact], work: Path) -> Stage:
+        node, bench = self._node, self._bench
+        work_of: type[Stage] = STAGES[node.stage].stage()  # what it imports may draw numbers too
+        random.seed(node.seed)
+        np.random.seed(node.seed % 2**32)  # noqa: NPY002 - for libraries that draw from the global state
+        torch.manual_seed(node.seed)
+        folders = {kind: artefact.folder for kind, artefact in inputs.items()}
+        return work_of(
+            Context(
+                node.params, folders, bench.data, node.seed, bench.device, bench.threads, work, bench.workers
+            )
+        )
+
+    def _check_finite(self, step: int, metrics: Metrics) -> None:
+        bad = {name: value for name, value in metrics.items() if not np.isfinite(value)}
+        if bad:
+            named = ", ".join(f"{name} is {value}" for name, value in bad.items())
+            raise StageError(f"{self._node.label}, step {step}: {named}; a smaller learning rate may help")
+
+    def _record(
+        self, inputs: Mapping[str, Artefact], progress: Progress, summary: dict[str, Any]
+    ) -> dict[str, Any]:
+        node, bench = self._node, self._bench
+        cuda = bench.device.startswith("cuda")
+        return {
+            "stage": node.stage,
+            "version": STAGES[node.stage].version,
+            "params": node.params.model_dump(mode="json"),
+            "inputs": {
+                kind: {"key": artefact.key, "digest": artefact.digest} for kind, artefact in inputs.items()
+            },
+            "seed": node.seed if STAGES[node.stage].seeded else None,
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name() if cuda else "cpu",
+            "threads": bench.threads,
+            "seconds": round(progress.seconds, 3),
+            "history": progress.history,
+            "times": progress.times,
+            "summary": summary,
+            "work": work_facts(node, self._chain, bench.data),
+        }
+
+
+def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
+    """Go on from the newest checkpoint that was made from the same inputs; without one, begin anew."""
+    newest = partial.newest()
+    if newest is not None and newest[2].get("inputs") == about["inputs"]:
+        done, folder, state = newest
+        try:
+            checked(CheckpointFacts, state)
+        except ValueError as error:
+            say_once(str(folder), f"is no checkpoint ({error}); the work begins again")
+        else:
+            stage.load(folder, done)
+            history = list(state["history"])
+            times = list(state.get("times", [0] * len(history)))
+            return Progress(done, history, times, float(state["seconds"]))
+    partial.reset()
+    return Progress(0, [], [], 0.0)
+
+
+def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
+    """Report a finished artefact, and again what a scheduler would have seen of its making."""
+    artefact = store.known(node.key)
+    record = artefact.record if artefact else {}
+    history = list(record.get("history", ()))
+    yield from _replayed(recorded_steps(trial, node.label, history, record.get("times", ()), len(history)))
+    yield StageFinished(trial, node.label, node.key, cached=True)
+
+
+def _replayed(steps: Iterable[TrialProgress]) -> Iterator[TrialProgress]:
+    """Report again those of earlier steps that a scheduler judges by."""
+    for step in steps:
+        if RUNG_SCORE in step.metrics:
+            yield replace(step, replayed=True)

@@ -1,0 +1,243 @@
+"""How much work an artefact is, so that the time and the disk of one tell those of another like it.
+
+A record says what was worked on: how many images, how large, by which network. Two artefacts are
+alike when stage, network, kind of device and what else decides the speed agree; then time grows with
+images, epochs and pixels. It is not carried over to images of a quite different size, on which
+a device is used quite differently: unknown is better than wrong.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from wsss.config.params.base import Params
+from wsss.config.stage import STAGES, StageKind
+from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
+from wsss.data.view import DataView
+from wsss.pipeline.chains.chain import Chain, Node
+from wsss.stages.memory_bound import photo_sizes
+
+log = logging.getLogger("wsss")
+
+_announced: set[tuple[str, int, int, str]] = set()
+"""The sets of photos whose smaller copies this process has logged."""
+
+LOOKED_AT = 32
+ALIKE = 4.0
+"""Largest ratio of pixels an image: sides twice as long."""
+
+
+Looked = dict[tuple[str, ...], dict[str, int]]
+"""What was found of photos, by the names of their lists."""
+
+
+def work_facts(node: Node, chain: Chain, data: DataView, looked: Looked | None = None) -> dict[str, Any]:
+    """Return what an artefact's record says of its work: {"images", "pixels", "backbone"}; `pixels` is
+    the mean of some of the photos. "notes" are the stage's own, if it has any. `looked` saves looking at
+    photos again."""
+    kind = STAGES[node.stage]
+    names = kind.images(node.params)
+    looked = {} if looked is None else looked
+    if names not in looked:
+        looked[names] = _photo_facts(names, data)
+    notes = kind.notes(node.params, {name: chain[label].params for name, label in node.inputs.items()})
+    return {
+        **looked[names],
+        "backbone": backbone_of(node, chain),
+        **({"notes": notes} if notes else {}),
+    }
+
+
+def _photo_facts(names: tuple[str, ...], data: DataView) -> dict[str, int]:
+    ids = [id for name in names for id in getattr(data, name, ())]
+    step = max(1, -(-len(ids) // LOOKED_AT))
+    areas = [math.prod(_size(data, id)) for id in ids[::step]]
+    return {"images": len(ids), "pixels": round(sum(areas) / len(areas)) if areas else 0}
+
+
+def smaller_copies(node: Node, data: DataView) -> dict[str, Any]:
+    """Return what an artefact's record says of photos that a stage sees as smaller copies, and log it;
+    nothing if there are none."""
+    stage = node.stage
+    names = STAGES[stage].images(node.params)
+    ids = dict.fromkeys(id for name in names for id in getattr(data, name, ()))
+    large = {id: size for id, size in photo_sizes(data, ids).items() if working_size(*size) != size}
+    if not large:
+        return {}
+    id = max(large, key=lambda id: math.prod(large[id]))
+    told = (str(data.dataset.root), len(ids), len(large), id)
+    if told not in _announced:  # not again for every stage and trial
+        _announced.add(told)
+        _announce_copies(stage, len(ids), len(large), id, large[id])
+    return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}
+
+
+def _announce_copies(stage: str, photos: int, large: int, id: str, size: tuple[int, int]) -> None:
+    log.warning(
+        "%s: %d of %d photos have more than %s pixels and are worked on as smaller copies; %s of %d × %d "
+        "pixels, the largest, as one of %d × %d",
+        stage, large, photos, f"{WORKING_PIXELS:,}", id, *size, *working_size(*size),
+    )  # fmt: skip
+
+
+def backbone_of(node: Node, chain: Chain) -> str:
+    """Return the network that a stage runs: its own, or that of the first stage it reads that has one."""
+    for params in (node.params, *(chain[label].params for label in node.inputs.values())):
+        if own := getattr(params, "backbone", ""):
+            return str(own)
+    return ""
+
+
+def _size(data: DataView, id: str) -> tuple[int, int]:
+    return working_size(*photo_size(data.dataset.image_path(id)))
+
+
+@dataclass(frozen=True)
+class Work:
+    """A piece of work, planned or done: a stage's parameters as JSON, and `work_facts`. `device` is
+    "cpu" or the name of a GPU ("cuda" while it has none)."""
+
+    stage: str
+    params: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    device: str
+    threads: int
+
+    @cached_property
+    def _known(self) -> tuple[type[StageKind[Any]], Params] | None:
+        """The stage and its parameters; None for those that this version, or this machine, doesn't know."""
+        kind = STAGES.get(self.stage)
+        try:
+            return None if kind is None else (kind, kind.model().model_validate(self.params))
+        except ValidationError:
+            return None
+
+    @cached_property
+    def pixels(self) -> float:
+        """Pixels of an image as the stage sees it."""
+        if self._known is None:
+            return 0.0
+        kind, params = self._known
+        return kind.pixels(params, float(self.facts["pixels"]))
+
+    @cached_property
+    def amount(self) -> float:
+        """What the time is proportional to, among works of equal `kind`; 0 where that is unknown."""
+        if self._known is None:
+            return 0.0
+        kind, params = self._known
+        amount = self.facts["images"] * max(self.pixels, 1.0) * kind.passes(params, self.facts)
+        return float(amount / self.threads if kind.placed(params) == "pool" else amount)
+
+    @cached_property
+    def kind(self) -> tuple[Any, ...]:
+        """What has to agree for times to be comparable."""
+        if self._known is None:
+            return (self.stage, None)
+        kind, params = self._known
+        place: tuple[Any, ...] = ()
+        where = kind.placed(params)
+        if where.startswith("device"):
+            # Threads don't add up: two give neither twice the speed nor the same.
+            counted = self.device == "cpu" or where != "device"
+            place = ("cpu" if self.device == "cpu" else "cuda", self.threads if counted else 0)
+        return (self.stage, self.facts["backbone"], *kind.alike(params), where, *place)
+
+    @property
+    def by_device(self) -> bool:
+        """Whether the name of the GPU decides how long it takes."""
+        return bool(self.device != "cpu" and "cuda" in self.kind)
+
+    @cached_property
+    def size_kind(self) -> tuple[Any, ...]:
+        """What has to agree for bytes to be comparable."""
+        return (self.stage, self.facts["backbone"], self.params.get("kind"), self._known is None)
+
+    @cached_property
+    def size_amount(self) -> float:
+        """What the bytes are proportional to, among works of equal `size_kind`; 0 where that is unknown."""
+        if self._known is None:
+            return 0.0
+        grows = self._known[0].grows
+        if not grows:
+            return 1.0
+        return float(self.facts["images"] * (max(self.pixels, 1.0) if grows == "pixels" else 1.0))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What work like it came to: how much, from how many artefacts, on which devices."""
+
+    value: float
+    artefacts: int
+    devices: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Measured:
+    work: Work
+    seconds: float
+    bytes: int
+
+
+def measured(record: Mapping[str, Any]) -> Measured | None:
+    """Return what an artefact's record tells; None when it is from before records told it."""
+    if "work" not in record:
+        return None
+    facts = record["work"]
+    work = Work(record["stage"], record["params"], facts, record["device"], record["threads"])
+    size = sum(int(file["bytes"]) for file in record["files"].values())
+    return Measured(work, float(record["seconds"]), size)
+
+
+def estimate_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
+    """Return how long work like it would take, from the artefacts whose images are nearest in size."""
+    like = [one for one in known if one.work.kind == work.kind and one.work.amount > 0]
+    like = list(_on_one_device(work, like)) if work.by_device else like
+    return _estimate(work, like, [one.seconds / one.work.amount for one in like], work.amount)
+
+
+def estimate_bytes(work: Work, known: Sequence[Measured]) -> Estimate | None:
+    """Return how large the artefact would be."""
+    like = [one for one in known if one.work.size_kind == work.size_kind and one.work.size_amount > 0]
+    return _estimate(work, like, [one.bytes / one.work.size_amount for one in like], work.size_amount)
+
+
+def _estimate(work: Work, like: Sequence[Measured], rates: Sequence[float], amount: float) -> Estimate | None:
+    distances = [_distance(work, one.work) for one in like]
+    nearest = min(distances, default=math.inf)
+    if nearest > math.log(ALIKE) + 1e-9:
+        return None
+    chosen = list(_at(distances, nearest))
+    rate = sum(rates[index] for index in chosen) / len(chosen)
+    devices = tuple(sorted({like[index].work.device for index in chosen}))
+    return Estimate(rate * amount, len(chosen), devices)
+
+
+def _on_one_device(work: Work, like: Sequence[Measured]) -> Sequence[Measured]:
+    """Return what was measured on GPUs of one name: the work's own or, while that isn't known, the name with
+    most artefacts, of several the one that took longest. GPUs differ by a factor of ten."""
+    groups: dict[str, list[Measured]] = {}
+    for one in like:
+        groups.setdefault(one.work.device, []).append(one)
+    if work.device != "cuda":
+        return groups.get(work.device, ())
+    rate = {name: sum(one.seconds / one.work.amount for one in group) for name, group in groups.items()}
+    return max(groups.values(), key=lambda group: (len(group), rate[group[0].work.device]), default=())
+
+
+def _distance(one: Work, other: Work) -> float:
+    if one.pixels == other.pixels:
+        return 0.0
+    return abs(math.log(one.pixels / other.pixels)) if one.pixels and other.pixels else math.inf
+
+
+def _at(distances: Sequence[float], nearest: float) -> Iterator[int]:
+    return (index for index, distance in enumerate(distances) if distance - nearest < 0.05)

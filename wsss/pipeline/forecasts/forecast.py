@@ -1,0 +1,194 @@
+"""What a study is going to do: its trials, what exists, and what such work took before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsss.config import Budget, Resources, Study, Sweep
+from wsss.data.view import DataView
+from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.forecasts.effort import (
+    Estimate,
+    Looked,
+    Work,
+    estimate_bytes,
+    estimate_seconds,
+    measured,
+    work_facts,
+)
+from wsss.pipeline.past.results import chain_result
+from wsss.pipeline.past.stored import upstream_of
+from wsss.pipeline.search.budget import Spent
+from wsss.pipeline.search.selection import kept_trials
+from wsss.pipeline.search.trials import Trial, sweep_trials
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
+from wsss.store.storage import open_storage
+
+
+def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]:
+    """Return one row per sweep, arm and stage: artefacts to make, found, and estimates of the rest.
+
+    Which trials a later sweep starts from is known once the earlier one has ended; until then the
+    first ones stand in for those that will be kept, and random configurations for those that a search
+    will ask for, so counts are right and keys are a guess. Trials that were stopped have nothing left
+    to make; which others will be stopped nobody knows. `each` (seconds) and `each_bytes` are means of
+    what earlier artefacts like it came to on this storage, or None; `seconds`, `gpu_hours` and `bytes`
+    are for all that are to be made.
+    """
+    known = [found for artefact in store if (found := measured(artefact.record)) is not None]
+    records = open_storage(study.storage).ledger(study.name).trials()
+    kept_of: dict[str, list[Trial]] = {}
+    kept = upstream_of(study, data)
+    counted: set[str] = set()
+    looked: Looked = {}
+    rows = []
+    for number, sweep in enumerate(study.sweeps):
+        upstream = kept_of[sweep.replicate] if sweep.replicate else kept
+        if number and not upstream:
+            kept = kept_of[sweep.name] = []  # all that it could start from were stopped
+            continue
+        trials = sweep_trials(study, sweep, upstream, data, records, guess=True)
+        given_up = {trial.configuration for trial in trials if _was_stopped(trial, records)}
+        trials = [trial for trial in trials if not _was_stopped(trial, records)]
+        for arm in dict.fromkeys(trial.info.arm for trial in trials):
+            lines: dict[str, _Line] = {}
+            mine = [trial for trial in trials if trial.info.arm == arm]
+            unfinished = 0
+            for trial in mine:
+                pending = {node.key for node in trial.chain.pending(store)}
+                unfinished += bool(pending)
+                for node in trial.chain.nodes:
+                    if node.key in counted:
+                        continue
+                    counted.add(node.key)
+                    line = lines.setdefault(node.label, _Line())
+                    if node.key in pending:
+                        work = _work(node, trial.chain, sweep.resources, data, looked)
+                        line.add(estimate_seconds(work, known), estimate_bytes(work, known))
+                    else:
+                        line.found += 1
+            head = {"sweep": sweep.name, "arm": arm, "trials": len(mine), "unfinished": unfinished}
+            rows += [{**head, "stage": label, **line.row(sweep.resources)} for label, line in lines.items()]
+        # No seed of a configuration is kept when another was stopped.
+        eligible = [trial for trial in trials if trial.configuration not in given_up]
+        kept = kept_of[sweep.name] = _kept(sweep, eligible, store)
+    return rows
+
+
+@dataclass
+class _Line:
+    """The artefacts of one stage of one arm."""
+
+    found: int = 0
+    seconds: list[float | None] = field(default_factory=list)
+    bytes: list[float | None] = field(default_factory=list)
+    devices: set[str] = field(default_factory=set)
+    artefacts: int = 0
+
+    def add(self, seconds: Estimate | None, size: Estimate | None) -> None:
+        self.seconds.append(seconds.value if seconds else None)
+        self.bytes.append(size.value if size else None)
+        if seconds:
+            self.devices.update(seconds.devices)
+            self.artefacts = max(self.artefacts, seconds.artefacts)
+
+    def row(self, resources: Resources) -> dict[str, Any]:
+        each, seconds = _mean_and_sum(self.seconds)
+        each_bytes, size = _mean_and_sum(self.bytes)
+        return {
+            "to_make": len(self.seconds),
+            "in_storage": self.found,
+            "each": each,
+            "seconds": seconds,
+            "gpu_hours": None if seconds is None else seconds * resources.gpu / 3600,
+            "each_bytes": each_bytes,
+            "bytes": size,
+            "measured_on": sorted(self.devices),
+            "measured": self.artefacts,
+        }
+
+
+def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    """Return the mean of what is known, and the sum if all of it is."""
+    known = [value for value in values if value is not None]
+    mean = sum(known) / len(known) if known else None
+    return mean, sum(known) if len(known) == len(values) else None
+
+
+def _work(node: Node, chain: Chain, resources: Resources, data: DataView, looked: Looked) -> Work:
+    device = "cuda" if resources.gpu else "cpu"
+    params = node.params.model_dump(mode="json")
+    return Work(node.stage, params, work_facts(node, chain, data, looked), device, resources.cpu)
+
+
+@dataclass(frozen=True)
+class Total:
+    """The whole study's estimates; None where nothing is known though there is something to make."""
+
+    trials: int
+    seconds: float | None
+    gpu_hours: float | None
+    bytes: float | None
+    unknown_time: bool
+    unknown_bytes: bool
+
+
+def totals(rows: Sequence[Mapping[str, Any]]) -> Total:
+    """Add rows up. `unknown_…` says that something is to be made of which nothing is known."""
+    arms = {(row["sweep"], row["arm"]): row["unfinished"] for row in rows}
+    todo = [row for row in rows if row["to_make"]]
+    return Total(
+        sum(arms.values()),
+        _sum(row["seconds"] for row in todo),
+        _sum(row["gpu_hours"] for row in todo),
+        _sum(row["bytes"] for row in todo),
+        any(row["seconds"] is None for row in todo),
+        any(row["bytes"] is None for row in todo),
+    )
+
+
+def _sum(values: Any) -> float | None:
+    values = list(values)
+    known = [value for value in values if value is not None]
+    return sum(known) if known or not values else None
+
+
+def budget_rows(budget: Budget, spent: Spent, total: Total) -> list[dict[str, Any]]:
+    """Return one row per limit: used by earlier runs, estimated for the rest, the limit, and whether it
+    is enough (None where that is unknown). Hours are as on one trial at a time."""
+    left: dict[str, float | None] = {
+        "hours": None if total.seconds is None else total.seconds / 3600,
+        "gpu_hours": total.gpu_hours,
+        "trials": total.trials,
+        "disk_gb": None if total.bytes is None else total.bytes / 1e9,
+    }
+    incomplete = {
+        "hours": total.unknown_time,
+        "gpu_hours": total.unknown_time,
+        "disk_gb": total.unknown_bytes,
+    }
+    rows = []
+    for name, limit in budget.model_dump(exclude_none=True).items():
+        used, more = getattr(spent, name), left[name]
+        enough = None if more is None else used + more <= limit
+        if enough and incomplete.get(name):
+            enough = None
+        rows.append({"budget": name, "used": used, "left": more, "limit": limit, "enough": enough})
+    return rows
+
+
+def _was_stopped(trial: Trial, records: Mapping[str, TrialRecord]) -> bool:
+    known = records.get(trial.info.id)
+    return known is not None and known.status == "stopped" and known.keys == trial.keys
+
+
+def _kept(sweep: Sweep, trials: list[Trial], store: Store) -> list[Trial]:
+    """Return the trials that go on, or as many stand-ins while some of the sweep are unfinished."""
+    if any(trial.chain.pending(store) for trial in trials):
+        level = {sweep.metric: 0.0} if sweep.metric else {}
+        return kept_trials(sweep, trials, {trial.info.id: level for trial in trials})
+    metrics = {trial.info.id: chain_result(trial.chain, store).metrics for trial in trials}
+    return kept_trials(sweep, trials, metrics)

@@ -1,0 +1,136 @@
+"""What a finished chain came to: its scores by name, and the files that people want to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from wsss.config.stage import STAGES
+from wsss.pipeline.chains.chain import SCORES, SCORES_FILE, Chain
+from wsss.pipeline.events import TrialProgress
+from wsss.store.folder_store import Store
+
+PARTS = ("select", "report", "test", "published")
+NUMBERS = (
+    "miou",
+    "miou_at_0.15",
+    "miou_at_0.20",
+    "threshold",
+    "floor",
+    "precision",
+    "recall",
+    "pixel_accuracy",
+    "boundary_f",
+    "false_positive",
+    "false_negative",
+    "confused",
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """`metrics` are named like "cams/select/miou"; the next two as in `TrialFinished`. `lacking` names scores
+    that are known and can't be read."""
+
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
+    lacking: list[str] = field(default_factory=list)
+
+
+def chain_result(chain: Chain, store: Store) -> Result:
+    """Collect the scores of a chain whose artefacts exist."""
+    return recorded_result({node.label: node.key for node in chain.nodes}, store)
+
+
+def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
+    """Collect the scores of a chain that is known by its labels and keys alone, as a ledger has them."""
+    result = Result()
+    for label, key in keys.items():
+        artefact = store.known(key)
+        kind = None if artefact is None else STAGES.get(artefact.stage)
+        if artefact is not None and kind is not None and not artefact.evicted and kind.shown(artefact.record):
+            artefact = store.get(key)  # its files are sent to MLflow, and must be on this machine
+        if artefact is None or (artefact.stage == SCORES and artefact.evicted):
+            continue
+        if artefact.stage == SCORES:
+            scores = store.read_json(key, SCORES_FILE)
+            if scores is None:  # it has changed in this very moment, and is set aside
+                result.lacking.append(label)
+                continue
+            scored = label.removesuffix(f".{SCORES}")
+            _add_scores(result, scored, scores)
+            for name in artefact.record["files"]:
+                if name.endswith(".png"):
+                    result.files[f"{scored}/{name}"] = str(artefact.folder / name)
+        elif kind is not None:
+            numbers = kind.results(artefact.record)
+            result.metrics.update({f"{label}/{name}": value for name, value in numbers.items()})
+            if not artefact.evicted:
+                files = kind.shown(artefact.record)
+                result.files.update({label + end: str(artefact.folder / name) for end, name in files.items()})
+    return result
+
+
+def recorded_steps(
+    trial: str, label: str, history: Sequence[Mapping[str, float]], times: Sequence[int], steps: int
+) -> Iterator[TrialProgress]:
+    """Iterate over the steps that a record or a checkpoint holds, of `steps` in all.
+
+    `times` has when each was done, in milliseconds since 1970; those of older records have none.
+    """
+    for number, metrics in enumerate(history):
+        time = int(times[number]) if number < len(times) else 0
+        yield TrialProgress(trial, label, number + 1, steps, metrics, time=time)
+
+
+def own_steps(
+    trial: str, keys: Mapping[str, str], others: Collection[str], store: Store, *, half_made: bool = False
+) -> tuple[TrialProgress, ...]:
+    """Return all steps of a trial's artefacts, without those whose keys are among `others`.
+
+    `half_made`: of what isn't finished, too, as far as the newest checkpoint on this machine goes.
+    """
+    found: list[TrialProgress] = []
+    for label, key in keys.items():
+        if key in others:
+            continue
+        artefact = store.known(key)
+        if artefact is not None:
+            about: Mapping[str, Any] = artefact.record
+        elif half_made:
+            about = store.partial(key).progress()
+        else:
+            continue
+        history = about.get("history") or ()
+        found += recorded_steps(trial, label, history, about.get("times") or (), len(history))
+    return tuple(found)
+
+
+def unreported(result: Result) -> Result:
+    """Return what may be shown of a trial that was stopped: nothing from images that are reported."""
+    metrics = {
+        name: value
+        for name, value in result.metrics.items()
+        if not re.search(r"/(report|published|test)/", name)
+    }
+    return Result(metrics)
+
+
+def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
+    for part in PARTS:
+        content = scores.get(part)
+        if not content:
+            continue
+        for name in NUMBERS:
+            if content.get(name) is not None:
+                result.metrics[f"{label}/{part}/{name}"] = float(content[name])
+        if "iou" in content and part != "published":
+            result.per_class[f"{label}/{part}"] = {
+                name: float(value) for name, value in content["iou"].items() if value is not None
+            }
+
+
+__all__ = ["SCORES", "Result", "chain_result", "own_steps", "recorded_result", "recorded_steps"]

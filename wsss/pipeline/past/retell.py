@@ -1,0 +1,207 @@
+"""A study's events again, from its ledger and the store: what MLflow is made from when it was lost.
+
+Neither the data set nor a tracking server is read. Times are those at which things happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from wsss.config import Study
+from wsss.errors import WsssError
+from wsss.pipeline.events import (
+    Event,
+    StudyFinished,
+    StudyStarted,
+    SweepFinished,
+    SweepStarted,
+    TrialFinished,
+    TrialInfo,
+    TrialProgress,
+    TrialStarted,
+    TrialStatus,
+)
+from wsss.pipeline.past.results import Result, own_steps, recorded_result, unreported
+from wsss.pipeline.past.stored import find_study
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord, trials_of
+from wsss.store.storage import Storage
+
+Dated = tuple[int, Event]
+"""When it happened, in milliseconds since 1970, and what."""
+
+
+@dataclass
+class _Course:
+    """When a trial began and ended, in milliseconds since 1970."""
+
+    planned: int
+    params: Mapping[str, Any]
+    keys: dict[str, list[str]] = field(default_factory=dict)
+    """Label → the keys that it had, oldest first: a population's members exchange theirs."""
+    began: int | None = None
+    ended: int | None = None
+
+    @property
+    def start(self) -> int:
+        return self.planned if self.began is None else self.began
+
+
+@dataclass
+class _Close:
+    """The end of a sweep: the first since work on it was last done."""
+
+    time: int | None = None
+    kept: tuple[str, ...] = ()
+
+
+@dataclass
+class Past:
+    """What a study's ledger and file held when they were read.
+
+    `study` is None when the file is missing or can't be read: sweeps then have no metric to be ranked by.
+    `others` are the keys of the trials that it started from in another study.
+    """
+
+    name: str
+    address: str
+    config: str
+    study: Study | None
+    records: dict[str, TrialRecord]
+    others: frozenset[str] = frozenset()
+    courses: dict[str, _Course] = field(default_factory=dict)
+    closes: dict[str, _Close] = field(default_factory=dict)
+    first: int = 0
+    last: int = 0
+
+
+def remember(storage: Storage, name: str) -> Past:
+    """Read a study's ledger and file. Raises `StorageError` when an object storage is away."""
+    entries = list(storage.ledger(name).entries())  # read once: a run may be adding to them
+    try:
+        study, config = find_study(name, storage.location), storage.study_text(name) or ""
+    except WsssError:
+        study, config = None, ""
+    others: set[str] = set()
+    if study is not None and study.base is not None:
+        for record in storage.ledger(study.base.study).trials().values():
+            others |= set(record.keys.values()) if record.kept else set()
+    past = Past(name, storage.study_address(name), config, study, trials_of(entries), frozenset(others))
+    for entry in entries:
+        _take(past, entry)
+    return past
+
+
+def _take(past: Past, entry: Mapping[str, Any]) -> None:
+    """Take in what an entry says of when things happened."""
+    past.last = now = _milliseconds(entry.get("time")) or past.last
+    past.first = past.first or now
+    kind, id = entry["type"], str(entry.get("id", ""))
+    if kind == "trial":
+        keys = past.courses.setdefault(id, _Course(now, dict(entry["params"]))).keys
+        for label, key in entry["keys"].items():
+            keys.setdefault(label, []).append(key)
+        past.closes.setdefault(entry["sweep"], _Close())
+    elif kind in ("begin", "end") and id in past.courses:
+        course = past.courses[id]
+        if course.began is None:
+            course.began = now - (int(1000 * entry["seconds"]) if kind == "end" else 0)
+        if kind == "end":
+            course.ended = now
+        past.closes[past.records[id].sweep].time = None
+    elif kind == "kept":
+        close = past.closes.setdefault(entry["sweep"], _Close())
+        if close.time is None:
+            close.time, close.kept = now, tuple(entry["ids"])
+
+
+def _milliseconds(time: object) -> int:
+    """Return an entry's time in milliseconds since 1970, 0 when it can't be read."""
+    try:
+        return int(datetime.fromisoformat(str(time)).timestamp() * 1000)
+    except ValueError:
+        return 0
+
+
+def retell(past: Past, store: Store, *, running: bool = False) -> Iterator[Dated]:
+    """Iterate over a study's events: one course for every trial that was ever begun, with its last end.
+
+    A sweep that was begun and never ended was interrupted at the ledger's last entry, unless the study is
+    `running`.
+    """
+    if not past.courses:
+        return
+    yield past.first, StudyStarted(past.name, past.address, past.config)
+    metrics = {sweep.name: sweep.metric or "" for sweep in past.study.sweeps} if past.study else {}
+    for sweep, close in past.closes.items():
+        mine = [record for record in past.records.values() if record.sweep == sweep]
+        if not mine:
+            continue
+        infos = tuple(_info(record, past) for record in mine)
+        yield (
+            min(past.courses[record.id].planned for record in mine),
+            SweepStarted(sweep, metrics.get(sweep, ""), infos),
+        )
+        for record, info in zip(mine, infos, strict=True):
+            yield from _trial(record, info, past, store)
+        if close.time is not None:
+            yield close.time, SweepFinished(sweep, close.kept)
+        elif not running:
+            failed = sum(record.status == "failed" for record in mine)
+            yield past.last, StudyFinished(failed, interrupted=True)
+
+
+def _info(record: TrialRecord, past: Past) -> TrialInfo:
+    return TrialInfo(
+        record.id,
+        record.sweep,
+        record.arm,
+        record.seed,
+        past.courses[record.id].params,  # a population's change: those that its run was begun with
+        record.method,
+        record.backbone,
+        record.upstream,
+    )
+
+
+def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> Iterator[Dated]:
+    course = past.courses[record.id]
+    source = past.records.get(record.upstream)
+    others = past.others | set(source.keys.values() if source else ())
+    keys = {
+        label: next((key for key in tried if store.known(key)), tried[-1])
+        for label, tried in course.keys.items()
+    }
+    steps = own_steps(record.id, keys, others, store, half_made=record.status != "done")
+    yield course.start, TrialStarted(info)
+    if course.ended is None or record.status == "started":
+        yield from _in_order(steps, course.start)
+        return
+    result, status = _result(record, store)
+    finished = TrialFinished(
+        info,
+        status,
+        record.metrics,
+        result.per_class,
+        result.files,
+        record.error,
+        False,
+        record.reason,
+        steps,
+    )
+    yield course.ended, finished
+
+
+def _in_order(steps: Sequence[TrialProgress], start: int) -> Iterator[Dated]:
+    for step in steps:
+        yield step.time or start, step
+
+
+def _result(record: TrialRecord, store: Store) -> tuple[Result, TrialStatus]:
+    if record.status == "failed":
+        return Result(), "failed"
+    result = recorded_result(record.keys, store)
+    return (unreported(result), "stopped") if record.status == "stopped" else (result, "done")

@@ -1,0 +1,213 @@
+"""Studies as a storage holds them: found by name, gone on from, compared with what is asked for now.
+
+A stored study says neither where its storage is (it is where it was read from) nor, of data inside the
+storage, where that is: such paths are relative to the study's own folder. So a storage may be moved,
+copied or renamed. Data elsewhere have absolute paths, which `-s data.root=FOLDER` changes when data move.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from wsss.config import Study, load_study_text
+from wsss.config.naming import FILE_ENDINGS, study_name_problem
+from wsss.config.stage import STAGES
+from wsss.config.text.location import Location
+from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
+from wsss.data.readers.inventory import Inventory
+from wsss.data.view import DataView
+from wsss.errors import ConfigError, Problem, nearest, quoted
+from wsss.pipeline.chains.base import base_trials
+from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.pipeline.search.trials import Trial
+from wsss.store.storage import Storage, open_storage
+
+DATA_PATHS = ("root", "labels", "masks")
+NO_PATHS = ("none",)
+"""What may stand in a path's place."""
+GOES_ON = "`run` the study with your own file: it goes on"
+MAY_CHANGE = ("storage", "tracking", "budget")
+"""What changes nothing of what a study finds."""
+
+
+def find_study(
+    name: str, location: Location, overrides: Sequence[str] = (), *, rename: str | None = None
+) -> Study:
+    """Return the study of that name as it was stored, in the storage that it was found in.
+
+    Args:
+        name: The study's name there.
+        location: The storage's folder or address.
+        overrides: Changes as of `-s`; paths among them are relative to the current folder. Where the data's
+            root is changed, labels and masks that lay in the old one are looked for in the new one.
+        rename: Another name for what is read.
+
+    Raises `ConfigError`: with the nearest name when there is none, or with everything that is wrong.
+    """
+    storage = open_storage(location)
+    text = None if study_name_problem(name) and not _is_old_name(name, storage) else storage.study_text(name)
+    source = f"{storage.study_address(name)}/study.yaml"
+    if text is None:
+        known = storage.study_names()
+        if name in known:
+            raise ConfigError(Problem(source, "is missing", GOES_ON))
+        hint = nearest(name, known) if known else "the storage has no studies yet"
+        files = [f"{name}{ending}" for ending in FILE_ENDINGS if _is_file(f"{name}{ending}")]
+        hint = f"there is a file {files[0]}" if files else hint
+        raise ConfigError(Problem(str(location), f"no study is named {quoted(name)}", hint))
+    _refuse_damaged(text, source)
+    changes = []
+    for change in overrides:
+        key, _, value = change.partition("=")
+        if key == "storage":
+            hint = "give --storage for where it is, or run its study file with --storage for another place"
+            raise ConfigError(Problem(f"-s {change}", "a stored study is where it was found", hint))
+        if key == "name":
+            rename = rename or value
+        else:
+            changes.append(_from_here(change))
+    changes = [*_within_moved_root(text, source, changes), *changes]
+    return load_study_text(
+        text,
+        source=source,
+        base=storage.study_folder(name),
+        overrides=changes,
+        name=rename or name,
+        storage=str(location),
+        known=rename is None,
+    )
+
+
+def _refuse_damaged(text: str, source: str) -> None:
+    """Raise `ConfigError` for what no run has stored, with the way to go on."""
+    try:
+        content = parse_yaml(text, source).value
+    except ConfigError as error:
+        first = error.problems[0]
+        raise ConfigError(Problem(first.where, first.message, f"move it away and {GOES_ON}")) from error
+    if not isinstance(content, dict) or not {"data", "sweeps"} <= content.keys():
+        raise ConfigError(Problem(source, "is not a whole study", f"move it away and {GOES_ON}"))
+
+
+def _is_old_name(name: str, storage: Storage) -> bool:
+    """Whether an earlier version has stored a study under a name that none gets any more."""
+    return name in storage.study_names()
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _from_here(change: str) -> str:
+    """Return a change of a path of the data with the path absolute."""
+    key, _, text = change.partition("=")
+    if key.removeprefix("data.") not in DATA_PATHS or not key.startswith("data."):
+        return change
+    value = parse_value(text)
+    if not isinstance(value, str) or value in NO_PATHS:
+        return change
+    return f"{key}={dump_yaml(str(Path(value).expanduser().absolute())).splitlines()[0]}"
+
+
+def _within_moved_root(text: str, source: str, changes: Sequence[str]) -> Iterator[str]:
+    """Iterate over the changes of labels and masks that go with a change of the data's root."""
+    roots = [parse_value(change.partition("=")[2]) for change in changes if change.startswith("data.root=")]
+    content = parse_yaml(text, source).value
+    data = content.get("data") if isinstance(content, dict) else None
+    old = data.get("root") if isinstance(data, dict) else None
+    if not roots or not isinstance(roots[-1], str) or not isinstance(old, str):
+        return
+    for key in ("labels", "masks"):
+        path = data.get(key) if isinstance(data, dict) else None
+        if isinstance(path, str) and path not in NO_PATHS and Path(path).is_relative_to(old):
+            moved = str(Path(roots[-1]) / Path(path).relative_to(old))
+            yield f"data.{key}={dump_yaml(moved).splitlines()[0]}"
+
+
+def stored_text(study: Study, storage: Storage) -> str:
+    """Return what a storage keeps of a study: the study without its storage, and with paths inside the
+    storage relative to the study's folder there."""
+    raw = study.to_raw()
+    if isinstance(storage.location, Path):
+        place, folder = storage.location, storage.study_folder(study.name)
+        for group, key in _paths_in(raw):
+            if Path(group[key]).is_relative_to(place):
+                group[key] = os.path.relpath(group[key], folder)
+        if raw["tracking"].get("uri") == f"sqlite:///{place / 'mlflow.db'}":  # where it is anyway
+            raw["tracking"]["uri"] = None
+    return dump_yaml(raw)
+
+
+def _paths_in(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Iterate over (mapping, key) of the paths to data in a study."""
+    for key in DATA_PATHS:
+        if raw["data"].get(key) not in (None, *NO_PATHS):
+            yield raw["data"], key
+    for sweep in raw["sweeps"]:
+        for arm in [sweep, *sweep.get("arms", {}).values()]:
+            for use in arm.get("stages", ()):
+                for stage, params in use.items():
+                    paths = STAGES[stage].paths if params else ()
+                    yield from ((params, key) for key in paths if isinstance(params.get(key), str))
+
+
+def upstream_of(study: Study, data: DataView) -> list[Trial]:
+    """Return the trials that a study's first sweep starts from: none, or those kept by its base."""
+    if study.base is None:
+        return []
+    base = find_study(study.base.study, study.storage)
+    return base_trials(study.base, base, open_storage(study.storage).ledger(base.name).trials(), data)
+
+
+def check_same_content(study: Study, data: Inventory | None = None, *, later: bool = False) -> None:
+    """Refuse to go on under a name that already holds another study, showing the difference.
+
+    `data` is what the study's data hold now: data that were moved may have other paths if they hold the
+    same. `later`: that is not known yet, and is looked at in another call.
+    """
+    storage = open_storage(study.storage)
+    if storage.study_text(study.name) is None:
+        return
+    # Read and written anew, so that a key which has come to exist since is there with its default.
+    old = find_study(study.name, study.storage).to_raw()
+    new = study.to_raw()
+    for raw in (old, new):
+        for key in MAY_CHANGE:
+            raw.pop(key, None)
+    if later or (data is not None and data == stored_inventory(storage, study.name)):
+        _overlook_paths(old, new)
+    changed = [
+        line
+        for line in difflib.unified_diff(
+            dump_yaml(old).splitlines(), dump_yaml(new).splitlines(), lineterm="", n=0
+        )
+        if line[:1] in "+-" and not line.startswith(("+++", "---"))
+    ]
+    if changed:
+        moved = _overlook_paths(old, new) and old == new
+        hint = "these are paths of data, which may change where the data have not" if moved else ""
+        problems = [Problem("", line) for line in changed]
+        raise ConfigError(
+            [*problems, *([Problem("", hint)] if hint else [])],
+            title=(
+                f"the storage has another study named {study.name!r}; "
+                "give this one its own with --name NAME. What differs (- stored, + now)"
+            ),
+        )
+
+
+def _overlook_paths(old: dict[str, Any], new: dict[str, Any]) -> bool:
+    """Replace the stored paths of data by those of now; return whether there are as many."""
+    before, now = list(_paths_in(old)), list(_paths_in(new))
+    if [key for _, key in before] != [key for _, key in now]:
+        return False
+    for (group, key), (other, _) in zip(before, now, strict=True):
+        group[key] = other[key]
+    return True

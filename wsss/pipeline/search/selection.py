@@ -1,0 +1,43 @@
+"""Which trials of a sweep go on: per arm, the best configurations with all their seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from wsss.config import Sweep
+from wsss.pipeline.search.sampling import best_configurations
+from wsss.pipeline.search.trials import Trial
+
+Metrics = Mapping[str, float]
+
+
+def kept_trials(sweep: Sweep, trials: Sequence[Trial], metrics: Mapping[str, Metrics]) -> list[Trial]:
+    """Return the trials that a later sweep starts from.
+
+    `metrics` maps the id of every finished trial to its metrics; trials without an entry don't go
+    on. A sweep without a metric keeps all that finished.
+    """
+    done = [trial for trial in trials if trial.info.id in metrics]
+    if not sweep.metric:
+        return done
+    kept: list[Trial] = []
+    for arm in dict.fromkeys(trial.info.arm for trial in done):
+        mine = [trial for trial in done if trial.info.arm == arm]
+        names = list(dict.fromkeys(trial.configuration for trial in mine))
+        scores = {
+            number: [
+                metrics[trial.info.id][sweep.metric]
+                for trial in mine
+                if trial.configuration == name and sweep.metric in metrics[trial.info.id]
+            ]
+            for number, name in enumerate(names)
+        }
+        for number in best_configurations(scores, _keep_of(sweep, arm)):
+            kept.extend(trial for trial in mine if trial.configuration == names[number])
+    return kept
+
+
+def _keep_of(sweep: Sweep, label: str) -> int:
+    own = label.rpartition("+")[2]
+    arm = next((arm for arm in sweep.arms if arm.name == own), None)
+    return arm.keep if arm is not None and arm.keep is not None else sweep.keep

@@ -1,0 +1,255 @@
+"""From a sweep to its trials: the arms' configurations, crossed with seeds and upstream trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from wsss.config import Arm, Pbt, Study, Sweep, resolve_stage
+from wsss.config.params.stages import ClassifierParams, SegmenterParams
+from wsss.config.stage import STAGES
+from wsss.data.view import DataView
+from wsss.pipeline.chains.chain import Chain, Part, build_chain
+from wsss.pipeline.events import TrialInfo
+from wsss.pipeline.search.sampling import Values
+from wsss.store.ledger import TrialRecord
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A configuration of one arm with one seed.
+
+    `parts` are the stages of all sweeps so far, `chain` the same wired together. `configuration`
+    is equal for trials that differ in their seed alone.
+    """
+
+    info: TrialInfo
+    parts: tuple[Part, ...]
+    chain: Chain
+    configuration: str
+    history: tuple[dict[str, Any], ...] = ()
+    """Of a classifier whose parameters change on the way: what `TrialRecord.history` has."""
+
+    @property
+    def keys(self) -> dict[str, str]:
+        return {node.label: node.key for node in self.chain.nodes}
+
+    def record(self) -> dict[str, Any]:
+        """Return what the ledger keeps of it."""
+        info = self.info
+        return {
+            "id": info.id,
+            "sweep": info.sweep,
+            "arm": info.arm,
+            "seed": info.seed,
+            "params": dict(info.params),
+            "configuration": self.configuration,
+            "upstream": info.upstream,
+            "method": info.method,
+            "backbone": info.backbone,
+            "keys": self.keys,
+            **({"history": list(self.history)} if self.history else {}),
+        }
+
+
+@dataclass(frozen=True)
+class Branch:
+    """An arm of a sweep after one upstream configuration: what is searched by itself.
+
+    `sources` are that configuration's trials, one a seed; empty: from the beginning. `label` is the
+    arm's name through all sweeps; names of trials and configurations begin with `stem`.
+    """
+
+    study: Study
+    sweep: Sweep
+    arm: Arm
+    sources: tuple[Trial, ...]
+    data: DataView
+
+    @property
+    def label(self) -> str:
+        return _arm_label(self.sweep, self.arm, self.sources[0] if self.sources else None)
+
+    @property
+    def stem(self) -> str:
+        return f"{self.sweep.name}-{self.label}"
+
+    def configuration(self, number: int) -> str:
+        """Return the name of a configuration."""
+        if not self.sources:
+            return f"{self.stem}-{number:03d}"
+        first = self.sources[0]
+        return f"{self.stem}-{_after_arm(first, first.configuration)}-{number:03d}"
+
+    def drawn(self) -> list[Values]:
+        """Return the configurations that are known up front: all of a grid or of random draws."""
+        return self.sweep.searcher.draw(
+            self.arm.search,
+            samples=self.arm.samples,
+            seed=self.study.seed,
+            name=f"{self.sweep.name}/{self.arm.name}",
+        )
+
+    @property
+    def learns(self) -> bool:
+        """Whether configurations are asked for one by one, each following from the scores so far."""
+        return self.sweep.searcher.learns and bool(self.arm.search)
+
+    def asked(self, records: Mapping[str, TrialRecord]) -> list[Values]:
+        """Return the configurations that a ledger has of it, oldest first."""
+        values: dict[str, Values] = {
+            record.configuration: {name: record.params[name] for name in self.arm.search}
+            for record in records.values()
+            if record.sweep == self.sweep.name and set(self.arm.search) <= set(record.params)
+        }
+        found: list[Values] = []
+        while self.configuration(len(found)) in values:
+            found.append(values[self.configuration(len(found))])
+        return found
+
+    def trials(self, number: int, values: Values) -> list[Trial]:
+        """Return a configuration's trials, one a seed."""
+        own = tuple(
+            Part(use.stage, use.name, resolve_stage(use, values), use.source or "") for use in self.arm.stages
+        )
+        configuration = self.configuration(number)
+        runs: list[tuple[str, int, Trial | None]] = [
+            (f"{self.stem}-{_after_arm(source, source.info.id)}-{number:03d}", source.info.seed, source)
+            for source in self.sources
+        ]
+        if not self.sources:
+            seeds = self.sweep.seeds or (self.study.seed,)
+            names = {s: configuration if len(seeds) == 1 else f"{configuration}-s{s}" for s in seeds}
+            runs = [(name, seed, None) for seed, name in names.items()]
+        found = []
+        for name, seed, source in runs:
+            parts = (*source.parts, *own) if source else own
+            params = {**(source.info.params if source else {}), **values}
+            upstream = source.info.id if source else ""
+            info = TrialInfo(name, self.sweep.name, self.label, seed, params, upstream=upstream)
+            found.append(_trial(info, parts, configuration, self.data))
+        return found
+
+
+def branches(study: Study, sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Branch]:
+    """Return every arm of a sweep after every configuration that it starts from, in a fixed order."""
+    groups: dict[str, list[Trial]] = {}
+    for trial in upstream:
+        groups.setdefault(trial.configuration, []).append(trial)
+    sources = [tuple(group) for group in groups.values()] or [()]
+    return [Branch(study, sweep, arm, group, data) for arm in sweep.arms for group in sources]
+
+
+def sweep_trials(
+    study: Study,
+    sweep: Sweep,
+    upstream: Sequence[Trial],
+    data: DataView,
+    records: Mapping[str, TrialRecord] = MappingProxyType({}),
+    *,
+    guess: bool = False,
+) -> list[Trial]:
+    """Return a sweep's trials in a fixed order.
+
+    `upstream` are the kept trials of the sweep before it, or of the one it replicates; empty for
+    the first sweep. Every arm is tried once per upstream trial. Of a search that learns from scores
+    these are the trials that the ledger's `records` have; `guess` adds random ones in place of those
+    still to be asked for.
+    """
+    if sweep.replicate:
+        return _replicas(sweep, upstream, data)
+    trials = []
+    for branch in branches(study, sweep, upstream, data):
+        if isinstance(sweep.scheduler, Pbt):
+            trials.extend(population(branch, records))
+            continue
+        known = branch.asked(records) if branch.learns else branch.drawn()
+        if guess:
+            known += branch.drawn()[len(known) :]
+        for number, values in enumerate(known):
+            trials.extend(branch.trials(number, values))
+    return trials
+
+
+def population(branch: Branch, records: Mapping[str, TrialRecord]) -> list[Trial]:
+    """Return an arm's trials in population-based training, as they have come to be by the records."""
+    trials = []
+    for number, values in enumerate(branch.drawn()):
+        known = records.get(branch.configuration(number))
+        trials.append(member(branch, number, values, known.history if known else ()))
+    return trials
+
+
+def member(branch: Branch, number: int, values: Values, history: Sequence[Mapping[str, Any]] = ()) -> Trial:
+    """Return a trial whose classifier is made in parts, of `interval` epochs each.
+
+    `history` holds the parts that are decided, from the first; the parameters of its last hold until the
+    end. Without one the classifier begins with `values` as its own parent.
+    """
+    scheduler, sweep = branch.sweep.scheduler, branch.sweep
+    assert isinstance(scheduler, Pbt)
+    uses = branch.arm.stages
+    place = max((n for n, use in enumerate(uses) if STAGES[use.stage].judged), default=-1)
+    configuration = branch.configuration(number)
+    lines = [dict(line) for line in history] or [{"epoch": 0, "params": values, "parent": configuration}]
+    last = {**values, **lines[-1]["params"]}
+    parts: list[Part] = []
+    for here, use in enumerate(uses):
+        if here != place:
+            parts.append(Part(use.stage, use.name, resolve_stage(use, last), use.source or ""))
+            continue
+        epochs = int(getattr(resolve_stage(use, values), "epochs"))  # noqa: B009 - of a classifier
+        for number_of, begin in enumerate(range(0, epochs, scheduler.interval)):
+            line = lines[min(number_of, len(lines) - 1)]
+            end = min(begin + scheduler.interval, epochs)
+            params = resolve_stage(use, {**values, **line["params"]})
+            if (begin, end) != (0, epochs):
+                params = params.model_copy(update={"span": (begin, end)})
+            parts.append(Part(use.stage, use.name if end == epochs else f"{use.name}.{end}", params))
+    seed = branch.study.seed
+    info = TrialInfo(configuration, sweep.name, branch.label, seed, last)
+    return replace(_trial(info, tuple(parts), configuration, branch.data), history=tuple(lines))
+
+
+def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:
+    trials = []
+    # A configuration that already ran with several seeds is replicated once.
+    for source in _one_each(upstream):
+        configuration = f"{sweep.name}-{source.info.arm}-{_after_arm(source, source.configuration)}"
+        for seed in sweep.seeds:
+            name, params = f"{configuration}-s{seed}", dict(source.info.params)
+            info = TrialInfo(name, sweep.name, source.info.arm, seed, params, upstream=source.info.id)
+            trials.append(_trial(info, source.parts, configuration, data))
+    return trials
+
+
+def _one_each(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the first trial of every configuration."""
+    first: dict[str, Trial] = {}
+    for trial in trials:
+        first.setdefault(trial.configuration, trial)
+    return list(first.values())
+
+
+def _trial(info: TrialInfo, parts: tuple[Part, ...], configuration: str, data: DataView) -> Trial:
+    """Return the trial of these parts; its method and backbone are read from them."""
+    # What a chain is known by: its classifier, or without one the network that learns from masks.
+    makers = [p.params for p in reversed(parts) if isinstance(p.params, ClassifierParams | SegmenterParams)]
+    maker = next((m for m in makers if isinstance(m, ClassifierParams)), makers[0] if makers else None)
+    if maker:
+        info = replace(info, method=maker.method_name, backbone=maker.backbone)
+    return Trial(info, parts, build_chain(parts, data, info.seed), configuration)
+
+
+def _arm_label(sweep: Sweep, arm: Arm, source: Trial | None) -> str:
+    """An arm keeps its name through later sweeps; named arms of a later sweep are added to it."""
+    if source is None:
+        return arm.name
+    return source.info.arm if arm.name == sweep.name else f"{source.info.arm}+{arm.name}"
+
+
+def _after_arm(source: Trial, name: str) -> str:
+    """Return what tells an upstream trial, or its configuration, from the others of its arm."""
+    return name.removeprefix(f"{source.info.sweep}-{source.info.arm}-")

@@ -1,0 +1,170 @@
+"""Stage `classifier`: trains a CAM network on image-level labels.
+
+It is assembled from parts (a backbone, a way to mix batches, regularisers) and knows no method by
+name. The last epoch is kept; nothing is selected on masks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from wsss.config.params.stages import ClassifierParams
+from wsss.data.loader import ClassificationBatches
+from wsss.files import write_json
+from wsss.methods.mixing import Mixer
+from wsss.methods.objective import Objective
+from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
+from wsss.stages.contract import Context, Stage
+from wsss.stages.subcategories import read_subcategories
+from wsss.stages.training.network import (
+    ABOUT,
+    WEIGHTS,
+    build_network,
+    head_of_weights,
+    mixing_taps,
+    to_channels_last,
+)
+from wsss.stages.training.rung import holdout_map, rung_score
+from wsss.stages.training.training import Training, epoch_seed
+
+
+class Classifier(Stage):
+    """One step trains one epoch; without epochs, the only step measures a published classifier.
+
+    Files: classifier.safetensors and classifier.json; training.pt if `span` ends before the last epoch.
+    """
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, ClassifierParams)
+        self.params = params = context.params
+        self.device = torch.device(context.device)
+        ids = context.data.train
+        labels = context.data.dataset.labels(ids).astype(np.float32)
+        parent: torch.Tensor | None = None
+        self.parent: list[int] = []
+        if params.subcategory_weight:
+            found = read_subcategories(context.inputs["subcategories"], ids)
+            labels = np.concatenate([labels, found.labels, found.similarity], axis=1)
+            parent = torch.from_numpy(found.parent).to(self.device)
+            self.parent = found.parent.tolist()
+        self.network = build_network(params, len(context.data.dataset.classes), len(self.parent))
+        self.origin: dict[str, str] = {}
+        if params.head == "weights":
+            head, layout = head_of_weights(params, context.data.dataset.classes)
+            self.network.head.get_parameter("weight").data.copy_(head)
+            self.origin = {"initial_weights": layout}
+        self.network.backbone.freeze(params.freeze)
+        to_channels_last(self.network.to(self.device))
+        self.batches = ClassificationBatches(
+            context.data.dataset,
+            ids,
+            labels,
+            batch=params.batch,
+            crop=params.crop,
+            long_side=params.long_side,
+            color_jitter=params.color_jitter,
+            mean=self.network.mean,
+            std=self.network.std,
+            seed=context.seed,
+            workers=context.threads - 1,
+        )
+        legacy = params.optimiser == "legacy"
+        optimiser = build_optimiser(
+            self.network.backbone,
+            self.network.heads,
+            lr=params.lr,
+            momentum=params.weight_decay if legacy else params.momentum,
+            weight_decay=params.weight_decay,
+            head_multiplier=1.0 if legacy else params.head_multiplier,
+        )
+        total = LEGACY_TOTAL if legacy else len(self.batches) * max(1, params.epochs)
+        schedule = PolySchedule(optimiser, total, params.poly_power)
+        self.training = Training(
+            self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
+        )
+        self.mixer = Mixer(params.mixing, mixing_taps(params))
+        self.objective = Objective(params, parent)
+        self.epoch = params.begin
+        if params.begin:
+            self.training.continue_from(context.inputs["classifier"])
+
+    @property
+    def steps(self) -> int:
+        return max(1, self.params.end - self.params.begin)
+
+    def step(self) -> dict[str, float]:
+        if self.epoch == self.params.end:
+            return {"lr": 0.0, **self._evaluate()}  # nothing is to be trained
+        seed = epoch_seed(self.context.seed, self.epoch)
+        torch.manual_seed(seed)
+        generator = torch.Generator().manual_seed(seed)
+        self.network.train()
+        sums: dict[str, float] = {}
+        shares: dict[str, float] = {}
+        count = 0
+        for images, labels, ids in self.batches.epoch(self.epoch):
+            masks = self.batches.masks(self.epoch, ids) if self.params.supervision == "masks" else None
+            losses, found = self._batch(images, labels, generator, masks, measure=not count)
+            shares |= found
+            for name, value in losses.items():
+                sums[name] = sums.get(name, 0.0) + value
+            count += 1
+        self.epoch += 1
+        metrics = {name: value / count for name, value in sums.items()}
+        metrics |= {f"gradient/{name}": value for name, value in shares.items()}
+        metrics["lr"] = self.training.lr
+        return {**metrics, **self._evaluate()}
+
+    def _batch(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor,
+        generator: torch.Generator,
+        masks: torch.Tensor | None = None,
+        measure: bool = False,
+    ) -> tuple[dict[str, float], dict[str, float]]:
+        """Take one step; return the losses and, with `measure`, each term's share of the gradient."""
+        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+        mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
+        with self.training.autocast():
+            output = self.network(mixed.images, mixed.tap, mixed.mix_features)
+            cams = self.network.maps(output.features) if self.objective.needs_cams else None
+        sub_logits = None if output.sub_logits is None else output.sub_logits.float()
+        masks = None if masks is None else masks.to(self.device)
+        loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits, masks)
+        shares = self.objective.gradient_shares(terms, output.features) if measure else {}
+        self.training.step(loss)
+        values = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
+        return {name: float(value.detach()) for name, value in values.items()}, shares
+
+    def _evaluate(self) -> dict[str, float]:
+        """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""
+        self.network.eval()
+        metrics = holdout_map(self.network, self.context.data, self.params.middle, self.device)
+        rung = self.params.rung
+        if rung.images and (self.epoch % rung.every == 0 or self.epoch == self.params.end):
+            metrics |= rung_score(self.network, self.context.data, rung, self.params.crop, self.device)
+        return metrics
+
+    def save(self, folder: Path) -> None:
+        self.training.save(folder)
+
+    def load(self, folder: Path, done: int) -> None:
+        self.training.load(folder)
+        self.epoch = self.params.begin + done
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        self.batches.close()
+        self.training.write_weights(folder / WEIGHTS)
+        if self.params.end < self.params.epochs:
+            self.training.save(folder)  # for the classifier that goes on from this one
+        classes = list(self.context.data.dataset.classes)
+        params = self.params.model_dump(mode="json")
+        about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
+        write_json(folder / ABOUT, {**about, "parent": self.parent})
+        return {"images": len(self.context.data.train), "classes": classes, **self.origin}

@@ -1,0 +1,120 @@
+"""From classifier parameters to a network and back from an artefact, and what only the backbone can check."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from wsss.config.params.stages import ClassifierParams, classifier_params
+from wsss.data.readers.voc import VOC_CLASSES
+from wsss.errors import ConfigError, Problem, StageError, nearest
+from wsss.files import read_json
+from wsss.models import CamNetwork, backbone_class, create_backbone
+from wsss.models.head import HEADS
+from wsss.models.layouts import published_head
+
+WEIGHTS = "classifier.safetensors"
+ABOUT = "classifier.json"
+
+
+def check_taps(params: ClassifierParams) -> None:
+    """Raise `ConfigError` when `freeze` or `mixing.taps` name a tap that the backbone doesn't have."""
+    names = [tap.name for tap in backbone_class(params.backbone).taps]
+    problems = []
+    if params.freeze not in ("default", "none", "all", *names):
+        choices = ["default", "none", "all", *names]
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        problems.append(Problem("freeze", message, nearest(params.freeze, choices)))
+    for name in () if params.mixing.taps == "all" else params.mixing.taps:
+        if name not in ("input", *names):
+            message = f"{params.backbone} has no tap {name!r}"
+            problems.append(Problem("mixing.taps", message, nearest(name, ["input", *names])))
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_head(params: ClassifierParams) -> None:
+    """Raise `ConfigError` for a class head that there isn't, or that no published classifier has."""
+    own = backbone_class(params.backbone).head
+    name = own if params.class_maps == "backbone" else params.class_maps
+    if name not in HEADS:
+        choices = ["backbone", *HEADS.names()]
+        raise ConfigError(Problem("class_maps", f"there is no head {name!r}", nearest(name, choices)))
+    if params.head == "weights" and name != "convolution":
+        message = f"`weights` is a published convolution, but class maps are made by {name!r}"
+        raise ConfigError(Problem("head", message, "`class_maps: convolution`"))
+
+
+def mixing_taps(params: ClassifierParams) -> tuple[str, ...]:
+    """Return where features may be mixed, `input` first.
+
+    After the last tap comes the pooling; mixing there is left out of `all`, as by the method's authors.
+    """
+    if params.mixing.taps == "all":
+        return ("input", *(tap.name for tap in backbone_class(params.backbone).taps[:-1]))
+    return params.mixing.taps
+
+
+def build_network(
+    params: ClassifierParams, classes: int, subcategories: int = 0, *, weights: str | None = None
+) -> CamNetwork:
+    """Return the CAM network of these parameters with freshly drawn head weights.
+
+    Args:
+        params: name the backbone, its weights and the dropout.
+        classes: outputs of the class head.
+        subcategories: outputs of the second head, 0 for none.
+        weights: of the backbone, instead of those in `params`.
+    """
+    backbone = create_backbone(params.backbone, params.weights if weights is None else weights)
+    head = "" if params.class_maps == "backbone" else params.class_maps
+    return CamNetwork(backbone, classes, subcategories, params.dropout, head)
+
+
+def head_of_weights(params: ClassifierParams, classes: Sequence[str]) -> tuple[torch.Tensor, str]:
+    """Return the head float32[C, D, 1, 1] of the published classifier in `weights`, its rows in the order of
+    `classes`, and the layout's name.
+
+    Published classifiers know PASCAL VOC's classes, in VOC's order. Raises `ConfigError` for other classes,
+    and for a file without a head that fits.
+    """
+    unknown = [name for name in classes if name not in VOC_CLASSES]
+    if unknown:
+        message = f"is a head of PASCAL VOC's classes, which have no {unknown[0]!r}"
+        raise ConfigError(Problem("head", message, nearest(unknown[0], VOC_CLASSES)))
+    channels = backbone_class(params.backbone).channels
+    head, layout = published_head(params.weights, params.backbone, channels, len(VOC_CLASSES))
+    return head[[VOC_CLASSES.index(name) for name in classes]], layout.name
+
+
+def load_classifier(folder: Path) -> CamNetwork:
+    """Return the trained network that a classifier artefact holds."""
+    about = read_json(folder / ABOUT)
+    params = classifier_params().model_validate(about["params"])
+    network = build_network(params, len(about["classes"]), about["subcategories"], weights="none")
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    to_channels_last(network)
+    return network
+
+
+def subcategory_parents(folder: Path) -> list[int]:
+    """Return the class of each sub-category of a classifier artefact.
+
+    Raises `StageError` when it was trained without any.
+    """
+    parents: list[int] = read_json(folder / ABOUT)["parent"]
+    if not parents:
+        raise StageError(
+            "`head: subcategories` needs a classifier with sub-categories, but this one was trained without"
+        )
+    return parents
+
+
+def to_channels_last(network: torch.nn.Module) -> None:
+    """Lay 4-d parameters out as convolutions like them best."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

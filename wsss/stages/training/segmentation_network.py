@@ -1,0 +1,64 @@
+"""From segmenter parameters to a network, and back from an artefact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from safetensors.torch import load_file
+
+from wsss.config.params.stages import SegmenterParams
+from wsss.errors import ConfigError, Problem, nearest
+from wsss.files import read_json
+from wsss.models import DeepLab, create_backbone, dense_class, weights_identity
+from wsss.stages.training.network import to_channels_last
+
+WEIGHTS = "segmenter.safetensors"
+ABOUT = "segmenter.json"
+
+
+def check_backbone(params: SegmenterParams) -> None:
+    """Raise `ConfigError` for a backbone that can't be dense, or without the tap that `freeze` names."""
+    choices = ["default", "none", "all", *(tap.name for tap in dense_class(params.backbone).taps)]
+    if params.freeze not in choices:
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
+
+
+def describe_weights(params: SegmenterParams) -> str:
+    """Return what a network begins with, in words for every table: what that has learnt from, and where it
+    comes from. Raises `ConfigError` for weights that aren't there."""
+    identity = weights_identity(params.backbone, params.weights)
+    if params.weights == "none":
+        return "none (random)"
+    kind, _, source = identity.partition(":")
+    if kind in ("package", "download"):
+        return f"imagenet ({kind} {source})"
+    return f"{params.pretraining} (file {Path(params.weights).name}, {identity})"
+
+
+def build_segmenter(
+    params: SegmenterParams, classes: Sequence[str], *, weights: str | None = None
+) -> DeepLab:
+    """Return the network of these parameters, its head freshly drawn.
+
+    Args:
+        params: name the backbone, its weights, the scales and what is frozen.
+        classes: names, without the background.
+        weights: of the backbone, instead of those in `params`.
+    """
+    backbone = create_backbone(params.backbone, params.weights if weights is None else weights, dense=True)
+    network = DeepLab(backbone, classes, params.scales)
+    network.freeze(params.freeze)
+    to_channels_last(network)
+    return network
+
+
+def load_segmenter(folder: Path) -> DeepLab:
+    """Return the trained network that a segmenter artefact holds, in evaluation mode."""
+    about = read_json(folder / ABOUT)
+    network = build_segmenter(
+        SegmenterParams.model_validate(about["params"]), about["classes"], weights="none"
+    )
+    network.load_state_dict(load_file(folder / WEIGHTS))
+    return network.eval()
