@@ -22,6 +22,7 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
         if step in row.cells and not row.pixel_labels
     ]
     name = step_name(step)
+    name = name[:1].upper() + name[1:]
     if not found:
         return f"{name}: no row without pixel labels was scored."
     title, row, cell = max(found, key=lambda one: one[2].miou)

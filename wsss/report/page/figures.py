@@ -89,9 +89,9 @@ def score_plots(content: Content) -> Iterator[Plot]:
             for title, cell, _ in reversed(rows)
         )
         caption = (
-            "Bars: 95 % interval over images, and over seeds where there are several. Diamond: the difference "
-            f"to {comparison.baseline} stands at 5 % after Holm's correction. Green: no network trained. "
-            "Orange: has seen pixel labels."
+            "Bars: 95 % interval over images, and over seeds where there are several. Diamond: the "
+            f"difference to {comparison.baseline} stands at 5 % after Holm's correction. "
+            "Green: no network trained. Orange: has seen pixel labels."
         )
         yield Plot(
             step_name(step), caption, figure, ("arm", "mIoU %", "interval", "Δ baseline", "Δ control"), cells
@@ -192,6 +192,7 @@ def _best_so_far(study: str, sweep: str, trials: Sequence[Tried]) -> Plot:
         )
         cells.append((arm, str(len(values)), f"{max(values):.1f}", f"{min(values):.1f}"))
     figure.update_layout(xaxis_title="configurations tried", yaxis_title="select metric [%]")
+    figure.update_xaxes(dtick=_whole_ticks(max(int(tried) for _, tried, _, _ in cells)))
     caption = (
         "Line: the best so far. Dots: each configuration. An arm that was tried more often had more chances."
     )
@@ -372,6 +373,7 @@ def learning_plots(learning: Sequence[Learning]) -> Iterator[Plot]:
             name = f"{one.trial}, {one.label}"
             figure.add_trace(Scatter(x=list(range(1, len(values) + 1)), y=values, name=name, line=line))
         figure.update_layout(xaxis_title="epoch", yaxis_title=axis)
+        figure.update_xaxes(dtick=_whole_ticks(max(len(one.metrics[metric]) for one in mine)))
         cells = tuple(
             (one.trial, one.label, str(len(one.metrics[metric])), f"{one.metrics[metric][-1]:.3f}")
             for one in mine
@@ -379,6 +381,11 @@ def learning_plots(learning: Sequence[Learning]) -> Iterator[Plot]:
         caption = "What networks reported after each epoch; a dozen trials at most, those of the table first."
         columns = ("trial", "network", "epochs", "last")
         yield Plot(f"Learning: {axis}", caption, figure, columns, cells)
+
+
+def _whole_ticks(most: int) -> int:
+    """Return the step of an axis that counts up to `most`: a whole number."""
+    return max(1, -(-most // 10))
 
 
 def _figure(*, height: int) -> Figure:
@@ -392,10 +399,11 @@ def _styled(figure: Figure, height: int) -> Figure:
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 10, "r": 10, "t": 30, "b": 10},
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "yanchor": "top", "y": -0.2},
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#888", "activecolor": "#888"},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
         font={"family": "system-ui, sans-serif", "size": 13},
     )
     figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
