@@ -68,7 +68,9 @@ def test_the_wheel_holds_them_where_an_installed_package_finds_them(tmp_path: Pa
     assert sum(name.endswith(".yaml") and "tune_configs" in name for name in names) >= 10
     assert "wsss/py.typed" in names
     subprocess.run(
-        [*words, "install", "--no-deps", "--prefix", tmp_path / "there", wheel], check=True, timeout=200
+        [*words, "install", "--ignore-installed", "--no-deps", "--prefix", tmp_path / "there", wheel],
+        check=True,
+        timeout=200,
     )
     (site,) = (tmp_path / "there").rglob("site-packages")
     code = f"import sys; sys.path.insert(0, {str(site)!r}); from wsss.cli.studies import shipped; print(*shipped())"
