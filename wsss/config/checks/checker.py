@@ -43,7 +43,7 @@ class Checker:
         self.left_out: dict[Path_, None] = {}
         """Places of the document that hold what is wrong and were left out."""
 
-    def read(self, model: type[M], raw: Any, context: Any) -> M | None:
+    def read(self, model: type[M], raw: Any, context: Any = None) -> M | None:
         """Return the model of a whole document; what is wrong is left out, so that the rest is checked, too.
 
         Args:
@@ -171,7 +171,7 @@ def _from_group(location: Path_) -> Path_:
     for number, part in enumerate(location[:-1]):
         if part in GROUPS:
             return location[number + 1 :]
-    return location[-1:]
+    return location[-1:] if location[:1] == ("sweeps",) else location
 
 
 def _last_first(place: Path_) -> tuple[int, int]:
