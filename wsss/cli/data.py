@@ -23,7 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from wsss.cli.options import JsonOption
+from wsss.cli.options import JsonOption, warning_lines
 
 if TYPE_CHECKING:
     from wsss.data.photo_set import PhotoSet
@@ -47,6 +47,7 @@ def check(
     python launch.py data check photos --labels labels.csv
     """
     from wsss.data.check import check_lists
+    from wsss.errors import bounded, shortened
 
     dataset = _opened(root.resolve(), labels, masks)
     splits = split or list(dataset.split_names())
@@ -65,13 +66,15 @@ def check(
         rows = {kind: [dataclasses.asdict(problem) for problem in some] for kind, some in kinds.items()}
         print(json.dumps({"root": str(root), "splits": splits, **rows}, indent=1))
     else:
-        for problem in problems:
-            print(problem)
-        for warning in found.warnings:
-            print(f"warning: {warning}")
+        lines, more = bounded(problems)
+        print("".join(f"{line}\n" for line in lines), end="")
+        if more:
+            print(f"… and {more:,} more problems: `--json` has them all")
+        for line in warning_lines(found.warnings):
+            print(line)
         images = {id for name in splits for id in _ids(dataset, name)}
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-        print(f"{count} in {len(images)} images of {', '.join(splits)}")
+        print(f"{count} in {len(images)} images of {shortened(', '.join(splits), 400)}")
         if not problems:
             print(_summary(dataset, sorted(images)))
     if problems:
