@@ -220,6 +220,8 @@ def nearest(word: object, choices: Iterable[object]) -> str:
 
 def _closest(word: str, names: Sequence[str]) -> str | None:
     """Return the name that `difflib.get_close_matches` would, within a bounded amount of work."""
+    if twin := next((name for name in names if name.casefold() == word.casefold()), ""):
+        return twin
     matcher = difflib.SequenceMatcher(b=word)
     best, left = (CUTOFF, ""), MOST_WORK
     for name in names:

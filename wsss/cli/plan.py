@@ -57,6 +57,9 @@ def plan(
     """
     import tempfile
 
+    from wsss.config.text.location import check_cluster_address
+
+    check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
     with tempfile.TemporaryDirectory(prefix="wsss-plan-", ignore_cleanup_errors=True) as folder:
         bad = _look(found, address or os.environ.get("RAY_ADDRESS"), Path(folder), as_json)

@@ -53,6 +53,8 @@ class Checker:
     def add_validation(self, path: Path_, error: ValidationError, model: type[BaseModel] | None) -> None:
         """Add every problem that pydantic found, in our words."""
         for item in error.errors(include_url=False):
+            if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
+                continue  # what it has is wrong in itself, and is said
             location = tuple(part for part in item["loc"] if not _is_union_tag(part))
             if item["type"] == "extra_forbidden":
                 location = (*(part for part in item["loc"][:-1] if not _is_union_tag(part)), item["loc"][-1])
@@ -71,7 +73,7 @@ class Checker:
                 hint = ""
                 if item["type"] == "literal_error" and isinstance(item["input"], str):
                     hint = self.nearest(item["input"], re.findall(r"'([^']*)'", item["ctx"]["expected"]))
-                message = "must be a path" if item["type"] == "path_type" else message
+                message = IN_OUR_WORDS.get(item["type"], "{}").format(message, **item.get("ctx", {}))
                 message = f"`{name}` is {quoted(item['input'])}, but {shortened(message, 300)}"
                 self.add((*path, *location), message, hint)
 
@@ -108,7 +110,8 @@ class Checker:
 
     def name(self, value: Any, path: Path_, what: str) -> str:
         if not is_name(value):
-            expected = f"letters, digits, '_', '.' or '-', at most {LONGEST_NAME} bytes"
+            what_fits = "letters, digits, '_', '.' or '-', the first a letter or digit"
+            expected = f"{what_fits}, at most {LONGEST_NAME} bytes"
             self.add(path, f"the name of {what} is {quoted(value)}, but must be {expected}")
             return ""
         return str(value)
@@ -119,6 +122,17 @@ class Checker:
         except ValidationError as error:
             self.add_validation(path, error, model)
             return default
+
+
+IN_OUR_WORDS = {
+    "path_type": "must be a path",
+    "tuple_type": "must be a list",
+    "model_type": "must be a mapping of keys",
+    "dict_type": "must be a mapping of keys",
+    "too_long": "must have {max_length} or fewer values",
+    "too_short": "must have {min_length} or more values",
+}
+"""What study files have instead of Python's types, by the kind of pydantic's error."""
 
 
 def _is_union_tag(part: str | int) -> bool:
