@@ -49,7 +49,7 @@ def check(
     from wsss.data.check import check_lists
     from wsss.errors import bounded, shortened
 
-    dataset = _opened(root.resolve(), labels, masks)
+    dataset = _opened(_folder(root), labels, masks)
     splits = split or list(dataset.split_names())
     console = Console(stderr=True, quiet=as_json)
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -95,7 +95,7 @@ def sample(
     """
     from wsss.data.sample.data_set import write_sample
 
-    write_sample(folder.resolve(), train=train, val=val, size=size, seed=seed)
+    write_sample(_folder(folder), train=train, val=val, size=size, seed=seed)
     print(f"{train} + {val} images in {folder}")
 
 
@@ -132,7 +132,7 @@ def fetch(
     if problems:
         raise ConfigError(problems)
     chosen = {name: replace(known[name], urls=(from_,)) if from_ else known[name] for name in wanted}
-    folder = folder.resolve()
+    folder = _folder(folder)
     if VOC in chosen:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(
@@ -143,6 +143,17 @@ def fetch(
         print(f"{VOC}: {made}" if made else f"{VOC}: was there already")
     if SBD_LIST in chosen:
         print(f"{SBD_LIST}: {fetch_list(chosen[SBD_LIST], folder)}")
+
+
+def _folder(given: Path) -> Path:
+    """Return the folder of an argument, absolute. Raises `ConfigError` for a path that can't be."""
+    from wsss.config.paths import absolute
+    from wsss.errors import ConfigError, Problem
+
+    try:
+        return absolute(given)
+    except ValueError as error:
+        raise ConfigError(Problem("the folder", str(error))) from error
 
 
 def _is_web_address(text: str) -> bool:

@@ -94,7 +94,7 @@ class Output:
                 continue
             todo.append(photo)
             for path in (self.mask(photo), self.overlay(photo)):
-                if path.resolve() in inputs:
+                if Path(os.path.realpath(path)) in inputs:
                     hint = "choose another -o"
                     problems.append(
                         Problem(str(path), "is one of the photos, and would be overwritten", hint)

@@ -57,7 +57,7 @@ def plan_job(
     Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
     storage or data in its folder, which is deleted with it, or a study file that isn't in there.
     """
-    folder = working_dir.resolve()
+    folder = Path(os.path.realpath(working_dir))  # unlike `resolve`, it takes links in a circle
     path = Path(study) if names_a_file(study) else None
     if path is None:
         found = find_study(study, parse_location(storage or DEFAULT_STORAGE), overrides, rename=name)
