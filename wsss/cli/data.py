@@ -147,9 +147,12 @@ def fetch(
 
 def _folder(given: Path) -> Path:
     """Return the folder of an argument, absolute. Raises `ConfigError` for a path that can't be."""
+    from wsss.addresses import refusal
     from wsss.config.paths import absolute
     from wsss.errors import ConfigError, Problem
 
+    if refused := refusal(str(given), instead="name a folder"):
+        raise ConfigError(Problem("the folder", *refused))
     try:
         return absolute(given)
     except ValueError as error:
