@@ -42,7 +42,9 @@ def test_a_storage_that_is_not_there_is_not_made(
 
 def test_data_check_prints_a_screen_and_json_has_everything(tiny_voc: Path) -> None:
     lists = tiny_voc / "ImageSets" / "Segmentation" / "train.txt"
-    lists.write_text("".join(f"{id}\n" for id in (*TINY["train"], *(f"id{number}" for number in range(1500)))))
+    lists.write_text(
+        "".join(f"{id}\n" for id in (*TINY["train"], *(f"id{number}" for number in range(1500))))
+    )
     begun = time.process_time()
     done = in_process("data", "check", tiny_voc, "--split", "train")
     assert time.process_time() - begun < 20  # it was 40 s: every message looked through the environment

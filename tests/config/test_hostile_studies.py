@@ -40,7 +40,10 @@ HOSTILE = {
         GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
         "s.yaml:8: is not valid YAML: an escape or a number is too large",
     ),
-    "a version of thousands of digits": (f"%YAML 1.{'9' * 5000}\n---\n{GOOD}", "is not valid YAML: an escape or a"),
+    "a version of thousands of digits": (
+        f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
+        "is not valid YAML: an escape or a",
+    ),
     "an anchor twice": (
         GOOD + "a: &x 1\nb: &x 2\n",
         "found duplicate anchor 'x', an anchor that stands above already",

@@ -205,7 +205,7 @@ def test_doubtful_names_are_told_unless_somebody_has_listed_them(tmp_path: Path)
     (root / "masks").rmdir()
     (root / "classes.txt").unlink()
     (warning,) = opened(root).warnings
-    assert "'0', 'unknown' are classes, since labels name them" in warning.message
+    assert "labels name '0', 'unknown', so that the data set has classes of that name" in warning.message
     assert "write classes.txt" in warning.hint
     assert check_lists(FolderDataset(root), ["all"]).warnings == [warning]
     assert opened(root, classes=["cat", "unknown", "0"]).warnings == ()

@@ -109,9 +109,15 @@ def test_listed_names_may_be_made_of_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "doubtful"),
     [
-        *((name, True) for name in ("unknown", "Other", "no object", "N_o-n e of them", "yes", "TRUE", "empty")),
+        *(
+            (name, True)
+            for name in ("unknown", "Other", "no object", "N_o-n e of them", "yes", "TRUE", "empty")
+        ),
         *((name, True) for name in ("0", "1.0", "-1", "1e5", "2024-01-01", "label", "classes", "inf")),
-        *((name, False) for name in ("cat", "tv 2", "7up", "🐈", "犬", "normal", "notebook", "bottle", "mouse")),
+        *(
+            (name, False)
+            for name in ("cat", "tv 2", "7up", "🐈", "犬", "normal", "notebook", "bottle", "mouse")
+        ),
     ],
 )
 def test_names_that_more_often_say_that_nothing_is_there(name: str, doubtful: bool) -> None:

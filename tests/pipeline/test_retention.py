@@ -61,9 +61,7 @@ def test_files_of_trials_not_kept_go_but_records_and_scores_stay(open: Open) -> 
     assert known is not None and known.evicted and known.record["stage"] == "toy"
 
 
-def test_while_a_ledger_is_lost_nothing_goes(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_while_a_ledger_is_lost_nothing_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A power cut may leave a file of zeros: nobody knows which artefacts the study needs."""
     storage = Storage(tmp_path, tmp_path)
     fill(storage)

@@ -346,7 +346,9 @@ def _find_labels(root: Path) -> Path:
 
 
 def _first(names: Sequence[str]) -> str:
-    return ", ".join(names[:MOST_HINTS]) + (f" and {len(names) - MOST_HINTS:,} more" * (len(names) > MOST_HINTS))
+    return ", ".join(names[:MOST_HINTS]) + (
+        f" and {len(names) - MOST_HINTS:,} more" * (len(names) > MOST_HINTS)
+    )
 
 
 NO_TABLE = "write one row a photo: image,labels and then a.jpg,cat;dog"

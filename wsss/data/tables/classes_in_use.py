@@ -179,8 +179,8 @@ def warn_of_classes(
     where = str(dataset.root)
     doubtful = [name for name in dataset.implied_classes if is_doubtful(name)]
     if doubtful:
-        several = len(doubtful) > 1
-        message = f"{_listed(map(repr, doubtful))} {'are classes' if several else 'is a class'}, since labels name {'them' if several else 'it'}"
+        kind = "classes" if len(doubtful) > 1 else "a class"
+        message = f"labels name {_listed(map(repr, doubtful))}, so that the data set has {kind} of that name"
         hint = f"{EMPTY_HINT}; if meant, write classes.txt, one class a line"
         found.warnings.append(Problem(where, message, hint))
     trained = [labels[id] for id in images.trained or () if id in labels]

@@ -195,7 +195,9 @@ def _read_csv(path: Path, text: str) -> LabelTable:
         heading.pop()  # spreadsheets save empty columns
     words = [word.lower() for word in heading]
     if len(heading) == 1 and words[0] in IMAGE_WORDS:
-        raise DataError(Problem(place, f"the heading is {quote(heading[0])}, but must name labels, too", FORMS))
+        raise DataError(
+            Problem(place, f"the heading is {quote(heading[0])}, but must name labels, too", FORMS)
+        )
     if len(heading) < 2 or words[0] not in IMAGE_WORDS:
         shown = quote(",".join(heading[:50]))
         message = f"the heading is {shown}, but its first column must be one of {', '.join(IMAGE_WORDS)}"

@@ -103,7 +103,11 @@ class _Wanted:
     def __contains__(self, key: str) -> bool:
         if time.monotonic() - self._looked >= FRESH_SECONDS:
             self._look()
-        return bool(self._lost) or key in self._inputs or any(key in wanted for _, wanted in self._by_study.values())
+        return (
+            bool(self._lost)
+            or key in self._inputs
+            or any(key in wanted for _, wanted in self._by_study.values())
+        )
 
     def _look(self) -> None:
         for name in self._storage.study_names():
@@ -116,7 +120,9 @@ class _Wanted:
                 if ledger.is_lost():
                     self._lost.add(name)
                     place = self._storage.study_address(name)
-                    say_once(place, "its ledger can't be read at all: every artefact stays until it is run again")
+                    say_once(
+                        place, "its ledger can't be read at all: every artefact stays until it is run again"
+                    )
         self._inputs = {
             key for _, about in self._storage.store.leases().values() for key in about.get("inputs", ())
         }

@@ -91,7 +91,7 @@ def _refuse_damaged(text: str, source: str) -> None:
     except ConfigError as error:
         first = error.problems[0]
         raise ConfigError(Problem(first.where, first.message, f"move it away and {GOES_ON}")) from error
-    if not isinstance(content, dict) or not WRITTEN_ALWAYS <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= WRITTEN_ALWAYS:
         raise ConfigError(Problem(source, "is not a whole study", f"move it away and {GOES_ON}"))
 
 
