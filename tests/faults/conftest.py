@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from by_value import by_value
 from command_line import in_process
-from mlflow.tracking import MlflowClient
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -123,14 +122,6 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     yield start
     for driver in started:
         driver.clean_up()
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: making one takes seconds, copying it none."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture
