@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,32 @@ def tiny_study(tmp_path: Path) -> Path:
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY_STUDY)
     return path
+
+
+@pytest.fixture(scope="session")
+def finished_study(
+    tiny_study_text: str, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with `tiny.yaml`, which was run once, locally, into its folder `runs`.
+
+    Who changes it or runs other studies there takes a copy: `copied_study`.
+    """
+    from command_line import in_process
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(tiny_study_text)
+    (folder / "runs").mkdir()
+    shutil.copy(empty_database, folder / "runs" / "mlflow.db")
+    run = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
+    assert run.returncode == 0, run.stderr
+    assert "Computed" in run.stdout
+    assert "floor" in run.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def copied_study(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(finished_study, tmp_path_factory.mktemp("copied") / "study"))
 
 
 @pytest.fixture(scope="session")
