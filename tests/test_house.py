@@ -21,6 +21,7 @@ FLOORS = [
     {"tracking"},
     {"tuning"},
     {"report", "predict"},
+    {"api"},
     {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}

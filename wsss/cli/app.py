@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wsss import __version__
-from wsss.cli import cluster, data, doctor, mlflow, plan, predict, run, schema, storage, studies, sync
+from wsss.cli import cluster, data, doctor, mlflow, plan, predict, report, run, schema, storage, studies, sync
 from wsss.cli.comparison import compare
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("resume")(run.resume)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("predict")(predict.predict)
 app.command("mlflow")(mlflow.mlflow)
