@@ -94,7 +94,9 @@ def test_random_erasing_is_torchvisions_from_a_generator_of_its_own() -> None:
     found = HIDINGS["random_erasing"].hide(params, IMAGES[0], drawn)
     assert torch.equal(torch.get_rng_state(), before), "what the process draws next stays what it was"
     torch.manual_seed(11)
-    expected = transforms.RandomErasing(p=1, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3), value="random")(IMAGES[0])
+    expected = transforms.RandomErasing(p=1, scale=(0.02, 0.4), ratio=(0.3, 1 / 0.3), value="random")(
+        IMAGES[0]
+    )
     torch.set_rng_state(before)
     assert torch.equal(found, expected) and not torch.equal(found, IMAGES[0])
 

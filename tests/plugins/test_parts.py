@@ -12,8 +12,7 @@ import torch
 from wsss.config import DataSpec, load_study_text, smoke
 from wsss.config.data_set import DATA_SETS, DataSetKind
 from wsss.config.params.base import Params
-from wsss.config.params.stages import MixingParams
-from wsss.config.params.stages import classifier_params
+from wsss.config.params.stages import MixingParams, classifier_params
 from wsss.config.parts import (
     HIDINGS,
     MIXINGS,

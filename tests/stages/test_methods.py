@@ -150,7 +150,12 @@ def test_its_signal_reaches_head_and_backbone(
             {"method": "subcategory_exploration", "subcategory_weight": 2.0},
         ),
     ],
-    ids=["manifold at the input is mixup", "weight 0 is plain", "nothing is hidden", "no distillation is hard labels"],
+    ids=[
+        "manifold at the input is mixup",
+        "weight 0 is plain",
+        "nothing is hidden",
+        "no distillation is hard labels",
+    ],
 )
 def test_what_should_be_the_same_is_the_same_bit_for_bit(
     spelt: dict[str, Any], plain: dict[str, Any], tiny_view: DataView, store: Store

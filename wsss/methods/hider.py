@@ -25,8 +25,9 @@ class Hider:
         self.ways = {name: group for name, group in params.hidings.items() if not group.off}
 
     def hide(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return float32[B, 3, H, W] with parts hidden; where no way is on, the images themselves, and nothing
-        is drawn.
+        """Return float32[B, 3, H, W] with parts hidden.
+
+        Where no way is on, it returns the images themselves and draws nothing.
 
         Args:
             images: float32[B, 3, H, W] on the CPU, normalised, so that 0 is the mean colour.

@@ -23,7 +23,7 @@ from wsss.errors import ConfigError, Problem, quoted
 
 
 class MixingParams(Params):
-    """How the images of a batch are mixed (Mixup, FMix, CutMix, Manifold Mixup), and their labels with them."""
+    """How the images of a batch are mixed, and their labels with them."""
 
     kind: MixingKind = "none"
     alpha: PositiveFloat = 0.2
@@ -222,7 +222,8 @@ TERMS = ("classification", "masks", "subcategories", "distillation", "method")
 
 
 def classifier_params() -> type[ClassifierParams]:
-    """Return the parameters of a classifier, with a group for every regulariser and way to hide that there is.
+    """Return the parameters of a classifier, with a group for every regulariser and every way to hide.
+
     Raises `ConfigError` for one that takes the name of something else."""
     added: dict[str, type[Params]] = {}
     kinds = ((REGULARISERS, RegulariserParams, "weight"), (HIDINGS, HidingParams, "probability"))
@@ -233,10 +234,15 @@ def classifier_params() -> type[ClassifierParams]:
                 continue
             taken = field is not None or entry.name in TERMS or entry.name in added
             if taken or not issubclass(entry.params, base):
-                message = f"{entry.__module__}.{entry.__qualname__} can't be named {quoted(entry.name)}"
-                if not taken:
-                    message = f"{entry.__module__}.{entry.__qualname__} has parameters without a {strength}"
-                hint = f"a name that no parameter or loss has, and parameters that derive from {base.__name__}"
+                what = (
+                    f"can't be named {quoted(entry.name)}"
+                    if taken
+                    else f"has parameters without a {strength}"
+                )
+                message = f"{entry.__module__}.{entry.__qualname__} {what}"
+                hint = (
+                    f"a name that no parameter or loss has, and parameters that derive from {base.__name__}"
+                )
                 raise ConfigError(Problem(registry.what, message, hint))
             added[entry.name] = entry.params
     return _with_groups(tuple(added.items())) if added else ClassifierParams

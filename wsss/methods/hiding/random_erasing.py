@@ -18,7 +18,7 @@ class RandomErasingParams(HidingParams):
     ratio: tuple[PositiveFloat, PositiveFloat] = (0.3, 1 / 0.3)
     """Range of its height over its width."""
     fill: Literal["noise", "mean"] = "noise"
-    """What is in its place: normal noise with the statistics of the backbone's photos, or their mean colour."""
+    """What is in its place: normal noise with the statistics of photos, or their mean colour."""
 
     @model_validator(mode="after")
     def _ranges_are_ordered(self) -> Self:
