@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsss.cli.comparison.notes import arm_title, initial_weights, notes, published_notes, step_title
-from wsss.cli.comparison.published import published_json, published_lines
+from wsss.cli.comparison.published import by_data_set, published_json, published_lines
 from wsss.cli.options import StorageOption, find_stored, storage_location
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
-WORDS = 4
+WORDS = 5
 """Columns of the published table that are words: they may be wrapped."""
 
 
@@ -139,7 +139,9 @@ def show(
             print("| " + " | ".join(line) + " |")
         print("\n" + below)
     else:
-        _print_table(comparison, header, lines, view)
+        tables = [(header, lines)] if published is None else map(published_lines, by_data_set(published))
+        for head, rows in tables:
+            _print_table(comparison, head, rows, view)
         print(below)
 
 

@@ -149,7 +149,8 @@ class ClassifierParams(TrainingParams):
     def _without_others_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """A registered part that is added later changes no key, and no record needs it, while it is off."""
         result: dict[str, Any] = handler(self)
-        for name, group in [*self.regularisers.items(), *self.hidings.items()]:
+        groups: dict[str, RegulariserParams | HidingParams] = {**self.regularisers, **self.hidings}
+        for name, group in groups.items():
             if name not in ClassifierParams.model_fields and group.off:
                 result.pop(name, None)
         return result
