@@ -253,13 +253,13 @@ def test_outlines_that_can_not_be_drawn_name_their_annotation(
 
 def test_memory_stays_with_the_images_not_with_the_file(tmp_path: Path, cache: Path) -> None:
     polygon = [[float(n % 7) for n in range(4000)]]
-    path = one_image(tmp_path, *(annotation(n, 5, 17, polygon, n) for n in range(400)))
-    assert path.stat().st_size > 7e6
+    path = one_image(tmp_path, *(annotation(n, 5, 17, polygon, n) for n in range(150)))
+    assert path.stat().st_size > 2.5e6
     tracemalloc.start()
     CocoDataset(tmp_path, cache=cache)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 4e6, "parsed as a whole it takes more than the file"
+    assert peak < 4e6, "its 600,000 numbers alone would take 19 MB"
 
 
 def test_one_annotation_may_not_be_larger_than_outlines_are(

@@ -30,8 +30,8 @@ LONGEST_LIST = 4_000_000
 
 @dataclass(frozen=True)
 class Source:
-    """A file that can be fetched. An archive has `bytes`, and `md5` or `sha256`; a list of ids has `count`, and
-    `sha256` of the sorted ids with a line end after each, as its layout differs from place to place."""
+    """A file that can be fetched. An archive has `bytes`, and `md5` or `sha256`; a list of ids has `count`,
+    and `sha256` of the sorted ids with a line end after each, as its layout differs from place to place."""
 
     name: str
     about: str
@@ -62,8 +62,8 @@ class Fetch:
     def run(cls, folder: Path, address: str | None, bars: Bars) -> Path | None:
         """Fetch it into a folder; return where it is, None when it was there already.
 
-        Raises `PreflightError` when network, server or disk fail, and `DataError` for content that is not what
-        it should be.
+        Raises `PreflightError` when network, server or disk fail, and `DataError` for content that is not
+        what it should be.
 
         Args:
             folder: where to.

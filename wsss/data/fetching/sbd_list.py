@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss.data.fetch import FETCHES, SBD_LIST, Bars, Fetch, fetch_list, sources, with_address
+from wsss.data import fetch
+from wsss.data.fetch import FETCHES, SBD_LIST, Bars, Fetch, fetch_list, with_address
 
 
 @FETCHES.register
@@ -15,4 +16,4 @@ class SbdList(Fetch):
 
     @classmethod
     def run(cls, folder: Path, address: str | None, bars: Bars) -> Path | None:
-        return fetch_list(with_address(sources()[SBD_LIST], address), folder)
+        return fetch_list(with_address(fetch.sources()[SBD_LIST], address), folder)

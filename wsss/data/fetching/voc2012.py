@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from wsss.data.fetch import FETCHES, VOC, Bars, Fetch, fetch_archive, sources, with_address
+from wsss.data import fetch
+from wsss.data.fetch import FETCHES, VOC, Bars, Fetch, fetch_archive, with_address
 
 
 @FETCHES.register
@@ -14,4 +15,4 @@ class Voc2012(Fetch):
 
     @classmethod
     def run(cls, folder: Path, address: str | None, bars: Bars) -> Path | None:
-        return fetch_archive(with_address(sources()[VOC], address), folder, *bars)
+        return fetch_archive(with_address(fetch.sources()[VOC], address), folder, *bars)
