@@ -24,7 +24,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from wsss.cli.options import JsonOption
+from wsss.cli.options import JsonOption, warning_lines
 
 if TYPE_CHECKING:
     from wsss.data.photo_set import PhotoSet
@@ -48,7 +48,7 @@ def check(
     python launch.py data check photos --labels labels.csv
     """
     with tempfile.TemporaryDirectory(prefix="wsss-check-") as cache:
-        dataset = _opened(root.resolve(), labels, masks, Path(cache))
+        dataset = _opened(_folder(root), labels, masks, Path(cache))
         found = _check(dataset, split or list(dataset.split_names()), root, as_json)
     if found:
         sys.exit(2)
@@ -57,6 +57,7 @@ def check(
 def _check(dataset: PhotoSet, splits: list[str], root: Path, as_json: bool) -> int:
     """Print what is wrong with a data set; return the number of problems."""
     from wsss.data.check import check_lists
+    from wsss.errors import bounded, shortened
 
     console = Console(stderr=True, quiet=as_json)
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -73,13 +74,15 @@ def _check(dataset: PhotoSet, splits: list[str], root: Path, as_json: bool) -> i
         rows = {kind: [dataclasses.asdict(problem) for problem in some] for kind, some in kinds.items()}
         print(json.dumps({"root": str(root), "splits": splits, **rows}, indent=1))
     else:
-        for problem in problems:
-            print(problem)
-        for warning in found.warnings:
-            print(f"warning: {warning}")
+        lines, more = bounded(problems)
+        print("".join(f"{line}\n" for line in lines), end="")
+        if more:
+            print(f"… and {more:,} more problems: `--json` has them all")
+        for line in warning_lines(found.warnings):
+            print(line)
         images = {id for name in splits for id in _ids(dataset, name)}
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-        print(f"{count} in {len(images)} images of {', '.join(splits)}")
+        print(f"{count} in {len(images)} images of {shortened(', '.join(splits), 400)}")
         if not problems:
             print(_summary(dataset, sorted(images)))
     return len(problems)
@@ -99,7 +102,7 @@ def sample(
     """
     from wsss.data.sample.data_set import write_sample
 
-    write_sample(folder.resolve(), train=train, val=val, size=size, seed=seed)
+    write_sample(_folder(folder), train=train, val=val, size=size, seed=seed)
     print(f"{train} + {val} images in {folder}")
 
 
@@ -143,7 +146,7 @@ def fetch(
         problems.append(Problem("--from", "is the address of one thing", "give one `--what`"))
     if problems:
         raise ConfigError(problems)
-    folder = Path(folders[0] if folders else "data").resolve()
+    folder = _folder(Path(folders[0] if folders else "data"))
     for name in sorted(wanted, key=lambda name: bool(FETCHES[name].after)):
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(
@@ -152,6 +155,20 @@ def fetch(
             bars = Bars(*(_reporter(progress, title) for title in ("downloading", "unpacking")))
             made = FETCHES[name].run(folder, from_, bars)
         print(f"{name}: {made}" if made else f"{name}: was there already")
+
+
+def _folder(given: Path) -> Path:
+    """Return the folder of an argument, absolute. Raises `ConfigError` for a path that can't be."""
+    from wsss.addresses import refusal
+    from wsss.config.paths import absolute
+    from wsss.errors import ConfigError, Problem
+
+    if refused := refusal(str(given), instead="name a folder"):
+        raise ConfigError(Problem("the folder", *refused))
+    try:
+        return absolute(given)
+    except ValueError as error:
+        raise ConfigError(Problem("the folder", str(error))) from error
 
 
 def _is_web_address(text: str) -> bool:
