@@ -16,7 +16,7 @@ from wsss.config.checks.size import check_trials
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
 from wsss.config.naming import study_name_problem
-from wsss.config.resolve import is_scored, kinds_made
+from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.overrides import ADDRESSES
@@ -170,7 +170,7 @@ def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
 
     def ranks(use: StageUse) -> bool:
         if checker.judge == "masks":
-            return is_scored(use)
+            return is_ranked(use)
         return checker.judge == "holdout" and STAGES[use.stage].judged
 
     scored = [[use.name for use in arm.stages if ranks(use)] for arm in sweep.arms]
