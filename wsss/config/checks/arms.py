@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from wsss.config.checks.checker import Checker
@@ -108,8 +109,7 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> dict[int
             continue
         params = dict(content or {})
         for key in STAGES[stage].paths:  # like other paths of the file, they are relative to it
-            if isinstance(params.get(key), str):
-                params[key] = os.path.normpath(checker.base / params[key])
+            _resolve_path(params, key.split("."), checker.base)
         name, source = params.pop("as", stage), params.pop("from", None)
         name = checker.name(name, at, "a stage") or stage
         if source is not None and not isinstance(source, str):
@@ -123,6 +123,16 @@ def _stages(checker: Checker, raw: Any, path: Path_, made: set[str]) -> dict[int
             checker.add(at, f"two stages are named {quoted(name)}", "give one of them a name with `as:`")
         uses[number] = StageUse(stage, params, name, source)
     return uses
+
+
+def _resolve_path(params: dict[str, Any], key: Sequence[str], base: Path) -> None:
+    first, *rest = key
+    value = params.get(first)
+    if rest and isinstance(value, Mapping):
+        params[first] = dict(value)
+        _resolve_path(params[first], rest, base)
+    elif not rest and isinstance(value, str) and not value.startswith("$"):
+        params[first] = os.path.normpath(base / os.path.expanduser(value))
 
 
 def _check_inputs(

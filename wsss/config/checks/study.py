@@ -10,6 +10,7 @@ from typing import Any
 from wsss.addresses import refusal
 from wsss.config.checks.arms import check_arm
 from wsss.config.checks.checker import Checker
+from wsss.config.checks.programs import check_programs
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
 from wsss.config.checks.size import MOST_SEEDS, MOST_SWEEPS, MOST_TRIALS, check_trials
 from wsss.config.checks.tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
@@ -62,6 +63,7 @@ def check_study(
     sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
     check_supervision(checker, data, sweeps)
     check_test(checker, data, sweeps)
+    check_programs(checker, sweeps, based=raw.get("base") is not None)
     seed = checker.whole(raw, "seed", (), 0, 0, LARGEST_SEED)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = _group_or_none(checker, raw, "tracking", Tracking())
