@@ -42,7 +42,14 @@ sweeps:
           - pseudo_masks: {as: boundary_walk, confidence: true, walk: {log_steps: 3, background_threshold: 0.25, crf: true}}
           - segmenter: {ignore_below: 0.4, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
           - segmentations: {flip: true, crf: {iterations: 2}}
+          - command: {as: theirs, makes: cams, run: [*RUN], folder: FOLDER, supervision: [image], progress: {pattern: 'epoch (?P<step>.*)/3 loss (?P<loss>.*)', steps: 3}}
+          - command: {as: refined, makes: pseudo_masks, run: [python, refine_maps.py, "{theirs}", "{out}"], folder: FOLDER, supervision: [image], progress: {pattern: refined, steps: 14}}
 """
+RUN = (
+    'python, make_maps.py, --voc, "{data.root}", --list, "{data.images}", --labels, "{data.labels}", '
+    '--classes, "{data.classes}", --seed, "{seed}", --out, "{out}", --work, "{work}", --pause, 0.05'
+)
+STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(Path(__file__).with_name("toy_repository")))
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Checking what stages name of earlier ones, in the words of a foreign program, and which programs there are."""
+"""Checking the words of foreign programs, which name earlier stages, and listing the programs of a study."""
 
 from __future__ import annotations
 
@@ -56,9 +56,8 @@ def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) ->
             for place, use in enumerate(arm.stages):
                 at = ("sweeps", number, *own, "stages", place, use.stage)
                 kind = STAGES[use.stage]
-                if "run" in kind.model().model_fields and not kind.program(use.params):
-                    if "run" not in use.params or use.params["run"] in (None, []):
-                        checker.add(at, "`run` is missing: the words of a program, such as [python, train.py]")
+                if "run" in kind.model().model_fields and use.params.get("run") in (None, []):
+                    checker.add(at, "`run` is missing: the words of a program, such as [python, train.py]")
                 for mention in kind.mentions(use.params):
                     good = set(mention.kinds or kind.given)
                     given = known.get(mention.name)

@@ -10,8 +10,8 @@ from typing import Any
 from wsss.addresses import refusal
 from wsss.config.checks.arms import check_arm
 from wsss.config.checks.checker import Checker
-from wsss.config.checks.programs import check_programs
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
+from wsss.config.checks.programs import check_programs
 from wsss.config.checks.size import MOST_SEEDS, MOST_SWEEPS, MOST_TRIALS, check_trials
 from wsss.config.checks.tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.naming import study_name_problem

@@ -172,7 +172,9 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         for mention in kind.mentions(dict(params)):
             found = by_name.get(mention.name) or latest.get(mention.name)
             if found is None or kinds[found] not in (mention.kinds or kind.given):
-                message = f"names {{{mention.text}}}, but no earlier stage of that name makes what it can read"
+                message = (
+                    f"names {{{mention.text}}}, but no earlier stage of that name makes what it can read"
+                )
                 raise ConfigError(Problem(part.label, message, nearest(mention.name, by_name)))
             inputs[mention.name] = found
         kind.check_sources(params, {name: by_label[label] for name, label in inputs.items()})

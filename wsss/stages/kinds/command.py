@@ -25,7 +25,9 @@ PLACEHOLDERS = (
 LAYOUTS = ("npz",)
 """What may follow the name of a stage that makes CAMs: {cams.npz}."""
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_SECRET_OPTION = re.compile(r"(?i)(password|passwd|secret|(api|access|secret|wandb|auth|hf|hub)[-_]?(key|token))$")
+_SECRET_OPTION = re.compile(
+    r"(?i)(password|passwd|secret|(api|access|secret|wandb|auth|hf|hub)[-_]?(key|token))$"
+)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FOUND = ("cams", "pseudo_masks", "segmentations")
 MOST_WORDS, MOST_STEPS = 1000, 10_000
@@ -226,7 +228,9 @@ class Command(StageKind[CommandParams]):
             for placeholder in placeholders(word):
                 if placeholder not in PLACEHOLDERS:
                     name, layout = stage_named(placeholder)
-                    found.append(Mention(("run", number), name, placeholder, PLACEHOLDERS, ("cams",) if layout else ()))
+                    found.append(
+                        Mention(("run", number), name, placeholder, PLACEHOLDERS, ("cams",) if layout else ())
+                    )
         return found
 
     @classmethod

@@ -25,8 +25,9 @@ from wsss.store.partial import HERE
 
 BEAT_SECONDS = 1.0
 """At least so often the stage says that its program goes on."""
-ENDED = "ended.json"
-"""Is there when the program has ended well, and `out` holds what it made."""
+ENDED, TOLD = "ended.json", "told.json"
+"""The first is there when the program has ended well, and `out` holds what it made; the second keeps the
+metrics of its steps."""
 
 
 class Command(Stage):
@@ -44,7 +45,8 @@ class Command(Stage):
         self.images = wanted(self.params, context.data)
         self.program: Program | None = None
         self.reading: Iterator[int] | None = None
-        self.told: dict[int, dict[str, float]] = {}
+        self.told = self._remembered()
+        """The metrics of the program's steps, as far as it told of them, now or before it was ended."""
         self.done = 0
 
     @property
@@ -59,24 +61,37 @@ class Command(Stage):
 
     def _run(self) -> dict[str, float] | None:
         """Return the metrics of the program's next step; None while it is at work."""
-        if not self._ended() and (self.program is None or self.program.reached <= self.done):
+        known = self.told.get(self.done + 1)
+        if (
+            known is None
+            and not self._ended()
+            and (self.program is None or self.program.reached <= self.done)
+        ):
             return None
         return self.told.get(self.done + 1, {})
 
+    def _remembered(self) -> dict[int, dict[str, float]]:
+        told = read_json(self.here / TOLD) or {}
+        return {int(step): values for step, values in told.items()}
+
+    def _remember(self) -> None:
+        if self.told:
+            steps = sorted(step for step in self.told if step <= self.params.steps)
+            write_json(self.here / TOLD, {str(step): self.told[step] for step in steps})
+
     def _ended(self) -> bool:
         """Start the program, or wait for it a moment or its next step; tell whether it has ended, well."""
-        ended = read_json(self.here / ENDED)
-        if ended is not None:
-            self.told = {int(step): values for step, values in ended["told"].items()}
+        if (self.here / ENDED).exists():
             return True
         if self.program is None:
             self.program = self._start()
             return False
         over = self.program.wait(BEAT_SECONDS, self.done + 1)
-        self.said, self.told = self.program.said, self.program.steps
+        self.said = self.program.said
+        self.told |= self.program.steps
         if over:
-            told = {step: values for step, values in self.told.items() if step <= self.params.steps}
-            write_json(self.here / ENDED, {"seconds": round(self.program.seconds, 3), "told": told})
+            self._remember()
+            write_json(self.here / ENDED, {"seconds": round(self.program.seconds, 3)})
         return over
 
     def _read(self) -> dict[str, float] | None:
@@ -98,7 +113,14 @@ class Command(Stage):
         lines = joined(self.here / LOG).decode(errors="replace").strip().splitlines()[-10:]
         text = "\n".join(line[:200] for line in lines)
         where = " ".join(self.params.words[:4])
-        told = [Problem(where, f"its result can't be used; its last lines:\n{text}\n" if text else "its result can't be used")]
+        told = [
+            Problem(
+                where,
+                f"its result can't be used; its last lines:\n{text}\n"
+                if text
+                else "its result can't be used",
+            )
+        ]
         # What it wrote goes when it is started again, as if it had failed.
         (self.here / ENDED).unlink(missing_ok=True)
         return StageError([*told, *error.problems])
@@ -166,12 +188,18 @@ class Command(Stage):
             found[name] = str(place)
         return found
 
+    def save(self, folder: Path) -> None:
+        self._remember()
+
     def load(self, folder: Path, done: int) -> None:
         self.done = done
 
     def close(self) -> None:
         if self.program is not None:
             self.program.stop()
+            if self.here.is_dir():  # the artefact isn't finished
+                self.told |= self.program.steps
+                self._remember()
 
     def finish(self, folder: Path) -> dict[str, Any]:
         while not self._ended():  # read, but what the program wrote is on another machine

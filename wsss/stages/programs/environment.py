@@ -42,7 +42,9 @@ def interpreter(python: Path | None, conda: str | None) -> Path:
         found += [home for home in homes if conda == "base"]
         python = next((one / "bin" / "python" for one in found if (one / "bin" / "python").exists()), None)
         if python is None:
-            names = [one.name for home in homes if (home / "envs").is_dir() for one in (home / "envs").iterdir()]
+            names = [
+                one.name for home in homes if (home / "envs").is_dir() for one in (home / "envs").iterdir()
+            ]
             places = ", ".join(map(str, homes)) or "nowhere: no conda was found"
             hint = nearest(conda, names) if names else f"looked for in {places}"
             raise StageError(Problem("environment.conda", f"there is no environment {conda!r} here", hint))
@@ -54,7 +56,9 @@ def interpreter(python: Path | None, conda: str | None) -> Path:
 
 
 def _conda_homes() -> list[Path]:
-    told = [Path(os.environ[name]).parent.parent for name in ("CONDA_EXE", "MAMBA_EXE") if os.environ.get(name)]
+    told = [
+        Path(os.environ[name]).parent.parent for name in ("CONDA_EXE", "MAMBA_EXE") if os.environ.get(name)
+    ]
     told += [Path(os.environ["MAMBA_ROOT_PREFIX"])] if os.environ.get("MAMBA_ROOT_PREFIX") else []
     usual = [place / name for place in (Path.home(), Path("/opt")) for name in (*CONDA_HOMES, "conda")]
     return [home for home in dict.fromkeys([*told, *usual]) if home.is_dir()]

@@ -116,7 +116,9 @@ def _with_git(folder: Path) -> Source:
         for line in _git(folder, "ls-tree", "-r", "-z", "HEAD"):
             about, _, name = line.partition("\t")
             blobs[name] = about.split()[2]
-    changed = [name for name in files if name not in blobs or _blob(folder / name, blobs[name]) != blobs[name]]
+    changed = [
+        name for name in files if name not in blobs or _blob(folder / name, blobs[name]) != blobs[name]
+    ]
     gone = [name for name in blobs if not os.path.lexists(folder / name)]
     ignored: list[str] = []
     for name in _git(folder, "ls-files", "-z", "--others", "--ignored", "--exclude-standard", "--directory"):
@@ -192,7 +194,9 @@ def _content(path: Path) -> tuple[str, str]:
 def _blob(path: Path, other: str) -> str:
     """Return what git calls a file's content, by the kind of hash that `other` is."""
     content = os.fsencode(os.readlink(path)) if path.is_symlink() else path.read_bytes()
-    return hashlib.new("sha1" if len(other) == 40 else "sha256", b"blob %d\0" % len(content) + content).hexdigest()
+    return hashlib.new(
+        "sha1" if len(other) == 40 else "sha256", b"blob %d\0" % len(content) + content
+    ).hexdigest()
 
 
 def _error(folder: Path, message: str, hint: str = "") -> ConfigError:

@@ -1,4 +1,4 @@
-"""What a foreign program is given: results of earlier stages in the field's layouts, lists of images, labels."""
+"""What a foreign program is given: results of earlier stages in the field's layouts, lists, labels."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def _write(path: Path, lines: tuple[str, ...]) -> None:
 def give_artefact(source: Path, data: DataView, folder: Path, layout: str) -> None:
     """Write an artefact's files into a new folder, in a layout that other programs read.
 
-    CAMs are `<id>.npy`, as IRN writes them: a dict of `keys` int64[n], 0-based, `cam` float32[n, ⌈H/4⌉, ⌈W/4⌉]
-    and `high_res` float32[n, H, W], both in [0, 1]; with the layout `npz` the same arrays without a pickle, in
-    `<id>.npz`. Masks are `<id>.png`, ids 0..C. Anything else is copied. Nothing is linked: what a program
-    changes changes no artefact.
+    CAMs are `<id>.npy`, as IRN writes them: a dict of `keys` int64[n], 0-based, `cam`
+    float32[n, ⌈H/4⌉, ⌈W/4⌉] and `high_res` float32[n, H, W], both in [0, 1]; with the layout `npz` the same
+    arrays without a pickle, in `<id>.npz`. Masks are `<id>.png`, ids 0..C. Anything else is copied. Nothing
+    is linked: what a program changes changes no artefact.
     """
     aside = folder.with_name(f"{folder.name}.writing")
     shutil.rmtree(aside, ignore_errors=True)
@@ -82,5 +82,3 @@ def _give_cams(shards: CamShards, data: DataView, folder: Path, layout: str) -> 
             np.savez(folder / f"{id}.npz", allow_pickle=False, **arrays)
         else:
             np.save(folder / f"{id}.npy", np.array(arrays, dtype=object))
-
-

@@ -47,7 +47,9 @@ class Result:
             self.shards = [
                 part
                 for shard in self.shards
-                for part in parts(shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES)
+                for part in parts(
+                    shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES
+                )
             ]
 
     def read(self) -> Iterator[int]:
@@ -110,7 +112,9 @@ def _files(out: Path) -> list[str]:
             path = Path(parent, name)
             mode = path.lstat().st_mode
             if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise DataError(Problem(str(path), "is a link or no file, but results must be files of their own"))
+                raise DataError(
+                    Problem(str(path), "is a link or no file, but results must be files of their own")
+                )
         names += [os.path.relpath(os.path.join(parent, name), out) for name in files]
         if len(names) > MOST_FILES:
             raise DataError(Problem(str(out), f"holds more than {MOST_FILES} files", "pack them"))
