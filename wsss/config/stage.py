@@ -180,6 +180,11 @@ class StageKind(Generic[P]):
         return cls.lists
 
     @classmethod
+    def leaves_out_select(cls, params: P) -> bool:
+        """Whether what it makes has nothing of the `select` images, so that no search can choose by it."""
+        return False
+
+    @classmethod
     def mutable(cls) -> tuple[str, ...]:
         """Return the parameters that may change between two epochs, of a stage that is judged."""
         return ()

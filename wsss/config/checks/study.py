@@ -15,7 +15,7 @@ from wsss.config.checks.programs import check_programs
 from wsss.config.checks.size import MOST_SEEDS, MOST_SWEEPS, MOST_TRIALS, check_trials
 from wsss.config.checks.tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.naming import study_name_problem
-from wsss.config.resolve import is_scored, kinds_made
+from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.text.location import Location, parse_location
@@ -228,7 +228,7 @@ def _metric(
 
     def ranks(use: StageUse) -> bool:
         if checker.judge == "masks":
-            return is_scored(use)
+            return is_ranked(use)
         return checker.judge == "holdout" and STAGES[use.stage].judged
 
     scored = [[use.name for use in arm.stages if ranks(use)] for arm in arms]

@@ -26,6 +26,7 @@ from wsss.config.params.base import (
     Radius,
     Scales,
     Side,
+    Word,
 )
 from wsss.config.params.classifier import (
     ClassifierParams,
@@ -194,29 +195,45 @@ class SubcategoriesParams(Params):
 
 
 class ImportParams(Params):
-    """CAMs or masks that another program made: one file an image, in one folder."""
+    """CAMs, masks or segmentations that another program made: one file an image, in one folder."""
 
     cams: Folder | None = None
-    """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
+    """`<id>.npy`, `<id>.npz` or `<id>.pt`, in one of the layouts that are known, or with named arrays."""
     masks: Folder | None = None
-    """`<id>.png` with 0 for background and n for the n-th class."""
+    """`<id>.png` with 0 for background and n for the n-th class: pseudo masks of images with labels."""
+    segmentations: Folder | None = None
+    """`<id>.png` likewise, or arrays of ids or scores: what a network made of the `test` images."""
+    maps: Word | None = None
+    """The name of the array of maps, or of scores; None for the layouts that are known."""
+    keys: Word | None = None
+    """The name of the array of the maps' classes; None with `maps`: there is one map of every class."""
     missing: Literal["error", "zero"] = "error"
     """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""
-    switches: ClassVar[tuple[str, ...]] = ("missing",)
+    switches: ClassVar[tuple[str, ...]] = ("missing", "maps", "keys")
 
     @property
     def kind(self) -> str:
         """The kind of artefact that comes of it."""
-        return "cams" if self.cams is not None else "pseudo_masks"
+        return (
+            "pseudo_masks" if self.masks is not None else "cams" if self.cams is not None else "segmentations"
+        )
 
     def content(self) -> dict[str, Any]:
         # The files count, not where they lie.
-        return {"kind": self.kind, **({"missing": self.missing} if self.missing != "error" else {})}
+        found = super().content()
+        return {"kind": self.kind, **{name: found[name] for name in self.switches if name in found}}
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.cams is None) == (self.masks is None):
-            raise ValueError("`import` takes either `cams: FOLDER` or `masks: FOLDER`")
-        if self.masks is not None and self.missing != "error":
-            raise ValueError("`missing` belongs to `cams`")
+    def _one_of_them(self) -> Self:
+        if [self.cams, self.masks, self.segmentations].count(None) != 2:
+            raise ValueError(
+                "`import` takes one of `cams: FOLDER`, `masks: FOLDER` and `segmentations: FOLDER`"
+            )
+        for name, is_set in (("missing", self.missing != "error"), ("keys", self.keys is not None)):
+            if is_set and self.cams is None:
+                raise ValueError(f"`{name}` belongs to `cams`")
+        if self.maps is not None and self.masks is not None:
+            raise ValueError("`maps` belongs to `cams` and `segmentations`")
+        if self.keys is not None and self.maps is None:
+            raise ValueError("`keys` are the classes of `maps`, which is missing")
         return self

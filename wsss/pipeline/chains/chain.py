@@ -184,7 +184,10 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         made = kinds[label] = kind.makes(params)
         latest[made] = label
         if scored_as(made) is not None and data.has_masks:
-            scores = STAGES[SCORES].model().model_validate({"kind": made})
+            what: dict[str, Any] = {"kind": made}
+            if STAGES[part.stage].leaves_out_select(part.params):
+                what["reported_only"] = True
+            scores = STAGES[SCORES].model().model_validate(what)
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 
