@@ -21,6 +21,7 @@ LABELS = (
     *("cams", "cams.scores", "pseudo_masks", "pseudo_masks.scores"),
     *("affinity_labels", "affinity", "walk", "walk.scores"),
     *("boundaries", "boundary_walk", "boundary_walk.scores"),
+    *("kept_walk", "from_kept_walk", "from_kept_walk.scores"),
     *("segmenter", "segmentations", "segmentations.scores"),
     *("theirs", "theirs.scores", "refined", "refined.scores"),
 )

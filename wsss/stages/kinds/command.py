@@ -84,12 +84,12 @@ class EnvironmentParams(Params):
 
 
 class ReadsParams(Params):
-    """The names of arrays in files of CAMs; without them, the usual names are looked for."""
+    """The names of arrays in its files; without them, the layouts that `import` knows are looked for."""
 
     maps: Word | None = None
-    """Of the maps, float[n, H, W]."""
+    """Of the maps, float[n, H, W]; of ids or scores, where it makes segmentations."""
     ids: Word | None = None
-    """Of their classes, int[n]."""
+    """Of the maps' classes, int[n]; None with `maps`: there is one map of every class."""
 
 
 class CommandParams(Params):
@@ -144,8 +144,12 @@ class CommandParams(Params):
     def _fits_together(self) -> Self:
         if len(self.run) > MOST_WORDS:
             raise ValueError(f"`run` has {len(self.run)} words, but may have {MOST_WORDS}")
-        if self.makes != "cams" and (self.reads != ReadsParams() or self.missing != "error"):
-            raise ValueError("`reads` and `missing` belong to `makes: cams`")
+        if self.makes != "cams" and (self.reads.ids is not None or self.missing != "error"):
+            raise ValueError("`reads.ids` and `missing` belong to `makes: cams`")
+        if self.makes not in ("cams", "segmentations") and self.reads.maps is not None:
+            raise ValueError("`reads.maps` belongs to `makes: cams` and `makes: segmentations`")
+        if self.reads.ids is not None and self.reads.maps is None:
+            raise ValueError("`reads.ids` are the classes of `reads.maps`, which is missing")
         if len(set(self.supervision)) < len(self.supervision):
             raise ValueError(f"`supervision` is {list(self.supervision)}, which names a kind twice")
         for number, word in enumerate(self.words):
@@ -170,6 +174,7 @@ def placeholders(word: str) -> Iterator[str]:
 
 def filled(word: str, values: Mapping[str, str]) -> str:
     """Return a word with what its placeholders stand for."""
+    word = word.replace("$$", "$")
     return _PLACEHOLDER.sub(lambda found: found[0][0] if found[1] is None else values[found[1]], word)
 
 
@@ -182,8 +187,8 @@ def stage_named(placeholder: str) -> tuple[str, str]:
 def _wrong_word(word: str, following: Sequence[str]) -> str:
     if "\0" in word:
         return f"`run` holds {quoted(word)}, but no program can be given a NUL character"
-    if found := re.search(r"\$([A-Za-z_]\w*|\{)", word):
-        hint = "a variable stands alone: `--alpha, $alpha`"
+    if found := re.search(r"\$([A-Za-z_]\w*|\{)", word.replace("$$", "")):
+        hint = "a variable stands alone, as in `--alpha, $alpha`; `$$` is a dollar"
         return f"`run` holds {quoted(word)}, but {quoted(found[0])} inside of a word isn't filled in; {hint}"
     name, equals, value = word.partition("=")
     value = value if equals else following[0] if following and word.startswith("-") else ""

@@ -14,7 +14,7 @@ from wsss.data.decode import working_size
 from wsss.data.view import DataView
 from wsss.errors import DataError, Problem
 from wsss.files import place
-from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask
+from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
 from wsss.masks.images import write_mask
 from wsss.stages.kinds.command import CommandParams
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts, photo_sizes, working_sizes
@@ -59,7 +59,8 @@ class Result:
         if self.params.makes == "files":
             _files(self.out)
             return
-        sources = foreign_files(self.out, self.images, "cams" if self.params.makes == "cams" else "masks")
+        kind = self.params.makes
+        sources = foreign_files(self.out, self.images, "masks" if kind == "pseudo_masks" else kind)
         done = 0
         for number, ids in enumerate(self.shards):
             if self.params.makes == "cams":
@@ -80,13 +81,16 @@ class Result:
                     self.keys[id],
                     working_size(width, height)[::-1],
                     missing=self.params.missing,
+                    maps=self.params.reads.maps,
+                    keys=self.params.reads.ids,
                 )
         write_shard(self.work, number, arrays)
 
     def _read_masks(self, ids: list[str], sources: dict[str, Path]) -> None:
         classes = len(self.data.dataset.classes)
         for id, (width, height) in photo_sizes(self.data, ids).items():
-            write_mask(self.work / f"{id}.png", read_foreign_mask(sources[id], classes, (height, width)))
+            mask = read_segmentation(sources[id], classes, (height, width), self.params.reads.maps)
+            write_mask(self.work / f"{id}.png", mask)
 
     def finish(self, folder: Path) -> int:
         """Put what was read into the artefact's folder; return how many images or files that is."""
