@@ -9,6 +9,7 @@ from wsss.config.checks.checker import Checker
 from wsss.config.resolve import kinds_made
 from wsss.config.stage import STAGES
 from wsss.config.study import Study, Sweep
+from wsss.config.text.yaml_text import Path_
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,8 @@ def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) ->
         made: dict[str, set[str]] = {}
         for arm in sweep.arms:
             known = {name: set(kinds) for name, kinds in before.items()}
-            own = ("arms", arm.name) if arm.name != sweep.name else ()
             for place, use in enumerate(arm.stages):
-                at = ("sweeps", number, *own, "stages", place, use.stage)
+                at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
                 kind = STAGES[use.stage]
                 if "run" in kind.model().model_fields and use.params.get("run") in (None, []):
                     checker.add(at, "`run` is missing: the words of a program, such as [python, train.py]")
@@ -80,5 +80,5 @@ def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) ->
                     names_of[use.name] = set(kinds)
                     for one in kinds:
                         names_of.setdefault(one, set()).add(one)
-        for name, kinds_of in made.items():
-            before.setdefault(name, set()).update(kinds_of)
+        for one, kinds_of in made.items():
+            before.setdefault(one, set()).update(kinds_of)
