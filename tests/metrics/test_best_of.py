@@ -1,4 +1,5 @@
-"""The best of k of n configurations: against going through all subsets, and by how often the truth is covered."""
+"""The best of k of n configurations: against going through all subsets, and by how often the truth is
+covered."""
 
 from __future__ import annotations
 
@@ -131,7 +132,8 @@ def test_its_variance_over_configurations_is_the_jackknife() -> None:
 
 
 def test_the_interval_for_these_configurations_covers_their_truth() -> None:
-    """An image's score of each configuration is drawn; scores are means over images. All k, up to all of them."""
+    """An image's score of each configuration is drawn; scores are means over images. All k, up to all of
+    them."""
     random = np.random.default_rng(0)
     truth, select = np.linspace(0.3, 0.5, 6), random.permutation(6) / 10
     covered = np.zeros(6)

@@ -1,9 +1,10 @@
 """What the best of k configurations would report, from n that were tried: exact, without training anything.
 
-Of the C(n, k) ways to try k of n configurations, C(j − 1, k − 1) have the one of rank j (counted from the worst) as
-their best. The expected report score of the best is therefore a weighted sum of the n report scores, the unbiased
-estimate of what the best of k random draws reports (Tang et al., "Showing Your Work Doesn't Always Work", ACL
-2020). The worst that `select` ranks may report more than the best: ranks are by `select`, sums of `report`.
+Of the C(n, k) ways to try k of n configurations, C(j − 1, k − 1) have the one of rank j (counted from the
+worst) as their best. The expected report score of the best is therefore a weighted sum of the n report
+scores, the unbiased estimate of what the best of k random draws reports (Tang et al., "Showing Your Work
+Doesn't Always Work", ACL 2020). The worst that `select` ranks may report more than the best: ranks are by
+`select`, sums of `report`.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ Floats = npt.NDArray[np.float64]
 def best_of_weights(select: npt.ArrayLike, k: int) -> Floats:
     """Return float64[n]: the probability that each configuration is the best of k of the n, by `select`.
 
-    Ties go to the earlier one, as in a sweep. One that has no score (it was stopped, or failed) is the best of
-    nothing; it counts as tried. The probabilities add up to less than 1 where k may all be without a score.
+    Ties go to the earlier one, as in a sweep. One that has no score (it was stopped, or failed) is the best
+    of nothing; it counts as tried. The probabilities add up to less than 1 where k may all be without a
+    score.
 
     Args:
         select: float[n], the scores that choose; NaN for none.
@@ -57,9 +59,9 @@ class BestOf:
     """The expected report score of the best of `k`, by `select`, as a share in [0, 1].
 
     `low` and `high` are its 95 % interval for these configurations, with other images (and nothing else)
-    drawn. `other_low` and `other_high` are the interval with other configurations drawn, each trained anew, and
-    other images; None where too few were tried to say (`k` above half of them), or where they were not drawn
-    independently.
+    drawn. `other_low` and `other_high` are the interval with other configurations drawn, each trained anew,
+    and other images; None where too few were tried to say (`k` above half of them), or where they were not
+    drawn independently.
     """
 
     k: int
@@ -84,10 +86,10 @@ def best_of(
     The interval for other configurations adds the variance over images (resampled) to that over
     configurations (the jackknife: each of them left out in turn). Its quantile lies between the normal and
     Student's with n' (1 − 1/n) degrees of freedom, n' = 1 / Σ w² being the number of configurations that the
-    weights w amount to. By simulation it covers the truth in 92 to 97 % of cases for k up to n / 2, scores that are
-    normal, uniform or crowd below a bound, and n of 8 to 32; in 89 to 92 % for k = 1 where they crowd and images
-    add nothing; too seldom for scores with few that are very good. For k above n / 2 no interval is honest: the
-    best of all n was seen once.
+    weights w amount to. By simulation it covers the truth in 92 to 97 % of cases for k up to n / 2, scores
+    that are normal, uniform or crowd below a bound, and n of 8 to 32; in 89 to 92 % for k = 1 where they
+    crowd and images add nothing; too seldom for scores with few that are very good. For k above n / 2 no
+    interval is honest: the best of all n was seen once.
 
     Args:
         select: float[n], the scores that choose; NaN for none.
@@ -163,8 +165,9 @@ def budgets(tried: int) -> list[int]:
 
 
 def appears_only_with_more(more: Sequence[float], equal: Sequence[float]) -> bool:
-    """Whether a difference stands with unequal tuning and not with equal: `more` and `equal` are its intervals,
-    (low, high), for each arm as often tuned as it was, and for both tuned as often as the one that was less.
+    """Whether a difference stands with unequal tuning and not with equal: `more` and `equal` are its
+    intervals, (low, high), for each arm as often tuned as it was, and for both tuned as often as the one
+    that was less.
 
     Examples:
         >>> appears_only_with_more((0.01, 0.03), (-0.01, 0.02))

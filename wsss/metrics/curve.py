@@ -23,8 +23,8 @@ from wsss.metrics.confusion import iou, mean_present
 THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(60))
 """0, 0.01, …, 0.59: the sweep of SEAM (Wang et al., CVPR 2020). Thresholds are chosen among these."""
 WHOLE_RANGE: tuple[float, ...] = tuple(step / 100 for step in range(100))
-"""0, 0.01, …, 0.99: all that a CAM, whose largest value is 1, can be cut at. Its mean mIoU is the area under the
-curve, which no choice of a threshold enters."""
+"""0, 0.01, …, 0.99: all that a CAM, whose largest value is 1, can be cut at. Its mean mIoU is the area under
+the curve, which no choice of a threshold enters."""
 
 
 @dataclass(frozen=True)

@@ -48,9 +48,10 @@ class Counts:
 class Chosen:
     """What choosing with `masks` masks of each class comes to.
 
-    `shares` maps (configuration, seed's number, threshold's number) to the share of draws that choose it, divided by
-    the seeds: the expected report score is the sum of shares times report scores. `reported` are the report scores
-    of single draws, `images` the number of images drawn, on average; `exact` says that all draws were gone through.
+    `shares` maps (configuration, seed's number, threshold's number) to the share of draws that choose it,
+    divided by the seeds: the expected report score is the sum of shares times report scores. `reported` are
+    the report scores of single draws, `images` the number of images drawn, on average; `exact` says that all
+    draws were gone through.
     """
 
     masks: int
@@ -68,13 +69,13 @@ def choose_with(
     *,
     seed: int = 0,
 ) -> Chosen:
-    """Choose threshold and configuration with `masks` of the masks that show each class, in all possible draws,
-    or in 1000 drawn ones where there are more.
+    """Choose threshold and configuration with `masks` of the masks that show each class, in all possible
+    draws, or in 1000 drawn ones where there are more.
 
-    A draw takes `masks` images of each class (all that there are, if fewer), without replacement and each class
-    by itself; an image that two classes have drawn counts once. Thresholds are chosen for each seed, then
-    the configuration by the mean over its seeds; ties go to the lower. Raises `DataError` when no image shows a
-    class.
+    A draw takes `masks` images of each class (all that there are, if fewer), without replacement and each
+    class by itself; an image that two classes have drawn counts once. Thresholds are chosen for each seed,
+    then the configuration by the mean over its seeds; ties go to the lower. Raises `DataError` when no image
+    shows a class.
 
     Args:
         masks: of each class, at least 1.

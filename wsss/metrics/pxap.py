@@ -1,7 +1,7 @@
 """PxAP: how well maps rank pixels, at all thresholds at once.
 
-Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020: the area under the curve of
-pixel precision over pixel recall, pixels of all images pooled.
+Choe et al., "Evaluating Weakly Supervised Object Localization Methods Right", CVPR 2020: the area under the
+curve of pixel precision over pixel recall, pixels of all images pooled.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class PixelRanking:
             self._negative += all_of - hits
 
     def pxap(self) -> float:
-        """Return Σ precision(τ) · (recall(τ) − recall(next larger τ)), in [0, 1]; NaN without a positive pixel."""
+        """Return Σ precision(τ) · (recall(τ) − recall(next larger τ)), in [0, 1]; NaN without a positive
+        pixel."""
         if not self._positive.sum():
             return float("nan")
         # From the largest threshold down; what lies below 0 never comes.

@@ -24,8 +24,9 @@ from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
-from wsss.report.origins import networks_of, pixel_labels, trained_on
+from wsss.report.origins import networks_of, pixel_labels, processors_of, trained_on
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
@@ -58,6 +59,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     order = _label_order(studies.values())
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
+    among = {name: attempts(study, storage) for name, study in studies.items()}
     rows = []
     for number, (name, group) in enumerate(chosen):
         control = _control(studies[name], group[0].arm)
@@ -65,7 +67,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
         cells = _cells(_by_step(by_seed[number], steps), base, others)
-        rows.append(_row(name, group, store, control, cells))
+        row = _row(name, group, store, control, cells)
+        rows.append(replace(row, tried=tried_for(row.arm, among[name], store)))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
     return Comparison(
         _corrected(rows, steps),
@@ -251,6 +254,7 @@ def _row(
         holdout=_holdout(group),
         holdout_sizes=_holdout_sizes(group),
         masks=_masks(first, store),
+        processors=processors_of(group, store),
     )
 
 
@@ -284,6 +288,8 @@ def _cell(
         at_015=mean("miou_at_0.15"),
         at_020=mean("miou_at_0.20"),
         published=of_part("published", "miou"),
+        area=mean("area"),
+        pxap=mean("pxap"),
         select=of_part("select", "miou"),
         precision=mean("precision"),
         recall=mean("recall"),
@@ -313,15 +319,18 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Diffe
             part.mean(0, keepdims=True) for part in _resampled(list(theirs.values()))
         )
     low, high, p = estimate(values - their_values, draws - their_draws, level=LEVEL)
-    return Difference(float((values - their_values).mean()), low, high, p)
+    return Difference(float((values - their_values).mean()), low, high, p, seeds=len(common))
 
 
 def _corrected(rows: Sequence[Row], steps: Sequence[str]) -> tuple[Row, ...]:
-    """Return the rows with p-values adjusted for the number of differences at each step (Holm)."""
+    """Return the rows with p-values adjusted for the number of differences at each step that are tested
+    (Holm)."""
     result = list(rows)
     for step, to in itertools.product(steps, ("to_baseline", "to_control", "to_before")):
         found = {n: getattr(row.cells[step], to) for n, row in enumerate(result) if step in row.cells}
-        found = {n: difference for n, difference in found.items() if difference is not None}
+        found = {
+            n: difference for n, difference in found.items() if difference is not None and difference.tested
+        }
         adjusted = holm([difference.p for difference in found.values()])
         for (n, difference), p in zip(found.items(), adjusted, strict=True):
             cell = replace(result[n].cells[step], **{to: replace(difference, p_adjusted=p)})

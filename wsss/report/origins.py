@@ -51,6 +51,13 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
     return counts[-1] if counts else None
 
 
+def processors_of(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return the types of processor that made the trials' artefacts, as far as their records say."""
+    made = (store.known(key) for trial in trials for key in trial.keys.values())
+    named = (str(artefact.record.get("processor", "")) for artefact in made if artefact is not None)
+    return tuple(dict.fromkeys(name for name in named if name))
+
+
 def _trained(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Artefact]]:
     """Iterate over the labels and artefacts of networks: what has a backbone."""
     for trial in trials:

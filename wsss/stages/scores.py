@@ -149,8 +149,8 @@ class Scores(Stage):
         return result
 
     def _curves(self) -> dict[str, np.ndarray]:
-        """Return "<part>_hits" and "<part>_predicted", int32[N, T, C + 1]: choosing again with fewer masks needs
-        no more than these."""
+        """Return "<part>_hits" and "<part>_predicted", int32[N, T, C + 1]: choosing again with fewer masks
+        needs no more than these."""
         arrays = {}
         for name, part in self.parts.items():
             arrays[f"{name}_hits"], arrays[f"{name}_predicted"] = part.curve.marginals(len(THRESHOLDS))

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from wsss.cli.comparison.notes import arm_title, initial_weights, notes, published_notes, step_title
 from wsss.cli.comparison.published import published_json, published_lines
+from wsss.cli.comparison.work import work_cells, work_columns
 from wsss.cli.options import StorageOption, find_stored, storage_location
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
+AT_THRESHOLDS = ("τ", "τ=.15", "τ=.20", "area", "PxAP", "published")
+"""Columns of the step at which a threshold is chosen."""
 WORDS = 4
 """Columns of the published table that are words: they may be wrapped."""
 
@@ -211,24 +214,25 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         return _unscored_lines(comparison)
     steps = comparison.steps
     cams = _with_threshold(comparison)
-    header = ["arm", "seeds"]
+    work = work_columns(comparison)
+    header = ["arm", "seeds", *work]
     for step in steps:
         title = step_title(step)
         header += [title, "95 % interval", f"Δ {comparison.baseline}"]
         if comparison.has_controls:
             header.append("Δ control")
         if step == cams:
-            header += ["τ", "τ=.15", "τ=.20", "published"]
+            header += list(AT_THRESHOLDS)
     lines = []
     floors = {step: comparison.protocols[step].floor for step in steps}
     if any(floor is not None for floor in floors.values()):
-        line = ["floor", ""]
+        line = ["floor", "", *[""] * len(work)]
         for step in steps:
-            blanks = 2 + comparison.has_controls + (4 if step == cams else 0)
+            blanks = 2 + comparison.has_controls + (len(AT_THRESHOLDS) if step == cams else 0)
             line += [_percent(floors[step]), *[""] * blanks]
         lines.append(line)
     for row in comparison.rows:
-        line = [arm_title(row, comparison), str(len(row.seeds))]
+        line = [arm_title(row, comparison), str(len(row.seeds)), *work_cells(row, work)]
         for step in steps:
             cell = row.cells.get(step)
             line += _cells(cell, comparison)
@@ -267,8 +271,9 @@ def _interval(difference: Difference | None) -> str:
 
 def _threshold_cells(cell: Cell | None) -> list[str]:
     if cell is None or cell.threshold is None:
-        return ["", "", "", ""]
-    return [f"{cell.threshold:.2f}", _percent(cell.at_015), _percent(cell.at_020), _percent(cell.published)]
+        return [""] * len(AT_THRESHOLDS)
+    shares = (cell.at_015, cell.at_020, cell.area, cell.pxap, cell.published)
+    return [f"{cell.threshold:.2f}", *map(_percent, shares)]
 
 
 def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:

@@ -28,6 +28,7 @@ def notes(comparison: Comparison) -> str:
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
     )
+    lines += [*_untested(comparison), *_tried(comparison), *_processors(comparison)]
     if comparison.has_controls:
         pairs = {row.arm: row.control for row in comparison.rows if row.control}
         named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
@@ -45,7 +46,50 @@ def notes(comparison: Comparison) -> str:
             "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with "
             "the other columns."
         )
+    if any(cell.area is not None for cell in cells):
+        lines.append(
+            "Area: mean mIoU over all thresholds from 0 to 1. PxAP: area under pixel precision over pixel "
+            "recall. No threshold is chosen for either."
+        )
     return "\n".join(line for line in lines if line)
+
+
+def _untested(comparison: Comparison) -> list[str]:
+    """Return why differences have no star that might have one."""
+    tested = {difference.tested for difference in comparison.differences}
+    if False not in tested:
+        return []
+    which = "Differences of rows without two seeds in common have" if True in tested else "No difference has"
+    return [
+        f"{which} a star: with one seed the interval is over images alone and knows nothing of how much "
+        "another training would differ. Give the study two seeds or more (`replicate` with `seeds`)."
+    ]
+
+
+def _tried(comparison: Comparison) -> list[str]:
+    """Return what the columns of work mean, and which rows were tuned more than others."""
+    if all(row.tried is None for row in comparison.rows):
+        return []
+    lines = [
+        "Tried: configurations that a row was chosen from, over all sweeps; epochs and hours are those of "
+        "all its trials."
+    ]
+    if comparison.unequal:
+        lines.append(
+            "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` "
+            "shows them at equal numbers of configurations."
+        )
+    return lines
+
+
+def _processors(comparison: Comparison) -> list[str]:
+    named = list(dict.fromkeys(name for row in comparison.rows for name in row.processors))
+    if len(named) < 2:
+        return []
+    return [
+        f"Made on processors of different types ({'; '.join(named)}), which don't give the same bits: part "
+        "of a difference may be theirs."
+    ]
 
 
 def unscored_notes(comparison: Comparison) -> str:
