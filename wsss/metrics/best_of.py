@@ -116,13 +116,26 @@ def best_of(
     score = float(_weighted(weights, values[:, None])[0])
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     other: tuple[float | None, float | None] = (None, None)
-    if drawn and 2 * k <= len(scores) and not np.isnan(scores).any():
-        count = len(scores)
-        freedom = (1 - 1 / count) / float((weights**2).sum())
-        other = interval_of(
-            score, float(resampled.var()), _jackknife(scores, values, k), freedom, level=level
-        )
+    spread = spread_of(scores, values, k) if drawn else None
+    if spread is not None:
+        other = interval_of(score, float(resampled.var()), *spread, level=level)
     return BestOf(k, score, float(low), float(high), *other)
+
+
+def spread_of(select: npt.ArrayLike, report: npt.ArrayLike, k: int) -> tuple[float, float] | None:
+    """Return (variance, degrees of freedom) of the expected score of the best of k over configurations drawn
+    anew; None where k is above half of them, or one has no score.
+
+    Args:
+        select: float[n], the scores that choose; NaN for none.
+        report: float[n], the scores that are reported; NaN for none.
+        k: how many are tried, at least 1.
+    """
+    scores, values = np.asarray(select, np.float64), np.asarray(report, np.float64)
+    if 2 * k > len(scores) or np.isnan(scores + values).any():
+        return None
+    weights = best_of_weights(scores, k)
+    return _jackknife(scores, values, k), (1 - 1 / len(scores)) / float((weights**2).sum())
 
 
 def best_of_draws(select: npt.ArrayLike, draws: npt.ArrayLike, k: int) -> Floats:

@@ -46,7 +46,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
     studies = {name: find_study(name, location) for name in names}
     places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
-    reference = _baseline(baseline, [group[0] for _, group in chosen])
+    reference = baseline_of(baseline, [group[0] for _, group in chosen])
     loaded = [[_scores(trial, store) for trial in group] for _, group in chosen]
     by_seed = [
         {trial.seed: one for trial, one in zip(group, scores, strict=True)}
@@ -143,7 +143,9 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
     return groups
 
 
-def _baseline(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
+def baseline_of(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
+    """Return the arm that others are compared with: the one that is wanted, or `baseline`, or plain CAM, or
+    the first. Raises `ConfigError` for an unknown one."""
     arms = list(dict.fromkeys(trial.arm for trial in trials))
     if wanted is not None:
         if wanted not in arms:

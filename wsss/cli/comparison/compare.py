@@ -8,6 +8,7 @@ import io
 import itertools
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,6 +18,7 @@ from rich.table import Table
 
 from wsss.cli.comparison.notes import arm_title, initial_weights, notes, published_notes, step_title
 from wsss.cli.comparison.published import published_json, published_lines
+from wsss.cli.comparison.tuning import show_tuning
 from wsss.cli.comparison.work import work_cells, work_columns
 from wsss.cli.options import StorageOption, find_stored, storage_location
 
@@ -47,6 +49,7 @@ class View(StrEnum):
     classes = "classes"
     errors = "errors"
     published = "published"
+    tuning = "tuning"
 
 
 TITLES = {
@@ -70,6 +73,13 @@ def compare(
     published: Annotated[
         bool, typer.Option("--published", help="Show published numbers, beside rows of the same protocol.")
     ] = False,
+    tuning: Annotated[
+        bool,
+        typer.Option("--tuning", help="Show the best of k configurations, fewer masks, choosing without."),
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="With --tuning: draw the best of k into this PNG file.")
+    ] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Arm that differences refer to.")] = None,
 ) -> None:
     """Compare methods: mIoU of every step on `report` or `test`, with intervals and paired differences.
@@ -82,16 +92,28 @@ def compare(
     from wsss.report.published import beside_published, publications
     from wsss.store.storage import open_storage
 
-    asked = {View.classes: per_class, View.errors: errors, View.published: published}
+    asked = {
+        View.classes: per_class,
+        View.errors: errors,
+        View.published: published,
+        View.tuning: tuning,
+    }
     views = [view for view, wanted in asked.items() if wanted]
     if len(views) > 1:
         message = "only one of them can be shown at a time"
-        raise ConfigError(Problem("--per-class, --errors and --published", message))
+        raise ConfigError(Problem("--per-class, --errors, --published and --tuning", message))
+    if plot is not None and not tuning:
+        raise ConfigError(Problem("--plot", "draws what `--tuning` shows", "add --tuning"))
     location, names = _named(studies or [], storage)
     names = names or open_storage(location).study_names()
     if not names:
         hint = "run one first, or give --storage FOLDER"
         raise ConfigError(Problem(str(location), "there are no studies here", hint))
+    if tuning:
+        from wsss.report.tuning import tuning as tuning_of
+
+        show_tuning(tuning_of(location, names, baseline), format_, plot)
+        return
     comparison = compare_studies(location, names, baseline)
     beside = None
     if published:
