@@ -11,14 +11,11 @@ import numpy as np
 import pytest
 import yaml
 from made_up import FAIR, GOOD, POOR, Storage
-from PIL import Image
 
 from wsss.cli.comparison.tuning import show_tuning
-from wsss.errors import ConfigError
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
-from wsss.report.tuning import Tuning, tuning
-from wsss.report.tuning_plot import draw_tuning
+from wsss.report.tuning import tuning
 from wsss.stages.scores import write_arrays
 
 
@@ -125,7 +122,7 @@ def test_a_difference_that_is_there_with_unequal_tuning_only_is_marked(
     assert row.as_tuned.mean > 0.05
     assert set(row.gaps) == {1}
     assert row.gaps[1].mean == pytest.approx(0, abs=0.005)
-    show_tuning(found, "markdown", None)
+    show_tuning(found, "markdown")
     printed = capsys.readouterr().out
     assert row.only_with_more == ("appears only with unequal tuning" in printed)
 
@@ -212,26 +209,17 @@ def test_what_choosing_by_another_score_loses(storage: Storage) -> None:
     assert proxy.lost == pytest.approx(miou(np.array(mixed(0.9))) - miou(np.array(mixed(0.4))))
 
 
-def test_every_format_and_the_plot_show_it(
-    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_format_shows_it(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     arm(storage, "baseline", [0.5, 0.6], [0.5, 0.6])
     arm(storage, "fmix", [0.5, 0.7], [0.6, 0.7])
     study(storage, "baseline", "fmix", samples=2)
     found = tuning(storage.root, ["made"])
     expected = f"{100 * found.rows[0].best_of[0].score:.1f}"
     for format_ in ("table", "markdown", "csv"):
-        show_tuning(found, format_, None)
+        show_tuning(found, format_)
         assert expected in capsys.readouterr().out
-    show_tuning(found, "json", None)
+    show_tuning(found, "json")
     assert json.loads(capsys.readouterr().out)["rows"][0]["best_of"][0]["k"] == 1
-    show_tuning(found, "table", tmp_path / "best.png")
-    with Image.open(tmp_path / "best.png", formats=["PNG"]) as picture:
-        assert picture.width > 300
-    with pytest.raises(ConfigError, match="No such file"):
-        draw_tuning(tmp_path / "missing" / "best.png", found)
-    with pytest.raises(ConfigError, match="nothing to draw"):
-        draw_tuning(tmp_path / "none.png", Tuning((), ""))
 
 
 def test_unused_confusions_of_older_versions_are_no_trouble(storage: Storage) -> None:

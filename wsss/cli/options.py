@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -73,6 +74,25 @@ def find_stored(study: str, storage: str | None) -> tuple[str, Location]:
         return study, location
     found = load_study(Path(study), storage=storage)
     return found.name, found.storage
+
+
+def find_all(studies: Sequence[str], storage: str | None) -> tuple[Location, list[str]]:
+    """Return the one storage, and the names, of studies that are given as names or files; all of a storage
+    when none are given. Raises `ConfigError` where there are none, or where they lie apart.
+    """
+    from wsss.errors import ConfigError, Problem
+    from wsss.store.storage import open_storage
+
+    found = [find_stored(study, storage) for study in studies]
+    places = list(dict.fromkeys(place for _, place in found)) or [storage_location(storage)]
+    if len(places) > 1:
+        message = f"studies lie in {' and '.join(map(str, places))}, but must be of one storage"
+        raise ConfigError(Problem("STUDY", message, "give --storage"))
+    names = list(dict.fromkeys(name for name, _ in found)) or open_storage(places[0]).study_names()
+    if not names:
+        hint = "run one first, or give --storage FOLDER"
+        raise ConfigError(Problem(str(places[0]), "there are no studies here", hint))
+    return places[0], names
 
 
 def open_study_data(study: Study, *, quiet: bool = False) -> DataView:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -215,7 +216,8 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
     if outcome.failed:
         print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
     print(f"Storage {study.storage}")
-    print(f"MLflow  {'mlflow ui --backend-store-uri ' if uri.startswith('sqlite') else ''}{shown(uri)}")
+    words = ["wsss", "mlflow", study.name, "--storage", str(study.storage)]
+    print(f"MLflow  {shlex.join(words) if uri.startswith('sqlite') else shown(uri)}")
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:

@@ -8,7 +8,6 @@ import io
 import itertools
 import json
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,14 +15,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.comparison.notes import arm_title, initial_weights, notes, published_notes, step_title
 from wsss.cli.comparison.published import published_json, published_lines
 from wsss.cli.comparison.tuning import show_tuning
-from wsss.cli.comparison.work import work_cells, work_columns
-from wsss.cli.options import StorageOption, find_stored, storage_location
+from wsss.cli.options import StorageOption, find_all
+from wsss.report.notes import arm_title, initial_weights, notes, published_notes, step_title
+from wsss.report.work import work_cells, work_columns
 
 if TYPE_CHECKING:
-    from wsss.config.text.location import Location
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
@@ -77,9 +75,6 @@ def compare(
         bool,
         typer.Option("--tuning", help="Show the best of k configurations, fewer masks, choosing without."),
     ] = False,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="With --tuning: draw the best of k into this PNG file.")
-    ] = None,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Arm that differences refer to.")] = None,
 ) -> None:
     """Compare methods: mIoU of every step on `report` or `test`, with intervals and paired differences.
@@ -90,7 +85,6 @@ def compare(
     from wsss.pipeline.past.stored import find_study
     from wsss.report.compare import compare as compare_studies
     from wsss.report.published import beside_published, publications
-    from wsss.store.storage import open_storage
 
     asked = {
         View.classes: per_class,
@@ -102,17 +96,11 @@ def compare(
     if len(views) > 1:
         message = "only one of them can be shown at a time"
         raise ConfigError(Problem("--per-class, --errors, --published and --tuning", message))
-    if plot is not None and not tuning:
-        raise ConfigError(Problem("--plot", "draws what `--tuning` shows", "add --tuning"))
-    location, names = _named(studies or [], storage)
-    names = names or open_storage(location).study_names()
-    if not names:
-        hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(location), "there are no studies here", hint))
+    location, names = find_all(studies or [], storage)
     if tuning:
         from wsss.report.tuning import tuning as tuning_of
 
-        show_tuning(tuning_of(location, names, baseline), format_, plot)
+        show_tuning(tuning_of(location, names, baseline), format_)
         return
     comparison = compare_studies(location, names, baseline)
     beside = None
@@ -120,18 +108,6 @@ def compare(
         loaded = {name: find_study(name, location) for name in names}
         beside = beside_published(comparison, loaded, publications())
     show(comparison, format_, views[0] if views else View.scores, beside)
-
-
-def _named(studies: list[str], storage: str | None) -> tuple[Location, list[str]]:
-    """Return the storage and the names of studies that are given as names or as files."""
-    from wsss.errors import ConfigError, Problem
-
-    found = [find_stored(study, storage) for study in studies]
-    places = list(dict.fromkeys(place for _, place in found)) or [storage_location(storage)]
-    if len(places) > 1:
-        message = f"studies lie in {' and '.join(map(str, places))}, but must be of one storage"
-        raise ConfigError(Problem("STUDY", message, "give --storage"))
-    return places[0], list(dict.fromkeys(name for name, _ in found))
 
 
 def show(

@@ -6,8 +6,6 @@ import csv
 import dataclasses
 import io
 import json
-
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -22,12 +20,8 @@ MORE = "!"
 """Stands behind a difference that is there with unequal tuning only."""
 
 
-def show_tuning(found: Tuning, format_: str, plot: Path | None) -> None:
+def show_tuning(found: Tuning, format_: str) -> None:
     """Print what the storage tells of tuning as terminal tables, JSON, CSV or Markdown."""
-    if plot is not None:
-        from wsss.report.tuning_plot import draw_tuning
-
-        draw_tuning(plot, found)
     if format_ == "json":
         print(json.dumps({**dataclasses.asdict(found), "notes": tuning_notes(found)}, indent=1))
         return
