@@ -91,8 +91,10 @@ def selected_lines(found: Tuning) -> tuple[list[str], Lines]:
     """Return the header and a line for every arm and score that it might have been chosen by."""
     header = ["sweep", "arm", "chosen by", "masks", "mIoU", "lost", "95 % interval"]
     lines = [
-        [_sweep(row, found), row.arm, one.by, "select" if one.masks else "none", _percent(one.score)]
-        + [_signed(one.lost), f"[{_signed(one.low)}, {_signed(one.high)}]"]
+        [
+            *(_sweep(row, found), row.arm, one.by, "select" if one.masks else "none"),
+            *(_percent(one.score), _signed(one.lost), f"[{_signed(one.low)}, {_signed(one.high)}]"),
+        ]
         for row in found.rows
         for one in row.selected
         if len(row.selected) > 1
