@@ -83,6 +83,8 @@ class StageKind(Generic[P]):
     processes as there are CPUs) or `serial` (one CPU), whatever the device."""
     grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
     """What an artefact's bytes grow with."""
+    ranks: ClassVar[str] = ""
+    """The name, among its `results`, of a score that trials may be ranked by although no mask enters it."""
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `rung` and `span`."""
