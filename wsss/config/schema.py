@@ -12,12 +12,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from wsss.config.checks.arms import ARM_KEYS
+from wsss.config.checks.fairness import UNEQUAL
 from wsss.config.checks.study import STUDY_KEYS, SWEEP_KEYS
 from wsss.config.data_set import DATA_SETS
 from wsss.config.parts import MIXINGS, NOT_MIXED
 from wsss.config.search import KINDS
 from wsss.config.stage import STAGES, StageKind, study_stages
-from wsss.config.study import Base, Budget, DataSpec, Resources, Tracking
+from wsss.config.study import Base, Budget, DataSpec, Protocol, Resources, Tracking
+from wsss.config.supervision import known
 from wsss.config.tuning import SCHEDULERS, SEARCHERS
 from wsss.plugins import Registry
 
@@ -41,6 +43,12 @@ def study_schema() -> Schema:
         "keep": {"type": ["integer", "null"], "minimum": 1},
         "control": {"type": ["string", "null"]},
         "stop_below": {"type": ["number", "string", "object", "null"]},
+        "supervision": {
+            "type": "array",
+            "items": {
+                "anyOf": [{"enum": list(known())}, {"type": "object", "minProperties": 1, "maxProperties": 1}]
+            },
+        },
     }
     sweep: Schema = {
         **{name: arm[name] for name in SWEEP_KEYS if name in arm},
@@ -58,6 +66,13 @@ def study_schema() -> Schema:
         "name": {"type": "string"},
         "base": {"anyOf": [group(Base), nothing]},
         "data": group(DataSpec),
+        "protocol": {"anyOf": [{"enum": ["equal_tuning"]}, group(Protocol), nothing]},
+        "allow": {
+            "type": ["array", "object", "null"],
+            "items": {
+                "anyOf": [{"enum": list(UNEQUAL)}, _one_key({name: {"type": "string"} for name in UNEQUAL})]
+            },
+        },
         "seed": {"type": "integer", "minimum": 0},
         "sweeps": {"type": "array", "minItems": 1, "items": _object(_only(sweep, SWEEP_KEYS), "name")},
         "storage": {"type": ["string", "null"]},

@@ -141,6 +141,16 @@ class StageKind(Generic[P]):
         return {}
 
     @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the kinds of labels that its result rests on besides those of its inputs and its network, as
+        `wsss.config.supervision` names them; None where its parameters don't tell.
+
+        Args:
+            params: As a record has them.
+        """
+        return None
+
+    @classmethod
     def images(cls, params: P) -> tuple[str, ...]:
         """Return the names of the lists of images that it works on."""
         return cls.lists

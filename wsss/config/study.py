@@ -14,6 +14,7 @@ from wsss.config.data_set import DATA_SETS, DataSetName
 from wsss.config.params.base import Folder, Params, PositiveFloat, PositiveInt, Seed, Word
 from wsss.config.paths import absolute
 from wsss.config.search import Distribution, Scalar
+from wsss.config.supervision import raw_label
 from wsss.config.text.location import Location
 from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
 
@@ -57,6 +58,10 @@ class SampleSpec(Params):
 
 Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
 """What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
+
+
+Unequal = Literal["unequal_tuning", "unequal_epochs"]
+"""What makes arms hard to compare, and is therefore refused unless a study asks for it by name."""
 
 
 class DataSpec(Params):
@@ -181,6 +186,18 @@ class Budget(Params):
     """10^9 bytes of artefacts that the study made and that are still there."""
 
 
+class Protocol(Params):
+    """A way to compare that fills a study in: see `wsss.config.protocol`."""
+
+    name: Literal["equal_tuning"]
+    short: bool = False
+    """Ten configurations of each arm instead of thirty."""
+
+    def to_raw(self) -> Any:
+        """Return it as a study file has it."""
+        return {"name": self.name, "short": True} if self.short else self.name
+
+
 class Tracking(Params):
     """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
 
@@ -216,6 +233,8 @@ class Arm:
     """Name of the arm that this one has to beat to have earned its number."""
     stop_below: tuple[StopRule, ...] | None = None
     """None means the sweep's."""
+    supervision: tuple[str, ...] = ()
+    """Kinds of labels that it rests on besides those that its stages tell of."""
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
@@ -226,6 +245,8 @@ class Arm:
         raw.update({key: value for key, value in own.items() if value is not None})
         if self.stop_below is not None:
             raw["stop_below"] = _raw_rules(self.stop_below)
+        if self.supervision:
+            raw["supervision"] = [raw_label(label) for label in self.supervision]
         return raw
 
 
@@ -283,6 +304,9 @@ class Study:
     tracking: Tracking = Tracking()
     base: Base | None = None
     budget: Budget = Budget()
+    allow: Mapping[str, str] = field(default_factory=dict)
+    """What makes arms hard to compare and is wanted all the same → why; empty where no reason is given."""
+    protocol: Protocol | None = None
 
     def to_raw(self) -> dict[str, Any]:
         """Return the study as a study file has it, paths absolute, defaults spelt out; without its storage,
@@ -291,6 +315,12 @@ class Study:
             "name": self.name,
             **({"base": self.base.model_dump(mode="json", exclude_none=True)} if self.base else {}),
             "data": self.data.model_dump(mode="json", exclude_none=True),
+            **({"protocol": self.protocol.to_raw()} if self.protocol else {}),
+            **(
+                {"allow": [{name: why} if why else name for name, why in self.allow.items()]}
+                if self.allow
+                else {}
+            ),
             "seed": self.seed,
             "sweeps": [sweep.to_raw() for sweep in self.sweeps],
             "retain": self.retain,

@@ -26,7 +26,7 @@ from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.past.stored import find_study
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
-from wsss.report.origins import networks_of, pixel_labels, processors_of, trained_on
+from wsss.report.origins import networks_of, pixel_labels, processors_of, supervision_of, trained_on
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
@@ -60,6 +60,10 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
     among = {name: attempts(study, storage) for name, study in studies.items()}
+    labels = [
+        supervision_of(group, store, _declared(studies[name], group[0].arm, location))
+        for name, group in chosen
+    ]
     rows = []
     for number, (name, group) in enumerate(chosen):
         control = _control(studies[name], group[0].arm)
@@ -67,16 +71,48 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
         cells = _cells(_by_step(by_seed[number], steps), base, others)
+        across = tuple(labels[other] != labels[number] for other in (max(first, 0), place))
+        cells = {step: _mark_across(cell, *across) for step, cell in cells.items()}
         row = _row(name, group, store, control, cells)
-        rows.append(replace(row, tried=tried_for(row.arm, among[name], store)))
+        rows.append(replace(row, tried=tried_for(row.arm, among[name], store), supervision=labels[number]))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
+    rows = _corrected(rows, steps)
+    groups = list(dict.fromkeys(row.supervision for row in rows))
     return Comparison(
-        _corrected(rows, steps),
+        tuple(sorted(rows, key=lambda row: groups.index(row.supervision))),
         steps,
         {step: _protocol(measured[step]) for step in steps},
         reference,
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
         {name: study.data.allow for name, study in studies.items() if study.data.allow},
+        {name: dict(study.allow) for name, study in studies.items() if study.allow},
+    )
+
+
+def _declared(study: Study, arm: str, location: Location) -> list[str]:
+    """Return what the arms that a row came through declare, those of the studies that this one is based on
+    too."""
+    names, found = set(arm.split("+")), list[str]()
+    seen: set[str] = set()
+    while study.name not in seen:
+        seen.add(study.name)
+        for sweep in study.sweeps:
+            for own in sweep.arms:
+                if own.name in names or own.name == sweep.name:
+                    found += own.supervision
+        if study.base is None or study.base.study not in open_storage(location).study_names():
+            break
+        study = find_study(study.base.study, location)
+    return found
+
+
+def _mark_across(cell: Cell, baseline: bool, control: bool) -> Cell:
+    """Return a cell whose differences say whether they are to a row that rests on other kinds of labels."""
+    one, other = cell.to_baseline, cell.to_control
+    return replace(
+        cell,
+        to_baseline=one and replace(one, across=baseline),
+        to_control=other and replace(other, across=control),
     )
 
 

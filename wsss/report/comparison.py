@@ -27,6 +27,8 @@ class Difference:
     p: float
     p_adjusted: float = 1.0
     seeds: int = 1
+    across: bool = False
+    """Whether the two rest on different kinds of labels."""
 
     @property
     def tested(self) -> bool:
@@ -110,6 +112,8 @@ class Row:
     """Step → folder of its pseudo masks, of the first seed."""
     tried: Tried | None = None
     """How many configurations it was chosen from, and what they took."""
+    supervision: tuple[str, ...] = ()
+    """The kinds of labels that it rests on, weights and imports included."""
     processors: tuple[str, ...] = ()
     """The types of processor that made it, as far as records say."""
 
@@ -145,11 +149,18 @@ class Comparison:
     baseline: str
     per_class: tuple[str, ...]
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unfair: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Per study: what it was allowed to do that makes its arms hard to compare, and why."""
 
     @property
     def unscored(self) -> bool:
         """Whether no row has a score, as when there are no masks."""
         return not self.steps
+
+    @property
+    def supervisions(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of rows: what they rest on, in the order of rows."""
+        return tuple(dict.fromkeys(row.supervision for row in self.rows))
 
     @property
     def differences(self) -> Iterator[Difference]:

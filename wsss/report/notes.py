@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Comparison, Network, Row
+    from wsss.report.comparison import Comparison, Difference, Network, Row
     from wsss.report.published import Published
 
 LEAKS = {
@@ -28,7 +28,7 @@ def notes(comparison: Comparison) -> str:
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
     )
-    lines += [*_untested(comparison), *_tried(comparison), *_processors(comparison)]
+    lines += [*_across(comparison), *_untested(comparison), *_tried(comparison), *_processors(comparison)]
     if comparison.has_controls:
         pairs = {row.arm: row.control for row in comparison.rows if row.control}
         named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
@@ -52,6 +52,41 @@ def notes(comparison: Comparison) -> str:
             "recall. No threshold is chosen for either."
         )
     return "\n".join(line for line in lines if line)
+
+
+ACROSS = "†"
+"""Stands behind a difference between rows that rest on different kinds of labels."""
+
+
+def difference_text(difference: Difference | None) -> str:
+    """Return "+1.2*", in percent; a dagger says that the two rest on different kinds of labels."""
+    if difference is None:
+        return ""
+    marks = "*" * difference.significant + ACROSS * difference.across
+    return f"{100 * difference.mean:+.1f}{marks}"
+
+
+def supervision_text(supervision: Sequence[str]) -> str:
+    """Return "image, text": what a row rests on."""
+    return ", ".join(supervision) or "none"
+
+
+def _across(comparison: Comparison) -> list[str]:
+    """Return what the rows rest on, and what a difference between unlike rows means."""
+    groups = comparison.supervisions
+    if not any(groups):
+        return []
+    if len(groups) == 1:
+        return [f"Supervision: {supervision_text(groups[0])}, for all rows."]
+    lines = [
+        "Rows are grouped by what they rest on (supervision): initial weights, imports and teachers included."
+    ]
+    if any(difference.across for difference in comparison.differences):
+        lines.append(
+            f"{ACROSS}: between rows of different supervision. It says what other labels are worth as much "
+            "as what the method is."
+        )
+    return lines
 
 
 def _untested(comparison: Comparison) -> list[str]:
@@ -115,7 +150,7 @@ def _warnings(comparison: Comparison) -> list[str]:
             f"{_titles(apart)}: these rows were NOT all scored on the same images and classes: "
             "don't compare them."
         )
-    return lines + leaks(comparison) + pixel_label_lines(comparison.rows)
+    return lines + leaks(comparison) + unequal_lines(comparison) + pixel_label_lines(comparison.rows)
 
 
 def leaks(comparison: Comparison) -> list[str]:
@@ -124,6 +159,15 @@ def leaks(comparison: Comparison) -> list[str]:
         f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}"
         for study, allowed in comparison.allowed.items()
         for leak in allowed
+    ]
+
+
+def unequal_lines(comparison: Comparison) -> list[str]:
+    """Return a sentence for all that makes the arms of a study hard to compare, with the study's reason."""
+    return [
+        f"{study} has {name.replace('_', ' ').replace('unequal', 'UNEQUAL')}{f': {why}' if why else ''}."
+        for study, allowed in comparison.unfair.items()
+        for name, why in allowed.items()
     ]
 
 

@@ -1,29 +1,33 @@
-"""The columns of a comparison that say what a row cost: configurations tried, epochs, hours."""
+"""The columns of a comparison that say what a row rests on and what it cost: labels, configurations tried,
+epochs, hours."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from wsss.report.notes import supervision_text
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Row
 
 
 def work_columns(comparison: Comparison) -> list[str]:
-    """Return the headings; hours are those of GPUs where any row has used one."""
+    """Return the headings; hours are those of GPUs where any row has used one, and supervision is there where
+    rows differ in it."""
     found = [row.tried for row in comparison.rows if row.tried is not None]
+    labels = ["supervision"] if len(comparison.supervisions) > 1 else []
     if not found:
-        return []
-    return ["tried", "epochs", "GPU-h" if any(tried.gpu_hours for tried in found) else "CPU-h"]
+        return labels
+    return [*labels, "tried", "epochs", "GPU-h" if any(tried.gpu_hours for tried in found) else "CPU-h"]
 
 
 def work_cells(row: Row, columns: list[str]) -> list[str]:
     """Return a row's cells below those headings."""
-    if not columns:
-        return []
+    labels = [supervision_text(row.supervision)] if "supervision" in columns else []
     if row.tried is None:
-        return [""] * len(columns)
+        return [*labels, *[""] * (len(columns) - len(labels))]
     hours = row.tried.gpu_hours if columns[-1] == "GPU-h" else row.tried.hours
-    return [str(row.tried.configurations), str(row.tried.epochs), short_hours(hours)]
+    return [*labels, str(row.tried.configurations), str(row.tried.epochs), short_hours(hours)]
 
 
 def short_hours(hours: float) -> str:

@@ -18,7 +18,15 @@ from rich.table import Table
 from wsss.cli.comparison.published import published_json, published_lines
 from wsss.cli.comparison.tuning import show_tuning
 from wsss.cli.options import StorageOption, find_all
-from wsss.report.notes import arm_title, initial_weights, notes, published_notes, step_title
+from wsss.report.notes import (
+    arm_title,
+    difference_text,
+    initial_weights,
+    notes,
+    published_notes,
+    step_title,
+    supervision_text,
+)
 from wsss.report.work import work_cells, work_columns
 
 if TYPE_CHECKING:
@@ -166,15 +174,18 @@ def _print_table(comparison: Comparison, header: list[str], lines: list[list[str
 def _with_weights(
     comparison: Comparison, header: list[str], lines: list[list[str]], view: View
 ) -> tuple[list[str], list[list[str]]]:
-    """Return a table with a column of initial weights: what notes say elsewhere, CSV has no room for."""
+    """Return a table with columns of supervision and initial weights: what notes say elsewhere, CSV has no
+    room for."""
     each = [
-        initial_weights(row.networks)
+        [supervision_text(row.supervision), initial_weights(row.networks)]
         for row in comparison.rows
         for _ in (row.cells if view != View.scores else [row])
     ]
-    blanks = [""] * (len(lines) - len(each))  # the floor has none
-    return [*header, "initial weights"], [
-        [*line, weights] for line, weights in zip(lines, [*blanks, *each], strict=True)
+    blanks = [["", ""]] * (len(lines) - len(each))  # the floor has none
+    more = ["supervision", "initial weights"]
+    first = 1 if more[0] in header else 0
+    return [*header, *more[first:]], [
+        [*line, *own[first:]] for line, own in zip(lines, [*blanks, *each], strict=True)
     ]
 
 
@@ -253,14 +264,11 @@ def _cells(cell: Cell | None, comparison: Comparison) -> list[str]:
     if cell is None:
         return [""] * (4 if controls else 3)
     interval = f"[{_percent(cell.low)}, {_percent(cell.high)}]"
-    differences = [_difference(cell.to_baseline), *([_difference(cell.to_control)] if controls else [])]
+    differences = [
+        difference_text(cell.to_baseline),
+        *([difference_text(cell.to_control)] if controls else []),
+    ]
     return [_percent(cell.miou), interval, *differences]
-
-
-def _difference(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    return f"{100 * difference.mean:+.1f}{'*' if difference.significant else ''}"
 
 
 def _interval(difference: Difference | None) -> str:
@@ -303,7 +311,7 @@ def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     ]
     lines = [
         [arm_title(row, comparison), step_title(step), _percent(cell.miou)]
-        + [_difference(cell.to_before), _interval(cell.to_before)]
+        + [difference_text(cell.to_before), _interval(cell.to_before)]
         + [_percent(getattr(cell, name)) for name in names[1:]]
         for row in comparison.rows
         for step, cell in row.cells.items()

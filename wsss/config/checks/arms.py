@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from wsss.config.checks.checker import Checker
+from wsss.config.checks.fairness import declared
 from wsss.config.checks.size import MOST_STAGES, MOST_TRIALS, check_arm_size
 from wsss.config.checks.tuning import stop_rules
 from wsss.config.params.base import Params
@@ -19,7 +20,7 @@ from wsss.config.text.yaml_text import Path_
 from wsss.config.tuning import Searcher
 from wsss.errors import quoted, shortened
 
-ARM_KEYS = ("stages", "search", "samples", "keep", "control", "stop_below")
+ARM_KEYS = ("stages", "search", "samples", "keep", "control", "stop_below", "supervision")
 
 
 def check_arm(
@@ -62,7 +63,8 @@ def check_arm(
         tried = check_stage_params(checker, use, search, at, (*path, "search"))
         _check_inputs(checker, use, tried, available, at)
         available.update(kinds_made(use, tried))
-    arm = Arm(name, tuple(uses), search, samples, keep, raw.get("control"))
+    labels = declared(checker, raw.get("supervision"), (*path, "supervision"))
+    arm = Arm(name, tuple(uses), search, samples, keep, raw.get("control"), supervision=labels)
     if raw.get("stop_below") is None:
         return arm
     return replace(arm, stop_below=stop_rules(checker, raw["stop_below"], [arm], (*path, "stop_below")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,13 @@ from wsss.addresses import refusal
 from wsss.config.checks.arms import check_arm
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
+from wsss.config.checks.fairness import allowed, check_declared, check_fairness
+from wsss.config.checks.protocol import filled, protocol_of
 from wsss.config.checks.size import MOST_SEEDS, MOST_SWEEPS, MOST_TRIALS, check_trials
 from wsss.config.checks.tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
 from wsss.config.naming import study_name_problem
 from wsss.config.resolve import is_scored, kinds_made
-from wsss.config.stage import STAGES
+from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
 from wsss.config.text.location import Location, parse_location
 from wsss.config.text.overrides import ADDRESSES
@@ -23,10 +25,24 @@ from wsss.config.text.yaml_text import Document, Path_
 from wsss.errors import ConfigError, quoted
 
 LARGEST_SEED = 2**32 - 1
-STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking", "budget")
+MAP_SCORES = ("select/area", "select/pxap")
+"""Scores of maps that no threshold enters."""
+STUDY_KEYS = (
+    "name",
+    "base",
+    "data",
+    "protocol",
+    "allow",
+    "seed",
+    "sweeps",
+    "storage",
+    "retain",
+    "tracking",
+    "budget",
+)
 SWEEP_KEYS = (
     *("name", "arms", "stages", "search", "samples", "metric"),
-    *("searcher", "scheduler", "stop_below", "resources", "keep", "seeds", "replicate"),
+    *("searcher", "scheduler", "stop_below", "resources", "keep", "seeds", "replicate", "supervision"),
 )
 
 
@@ -48,6 +64,9 @@ def check_study(
     checker = Checker(document, base, overridden)
     _refuse_secrets(checker, document.value, ())
     raw = checker.mapping(document.value, (), STUDY_KEYS, "the study")
+    protocol = protocol_of(checker, raw.get("protocol"))
+    if protocol is not None:
+        raw = filled(checker, raw, protocol)
     data = checker.group(DataSpec, raw.get("data", {}), ("data",), DataSpec())
     if "data" not in raw:
         checker.add((), "`data` is missing")
@@ -62,6 +81,10 @@ def check_study(
     sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
     check_supervision(checker, data, sweeps)
     check_test(checker, data, sweeps)
+    allow = allowed(checker, raw.get("allow"))
+    if not known and not checker.problems:
+        check_fairness(checker, allow, sweeps)
+        check_declared(checker, sweeps)
     seed = checker.whole(raw, "seed", (), 0, 0, LARGEST_SEED)
     retain = checker.one_of(raw, "retain", (), ("kept", "all"))
     tracking = _group_or_none(checker, raw, "tracking", Tracking())
@@ -80,7 +103,7 @@ def check_study(
                 checker.add(("storage",), f"`storage` {message}", hint)
     if checker.problems:
         raise ConfigError(checker.problems, more=checker.more)
-    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
+    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget, allow, protocol)
 
 
 def _study_name(checker: Checker, value: Any, *, known: bool) -> str:
@@ -161,10 +184,10 @@ def _sweep(
     elif ("arms" in raw) == ("stages" in raw):
         checker.add(path, "a sweep needs either `arms` or `stages`")
     elif "stages" in raw:
-        own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
+        own = {key: raw[key] for key in ("stages", "search", "samples", "supervision") if key in raw}
         arms = _one(check_arm(checker, name, own, path, searcher, made))
     else:
-        for key in ("search", "samples"):
+        for key in ("search", "samples", "supervision"):
             if key in raw:
                 checker.add((*path, key), f"`{key}` belongs into an arm when a sweep has `arms`")
         named = raw["arms"] if isinstance(raw["arms"], Mapping) else {}
@@ -223,29 +246,37 @@ def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
 def _metric(
     checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
 ) -> str | None:
+    """Return what trials are ranked by: the score on `select` of the last stage that all arms have, unless
+    the sweep names another score that is no report."""
+    masks = checker.judge == "masks"
 
-    def ranks(use: StageUse) -> bool:
-        if checker.judge == "masks":
-            return is_scored(use)
-        return checker.judge == "holdout" and STAGES[use.stage].judged
+    def common(scores: Callable[[StageUse], Sequence[str]]) -> list[str]:
+        found = [[f"{use.name}/{score}" for use in arm.stages for score in scores(use)] for arm in arms]
+        return [name for name in (found[0] if found else []) if all(name in names for names in found)]
 
-    scored = [[use.name for use in arm.stages if ranks(use)] for arm in arms]
-    common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
+    def proxies(use: StageUse) -> Sequence[str]:
+        ranks = STAGES[use.stage].ranks
+        return [ranks] if ranks and (masks or checker.judge == "holdout") else []
+
+    def true_scores(use: StageUse) -> Sequence[str]:
+        return ("select/miou",) if masks and is_scored(use) else ()
+
+    def other_scores(use: StageUse) -> Sequence[str]:
+        ways = (scored_as(kind) for kind in kinds_made(use)) if masks else ()
+        return MAP_SCORES if any(how is not None and how.files == "maps" for how in ways) else ()
+
+    usual = common(true_scores if masks else proxies)
     metric = raw.get("metric")
-    score = "select/miou" if checker.judge == "masks" else "holdout/mAP"
     if metric is None or replicates:
-        return f"{common[-1]}/{score}" if common and not replicates else None
-    choices = [f"{name}/{score}" for name in common]
+        return usual[-1] if usual and not replicates else None
+    choices = [*usual, *common(other_scores), *(common(proxies) if masks else [])]
     if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric[:400]):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {quoted(metric)}, which is for reporting", hint)
-    elif metric not in choices and checker.judge != "masks":
+    elif metric not in choices and not masks:
         hint = checker.nearest("", choices) if choices else "leave it out: all trials are kept"
         message = f"`metric` is {quoted(metric)}, but without masks only hold-out mAP can be measured"
         checker.add((*path, "metric"), message, hint)
     elif metric not in choices:
-        hint = checker.nearest(metric, choices)
-        if str(metric).endswith("/holdout/mAP"):
-            hint = f"there are masks, which judge CAMs better than a classifier's mAP; {hint}"
-        checker.add((*path, "metric"), f"`metric` is {quoted(metric)}", hint)
+        checker.add((*path, "metric"), f"`metric` is {quoted(metric)}", checker.nearest(metric, choices))
     return str(metric)
