@@ -23,6 +23,7 @@ sweeps:
         stages: [classifier: {method: fmix, mixing: {alpha: $alpha}}, cams]
   - name: masks
     stages: [pseudo_masks]
+allow: [unequal_tuning]
 """
 
 

@@ -76,10 +76,10 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         row = _row(name, group, store, control, cells)
         rows.append(replace(row, tried=tried_for(row.arm, among[name], store), supervision=labels[number]))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
-    rows = _corrected(rows, steps)
-    groups = list(dict.fromkeys(row.supervision for row in rows))
+    corrected = _corrected(rows, steps)
+    groups = list(dict.fromkeys(row.supervision for row in corrected))
     return Comparison(
-        tuple(sorted(rows, key=lambda row: groups.index(row.supervision))),
+        tuple(sorted(corrected, key=lambda row: groups.index(row.supervision))),
         steps,
         {step: _protocol(measured[step]) for step in steps},
         reference,

@@ -161,12 +161,13 @@ def _sweep_rows(
     study: Study, sweep: Sweep, records: Mapping[str, TrialRecord], store: Store, reference: str
 ) -> list[TuningRow]:
     step = str(sweep.metric).removesuffix(SELECT)
-    arms: dict[str, dict[str, list[TrialRecord]]] = {}
+    arms: dict[str, dict[str, dict[int, TrialRecord]]] = {}
     for trial in records.values():
         if trial.sweep == sweep.name and trial.status != "started":
-            arms.setdefault(trial.arm, {}).setdefault(trial.configuration, []).append(trial)
+            # A study that was extended by seeds may have a seed under two names: the later one stays.
+            arms.setdefault(trial.arm, {}).setdefault(trial.configuration, {})[trial.seed] = trial
     found = {
-        arm: [_configuration(name, trials, step, store) for name, trials in configurations.items()]
+        arm: [_configuration(name, [*seeds.values()], step, store) for name, seeds in configurations.items()]
         for arm, configurations in arms.items()
     }
     base = found.get(reference) or next(

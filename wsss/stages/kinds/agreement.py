@@ -1,4 +1,4 @@
-"""What is known of `agreement`: how well CAMs agree with masks that nobody drew, as a score without true masks."""
+"""What is known of `agreement`: how well CAMs agree with masks that nobody drew."""
 
 from __future__ import annotations
 
