@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsss.report.page.figures import COLOURS, Plot, percent
+from wsss.report.page.plot import COLOURS, Plot, new_figure, percent
 from wsss.report.tuning import Tuning
-
-LAYOUT = {"height": 420, "template": "plotly_white", "margin": {"l": 60, "r": 20, "t": 20, "b": 60}}
 
 
 def tuning_plots(found: Tuning) -> Iterator[Plot]:
@@ -19,9 +17,9 @@ def tuning_plots(found: Tuning) -> Iterator[Plot]:
 
 
 def _best_of(found: Tuning, study: str, sweep: str) -> Plot:
-    from plotly.graph_objects import Figure, Scatter
+    from plotly.graph_objects import Scatter
 
-    figure = Figure(layout=LAYOUT)
+    figure = new_figure(height=420)
     cells = []
     rows = [row for row in found.rows if (row.study, row.sweep) == (study, sweep)]
     for number, row in enumerate(rows):
@@ -55,9 +53,9 @@ def _best_of(found: Tuning, study: str, sweep: str) -> Plot:
 
 
 def _few_masks(found: Tuning) -> Plot:
-    from plotly.graph_objects import Figure, Scatter
+    from plotly.graph_objects import Scatter
 
-    figure = Figure(layout=LAYOUT)
+    figure = new_figure(height=420)
     cells = []
     rows = [row for row in found.rows if row.few_masks]
     for number, row in enumerate(rows):
