@@ -58,7 +58,7 @@ def run(
 
     python launch.py run tune_configs/quickstart.yaml
 
-    python launch.py run study.yaml -s sweeps.cam.fmix.classifier.epochs=1 --local
+    python launch.py run study.yaml -s 'sweeps.cam.*.classifier.epochs=1' --local
     """
     execute(find(study, set_, storage, name, smoke), local=local, address=address, as_json=as_json)
 
