@@ -143,7 +143,7 @@ class StageKind(Generic[P]):
     @classmethod
     def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the kinds of labels that its result rests on besides those of its inputs and its network, as
-        `wsss.config.supervision` names them; None where its parameters don't tell.
+        `wsss.config.params.supervision` names them; None where its parameters don't tell.
 
         Args:
             params: As a record has them.

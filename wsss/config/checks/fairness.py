@@ -4,54 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import configurations
+from wsss.config.params.supervision import KNOWN_WEIGHTS
 from wsss.config.resolve import resolve_stage, variables_in
 from wsss.config.stage import STAGES
-from wsss.config.study import Arm, Leak, StageUse, Sweep, Unequal
-from wsss.config.supervision import KNOWN_WEIGHTS, label_of, label_problem
+from wsss.config.study import Arm, StageUse, Sweep
 from wsss.config.text.yaml_text import Path_
-from wsss.errors import ConfigError, quoted
-
-UNEQUAL: tuple[str, ...] = get_args(Unequal)
-NEEDS_REASON = ("unequal_epochs",)
-LONGEST_REASON = 300
-
-
-def allowed(checker: Checker, raw: Any) -> dict[str, str]:
-    """Return what a study's `allow` names, with the reasons that it gives: [name, {name: reason}]."""
-    if raw is None:
-        return {}
-    entries = [{name: reason} for name, reason in raw.items()] if isinstance(raw, Mapping) else raw
-    if not isinstance(entries, list):
-        expected = "a list of names, or of `name: reason`"
-        checker.add(("allow",), f"`allow` is {quoted(raw)}, but must be {expected}")
-        return {}
-    found: dict[str, str] = {}
-    for number, entry in enumerate(entries):
-        at = ("allow", number) if isinstance(raw, list) else ("allow", *entry)
-        pair = {entry: ""} if isinstance(entry, str) else entry
-        if not isinstance(pair, Mapping) or len(pair) != 1:
-            checker.add(at, f"`allow` lists {quoted(entry)}, but must list names, or `name: reason`")
-            continue
-        name, reason = next(iter(pair.items()))
-        if name in get_args(Leak):
-            checker.add(
-                at, f"`allow` names {quoted(name)}, which is about data", f"`data: {{allow: [{name}]}}`"
-            )
-        elif name not in UNEQUAL:
-            checker.add(at, f"`allow` names {quoted(name)}", checker.nearest(name, UNEQUAL))
-        elif not isinstance(reason, str) or len(reason) > LONGEST_REASON:
-            expected = f"words, at most {LONGEST_REASON} characters"
-            checker.add(at, f"the reason of `{name}` is {quoted(reason)}, but must be {expected}")
-        elif name in NEEDS_REASON and not reason.strip():
-            hint = f"`allow: [{{{name}: why}}]`"
-            checker.add(at, f"`{name}` needs a reason, which stands below every table", hint)
-        else:
-            found[str(name)] = " ".join(reason.split())
-    return found
+from wsss.errors import ConfigError
 
 
 @dataclass(frozen=True)
@@ -141,27 +103,11 @@ def _trained(use: StageUse, arm: Arm, key: str) -> int | None:
     return max(values)
 
 
-def declared(checker: Checker, raw: Any, path: Path_) -> tuple[str, ...]:
-    """Return the kinds of labels that an arm's `supervision` declares: [image, text, {masks: 25}]."""
-    if raw is None:
-        return ()
-    entries = raw if isinstance(raw, list) else [raw]
-    found: list[str] = []
-    for entry in entries:
-        problem = label_problem(entry)
-        if problem:
-            checker.add(path, f"`supervision` names {quoted(entry)}, but {problem}")
-        else:
-            found.append(label_of(entry))
-    return tuple(dict.fromkeys(found))
-
-
 def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
     """Refuse an arm that rests on labels nobody can know, unless it declares them."""
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
-            own: Path_ = ("sweeps", number)
-            own = own if arm.name == sweep.name else (*own, "arms", arm.name)
+            own: Path_ = ("sweeps", number, *sweep.place(arm))
             for place, use in enumerate(arm.stages):
                 unknown = "" if arm.supervision else _unknown(use, arm)
                 if unknown:

@@ -6,11 +6,14 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from wsss.config.checks.checker import Checker
-from wsss.config.study import Protocol
+from wsss.config.params.fairness import NamedProtocol, Protocol
 from wsss.config.text.yaml_text import Path_
 from wsss.errors import quoted
 
+_PROTOCOL: TypeAdapter[Protocol | None] = TypeAdapter(NamedProtocol)
 CONFIGURATIONS, SHORT = 30, 10
 SEARCHER = "random"
 SEEDS = (1, 2, 3)
@@ -32,16 +35,13 @@ PROBE_KEYS = (
 """What a probe has in common with the classifier that it stands for."""
 
 
-def protocol_of(checker: Checker, raw: Any) -> Protocol | None:
-    """Return the protocol that a study names: a name, or {name, short}."""
-    if raw is None:
-        return None
-    content = {"name": raw} if isinstance(raw, str) else raw
-    if not isinstance(content, Mapping):
-        checker.add(("protocol",), f"`protocol` is {quoted(raw)}, but must be `equal_tuning`")
-        return None
-    found: Protocol | None = checker.group(Protocol, dict(content), ("protocol",), None)
-    return found
+def filled_in(checker: Checker, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study's content filled in by the protocol that it names, if it names one that there is."""
+    try:
+        named = _PROTOCOL.validate_python(raw.get("protocol"))
+    except ValidationError:
+        return raw  # said where the study is read
+    return raw if named is None else filled(checker, raw, named)
 
 
 def filled(checker: Checker, raw: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:

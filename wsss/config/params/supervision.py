@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from wsss.errors import nearest
+from pydantic import PlainValidator, WithJsonSchema
+
+from wsss.config.params.base import all_wrong, wrong
+from wsss.errors import nearest, quoted
 
 LABELS = {
     "image": "image-level labels",
@@ -62,6 +65,31 @@ def ordered(labels: Iterable[str]) -> tuple[str, ...]:
     found = set(labels)
     found = {label for label in found if ": " not in label or label.partition(": ")[0] not in found}
     return tuple(sorted(found, key=lambda label: (names.index(label.partition(": ")[0]), label)))
+
+
+def parse_labels(raw: Any) -> tuple[str, ...]:
+    """Return the kinds of labels that an arm's `supervision` declares: [image, text, {masks: 25}].
+
+    Raises the errors of validators.
+    """
+    if raw is None:
+        return ()
+    entries = raw if isinstance(raw, list | tuple) else [raw]
+    bad = {
+        (number,): wrong(f"`supervision` names {quoted(entry)}, but {problem}")
+        for number, entry in enumerate(entries)
+        if (problem := label_problem(entry))
+    }
+    if bad:
+        raise all_wrong(bad)
+    return tuple(dict.fromkeys(label_of(entry) for entry in entries))
+
+
+Labels = Annotated[
+    tuple[str, ...],
+    PlainValidator(parse_labels),
+    WithJsonSchema({"anyOf": [{"type": "array"}, {"type": "string"}, {"type": "object"}, {"type": "null"}]}),
+]
 
 
 def of_timm(backbone: str) -> str:
