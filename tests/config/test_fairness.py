@@ -200,7 +200,7 @@ def test_a_study_that_says_otherwise_than_its_protocol_is_refused() -> None:
         "`searcher` is 'grid'",
     ):
         assert part in found
-    assert "`name` is 'fair'" in " ".join(refused(arms, protocol={"name": "fair"}))
+    assert "`protocol.name` is 'fair'" in " ".join(refused(arms, protocol={"name": "fair"}))
     clusters = {"stages": [{"classifier": {"as": "first", **CLASSIFIER}}, "features", "subcategories",
                            {"classifier": {**CLASSIFIER, "method": "subcategory_exploration", "lr": "$lr"}}, "cams"],
                 "search": LR}  # fmt: skip

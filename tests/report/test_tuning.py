@@ -50,7 +50,7 @@ def study(storage: Storage, *arms: str, searcher: str = "random", samples: int |
     own = {"search": search, "stages": stages, **({"samples": samples} if samples else {})}
     sweep = {
         "name": "cam",
-        "arms": {arm: own for arm in arms},
+        "arms": dict.fromkeys(arms, own),
         "metric": "cams/select/miou",
         "searcher": searcher,
     }

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wsss.config.stage import STAGES
 from wsss.config.params.supervision import of_timm, ordered
+from wsss.config.stage import STAGES
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,8 +100,14 @@ def _refuse_secrets(checker: Checker, value: Any, path: Path_) -> None:
             _refuse_secrets(checker, content, (*path, number))
     elif not isinstance(value, str):
         return
-    elif refused := refusal(value) if "://" in value or ".".join(map(str, path)) in ADDRESSES else None:
+    elif refused := refusal(value) if _may_be_address(value, path) else None:
         checker.add(path, f"`{path[-1] if path else 'study'}` {refused[0]}", refused[1])
+
+
+def _may_be_address(value: str, path: Path_) -> bool:
+    """Whether a value is an address, a slip of the pen in one (`https:/NAME:KEY@host`), or stands for one."""
+    text = unicodedata.normalize("NFKC", value)
+    return "://" in text or (":" in text and "@" in text) or ".".join(map(str, path)) in ADDRESSES
 
 
 def _sweeps(checker: Checker, study: Study) -> list[Sweep]:
