@@ -171,7 +171,7 @@ def test_a_true_score_chooses_unless_another_is_named() -> None:
 
 
 def test_a_protocol_fills_a_study_in() -> None:
-    arms = {name: {k: v for k, v in arm(search=LR).items()} for name in ("baseline", "fmix")}
+    arms = {name: arm(search=LR) for name in ("baseline", "fmix")}
     found = study(arms, protocol="equal_tuning")
     first, last = found.sweeps
     assert {one.name: one.samples for one in first.arms} == {"baseline": 30, "fmix": 30, "probe": 30}
