@@ -190,3 +190,27 @@ def test_unknown_names_get_the_nearest(
     with pytest.raises(ConfigError) as caught:
         compare(storage.root, names, baseline)
     assert message in str(caught.value)
+
+
+def test_unequal_tuning_stands_in_the_table_and_so_does_the_reason(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([FAIR]))
+    for number in range(3):
+        storage.trial("fmix", storage.scores([GOOD]), id=f"cam-fmix-00{number}", kept=number == 0)
+    path = storage.root / "studies" / "made" / "study.yaml"
+    path.write_text(path.read_text() + "allow: [{unequal_tuning: the baseline has nothing to search}]\n")
+    found = compare(storage.root, ["made"])
+    assert [row.tried.configurations for row in found.rows] == [1, 3]
+    for format_ in ("table", "markdown"):
+        show(found, format_)
+        text = " ".join(capsys.readouterr().out.split())
+        assert "NOT tuned equally" in text
+        assert "made has UNEQUAL tuning: the baseline has nothing to search." in text
+    show(found, "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["tried"] for line in lines] == ["", "1", "3"]
+    show(found, "json")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"][1]["tried"]["configurations"] == 3
+    assert printed["unfair"] == {"made": {"unequal_tuning": "the baseline has nothing to search"}}

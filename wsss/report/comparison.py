@@ -26,7 +26,7 @@ class Difference:
     high: float
     p: float
     p_adjusted: float = 1.0
-    seeds: int = 1
+    seeds: int = 2
     across: bool = False
     """Whether the two rest on different kinds of labels."""
 

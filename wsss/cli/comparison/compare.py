@@ -204,12 +204,13 @@ def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], wi
 def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys(name for row in comparison.rows for name in row.holdout))
     titles = ["mAP"] if len(names) == 1 else [f"mAP {name}" for name in names]
+    work = work_columns(comparison)
     lines = [
-        [arm_title(row, comparison), str(len(row.seeds))]
+        [arm_title(row, comparison), str(len(row.seeds)), *work_cells(row, work)]
         + [cell for name in names for cell in (_percent(row.holdout.get(name)), _pixels(row, name))]
         for row in comparison.rows
     ]
-    return ["arm", "seeds", *(cell for title in titles for cell in (title, "px"))], lines
+    return ["arm", "seeds", *work, *(cell for title in titles for cell in (title, "px"))], lines
 
 
 def _pixels(row: Row, classifier: str) -> str:
