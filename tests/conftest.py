@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from s3_server import s3_server
+from tiny_data import TINY_DATA
 from tiny_devkit import write_tiny_voc
 
 
@@ -26,14 +27,9 @@ def voc_root() -> Path:
     return root
 
 
-TINY_STUDY = """\
-name: tiny
-data:
-  dataset: sample
-  sample: {train: 20, val: 4, size: 64}
-  holdout: 0.2
-  select: {split: train, half: a}
-  report: {split: train, half: b}
+TINY_STUDY = (
+    f"name: tiny\n{TINY_DATA}"
+    + """\
 sweeps:
   - name: cam
     arms:
@@ -46,6 +42,7 @@ sweeps:
   - name: masks
     stages: [pseudo_masks: {crf: {iterations: 2}}]
 """.replace("&small ", "")
+)
 
 
 @pytest.fixture(scope="session")
