@@ -195,6 +195,7 @@ def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_j
     else:
         show(comparison, "table")
         _say_what_was_done(study, outcome, uri)
+        _write_report(study)
     if outcome.interrupted:
         sys.exit(130)
     if outcome.failed:
@@ -221,6 +222,19 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
     print(f"Storage {study.storage}")
     words = ["wsss", "mlflow", study.name, "--storage", str(study.storage)]
     print(f"MLflow  {shlex.join(words) if uri.startswith('sqlite') else shown(uri)}")
+
+
+def _write_report(study: Study) -> None:
+    """Write the study's page beside its ledger; a page that can't be made ends no run."""
+    from wsss.errors import WsssError
+    from wsss.report.page import write_page
+    from wsss.store.storage import open_storage
+
+    path = open_storage(study.storage).study_folder(study.name) / "report.html"
+    try:
+        print(f"Report  {write_page(study.storage, [study.name], path)}")
+    except (WsssError, OSError) as error:
+        _note(f"no report was written: {error}; `report {study.name}` tries again")
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:

@@ -135,7 +135,7 @@ def parse_yaml(text: str, source: str, *, most: int = MOST_VALUES) -> Document:
     except yaml.YAMLError as error:
         raise ConfigError(Problem(source, f"is not valid YAML: {shortened(str(error), 160)}")) from error
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version of thousands of digits
-        where = f"{source}:{loader.get_mark().line + 1}"  # type: ignore[no-untyped-call]
+        where = f"{source}:{loader.get_mark().line + 1}"
         raise ConfigError(Problem(where, "is not valid YAML: an escape or a number is too large")) from error
     finally:
         loader.dispose()
