@@ -55,13 +55,14 @@ def study(storage: Storage, *arms: str, searcher: str = "random", samples: int |
         "searcher": searcher,
     }
     raw = {"name": "made", "data": {"dataset": "sample"}, "allow": ["unequal_tuning"], "sweeps": [sweep]}
+    raw |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
     (storage.root / "studies" / "made" / "study.yaml").write_text(yaml.safe_dump(raw))
 
 
 def mixed(share: float) -> list[list[int]]:
     """Return a confusion whose mIoU grows with `share`."""
     hits = round(100 * share)
-    return [[100, 100 - hits], [100 - hits, 100]]
+    return [[hits, 100 - hits], [100 - hits, hits]]
 
 
 def arm(storage: Storage, name: str, select: list[float], report: list[float], **fields: Any) -> None:
@@ -214,10 +215,10 @@ def test_every_format_shows_it(storage: Storage, capsys: pytest.CaptureFixture[s
     arm(storage, "fmix", [0.5, 0.7], [0.6, 0.7])
     study(storage, "baseline", "fmix", samples=2)
     found = tuning(storage.root, ["made"])
-    expected = f"{100 * found.rows[0].best_of[0].score:.1f}"
+    score = 100 * found.rows[0].best_of[0].score
     for format_ in ("table", "markdown", "csv"):
         show_tuning(found, format_)
-        assert expected in capsys.readouterr().out
+        assert f"{score:.{2 if format_ == 'csv' else 1}f}" in capsys.readouterr().out
     show_tuning(found, "json")
     assert json.loads(capsys.readouterr().out)["rows"][0]["best_of"][0]["k"] == 1
 
