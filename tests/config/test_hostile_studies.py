@@ -8,30 +8,17 @@ from pathlib import Path
 
 import pytest
 from command_line import in_process
+from good_study import ONE_SWEEP as GOOD
 
 from wsss.config import load_study, load_study_text, smoke
 from wsss.config.checks.size import MOST_TRIALS
 from wsss.errors import ConfigError
 from wsss.pipeline.search.sampling import sample_arm
 
-GOOD = """\
-name: good
-data: {dataset: sample}
-allow: [unequal_tuning, {unequal_epochs: a study to read}]
-sweeps:
-  - name: cam
-    arms:
-      baseline:
-        stages: [classifier: {method: cam, epochs: 2}, cams: {scales: [1.0]}]
-      fmix:
-        search: {alpha: {loguniform: [0.2, 2]}, decay: {choice: [2, 3]}}
-        samples: 2
-        stages: [classifier: {method: fmix, mixing: {alpha: $alpha, decay: $decay}}, cams]
-"""
 LOG = "alpha: {loguniform: [0.2, 2]}"
 HOSTILE = {
-    "a NUL": (GOOD + "\0", "s.yaml:13: has a character that no text holds, '\\x00'"),
-    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:13: has a character that no text holds, '\\x1b'"),
+    "a NUL": (GOOD + "\0", "s.yaml:16: has a character that no text holds, '\\x00'"),
+    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:16: has a character that no text holds, '\\x1b'"),
     "half a pair": (GOOD + 'tracking: {uri: "\\ud800"}', "can't be written, U+D800"),
     "5,000 digits": (
         GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),
@@ -39,7 +26,7 @@ HOSTILE = {
     ),
     "an escape beyond Unicode": (
         GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
-        "s.yaml:9: is not valid YAML: an escape or a number is too large",
+        "s.yaml:8: is not valid YAML: an escape or a number is too large",
     ),
     "a version of thousands of digits": (
         f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",

@@ -16,7 +16,9 @@ from wsss.stages.shards import CamShards
 from wsss.store.folder_store import Store
 
 
-def test_it_is_the_best_agreement_over_thresholds(calm_store: Store, tiny_chain: Chain, tiny_view: DataView) -> None:
+def test_it_is_the_best_agreement_over_thresholds(
+    calm_store: Store, tiny_chain: Chain, tiny_view: DataView
+) -> None:
     node = tiny_chain["agreement"]
     cams = CamShards(calm_store.folder(tiny_chain[node.inputs["cams"]].key))
     masks = calm_store.folder(tiny_chain[node.inputs["pseudo_masks"]].key)
@@ -35,7 +37,9 @@ def test_it_is_the_best_agreement_over_thresholds(calm_store: Store, tiny_chain:
     assert metrics == {"agreement/miou": found["miou"], "agreement/threshold": found["threshold"]}
 
 
-def test_no_true_mask_enters_it(tiny_chain: Chain, tiny_view: DataView, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_true_mask_enters_it(
+    tiny_chain: Chain, tiny_view: DataView, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its key follows from training images alone, and its work reads no mask of the data set."""
     from wsss.stages.kinds.agreement import Agreement, AgreementParams
 

@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.comparison.published import published_json, published_lines
+from wsss.cli.comparison.published import by_data_set, published_json, published_lines
 from wsss.cli.comparison.tuning import show_tuning
 from wsss.cli.options import StorageOption, find_all
 from wsss.report.notes import (
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 AT_THRESHOLDS = ("τ", "τ=.15", "τ=.20", "area", "PxAP", "published")
 """Columns of the step at which a threshold is chosen."""
-WORDS = 4
+WORDS = 5
 """Columns of the published table that are words: they may be wrapped."""
 
 
@@ -148,7 +148,9 @@ def show(
             print("| " + " | ".join(line) + " |")
         print("\n" + below)
     else:
-        _print_table(comparison, header, lines, view)
+        tables = [(header, lines)] if published is None else map(published_lines, by_data_set(published))
+        for head, rows in tables:
+            _print_table(comparison, head, rows, view)
         print(below)
 
 

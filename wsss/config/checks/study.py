@@ -13,12 +13,13 @@ from wsss.config.checks.arms import check_arm
 from wsss.config.checks.checker import STAND_INS, Checker, keys_of
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
 from wsss.config.checks.fairness import check_declared, check_fairness
+from wsss.config.checks.programs import check_programs
 from wsss.config.checks.protocol import filled_in
 from wsss.config.checks.size import check_trials
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
 from wsss.config.naming import study_name_problem
-from wsss.config.resolve import is_scored, kinds_made
+from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.overrides import ADDRESSES
@@ -74,6 +75,7 @@ def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Stud
     sweeps = _sweeps(checker, study)
     check_supervision(checker, data, sweeps)
     check_test(checker, data, sweeps)
+    check_programs(checker, sweeps, based=study.base is not None)
     check_trials(checker, sweeps)
     if not known and not checker.problems:
         check_fairness(checker, study.allow, sweeps)
@@ -187,7 +189,7 @@ def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
         return [ranks] if ranks and (masks or checker.judge == "holdout") else []
 
     def true_scores(use: StageUse) -> Sequence[str]:
-        return ("select/miou",) if masks and is_scored(use) else ()
+        return ("select/miou",) if masks and is_ranked(use) else ()
 
     def other_scores(use: StageUse) -> Sequence[str]:
         ways = (scored_as(kind) for kind in kinds_made(use)) if masks else ()
