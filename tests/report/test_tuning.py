@@ -15,6 +15,7 @@ from made_up import FAIR, GOOD, POOR, Storage
 from wsss.cli.comparison.tuning import show_tuning
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
+from wsss.report.page.tuning import tuning_plots
 from wsss.report.tuning import tuning
 from wsss.stages.scores import write_arrays
 
@@ -228,3 +229,15 @@ def test_unused_confusions_of_older_versions_are_no_trouble(storage: Storage) ->
     storage.trial("fmix", storage.scores([GOOD, FAIR, POOR]), kept=False)
     study(storage, "fmix")
     assert rows(storage)["fmix"].best_of == ()
+
+
+def test_the_page_draws_it(storage: Storage) -> None:
+    arm(storage, "baseline", [0.5, 0.6], [0.5, 0.6])
+    arm(storage, "fmix", [0.5, 0.7], [0.6, 0.7])
+    study(storage, "baseline", "fmix", samples=2)
+    found = tuning(storage.root, ["made"])
+    (plot,) = tuning_plots(found)
+    assert plot.title == "Best of k, made: cam"
+    assert [trace.name for trace in plot.figure.data] == ["baseline", "fmix"]
+    scores = [f"{100 * point.score:.1f}" for row in found.rows for point in row.best_of]
+    assert [cells[2] for cells in plot.cells] == scores
