@@ -27,7 +27,7 @@ HOSTILE = {
     ),
     "an escape beyond Unicode": (
         GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
-        "s.yaml:8: is not valid YAML: an escape or a number is too large",
+        "s.yaml:9: is not valid YAML: an escape or a number is too large",
     ),
     "a version of thousands of digits": (
         f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
