@@ -26,6 +26,7 @@ class Made:
 
     def study(self, name: str, *sweeps: dict[str, Any], **more: Any) -> Study:
         raw = {"name": name, "data": {"dataset": "sample"}, "sweeps": list(sweeps), **more}
+        raw |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
         folder = self.root / "studies" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.yaml").write_text(yaml.safe_dump(raw))

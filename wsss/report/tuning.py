@@ -48,11 +48,8 @@ class Run:
     thresholds: int
     ids: tuple[list[str], list[str]]
     draws: Floats
-
-    @property
-    def curves(self) -> bool:
-        """Whether other thresholds are known than the one that was chosen."""
-        return self.thresholds > 1 or self.place == 0
+    curves: bool
+    """Whether all thresholds are known that might have been chosen: of masks, which have none, always."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,8 @@ def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
     draws = bootstrap_of_marginals(
         report.hits[:, place], report.true, report.predicted[:, place], seed=0, samples=SAMPLES
     )
-    return Run(trial, by_part["select"], report, place, thresholds, (ids[0], ids[1]), draws)
+    known = curves is not None or content[part].get("threshold") is None
+    return Run(trial, by_part["select"], report, place, thresholds, (ids[0], ids[1]), draws, known)
 
 
 def _counts(confusions: npt.NDArray[Any]) -> Counts:
