@@ -7,7 +7,7 @@ the JSON Schema of them for editors. What one key means for another is in `wsss.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
