@@ -31,7 +31,9 @@ _SECRET_OPTION = re.compile(
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FOUND = ("cams", "pseudo_masks", "segmentations")
 MOST_WORDS, MOST_STEPS = 1000, 10_000
-Supervision = Literal["image", "text", "saliency", "points", "scribbles", "boxes", "masks"]
+Supervision = Literal[
+    "image", "image-21k", "text", "self", "saliency", "points", "scribbles", "boxes", "masks"
+]
 Seconds = Annotated[str, Field(max_length=20)] | PositiveFloat
 
 
@@ -225,6 +227,11 @@ class Command(StageKind[CommandParams]):
     def program(cls, raw: Mapping[str, Any]) -> tuple[str, ...]:
         run = raw.get("run")
         return tuple(map(as_word, run)) if isinstance(run, list | tuple) else ()
+
+    @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the kinds of labels that its result rests on, as declared."""
+        return tuple(params.get("supervision", ()))
 
     @classmethod
     def mentions(cls, raw: Mapping[str, Any]) -> list[Mention]:
