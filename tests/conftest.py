@@ -59,6 +59,7 @@ sweeps:
         stages: [classifier: {method: fmix, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4}, mixing: {alpha: $alpha}}, cams: {scales: [1.0]}]
   - name: masks
     stages: [pseudo_masks: {crf: {iterations: 2}}]
+allow: [unequal_tuning]
 """.replace("&small ", "")
 
 

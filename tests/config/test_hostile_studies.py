@@ -26,11 +26,12 @@ sweeps:
         search: {alpha: {loguniform: [0.2, 2]}, decay: {choice: [2, 3]}}
         samples: 2
         stages: [classifier: {method: fmix, mixing: {alpha: $alpha, decay: $decay}}, cams]
+allow: [unequal_tuning, {unequal_epochs: a study to read}]
 """
 LOG = "alpha: {loguniform: [0.2, 2]}"
 HOSTILE = {
-    "a NUL": (GOOD + "\0", "s.yaml:12: has a character that no text holds, '\\x00'"),
-    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:12: has a character that no text holds, '\\x1b'"),
+    "a NUL": (GOOD + "\0", "s.yaml:13: has a character that no text holds, '\\x00'"),
+    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:13: has a character that no text holds, '\\x1b'"),
     "half a pair": (GOOD + 'tracking: {uri: "\\ud800"}', "can't be written, U+D800"),
     "5,000 digits": (
         GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),

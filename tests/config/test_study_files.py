@@ -38,6 +38,7 @@ sweeps:
   - name: again
     replicate: masks
     seeds: [1, 2]
+allow: [unequal_tuning, {unequal_epochs: a study to read}]
 """
 
 

@@ -72,7 +72,7 @@ def test_ids_of_every_pixel(tmp_path: Path, dtype: Any) -> None:
         (scores()[0, 0], ["scores are float32[9, 14], but must be int[9, 14] or float[21, h, w]"]),
         (np.full(SIZE, 21), ["mask holds the ids 21, but they must be in [0, 20]"]),
         (np.full(SIZE, -1), ["mask holds the ids -1"]),
-        (np.full(SIZE, 255), ["255", "so no 255: write them without a least confidence"]),
+        (np.full(SIZE, 255), ["255", "so no 255; for pseudo masks with gaps say `missing: zero`"]),
         (np.arange(126).reshape(SIZE) + 30, ["and 106 more"]),
         (np.zeros((9, 15), int), ["mask is [9, 15], but must be [9, 14] like its photo"]),
         (np.full((1, LABELS, *SIZE), np.nan, np.float32), ["scores of label 0 aren't finite"]),

@@ -18,7 +18,7 @@ from wsss.config.params.stages import ImportParams, PseudoMasksParams
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError
 from wsss.files import read_json
-from wsss.masks.images import read_mask
+from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
@@ -26,6 +26,7 @@ from wsss.pipeline.past.results import chain_result
 from wsss.stages import imported
 from wsss.stages.kinds.scores import ScoresParams
 from wsss.stages.shards import CamShards
+from wsss.stages.training.segmenter_training import PixelLabels
 from wsss.store.folder_store import Store
 
 CRF = Part("pseudo_masks", "pseudo_masks", PseudoMasksParams.model_validate({"crf": {"iterations": 2}}))
@@ -109,6 +110,33 @@ def test_imported_segmentations_of_test_images_are_scored_as_our_own(
     assert chain_result(chain, store).metrics.keys() >= {"import/test/miou", "import/test/boundary_f"}
 
 
+def test_pseudo_masks_with_gaps_score_as_background_and_teach_nothing_there(
+    calm_store: Store, tiny_chain: Chain, tiny_view: DataView, tmp_path: Path
+) -> None:
+    """As CLIP-ES writes them: 255 where its CRF isn't sure."""
+    gaps, filled = tmp_path / "gaps", tmp_path / "filled"
+    for folder in (gaps, filled):
+        folder.mkdir()
+    for path in calm_store.folder(tiny_chain["pseudo_masks"].key).glob("*.png"):
+        mask = read_mask(path)
+        unsure = np.zeros(mask.shape, bool)
+        unsure[::3] = True
+        write_mask(gaps / path.name, np.where(unsure, np.uint8(255), mask))
+        write_mask(filled / path.name, np.where(unsure, np.uint8(0), mask))
+    store, found = Store(tmp_path / "store"), []
+    for folder, missing in ((gaps, "zero"), (filled, "error")):
+        params = ImportParams.model_validate({"masks": folder, "missing": missing})
+        chain = build_chain([Part("import", "import", params)], tiny_view, 0)
+        run(chain, store, tiny_view)
+        found.append(scores(store, chain, "import.scores"))
+        if missing == "zero":
+            labels = PixelLabels(tiny_view.dataset, store.folder(chain["import"].key))
+            assert (labels(tiny_view.train[0])[::3] == 255).all()
+    assert found[0] == found[1]
+    with pytest.raises(DataError, match="so no 255; for pseudo masks with gaps say `missing: zero`"):
+        run(build_chain([Part("import", "import", ImportParams(masks=gaps))], tiny_view, 0), store, tiny_view)
+
+
 def test_a_segmentation_that_is_missing_is_said_before_anything_starts(
     tiny_view: DataView, tmp_path: Path
 ) -> None:
@@ -143,7 +171,7 @@ def test_named_arrays_are_imported_and_named_in_the_key(
     [
         ({}, "`import` takes one of `cams: FOLDER`, `masks: FOLDER` and `segmentations: FOLDER`"),
         ({"cams": "a", "segmentations": "b"}, "`import` takes one of"),
-        ({"segmentations": "a", "missing": "zero"}, "`missing` belongs to `cams`"),
+        ({"segmentations": "a", "missing": "zero"}, "`missing` belongs to `cams` and `masks`"),
         ({"segmentations": "a", "maps": "b", "keys": "c"}, "`keys` belongs to `cams`"),
         ({"masks": "a", "maps": "b"}, "`maps` belongs to `cams` and `segmentations`"),
         ({"cams": "a", "keys": "b"}, "`keys` are the classes of `maps`, which is missing"),
@@ -219,8 +247,6 @@ def test_maps_with_other_numbers_fail_and_gaps_are_asked_for(
     run(chain, store, tiny_view)
     shards = CamShards(store.folder(chain["import"].key))
     assert not any(shards[id][0].any() for id in shards)
-    with pytest.raises(ValueError, match="belongs to `cams`"):
-        ImportParams(masks=gaps, missing="zero")
 
 
 def test_keys_of_imports_are_what_they_were() -> None:
@@ -243,7 +269,7 @@ def test_a_study_file_imports_from_a_folder_beside_it(
     shutil.copytree(masks[0], tmp_path / "theirs")
     tiny["name"] = "theirs"
     tiny["sweeps"] = [{"name": "masks", "arms": {
-        "theirs": {"stages": [{"import": {"masks": "theirs"}}]},
+        "theirs": {"stages": [{"import": {"masks": "theirs"}}], "supervision": ["image"]},
     }}]  # fmt: skip
     done = in_process("run", _written(tmp_path / "theirs.yaml", tiny), "--local", "--storage", root)
     assert done.returncode == 0, done.stderr

@@ -51,7 +51,8 @@ class Import(Stage):
         for id, (width, height) in photo_sizes(self.context.data, ids).items():
             path, size, count = self.sources[id], (height, width), len(dataset.classes)
             if self.kind == "masks":
-                write_mask(self.context.work / f"{id}.png", read_foreign_mask(path, count, size))
+                mask = read_foreign_mask(path, count, size, missing=self.params.missing)
+                write_mask(self.context.work / f"{id}.png", mask)
             elif self.kind == "segmentations":
                 mask = read_segmentation(path, count, size, self.params.maps)
                 write_mask(self.context.work / f"{id}.png", mask)

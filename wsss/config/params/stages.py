@@ -251,7 +251,8 @@ class ImportParams(Params):
     keys: Word | None = None
     """The name of the array of the maps' classes; None with `maps`: there is one map of every class."""
     missing: Literal["error", "zero"] = "error"
-    """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""
+    """Whether a file may lack the map of a class that its labels name, or the label of a pixel (255); `zero`:
+    the map is then empty, and the pixel background in scores, where no segmenter learns from it."""
     switches: ClassVar[tuple[str, ...]] = ("missing", "maps", "keys")
 
     @property
@@ -272,9 +273,10 @@ class ImportParams(Params):
             raise ValueError(
                 "`import` takes one of `cams: FOLDER`, `masks: FOLDER` and `segmentations: FOLDER`"
             )
-        for name, is_set in (("missing", self.missing != "error"), ("keys", self.keys is not None)):
-            if is_set and self.cams is None:
-                raise ValueError(f"`{name}` belongs to `cams`")
+        if self.missing != "error" and self.segmentations is not None:
+            raise ValueError("`missing` belongs to `cams` and `masks`")
+        if self.keys is not None and self.cams is None:
+            raise ValueError("`keys` belongs to `cams`")
         if self.maps is not None and self.masks is not None:
             raise ValueError("`maps` belongs to `cams` and `segmentations`")
         if self.keys is not None and self.maps is None:

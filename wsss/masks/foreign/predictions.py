@@ -4,30 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from wsss.data.decode import decode_mask, read_bytes
 from wsss.errors import DataError
+from wsss.labels import IGNORED
 from wsss.masks.foreign.arrays import read_arrays
 from wsss.masks.foreign.layouts import SCORES, error_of, held_by, kind_of, named
 
 Mask = npt.NDArray[np.uint8]
 
 
-def read_foreign_mask(path: Path, classes: int, size: tuple[int, int]) -> Mask:
+def read_foreign_mask(
+    path: Path, classes: int, size: tuple[int, int], *, missing: Literal["error", "zero"] = "error"
+) -> Mask:
     """Return the ids uint8[H, W] in 0..`classes` of a palette or 8-bit grey PNG.
 
-    Raises `DataError` for anything else, and for 255: a prediction needs a label everywhere.
+    Raises `DataError` for anything else, and for 255, no label, unless `missing` is "zero".
 
     Args:
         path: the file.
         classes: how many classes the data set has, without the background.
         size: the photo's (H, W).
+        missing: whether pixels may lack a label: scores take them for background, and nothing learns there.
     """
-    return _checked(decode_mask(read_bytes(path), path), path, classes, size)
+    mask = decode_mask(read_bytes(path), path)
+    labelled = mask if missing == "error" else np.where(mask == IGNORED, 0, mask)
+    _checked(labelled, path, classes, size)
+    return mask
 
 
 def read_segmentation(path: Path, classes: int, size: tuple[int, int], name: str | None = None) -> Mask:
@@ -108,6 +115,8 @@ def _checked(mask: npt.NDArray[Any], path: Path, classes: int, size: tuple[int, 
     if bad:
         shown = ", ".join(map(str, bad[:20])) + (f" and {len(bad) - 20} more" if len(bad) > 20 else "")
         message = f"mask holds the ids {shown}, but they must be in [0, {classes}]"
-        hint = "predictions need a label everywhere, so no 255: write them without a least confidence"
-        raise error_of(path, message, hint if 255 in bad else "")
+        hint = (
+            "predictions need a label everywhere, so no 255; for pseudo masks with gaps say `missing: zero`"
+        )
+        raise error_of(path, message, hint if IGNORED in bad else "")
     return mask.astype(np.uint8)
