@@ -51,6 +51,7 @@ def command(**changes: Any) -> dict[str, Any]:
         ({"supervision": None}, "`supervision` is missing"),
         ({"supervision": []}, "supervision"),
         ({"supervision": ["picture"]}, "picture"),
+        ({"supervision": ["image", {"masks": 25}]}, "trains on pixel masks, which are for evaluation"),
         ({"supervision": ["image", "masks"]}, "trains on pixel masks, which are for evaluation"),
         ({"makes": "maps"}, "maps"),
         ({"makes": "segmentations"}, "scored on `data.test`, which is missing"),
@@ -117,4 +118,8 @@ def test_smoke_adds_its_words() -> None:
 
 
 def test_pixel_labels_are_allowed_by_name() -> None:
-    load(command(supervision=["image", "masks"]), data={"allow": ["train_on_masks"]})
+    for labels in (["image", "masks"], ["image", {"masks": 25}]):
+        study = load(command(supervision=labels), data={"allow": ["train_on_masks"]})
+        params = resolve_stage(study.sweeps[0].arms[0].stages[0], {})
+        again = type(params).model_validate(params.model_dump(mode="json"))
+        assert again == params, "as it comes from a record"
