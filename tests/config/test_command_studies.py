@@ -111,6 +111,21 @@ def test_a_name_of_an_earlier_sweep_is_known_and_a_later_one_not() -> None:
     load_study_text(text, source="s.yaml", base=Path("/"))
 
 
+def test_how_long_a_program_trains_is_not_compared() -> None:
+    """Nobody can know; the arms of ours beside it are still compared with each other."""
+    ours = [{"classifier": {"backbone": "efficientnet_lite0", "epochs": 2}}, "cams"]
+    longer = [{"classifier": {"backbone": "efficientnet_lite0", "epochs": 4}}, "cams"]
+    arms = {"theirs": {"stages": [command(**{"as": "cams"})]}, "ours": {"stages": ours}}
+
+    def text(**more: Any) -> str:
+        sweep = {"name": "cam", "arms": {**arms, **more}}
+        return yaml.safe_dump({"data": {"dataset": "sample"}, "sweeps": [sweep]})
+
+    load_study_text(text(), source="s.yaml", base=Path("/"))
+    with pytest.raises(ConfigError, match="train differently long: longer 4 epochs, ours 2 epochs"):
+        load_study_text(text(longer={"stages": longer}), source="s.yaml", base=Path("/"))
+
+
 def test_smoke_adds_its_words() -> None:
     study = smoke(load(command(smoke=["--epochs", 1])))
     params = study.sweeps[0].arms[0].stages[0].params
