@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from wsss.config.params.supervision import of_timm, ordered
+from wsss.config.params.supervision import names_masks, of_timm, ordered
 from wsss.config.stage import STAGES
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
@@ -38,7 +38,7 @@ def pixel_labels(
     masks = [
         f"{label} is trained on masks"
         for label, artefact in _made(trials, store)
-        if "masks" in _supervision(artefact)
+        if names_masks(artefact.record.get("params", {}).get("supervision"))
     ]
     return tuple(dict.fromkeys([*coco, *masks]))
 
@@ -102,12 +102,6 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
         if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
-
-
-def _supervision(artefact: Artefact) -> Sequence[str]:
-    """Return the kinds of labels that a stage's parameters name: one word, or several of a program."""
-    found = artefact.record.get("params", {}).get("supervision") or ()
-    return [found] if isinstance(found, str) else list(found)
 
 
 def processors_of(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
