@@ -237,11 +237,12 @@ def _row(
     select, report = (np.array([getattr(one, part) for one in mine]) for part in ("select", "report"))
     draws = np.stack([one.draws for one in mine])
     points = [best_of(select, report, draws, k, drawn=drawn) for k in range(1, len(mine) + 1)]
-    base = base if _same_images([*mine, *base]) else []
+    base_arm = next((run.trial.arm for one in base for run in one.runs), None)
+    base = base if base_arm is not None and _same_images([*mine, *base]) else []
     gaps: dict[int, Gap] = {}
     as_tuned, only = None, False
-    if base:
-        base_drawn = _drawn(sweep, next(run.trial.arm for one in base for run in one.runs), base)
+    if base and base_arm is not None:
+        base_drawn = _drawn(sweep, base_arm, base)
         for k in range(1, min(len(mine), len(base)) + 1):
             gap = _gap(mine, k, base, k, drawn=drawn and base_drawn)
             if gap is not None:
