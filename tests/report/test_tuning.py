@@ -241,3 +241,11 @@ def test_the_page_draws_it(storage: Storage) -> None:
     assert [trace.name for trace in plot.figure.data] == ["baseline", "fmix"]
     scores = [f"{100 * point.score:.1f}" for row in found.rows for point in row.best_of]
     assert [cells[2] for cells in plot.cells] == scores
+
+
+def test_a_baseline_of_which_nothing_was_scored_leaves_the_other_rows(storage: Storage) -> None:
+    storage.trial("baseline", "0" * 64, id="cam-baseline-000", kept=False, status="failed")
+    arm(storage, "fmix", [0.3, 0.6], [0.4, 0.7])
+    study(storage, "baseline", "fmix", samples=2)
+    found = rows(storage)
+    assert len(found["fmix"].points) == 2 and not found["fmix"].gaps
