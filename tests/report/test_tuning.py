@@ -248,4 +248,4 @@ def test_a_baseline_of_which_nothing_was_scored_leaves_the_other_rows(storage: S
     arm(storage, "fmix", [0.3, 0.6], [0.4, 0.7])
     study(storage, "baseline", "fmix", samples=2)
     found = rows(storage)
-    assert len(found["fmix"].points) == 2 and not found["fmix"].gaps
+    assert len(found["fmix"].best_of) == 2 and not found["fmix"].gaps
