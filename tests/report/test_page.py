@@ -16,8 +16,8 @@ from command_line import in_process
 from wsss.report.comparison import Cell, Comparison, Difference, Protocol, Row
 from wsss.report.page.answer import answers
 from wsss.report.page.content import Tried
-from wsss.report.page.figures import _importance, search_plots
 from wsss.report.page.gallery import WRONG, _chosen, _errors, _heat
+from wsss.report.page.search_figures import _importance, search_plots
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -26,11 +25,10 @@ def checked(model: type[Model], given: Mapping[str, Any], where: str) -> Model:
 
     Raises `ConfigError` with everything that is wrong, and the nearest names.
     """
-    checker = Checker(Document(where, None, {}), Path())
-    found = checker.group(model, dict(given), (), None)
-    if checker.problems:
+    checker = Checker(Document(where, dict(given), {}))
+    found = checker.read(model, dict(given))
+    if checker.problems or found is None:
         raise ConfigError(checker.problems)
-    assert isinstance(found, model)
     return found
 
 

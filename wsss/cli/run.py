@@ -89,11 +89,14 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
+    from wsss.config.text.location import check_cluster_address
     from wsss.pipeline.past.stored import check_same_content
     from wsss.pipeline.running import Overtaken, StudyLease, current_holder
     from wsss.store.storage import open_storage
     from wsss.tracking import tracking_uri
 
+    if not local:
+        check_cluster_address(address)
     storage = open_storage(study.storage)
     storage.check()
     _check_disk(storage.local)

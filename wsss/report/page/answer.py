@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wsss.report.comparison import Cell, Comparison, Row
-from wsss.report.page.figures import percent, step_name
+from wsss.report.page.figures import step_name
+from wsss.report.page.plot import percent
 
 
 def answers(comparison: Comparison, titles: tuple[str, ...]) -> list[str]:

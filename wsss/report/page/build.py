@@ -18,8 +18,9 @@ from wsss.report.notes import notes
 from wsss.report.page import figures
 from wsss.report.page.answer import answers
 from wsss.report.page.content import Content, read_content
-from wsss.report.page.figures import Plot
 from wsss.report.page.gallery import WRONG, galleries
+from wsss.report.page.plot import Plot
+from wsss.report.page.search_figures import search_plots
 
 
 def write_page(location: Location, names: Sequence[str], path: Path, baseline: str | None = None) -> Path:
@@ -48,7 +49,7 @@ def render(content: Content) -> str:
     template = environment.from_string((folder / "page.html").read_text())
     comparison = content.comparison
     sections = {
-        "Search": figures.search_plots(content.tried()),
+        "Search": search_plots(content.tried()),
         "Classes and errors": figures.class_plots(content),
         "Learning curves": figures.learning_plots(content.learning()),
     }
