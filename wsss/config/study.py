@@ -66,8 +66,8 @@ def _entry(raw: Any, info: ValidationInfo) -> Any:
         raise wrong(f"the parameters of `{stage}` must be a mapping, but are {quoted(content)}")
     params = dict(content or {})
     for key in STAGES[stage].paths:  # like other paths of the file, they are relative to it
-        if isinstance(params.get(key), str) and info.context is not None:
-            params[key] = os.path.normpath(info.context / params[key])
+        if info.context is not None:
+            _from_base(params, key.split("."), info.context)
     name, source = params.pop("as", stage), params.pop("from", None)
     bad: dict[tuple[str, ...], PydanticCustomError] = {}
     if message := name_problem(name, "a stage"):
@@ -78,6 +78,17 @@ def _entry(raw: Any, info: ValidationInfo) -> Any:
     if bad:
         raise all_wrong(bad)
     return StageUse(stage=stage, params=params, name=name, source=source)
+
+
+def _from_base(params: dict[str, Any], key: Sequence[str], base: Path) -> None:
+    """Make a path relative to a folder absolute, where the parameters have one under that key."""
+    first, *rest = key
+    value = params.get(first)
+    if rest and isinstance(value, Mapping):
+        params[first] = dict(value)
+        _from_base(params[first], rest, base)
+    elif not rest and isinstance(value, str) and not value.startswith("$"):
+        params[first] = os.path.normpath(base / os.path.expanduser(value))
 
 
 class StageUse(Part):

@@ -98,6 +98,15 @@ class StageWaiting:
 
 
 @dataclass(frozen=True)
+class StageSaid:
+    """A program that a stage waits for goes on; told again and again. `text` is its last line, or empty."""
+
+    trial: str
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
 
@@ -151,7 +160,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | StageFinished
+ChainEvent = TrialProgress | StageWaiting | StageSaid | StageFinished
 """What making a chain tells."""
 Event = (
     StudyStarted
@@ -160,6 +169,7 @@ Event = (
     | TrialStarted
     | TrialProgress
     | StageWaiting
+    | StageSaid
     | StageFinished
     | SharedEnded
     | TrialFinished

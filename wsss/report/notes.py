@@ -142,8 +142,10 @@ def published_notes(published: Published, comparison: Comparison) -> str:
         "CAM: published scores chose their threshold on the masks that they report. Beside them stands "
         "the column `published` of our rows, which does the same; never our other CAM scores.",
         "CAM and mask: image-level labels were given. Segmentation: none were.",
-        "?: quoted from memory of the paper, unverified. Initial weights that are not stated may be COCO "
-        "segmentation weights, which are pixel labels.",
+        "Supervision: all that a result rests on, initial weights and helpers included. Rows of other "
+        "supervision are no rivals: text, boxes and masks are labels, too.",
+        "?: quoted from memory of the paper, or by a page about it, unverified. Initial weights that are not "
+        "stated may be COCO segmentation weights, which are pixel labels.",
     ]
     return "\n".join(lines)
 

@@ -35,8 +35,8 @@ def pixel_labels(
     ]
     masks = [
         f"{label} is trained on masks"
-        for label, artefact in _trained(trials, store)
-        if artefact.record["params"].get("supervision") == "masks"
+        for label, artefact in _made(trials, store)
+        if "masks" in _supervision(artefact)
     ]
     return tuple(dict.fromkeys([*coco, *masks]))
 
@@ -51,12 +51,25 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
     return counts[-1] if counts else None
 
 
+def _supervision(artefact: Artefact) -> Sequence[str]:
+    """Return the kinds of labels that a stage's parameters name: one word, or several of a program."""
+    found = artefact.record.get("params", {}).get("supervision") or ()
+    return [found] if isinstance(found, str) else list(found)
+
+
 def _trained(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Artefact]]:
     """Iterate over the labels and artefacts of networks: what has a backbone."""
+    for label, artefact in _made(trials, store):
+        if "backbone" in artefact.record.get("params", {}):
+            yield label, artefact
+
+
+def _made(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Artefact]]:
+    """Iterate over the labels and artefacts of trials, without scores."""
     for trial in trials:
         for label, key in trial.keys.items():
             artefact = None if label.endswith(".scores") else store.known(key)
-            if artefact is not None and "backbone" in artefact.record.get("params", {}):
+            if artefact is not None:
                 yield label, artefact
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from wsss.data.decode import shrink_mask
 from wsss.files import write_json
+from wsss.labels import BACKGROUND, IGNORED
 from wsss.masks.images import read_mask
 from wsss.masks.seeds import threshold_mask
 from wsss.metrics import (
@@ -87,8 +88,7 @@ class Scores(Stage):
             cams, keys = self.cams[id]
             part.curve.add(truth, cams, keys)
         else:
-            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
-            part.confusions.append(confusion(truth, mask, len(self.classes)))
+            part.confusions.append(confusion(truth, self._mask(id, None), len(self.classes)))
         present = np.flatnonzero(self.labels.get(id, ()))
         first = int(present[0]) + 1 if len(present) else 0
         part.floor.append(confusion(truth, centre_box(truth.shape, first), len(self.classes)))
@@ -146,7 +146,8 @@ class Scores(Stage):
 
     def _mask(self, id: str, threshold: int | None) -> np.ndarray:
         if self.cams is None or threshold is None:
-            return shrink_mask(read_mask(self.source / f"{id}.png"))
+            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
+            return np.where(mask == IGNORED, np.uint8(BACKGROUND), mask)  # an import may have gaps
         cams, keys = self.cams[id]
         if len(keys):
             return threshold_mask(cams, keys, THRESHOLDS[threshold])

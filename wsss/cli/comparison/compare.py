@@ -15,7 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.comparison.published import published_json, published_lines
+from wsss.cli.comparison.published import by_data_set, published_json, published_lines
 from wsss.cli.options import StorageOption, find_all
 from wsss.report.notes import arm_title, initial_weights, notes, published_notes, step_title
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
-WORDS = 4
+WORDS = 5
 """Columns of the published table that are words: they may be wrapped."""
 
 
@@ -121,7 +121,9 @@ def show(
             print("| " + " | ".join(line) + " |")
         print("\n" + below)
     else:
-        _print_table(comparison, header, lines, view)
+        tables = [(header, lines)] if published is None else map(published_lines, by_data_set(published))
+        for head, rows in tables:
+            _print_table(comparison, head, rows, view)
         print(below)
 
 

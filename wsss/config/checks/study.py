@@ -12,11 +12,12 @@ from wsss.addresses import refusal
 from wsss.config.checks.arms import check_arm
 from wsss.config.checks.checker import STAND_INS, Checker, keys_of
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
+from wsss.config.checks.programs import check_programs
 from wsss.config.checks.size import check_trials
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
 from wsss.config.naming import study_name_problem
-from wsss.config.resolve import is_scored, kinds_made
+from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.overrides import ADDRESSES
@@ -69,6 +70,7 @@ def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Stud
     sweeps = _sweeps(checker, study)
     check_supervision(checker, data, sweeps)
     check_test(checker, data, sweeps)
+    check_programs(checker, sweeps, based=study.base is not None)
     check_trials(checker, sweeps)
     return study.model_copy(update={"data": data, "sweeps": tuple(sweeps)})
 
@@ -170,7 +172,7 @@ def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
 
     def ranks(use: StageUse) -> bool:
         if checker.judge == "masks":
-            return is_scored(use)
+            return is_ranked(use)
         return checker.judge == "holdout" and STAGES[use.stage].judged
 
     scored = [[use.name for use in arm.stages if ranks(use)] for arm in sweep.arms]
