@@ -46,7 +46,9 @@ if args.mode in ("hang", "stubborn"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     # One child stays in the group, another leaves it, as daemons do.
     for away in (False, True):
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=away)
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=away
+        )
         with open(args.note, "a") as file:
             file.write(f"{child.pid}\n")
     print("now I hang", flush=True)
@@ -62,7 +64,10 @@ for epoch in range(first, args.epochs):
 
 classes = pathlib.Path(args.classes).read_text().splitlines()
 with open(args.labels, newline="") as file:
-    labels = {row["image"]: [classes.index(one) for one in row["labels"].split(";") if one] for row in csv.DictReader(file)}
+    labels = {
+        row["image"]: [classes.index(one) for one in row["labels"].split(";") if one]
+        for row in csv.DictReader(file)
+    }
 for name in pathlib.Path(args.list).read_text().split():
     photo = Image.open(pathlib.Path(args.voc, "JPEGImages", f"{name}.jpg")).convert("L")
     grey = (np.asarray(photo, np.float32) / 255) ** args.alpha
