@@ -17,7 +17,7 @@ from story import METRIC, TRIALS, beginning, ending, history, runs, tell, wait
 
 from wsss.tracking.tracker import MlflowTracker
 
-pytestmark = pytest.mark.timeout(480)
+pytestmark = pytest.mark.timeout(900)
 
 
 class Server:
@@ -40,7 +40,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, start_new_session=True, env=environment
             )
-        wait(self.answers, 150)
+        wait(self.answers)
 
     def answers(self) -> bool:
         try:
