@@ -12,7 +12,7 @@ from wsss.data.view import DataView, open_data
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import cams, chunks, features, scores, walk
+from wsss.stages import agreement, cams, chunks, features, scores, walk
 from wsss.store.folder_store import Store
 
 STUDY = """
@@ -35,6 +35,7 @@ sweeps:
           - classifier: {method: fmix, subcategory_weight: 2, distillation: {weight: 0.5}, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4, every: 2}}
           - cams: {scales: [1.0, 1.5]}
           - pseudo_masks: {crf: {iterations: 2}}
+          - agreement
           - affinity_labels: {crf: {iterations: 2}}
           - affinity: {backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96]}
           - pseudo_masks: {as: walk, walk: {log_steps: 5}}
@@ -62,6 +63,7 @@ def small_chunks() -> Iterator[None]:
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(walk, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
+        patch.setattr(agreement, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(scores, "PICTURES", 1)
         patch.setattr(chunks, "PER_WORKER", 5)
         yield

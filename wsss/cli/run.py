@@ -61,7 +61,7 @@ def run(
 
     python launch.py run tune_configs/quickstart.yaml
 
-    python launch.py run study.yaml -s sweeps.cam.fmix.classifier.epochs=1 --local
+    python launch.py run study.yaml -s 'sweeps.cam.*.classifier.epochs=1' --local
     """
     found = find(study, set_, storage, name, smoke)
     check_permission(found, allow_commands, always_allow_commands)

@@ -104,6 +104,8 @@ class StageKind(Generic[P]):
     processes as there are CPUs) or `serial` (one CPU), whatever the device."""
     grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
     """What an artefact's bytes grow with."""
+    ranks: ClassVar[str] = ""
+    """The name, among its `results`, of a score that trials may be ranked by although no mask enters it."""
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `rung` and `span`."""
@@ -173,6 +175,16 @@ class StageKind(Generic[P]):
     def foreign(cls, raw: Mapping[str, Any], data: Any) -> dict[str, Mapping[str, Any]]:
         """Return the files of other programs that parameters as written name: folder → image → path."""
         return {}
+
+    @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the kinds of labels that its result rests on besides those of its inputs and its network, as
+        `wsss.config.params.supervision` names them; None where its parameters don't tell.
+
+        Args:
+            params: As a record has them.
+        """
+        return None
 
     @classmethod
     def images(cls, params: P) -> tuple[str, ...]:

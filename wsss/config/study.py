@@ -7,7 +7,7 @@ the JSON Schema of them for editors. What one key means for another is in `wsss.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -28,8 +28,10 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from wsss.config.data_set import DataSpec, SampleSpec, SplitSpec
 from wsss.config.naming import NameOf, name_problem
 from wsss.config.params.base import Part, Whole, all_wrong, wrong
+from wsss.config.params.fairness import Allowed, NamedProtocol, raw_allow
 from wsss.config.params.groups import Base, Budget, Resources, Tracking
 from wsss.config.params.registered import KindOf
+from wsss.config.params.supervision import Labels, raw_label
 from wsss.config.search import KINDS, Distribution, parse_distribution
 from wsss.config.stage import STAGES, study_stages
 from wsss.config.text.location import Location, parse_location
@@ -164,9 +166,13 @@ class Chain(Part):
     ] = ()
     search: dict[str, Drawn] = Field(default_factory=dict)
     samples: Trials | None = None
+    supervision: Labels = ()
+    """Kinds of labels that it rests on besides those that its stages tell of."""
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
+        if self.supervision:
+            raw["supervision"] = [raw_label(label) for label in self.supervision]
         if self.search:
             raw["search"] = {name: values.to_raw() for name, values in self.search.items()}
         raw["stages"] = [use.to_raw() for use in self.stages]
@@ -253,7 +259,7 @@ class Sweep(Chain):
         """Its arms: its own stages are an arm of its name."""
         if self.alternatives or "stages" not in self.model_fields_set:
             return tuple(self.alternatives.values())
-        own = Arm(stages=self.stages, search=self.search, samples=self.samples)
+        own = Arm(stages=self.stages, search=self.search, samples=self.samples, supervision=self.supervision)
         own._name = self.name
         return (own,)
 
@@ -317,6 +323,9 @@ class Study(Part):
     name: Annotated[str, NameOf("the study")]
     base: Base | None = None
     data: DataSpec
+    protocol: NamedProtocol = None
+    allow: Allowed = Field(default_factory=dict)
+    """What makes arms hard to compare and is wanted all the same → why; empty where no reason is given."""
     seed: Annotated[int, Whole(0, LARGEST_SEED)] = 0
     sweeps: Annotated[
         tuple[Sweep, ...],
@@ -337,6 +346,8 @@ class Study(Part):
             "name": self.name,
             **({"base": self.base.model_dump(mode="json", exclude_none=True)} if self.base else {}),
             "data": self.data.model_dump(mode="json", exclude_none=True),
+            **({"protocol": self.protocol.to_raw()} if self.protocol else {}),
+            **({"allow": raw_allow(self.allow)} if self.allow else {}),
             "seed": self.seed,
             "sweeps": [sweep.to_raw() for sweep in self.sweeps],
             "retain": self.retain,

@@ -148,10 +148,25 @@ class TrialFinished:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """How many configurations a result was chosen from, and what trying them took.
+
+    `hours` are those of work on one trial at a time, `gpu_hours` the same by the GPUs that trials held.
+    """
+
+    configurations: int
+    epochs: int
+    hours: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True)
 class SweepFinished:
     sweep: str
     kept: tuple[str, ...]
     """Ids of the trials that feed the next sweep, best first within each arm."""
+    tried: Mapping[str, Tried] = field(default_factory=dict)
+    """By the id of a kept trial: what it was chosen from."""
 
 
 @dataclass(frozen=True)

@@ -75,10 +75,10 @@ def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) ->
                     message = f"`run` holds {{{mention.text}}}, which is neither a value nor an earlier stage"
                     hint = checker.nearest(mention.text, [*mention.others, *names])
                     checker.add(path, message, f"{hint}; a brace is written twice, {{{{" if hint else "")
-                kinds = kinds_made(use)
+                makes = kinds_made(use)
                 for names_of in (known, made):
-                    names_of[use.name] = set(kinds)
-                    for one in kinds:
+                    names_of[use.name] = set(makes)
+                    for one in makes:
                         names_of.setdefault(one, set()).add(one)
         for one, kinds_of in made.items():
             before.setdefault(one, set()).update(kinds_of)

@@ -18,6 +18,7 @@ from wsss.data.view import DataView
 from wsss.errors import StageError, StorageError
 from wsss.files import storage_error
 from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.chains.processor import processor
 from wsss.pipeline.events import ChainEvent, StageFinished, StageSaid, StageWaiting, TrialProgress
 from wsss.pipeline.forecasts.effort import smaller_copies, work_facts
 from wsss.pipeline.past.results import recorded_steps
@@ -227,6 +228,7 @@ class Making:
             },
             "seed": node.seed if STAGES[node.stage].seeded else None,
             "torch": torch.__version__,
+            "processor": processor(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
             "threads": bench.threads,
             "seconds": round(progress.seconds, 3),

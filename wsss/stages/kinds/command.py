@@ -211,6 +211,10 @@ class Command(StageKind[CommandParams]):
     lists = ("labelled_ids",)
 
     @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(params["supervision"])
+
+    @classmethod
     def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
         if "code" in raw:
             known = [name for name in CommandParams.model_fields if name != "code"]
