@@ -12,6 +12,7 @@ from command_line import in_process
 from PIL import Image
 
 from wsss.config import load_study
+from wsss.config.checks.size import configurations
 from wsss.config.stage import scored_as
 from wsss.config.study import Study
 from wsss.data.readers.voc import VOC_CLASSES, VocDataset
@@ -114,6 +115,25 @@ def test_a_shipped_study_says_what_it_asks_and_how_it_is_run(file: Path) -> None
     first, *rest = [line for line in file.read_text().splitlines() if line.startswith("#")]
     assert first.endswith("?")
     assert any(f"launch.py run tune_configs/{file.name}" in line for line in rest)
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_a_shipped_study_compares_equals_or_says_why(file: Path) -> None:
+    """Loading it refuses unequal arms that `allow` doesn't name; here, each of these has a reason."""
+    study = load_study(file)
+    assert all(study.allow.values()), "what is unequal has a reason"
+    for sweep in study.sweeps:
+        tried = {
+            configurations(arm.search, arm.samples, sweep.searcher.kind)
+            for arm in sweep.arms
+            if "unequal_tuning" not in study.allow
+        }
+        assert len(tried) <= 1
+
+
+def test_only_a_positive_control_is_tuned_less_in_what_is_shipped() -> None:
+    unequal = [file.stem for file in STUDIES if "unequal_tuning" in load_study(file).allow]
+    assert unequal == ["ablation"]
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)

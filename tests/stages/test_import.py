@@ -269,7 +269,7 @@ def test_a_study_file_imports_from_a_folder_beside_it(
     shutil.copytree(masks[0], tmp_path / "theirs")
     tiny["name"] = "theirs"
     tiny["sweeps"] = [{"name": "masks", "arms": {
-        "theirs": {"stages": [{"import": {"masks": "theirs"}}]},
+        "theirs": {"stages": [{"import": {"masks": "theirs"}}], "supervision": ["image"]},
     }}]  # fmt: skip
     done = in_process("run", _written(tmp_path / "theirs.yaml", tiny), "--local", "--storage", root)
     assert done.returncode == 0, done.stderr

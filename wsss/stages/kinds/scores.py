@@ -53,7 +53,7 @@ class Scores(StageKind[ScoresParams]):
     name = "scores"
     params = ScoresParams
     work = "wsss.stages.scores:Scores"
-    version = 2
+    version = 3
     named_in_studies = False
     place = "serial"
     grows = "images"
