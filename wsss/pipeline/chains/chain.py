@@ -169,7 +169,8 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
-        for mention in kind.mentions(dict(params)):
+        written = dict(iter(params))  # not of `params` itself: a parameter may be named `keys`
+        for mention in kind.mentions(written):
             found = by_name.get(mention.name) or latest.get(mention.name)
             if found is None or kinds[found] not in (mention.kinds or kind.given):
                 message = (
