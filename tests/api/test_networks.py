@@ -29,7 +29,7 @@ def commit_classifier(storage: Path) -> Artefact:
     network = build_network(params, len(CLASSES))
     store = Store(storage / "store")
     folder = store.root / "making"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
     about = {
         "params": params.model_dump(mode="json"),

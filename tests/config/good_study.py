@@ -1,6 +1,6 @@
 """A study file with nothing wrong, for tests that change a word of it."""
 
-ONE_SWEEP = """\
+_SWEEP = """\
 name: good
 data: {dataset: sample, select: {split: train, half: a}, report: {split: train, half: b}}
 seed: 3
@@ -17,8 +17,10 @@ sweeps:
           - cams
 """
 
+_ALLOW = "allow: [unequal_tuning, {unequal_epochs: a study to read}]\n"
+ONE_SWEEP = _SWEEP + _ALLOW
 GOOD = (
-    ONE_SWEEP
+    _SWEEP
     + """\
     keep: 1
   - name: masks
@@ -27,4 +29,5 @@ GOOD = (
     replicate: masks
     seeds: [1, 2]
 """
+    + _ALLOW
 )

@@ -14,7 +14,9 @@ sys.path[:0] = [str(HERE / "toy_package"), str(HERE.parent), str(HERE.parent / "
 
 from tiny_data import TINY_DATA  # noqa: E402
 
-STUDY = f"name: toy\n{TINY_DATA}" + """\
+STUDY = (
+    f"name: toy\n{TINY_DATA}"
+    + """\
 sweeps:
   - name: cam
     search: {w: {choice: [0.1, 0.2]}}
@@ -24,6 +26,7 @@ sweeps:
       - toy_masks: {threshold: 0.4, rounds: 2}
     metric: toy_masks/select/miou
 """
+)
 
 
 def main() -> None:

@@ -23,8 +23,9 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.past.results import chain_result
 from wsss.report.comparison import Comparison, Row
 from wsss.report.notes import notes
-from wsss.stages import STAGES, rung
+from wsss.stages import STAGES
 from wsss.stages.contract import Context
+from wsss.stages.training import rung
 from wsss.stages.training.classifier import Classifier
 from wsss.stages.training.rung import holdout_map
 from wsss.store.folder_store import Store

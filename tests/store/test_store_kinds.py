@@ -49,7 +49,7 @@ class TestFolder(StoreContract):
 
             def write(place: int, key: str = key, stores: list[Store] = stores, gate: Any = gate) -> str:
                 folder = stores[place].root / f"own-{place}"
-                folder.mkdir()
+                folder.mkdir(parents=True)
                 (folder / "file.bin").write_bytes(bytes([place]) * 10)
                 gate.wait()
                 return stores[place].commit(key, folder, record).digest
@@ -77,7 +77,7 @@ class TestFolder(StoreContract):
 
         monkeypatch.setattr(slow, "_look", at_a_bad_moment)
         folder = slow.root / "own"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "file.bin").write_bytes(b"own")
         taken = slow.commit(KEY, folder, {"stage": "toy", "inputs": {}, "seconds": 0.0})
         assert (taken.folder / "sub/file.bin").read_bytes() == b"of the other"
@@ -89,7 +89,7 @@ class TestFolder(StoreContract):
         make(store)
         record = store.folder(KEY) / RECORD
         folder = store.root / "own"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         opened = io.open
 
         def refused(path: Any, *args: Any, **options: Any) -> Any:

@@ -31,7 +31,8 @@ def name_problem(word: object, what: str) -> str:
     """Return why `what`, a study, sweep, arm or stage, can't have this name, or an empty string."""
     if is_name(word):
         return ""
-    expected = f"letters, digits, '_', '.' or '-', at most {LONGEST_NAME} bytes"
+    what_fits = "letters, digits, '_', '.' or '-', the first a letter or digit"
+    expected = f"{what_fits}, at most {LONGEST_NAME} bytes"
     return f"the name of {what} is {quoted(word)}, but must be {expected}"
 
 

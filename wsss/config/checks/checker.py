@@ -116,6 +116,8 @@ class Checker:
     def add_validation(self, path: Path_, error: ValidationError, model: type[BaseModel]) -> None:
         """Add every problem that pydantic found in what stands at a path, in our words."""
         for item in error.errors(include_url=False):
+            if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
+                continue  # what it has is wrong in itself, and is said
             self._add_item(path, item, model)
 
     def _add_item(self, path: Path_, item: ErrorDetails, model: type[BaseModel]) -> None:
@@ -141,7 +143,8 @@ class Checker:
             if kind == "literal_error" and isinstance(item["input"], str):
                 hint = self.nearest(item["input"], re.findall(r"'([^']*)'", context["expected"]))
             theirs = item["msg"].replace("Input should be", "must be").replace("Input", "it")
-            expected = shortened(OUR_WORDS.get(kind, theirs), 300)
+            ours = OUR_WORDS.get(kind)
+            expected = shortened(theirs if ours is None else ours.format_map(context), 300)
             message = f"`{name}` is {quoted(item['input'])}, but {expected}"
         self.add((*path, *location), message, hint)
 
@@ -151,6 +154,8 @@ OUR_WORDS = {
     "model_type": "must be a mapping of keys",
     "dict_type": "must be a mapping of keys",
     "tuple_type": "must be a list",
+    "too_long": "must have {max_length} or fewer values",
+    "too_short": "must have {min_length} or more values",
 }
 """Kinds of pydantic's errors that speak of Python's types."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from wsss.report.comparison import Cell, Comparison, Row
-from wsss.report.page.figures import percent, step_name
+from wsss.report.page.figures import step_name
+from wsss.report.page.plot import percent
 
 
 def answers(comparison: Comparison, titles: tuple[str, ...]) -> list[str]:
@@ -22,6 +23,7 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
         if step in row.cells and not row.pixel_labels
     ]
     name = step_name(step)
+    name = name[:1].upper() + name[1:]
     if not found:
         return f"{name}: no row without pixel labels was scored."
     title, row, cell = max(found, key=lambda one: one[2].miou)

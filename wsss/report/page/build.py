@@ -18,10 +18,11 @@ from wsss.report.notes import notes
 from wsss.report.page import figures
 from wsss.report.page.answer import answers
 from wsss.report.page.content import Content, read_content
-from wsss.report.page.figures import Plot
 from wsss.report.page.gallery import WRONG, galleries
-
-CONFIG = {"displaylogo": False, "responsive": True, "modeBarButtonsToRemove": ["lasso2d", "select2d"]}
+from wsss.report.page.plot import Plot
+from wsss.report.page.search_figures import search_plots
+from wsss.report.page.tuning import tuning_plots
+from wsss.report.tuning import tuning
 
 
 def write_page(location: Location, names: Sequence[str], path: Path, baseline: str | None = None) -> Path:
@@ -50,7 +51,10 @@ def render(content: Content) -> str:
     template = environment.from_string((folder / "page.html").read_text())
     comparison = content.comparison
     sections = {
-        "Search": figures.search_plots(content.tried()),
+        "Tuning": tuning_plots(
+            tuning(content.storage.location, list(content.studies), comparison.baseline or None)
+        ),
+        "Search": search_plots(content.tried()),
         "Classes and errors": figures.class_plots(content),
         "Learning curves": figures.learning_plots(content.learning()),
     }
@@ -73,19 +77,17 @@ def render(content: Content) -> str:
         files={name: dump_study(study) for name, study in content.studies.items()},
         storage=shown(str(content.storage.location)),
         version=__version__,
-        time=datetime.now(UTC).isoformat(" ", "minutes"),
+        time=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
     )
 
 
 def _drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
-    """Return plots with their figures as HTML, which the template puts in as it is."""
+    """Return plots with their figures as JSON, which the page's script draws once they come into view."""
     from markupsafe import Markup
 
-    found = []
-    for plot in plots:
-        html = plot.figure.to_html(full_html=False, include_plotlyjs=False, config=CONFIG)
-        found.append({"plot": plot, "html": Markup(html)})  # noqa: S704, plotly escapes what it writes
-    return found
+    # "<" is written as an escape, so that no text of a study can end the element that holds the JSON.
+    texts = [(plot, plot.figure.to_json().replace("<", "\\u003c")) for plot in plots]
+    return [{"plot": plot, "json": Markup(text)} for plot, text in texts]  # noqa: S704
 
 
 def _commands(content: Content) -> list[str]:
