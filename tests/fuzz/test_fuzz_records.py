@@ -16,7 +16,7 @@ from hostile import json_like, texts
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.store.file_lease import leases_at
 from wsss.store.folder_store import RECORD, Store
 from wsss.store.lease import LEASE, is_dead, this_process

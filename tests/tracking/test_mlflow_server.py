@@ -13,7 +13,7 @@ from command_line import in_process
 from mlflow.cli import cli
 from mlflow.tracking import MlflowClient
 
-from wsss.pipeline.past.stored import stored_text
+from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 
 Scalar = bool | int | float | str
 TrialStatus = Literal["done", "failed", "stopped"]

@@ -11,7 +11,7 @@ import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsss.config import Resources
-from wsss.pipeline.forecasts.readiness import Check, sharing_check
+from wsss.pipeline.forecasts.preflight import Check, sharing_check
 
 HEAD = "node:__internal_head__"
 """The resource by which Ray marks the head node."""
