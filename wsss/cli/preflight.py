@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 
 
 def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None = None) -> list[Check]:
-    """Look at the storage, its disk against what the study is estimated to need (`total`, if somebody has
-    reckoned it already), and the tracking."""
+    """Check the storage, its free disk, and the tracking.
+
+    Args:
+        study: The study to run.
+        data: Its images.
+        uri: Of MLflow.
+        total: The forecast of what is left to do, where the caller has made it already.
+    """
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals
     from wsss.pipeline.forecasts.preflight import Check, storage_checks

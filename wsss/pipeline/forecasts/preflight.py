@@ -1,4 +1,4 @@
-"""Preflight: what the driver checks before it spends hours, as one table; all that is bad is refused at once."""
+"""Preflight: what the driver checks before it spends hours; it refuses all that is bad at once."""
 
 from __future__ import annotations
 
