@@ -12,7 +12,7 @@ import yaml
 from wsss.config import Study
 from wsss.files import write_json
 from wsss.pipeline.events import Tried
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import attempts, tried_by
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage

@@ -15,7 +15,7 @@ from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.store.folder_store import Store
 
 
