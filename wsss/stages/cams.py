@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import CamsParams
+from wsss.data.view import working_sizes
 from wsss.masks.cams import (
     TOGETHER_PIXELS,
     CamSource,
@@ -20,7 +21,7 @@ from wsss.masks.cams import (
 from wsss.models.cam_net import SubcategoryMaps
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
-from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts, working_sizes
+from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard
 from wsss.stages.training.network import load_classifier, subcategory_parents
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsss.config.params.stages import SegmentationsParams
 from wsss.data.decode import resize_mask
+from wsss.data.view import photo_sizes
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
@@ -18,7 +19,7 @@ from wsss.models.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
 from wsss.stages.kinds.segmentations import segmented_ids
-from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
+from wsss.stages.memory_bound import MemoryBound, copies
 from wsss.stages.training.segmentation_network import load_segmenter
 
 

@@ -6,41 +6,18 @@ Its ImageNet weights come with an installed package, which makes it the backbone
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics, Tap, register
+from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import timm
+from wsss.models.kinds import efficientnet_lite as kinds
 from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 
-@register
-class EfficientNetLite0(Backbone):
-    """Taps after every stage of blocks; the last one is the 1280-channel convolution before pooling."""
-
-    name: ClassVar[str] = "efficientnet_lite0"
-    channels: ClassVar[int] = 1280
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
-        Tap("stem", 32, 2),
-        Tap("blocks0", 16, 2),
-        Tap("blocks1", 24, 4),
-        Tap("blocks2", 40, 8),
-        Tap("blocks3", 80, 16),
-        Tap("blocks4", 112, 16),
-        Tap("blocks5", 192, 16),
-        Tap("blocks6", 320, 16),
-        Tap("head", 1280, 16),
-    )
-    mean: ClassVar[Statistics] = (0.5, 0.5, 0.5)
-    std: ClassVar[Statistics] = (0.5, 0.5, 0.5)
-    default_freeze: ClassVar[str] = "blocks2"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks2", "blocks4", "blocks6")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")
-
+class EfficientNetLite0(kinds.EfficientNetLite0, Backbone):
     def __init__(self) -> None:
         super().__init__()
         full: Any = timm.create_model(

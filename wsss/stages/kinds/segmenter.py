@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, nearest
+from wsss.models.kind import dense_class
+from wsss.models.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -35,9 +37,6 @@ class Segmenter(StageKind[SegmenterParams]):
 
     @classmethod
     def consumes(cls, params: SegmenterParams, data: DataView) -> Mapping[str, str]:
-        from wsss.models import weights_identity
-        from wsss.stages.training.segmentation_network import check_backbone
-
         check_backbone(params)
         if params.patience and not data.holdout:
             message = "needs images to compare with, but the hold-out is empty"
@@ -68,3 +67,11 @@ class Segmenter(StageKind[SegmenterParams]):
     def alike(cls, params: SegmenterParams) -> tuple[Any, ...]:
         # Small parts keep a device less busy.
         return (params.freeze, params.supervision, -(-params.batch // params.accumulate))
+
+
+def check_backbone(params: SegmenterParams) -> None:
+    """Raise `ConfigError` for a backbone that can't be dense, or without the tap that `freeze` names."""
+    choices = ["default", "none", "all", *(tap.name for tap in dense_class(params.backbone).taps)]
+    if params.freeze not in choices:
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
