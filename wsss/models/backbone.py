@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from wsss.errors import ConfigError, Problem, nearest
+from wsss.models.depthwise import use_phases
 from wsss.models.kind import BackboneKind, backbone_class, dense_class
 
 Change = Callable[[Tensor], Tensor]
@@ -114,6 +115,7 @@ def create_backbone(name: str, weights: str, *, dense: bool = False) -> Backbone
         ((1, 1280, 4, 6), 1280, 16)
     """
     backbone = (dense_class(name) if dense else backbone_class(name)).network()()
+    use_phases(backbone)
     if weights != "none":
         backbone.load_weights(weights)
     backbone.train(backbone.training)
