@@ -91,7 +91,7 @@ def whole(parts: Tensor, dilation: int, size: tuple[int, int]) -> Tensor:
 
 
 def use_phases(network: nn.Module) -> None:
-    """Make phased convolutions of a network's dilated depthwise ones; weights stay what and where they are."""
+    """Make phased convolutions of a network's dilated depthwise ones, which keep their weights."""
     for module in network.modules():
         if is_dilated_depthwise(module):
             # A new module would draw weights of its own, and so shift all that are drawn after it.

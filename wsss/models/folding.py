@@ -43,8 +43,14 @@ def fold_norms(network: nn.Module) -> None:
 
 def _pairs(segment: nn.Module) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Return the convolutions that a normalisation reads, and nothing else, with that normalisation."""
+    if not any(isinstance(module, nn.BatchNorm2d) for module in segment.modules()):
+        return []
+    try:
+        graph = _Layers().trace(segment)
+    except fx.proxy.TraceError:  # what it does depends on the photo: some of timm's
+        return []
     pairs = []
-    for node in _Layers().trace(segment).nodes:
+    for node in graph.nodes:
         norm, convolution = _layer(segment, node), None
         if isinstance(norm, nn.BatchNorm2d) and len(node.args[0].users) == 1:
             convolution = _layer(segment, node.args[0])
@@ -59,7 +65,8 @@ def _layer(segment: nn.Module, node: Any) -> nn.Module | None:
 
 def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
     mean, variance = norm.running_mean, norm.running_var
-    assert mean is not None and variance is not None
+    assert mean is not None
+    assert variance is not None
     scale = norm.weight.double() / (variance.double() + norm.eps).sqrt()
     shift = norm.bias.double() - mean.double() * scale
     bias: Tensor | None = convolution.bias

@@ -61,6 +61,8 @@ class BackboneKind:
     """The head that makes class maps of its features unless a study names another; see `wsss.models.head`."""
     frozen_norms: ClassVar[bool] = False
     """Whether scale and shift of batch normalisation never learn either."""
+    depthwise: ClassVar[bool] = False
+    """Whether it has depthwise convolutions, whose gradients came out in other bits (`revision`)."""
 
     @classmethod
     def network(cls) -> type[Backbone]:

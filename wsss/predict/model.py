@@ -14,6 +14,7 @@ from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
+from wsss.models.folding import fold_norms
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 
@@ -97,4 +98,5 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
     except (RuntimeError, SafetensorError) as error:
         message = f"doesn't hold the weights of {params.backbone} with {len(classes)} classes"
         raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
-    return Model(network.eval(), classes, params.scales, id)
+    fold_norms(network.eval())
+    return Model(network, classes, params.scales, id)

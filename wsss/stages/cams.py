@@ -19,6 +19,7 @@ from wsss.masks.cams import (
     scaled_size,
 )
 from wsss.models.cam_net import SubcategoryMaps
+from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts
@@ -45,6 +46,7 @@ class Cams(Stage):
             for part in parts(shard, [self._map_bytes(id) for id in shard], MOST_BYTES)
         ]
         network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        fold_norms(network)
         self.source: CamSource = network
         if context.params.head == "subcategories":
             self.source = SubcategoryMaps(network, subcategory_parents(context.inputs["classifier"]))

@@ -20,6 +20,7 @@ from wsss.masks.crf import (
     scores_to_sure_mask_with_crf,
 )
 from wsss.masks.images import Mask, write_mask
+from wsss.models.folding import fold_norms
 from wsss.stages.chunks import ChunkedStage, crf_need
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound, copies
@@ -49,6 +50,7 @@ class PseudoMasks(ChunkedStage):
         self.walker: Walker | None = None
         if self.params.walk is not None:
             network = load_affinity(context.inputs["affinity"])
+            fold_norms(network)
             self.walker = Walker(network, self.params.walk, context.device)
             self._prepare(self.walker)
 

@@ -29,6 +29,7 @@ class EfficientNetLite0(BackboneKind):
     )
     mean: ClassVar[Statistics] = (0.5, 0.5, 0.5)
     std: ClassVar[Statistics] = (0.5, 0.5, 0.5)
+    depthwise: ClassVar[bool] = True
     default_freeze: ClassVar[str] = "blocks2"
     affinity_taps: ClassVar[tuple[str, ...]] = ("blocks2", "blocks4", "blocks6")
     boundary_taps: ClassVar[tuple[str, ...]] = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")

@@ -24,6 +24,7 @@ class MobileNetV2(BackboneKind):
         Tap("blocks17", 320, 16),
         Tap("head", 1280, 16),
     )
+    depthwise: ClassVar[bool] = True
     default_freeze: ClassVar[str] = "blocks6"
     affinity_taps: ClassVar[tuple[str, ...]] = ("blocks6", "blocks13", "blocks17")
     boundary_taps: ClassVar[tuple[str, ...]] = ("blocks1", "blocks3", "blocks6", "blocks13", "blocks17")

@@ -32,8 +32,11 @@ class Affinity(StageKind[AffinityParams]):
 
     @classmethod
     def revision(cls, params: AffinityParams, sources: Mapping[str, Params]) -> int:
-        """1 where the network reads pre-activated features: it read raw sums before."""
-        return int(any(tap in backbone_class(params.backbone).next_norms for tap in head_taps(params)))
+        """1 where the network reads pre-activated features: it read raw sums before; or where it learns in
+        depthwise convolutions: their gradients are summed in another order."""
+        kind = backbone_class(params.backbone)
+        learns = params.kind == "affinity" and params.freeze != "all"
+        return int((learns and kind.depthwise) or any(tap in kind.next_norms for tap in head_taps(params)))
 
     @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:

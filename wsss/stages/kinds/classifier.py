@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.methods import METHODS, expand_method
-from wsss.config.params.stages import ClassifierParams, RungParams, classifier_params
+from wsss.config.params.stages import ClassifierParams, Params, RungParams, classifier_params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import CONVOLUTION, backbone_class
@@ -42,6 +42,11 @@ class Classifier(StageKind[ClassifierParams]):
     def reads(cls, params: ClassifierParams) -> tuple[str, ...]:
         needed = ("subcategories",) if params.subcategory_weight else ()
         return (*needed, "classifier") if params.begin else needed
+
+    @classmethod
+    def revision(cls, params: ClassifierParams, sources: Mapping[str, Params]) -> int:
+        """1 where it learns in depthwise convolutions: their gradients are summed in another order."""
+        return int(params.freeze != "all" and backbone_class(params.backbone).depthwise)
 
     @classmethod
     def consumes(cls, params: ClassifierParams, data: DataView) -> Mapping[str, str]:
