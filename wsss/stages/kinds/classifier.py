@@ -77,6 +77,7 @@ class Classifier(StageKind[ClassifierParams]):
         freeze = "all" if raw.get("method") == "probe" else "default"
         params = {**raw, **SMALL_NETWORK, "freeze": freeze, "rung": {"images": 4}}
         params.pop("head", None)  # the smallest backbone has no published one
+        params.pop("span", None)  # one epoch has no parts
         if "taps" in params.get("mixing", {}):
             params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
         return params
