@@ -37,7 +37,9 @@ def test_packaged_weights_give_the_logits_of_timms_network(name: str) -> None:
     with torch.inference_mode():
         assert torch.equal(backbone.conv_stem.weight, full.conv_stem.weight)
         # Both at the end of what they do at the same stride.
-        assert torch.allclose(backbone.forward_taps(photo)["blocks3"][..., 0, 0], _third(full, photo), atol=1e-4)
+        assert torch.allclose(
+            backbone.forward_taps(photo)["blocks3"][..., 0, 0], _third(full, photo), atol=1e-4
+        )
 
 
 def _third(full: torch.nn.Module, photo: torch.Tensor) -> torch.Tensor:
