@@ -1,8 +1,8 @@
 """What dilated depthwise convolutions in phases, and folded normalisation, save on a CPU.
 
 Torch's own convolutions and ours run in this process, in turn, on the same weights, images and threads:
-the layer alone, a classifier's step, its CAMs, a segmenter's step and its look at a photo. Printed is the ratio
-of CPU seconds, torch's over ours, the median over rounds; above 1 ours is quicker.
+the layer alone, a classifier's step, its CAMs, a segmenter's step and its look at a photo. Printed is the
+ratio of CPU seconds, torch's over ours, the median over rounds; above 1 ours is quicker.
 
     python benchmarks/depthwise.py --threads 1 --rounds 5
 """

@@ -47,6 +47,10 @@ SECRET = [
     f"https://h/x?X-Amz-Credential={C}",
     f"u:{C}@h:6379",
     f"//u:{C}@h/x",
+    f"https:/u:{C}@h/x",
+    f"https:\\\\u:{C}@h/x",
+    f"https://\uff55\uff1a{C}\uff20h/x",
+    f"https://h/x?\uff54oken={C}",
     f"sqlite:////x/y.db?key={C}",
 ]
 HARMLESS = [
@@ -137,6 +141,30 @@ def test_words_of_an_error_stay_as_they_are() -> None:
         "study.yaml:3: unknown key `tok` in the study (did you mean 'x'?)",
     ):
         assert scrub(text) == text
+
+
+def test_a_secret_that_comes_into_the_environment_later_is_scrubbed_and_one_that_left_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("WSSS_TEST_TOKEN", raising=False)
+    assert scrub(f"it is {C}") == f"it is {C}"
+    monkeypatch.setenv("WSSS_TEST_TOKEN", C)
+    assert scrub(f"it is {C}") == "it is …"
+    monkeypatch.setenv("WSSS_TEST_TOKEN", "another word")
+    assert scrub(f"it is {C}, another word") == f"it is {C}, …"
+    monkeypatch.delenv("WSSS_TEST_TOKEN")
+    assert scrub("another word") == "another word"
+
+
+def test_what_is_not_secret_of_an_address_is_shown() -> None:
+    assert shown(f"ray://u:{C}@h:10001") == "ray://…@h:10001"
+    assert shown(shown(f"s3://KEY:{C}@bucket/x")) == "s3://…@bucket/x"
+
+
+def test_a_tab_in_a_name_hides_no_secret() -> None:
+    address = f"https://h/x?to\tken={C}"
+    assert refusal(address) and C not in shown(address)
+    assert C not in scrub(repr(f"https://h/x?to\tken={C}"))
 
 
 def test_values_of_the_environments_secrets_are_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:

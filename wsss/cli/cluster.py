@@ -23,6 +23,7 @@ from wsss.cli.options import (
     open_study_data,
     storage_location,
 )
+from wsss.cli.permission import AllowOption, check_permission
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -51,8 +52,10 @@ def check(
 
     python launch.py cluster check tune_configs/voc.yaml --address auto --storage /shared/runs
     """
+    from wsss.config.text.location import check_cluster_address
     from wsss.tracking import tracking_uri
 
+    check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
     checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
@@ -97,6 +100,7 @@ def submit(
     working_dir: Annotated[
         Path, typer.Option("--working-dir", help="Folder that goes to the cluster, less .rayignore.")
     ] = Path("."),
+    allow_commands: AllowOption = False,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's output until it ends.")] = False,
 ) -> None:
     """Send a study and this folder's code to a cluster as a Ray job, which goes on when you leave.
@@ -110,8 +114,16 @@ def submit(
 
     storage_location(storage)
     job = plan_job(
-        study, overrides=set_ or [], smoke=smoke, storage=storage, name=name, working_dir=working_dir
+        study,
+        overrides=set_ or [],
+        smoke=smoke,
+        storage=storage,
+        name=name,
+        working_dir=working_dir,
+        allow_commands=allow_commands,
     )
+    if job.study is not None:
+        check_permission(job.study, allow_commands)
     number = submit_job(job, address)
     print(f"Submitted {number}: {job.entrypoint}")
     for variable in job.kept_back:

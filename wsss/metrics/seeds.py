@@ -55,8 +55,24 @@ def estimate(values: Floats, draws: Floats, *, level: float = 0.95) -> tuple[flo
         low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high), _p(mean, images, 0.0, 1)
     seeds = float(values.var(ddof=1)) / len(values)
-    reach = _reach(1 - level, images, seeds, len(values))
-    return mean - reach, mean + reach, _p(mean, images, seeds, len(values))
+    low, high = interval_of(mean, images, seeds, len(values) - 1, level=level)
+    return low, high, _p(mean, images, seeds, len(values))
+
+
+def interval_of(
+    value: float, images: float, trainings: float, freedom: float, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return (low, high) around an estimate with two sources of error.
+
+    Args:
+        value: the estimate.
+        images: its variance over images, known from resampling.
+        trainings: its variance over trainings (seeds, configurations), from a few of them.
+        freedom: degrees of freedom of the second.
+        level: of the interval, in (0, 1).
+    """
+    reach = _reach(1 - level, images, trainings, freedom)
+    return value - reach, value + reach
 
 
 def _weight(images: float, seeds: float) -> float:
@@ -64,12 +80,12 @@ def _weight(images: float, seeds: float) -> float:
     return float((seeds / (images + seeds)) ** STUDENTS_POWER)
 
 
-def _reach(p: float, images: float, seeds: float, count: int) -> float:
+def _reach(p: float, images: float, seeds: float, freedom: float) -> float:
     """Return how far from the mean the bound of a two-sided interval lies; `images` and `seeds` are the
     two variances of the mean."""
     if images + seeds == 0:
         return 0.0
-    student = t_quantile(p / 2, count - 1) if seeds else 0.0
+    student = t_quantile(p / 2, freedom) if seeds else 0.0
     weight = _weight(images, seeds)
     return ((1 - weight) * normal_quantile(p / 2) + weight * student) * math.sqrt(images + seeds)
 
@@ -78,7 +94,8 @@ def _p(mean: float, images: float, seeds: float, count: int) -> float:
     """Return the p at which the interval's bound is 0."""
     if images + seeds == 0:
         return 1.0 if mean == 0 else 0.0
-    if abs(mean) >= _reach(SMALLEST, images, seeds, count):
+    freedom = max(count - 1, 1)  # of one seed nothing varies
+    if abs(mean) >= _reach(SMALLEST, images, seeds, freedom):
         return SMALLEST
     distance = abs(mean) / math.sqrt(images + seeds)
     if not seeds:
@@ -86,10 +103,10 @@ def _p(mean: float, images: float, seeds: float, count: int) -> float:
     weight = _weight(images, seeds)
 
     def beyond(student: float) -> float:
-        normal = normal_quantile(t_tail(student, count - 1))
+        normal = normal_quantile(t_tail(student, freedom))
         return (1 - weight) * normal + weight * student - distance
 
-    return 2 * t_tail(root(beyond, t_quantile(SMALLEST / 2, count - 1)), count - 1)
+    return 2 * t_tail(root(beyond, t_quantile(SMALLEST / 2, freedom)), freedom)
 
 
 def holm(values: Sequence[float]) -> list[float]:

@@ -7,16 +7,23 @@ from collections.abc import Callable
 from statistics import NormalDist
 
 
-def t_tail(x: float, freedom: int) -> float:
-    """Return P(T > x) for x ≥ 0 of Student's t with a whole number of degrees of freedom (Abramowitz and
-    Stegun, 1964, 26.7.3 and 26.7.4); right to 1e-15.
+def t_tail(x: float, freedom: float) -> float:
+    """Return P(T > x) for x ≥ 0 of Student's t; right to 1e-15.
+
+    For whole degrees of freedom it is a short sum (Abramowitz and Stegun, 1964, 26.7.3 and 26.7.4); only for
+    others scipy is asked.
 
     Examples:
         >>> round(t_tail(4.302652729, 2), 6)
         0.025
     """
+    if freedom != int(freedom):
+        from scipy import stats  # takes a second
+
+        return float(stats.t.sf(x, freedom))
     root = math.hypot(x, math.sqrt(freedom))
     sine, cosine = x / root, math.sqrt(freedom) / root
+    freedom = int(freedom)
     odd = freedom % 2
     term, total = (cosine, 0.0) if odd else (1.0, 0.0)
     for k in range(1 + odd, freedom, 2):
@@ -28,8 +35,12 @@ def t_tail(x: float, freedom: int) -> float:
     return max(0.0, (1 - within) / 2)
 
 
-def t_quantile(tail: float, freedom: int) -> float:
+def t_quantile(tail: float, freedom: float) -> float:
     """Return the x ≥ 0 with P(T > x) = `tail`, which is in (0, 0.5]."""
+    if freedom != int(freedom):
+        from scipy import stats
+
+        return float(stats.t.isf(tail, freedom))
     high = 1.0
     while t_tail(high, freedom) > tail:
         high *= 2

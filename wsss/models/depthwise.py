@@ -48,7 +48,8 @@ class _Phased(torch.autograd.Function):
             of_x = convolve(gradient, weight.flip(2, 3), None, ctx.dilation)
         if ctx.needs_input_grad[1]:
             parts = (phases(x, ctx.dilation), weight.shape, phases(gradient, ctx.dilation))
-            of_weight = conv2d_weight(*parts, padding=weight.shape[2] // 2, groups=len(weight))
+            half = weight.shape[2] // 2
+            of_weight = conv2d_weight(*parts, padding=half, groups=len(weight))  # type: ignore[no-untyped-call]
         if ctx.needs_input_grad[2]:
             of_bias = gradient.sum((0, 2, 3))
         return of_x, of_weight, of_bias, None

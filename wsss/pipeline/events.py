@@ -98,6 +98,15 @@ class StageWaiting:
 
 
 @dataclass(frozen=True)
+class StageSaid:
+    """A program that a stage waits for goes on; told again and again. `text` is its last line, or empty."""
+
+    trial: str
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
 
@@ -139,10 +148,25 @@ class TrialFinished:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """How many configurations a result was chosen from, and what trying them took.
+
+    `hours` are those of work on one trial at a time, `gpu_hours` the same by the GPUs that trials held.
+    """
+
+    configurations: int
+    epochs: int
+    hours: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True)
 class SweepFinished:
     sweep: str
     kept: tuple[str, ...]
     """Ids of the trials that feed the next sweep, best first within each arm."""
+    tried: Mapping[str, Tried] = field(default_factory=dict)
+    """By the id of a kept trial: what it was chosen from."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +175,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | StageFinished
+ChainEvent = TrialProgress | StageWaiting | StageSaid | StageFinished
 """What making a chain tells."""
 Event = (
     StudyStarted
@@ -160,6 +184,7 @@ Event = (
     | TrialStarted
     | TrialProgress
     | StageWaiting
+    | StageSaid
     | StageFinished
     | SharedEnded
     | TrialFinished

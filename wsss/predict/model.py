@@ -15,6 +15,7 @@ from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
 from wsss.models.folding import fold_norms
+from wsss.models.weights import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 
@@ -91,12 +92,17 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         classes = tuple(map(str, content["classes"]))
         params = SegmenterParams.model_validate(content["params"])
         network = build_segmenter(params, classes, weights="none")
-        network.load_state_dict(load_file(weights))
+        tensors = load_file(weights)
+        network.load_state_dict(tensors)
     except (KeyError, TypeError, ValidationError, WsssError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error
     except (RuntimeError, SafetensorError) as error:
         message = f"doesn't hold the weights of {params.backbone} with {len(classes)} classes"
         raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
+    own = network.state_dict()
+    for name, tensor in tensors.items():
+        if fault := number_fault(tensor, own[name]):
+            raise ConfigError(Problem(str(weights), f"{name} {fault}"))
     fold_norms(network.eval())
     return Model(network, classes, params.scales, id)

@@ -14,11 +14,10 @@ from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
 from wsss.config.load import DEFAULT_STORAGE
 from wsss.config.naming import names_a_file
-from wsss.config.text.location import is_remote, parse_location
+from wsss.config.text.location import check_cluster_address, is_remote, parse_location
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.past.stored import find_study
 from wsss.tracking.location import VARIABLE, database_file
-from wsss.tuning.cluster import refuse_secrets
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
@@ -42,6 +41,7 @@ class JobPlan:
     environment: dict[str, str]
     kept_back: tuple[str, ...] = ()
     """Names of variables that stay here, because they hold a secret."""
+    study: Study | None = None
 
 
 def plan_job(
@@ -52,13 +52,16 @@ def plan_job(
     storage: str | None = None,
     name: str | None = None,
     working_dir: Path = Path("."),
+    allow_commands: bool = False,
 ) -> JobPlan:
     """Return the job that runs a study on a cluster: a file's, or one that a shared storage has.
+
+    `allow_commands` is passed on to it.
 
     Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
     storage or data in its folder, which is deleted with it, or a study file that isn't in there.
     """
-    folder = working_dir.resolve()
+    folder = Path(os.path.realpath(working_dir))  # unlike `resolve`, it takes links in a circle
     path = Path(study) if names_a_file(study) else None
     if path is None:
         found = find_study(study, parse_location(storage or DEFAULT_STORAGE), overrides, rename=name)
@@ -91,10 +94,12 @@ def plan_job(
     words += ["--storage", str(found.storage)]
     words += ["--name", name] if name else []
     words += ["--smoke"] if smoke else []
+    words += ["--allow-commands"] if allow_commands else []
     given = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     passed = {key: value for key, value in given.items() if not secret_in(value)}
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed}
-    return JobPlan(shlex.join(words), folder, environment, tuple(sorted(given.keys() - passed.keys())))
+    kept_back = tuple(sorted(given.keys() - passed.keys()))
+    return JobPlan(shlex.join(words), folder, environment, kept_back, found)
 
 
 def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
@@ -129,7 +134,7 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str:
     """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached, or
     isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret."""
-    refuse_secrets(address, "--address")
+    check_cluster_address(address)
     deadline = time.monotonic() + patience
     while True:
         try:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -57,11 +57,15 @@ class _Loader(yaml.SafeLoader):
         self.most = most
         super().__init__(text)
 
+    if TYPE_CHECKING:  # the types of PyYAML don't have it
+
+        def peek_event(self) -> Any: ...
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.level += 1
         self.nodes += 1
         if self.level > DEEPEST or self.nodes > self.most:
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            mark: yaml.Mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem=_too_much(self.most, self.level), problem_mark=mark)
         try:
             return super().compose_node(parent, index)
@@ -129,9 +133,14 @@ def parse_yaml(text: str, source: str, *, most: int = MOST_VALUES) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
         reason = shortened(error.problem or error.context or "", 160)
+        if reason == "second occurrence":
+            reason = f"{(error.context or '').partition(';')[0]}, an anchor that stands above already"
         raise ConfigError(Problem(where, f"is not valid YAML: {reason}")) from error
     except yaml.YAMLError as error:
         raise ConfigError(Problem(source, f"is not valid YAML: {shortened(str(error), 160)}")) from error
+    except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version of thousands of digits
+        where = f"{source}:{loader.get_mark().line + 1}"
+        raise ConfigError(Problem(where, "is not valid YAML: an escape or a number is too large")) from error
     finally:
         loader.dispose()
     if converter.problems:

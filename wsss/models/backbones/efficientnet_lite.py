@@ -1,5 +1,5 @@
-"""EfficientNet-Lite0, -Lite1 and -Lite2 (Tan and Le, ICML 2019; Lite variants of 2020) at output stride 16 or,
-dense, 8 by dilation.
+"""EfficientNet-Lite0, -Lite1 and -Lite2 (Tan and Le, ICML 2019; Lite variants of 2020) at output stride 16
+or, dense, 8 by dilation.
 
 Their ImageNet weights come with installed packages, Lite0's always, which makes it the backbone that runs
 anywhere.

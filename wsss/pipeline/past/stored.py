@@ -23,6 +23,7 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.pipeline.chains.base import base_trials
 from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.pipeline.past.extending import overlook_more
 from wsss.pipeline.search.trials import Trial
 from wsss.store.storage import Storage, open_storage
 
@@ -30,8 +31,8 @@ DATA_PATHS = ("root", "labels", "masks")
 NO_PATHS = ("none",)
 """What may stand in a path's place."""
 GOES_ON = "`run` the study with your own file: it goes on"
-MAY_CHANGE = ("storage", "tracking", "budget")
-"""What changes nothing of what a study finds."""
+WRITTEN_ALWAYS = {"name", "data", "seed", "sweeps", "retain", "tracking"}
+"""Keys that every stored study has, the last of them at its end: a text that was cut lacks them."""
 
 
 def find_study(
@@ -89,7 +90,7 @@ def _refuse_damaged(text: str, source: str) -> None:
     except ConfigError as error:
         first = error.problems[0]
         raise ConfigError(Problem(first.where, first.message, f"move it away and {GOES_ON}")) from error
-    if not isinstance(content, dict) or not {"data", "sweeps"} <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= WRITTEN_ALWAYS:
         raise ConfigError(Problem(source, "is not a whole study", f"move it away and {GOES_ON}"))
 
 
@@ -167,7 +168,8 @@ def upstream_of(study: Study, data: DataView) -> list[Trial]:
 
 
 def check_same_content(study: Study, data: Inventory | None = None, *, later: bool = False) -> None:
-    """Refuse to go on under a name that already holds another study, showing the difference.
+    """Refuse to go on under a name that already holds another study, showing the difference. More of what the
+    study has (seeds, samples, arms, budget) is no other study.
 
     `data` is what the study's data hold now: data that were moved may have other paths if they hold the
     same. `later`: that is not known yet, and is looked at in another call.
@@ -178,9 +180,7 @@ def check_same_content(study: Study, data: Inventory | None = None, *, later: bo
     # Read and written anew, so that a key which has come to exist since is there with its default.
     old = find_study(study.name, study.storage).to_raw()
     new = study.to_raw()
-    for raw in (old, new):
-        for key in MAY_CHANGE:
-            raw.pop(key, None)
+    overlook_more(old, new)
     if later or (data is not None and data == stored_inventory(storage, study.name)):
         _overlook_paths(old, new)
     changed = [

@@ -25,6 +25,7 @@ class Classifier(StageKind[ClassifierParams]):
     seeded = True
     grows = ""
     judged = True
+    ranks = "holdout/mAP"
 
     @classmethod
     def model(cls) -> type[ClassifierParams]:

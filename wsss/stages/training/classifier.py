@@ -1,6 +1,6 @@
 """Stage `classifier`: trains a CAM network on image-level labels.
 
-It is assembled from parts (a backbone, a way to mix batches, regularisers) and knows no method by
+It is assembled from parts (a backbone, ways to hide and to mix, regularisers) and knows no method by
 name. The last epoch is kept; nothing is selected on masks.
 """
 
@@ -15,6 +15,7 @@ import torch
 from wsss.config.params.stages import ClassifierParams
 from wsss.data.loader import ClassificationBatches
 from wsss.files import write_json
+from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
@@ -87,6 +88,7 @@ class Classifier(Stage):
         self.training = Training(
             self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
         )
+        self.hider = Hider(params)
         self.mixer = Mixer(params.mixing, mixing_taps(params))
         self.objective = Objective(params, parent)
         self.epoch = params.begin
@@ -129,6 +131,7 @@ class Classifier(Stage):
         measure: bool = False,
     ) -> tuple[dict[str, float], dict[str, float]]:
         """Take one step; return the losses and, with `measure`, each term's share of the gradient."""
+        images = self.hider.hide(images, generator)
         images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
         mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
         with self.training.autocast():
