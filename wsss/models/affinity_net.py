@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, interpolate
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics
+from wsss.models.backbone import Backbone
+from wsss.models.kind import Statistics
 
 GAIN = 4.0
 WIDTHS = (64, 128, 256)

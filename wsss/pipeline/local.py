@@ -7,8 +7,6 @@ import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
-import torch
-
 from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import StorageError, WsssError
@@ -85,11 +83,15 @@ def machine_checks(resources: Resources) -> list[Check]:
         found = [Check("CPUs", "bad", f"{wants}, but this machine has {cpus}", f"give at most {cpus}")]
     else:
         found = [Check("CPUs", "ok", f"{wants}, this machine has {cpus}")]
+    if not resources.gpu:
+        return found
+    import torch
+
     gpus = torch.cuda.device_count()
     wants = f"a trial asks for {resources.gpu:g} GPU"
     if resources.gpu > gpus:
         hint = "`-s sweeps.*.resources.gpu=0` uses the CPU"
         found.append(Check("GPUs", "bad", f"{wants}, but this machine has {gpus}", hint))
-    elif resources.gpu:
+    else:
         found.append(Check("GPUs", "ok", f"{wants}, this machine has {gpus}"))
     return found

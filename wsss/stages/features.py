@@ -13,6 +13,7 @@ from wsss.config.params.stages import FeaturesParams
 from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
 from wsss.files import write_atomic
+from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MemoryBound
@@ -33,6 +34,7 @@ class Features(Stage):
         self.as_token = context.params.embedding == "class_token"
         self.chunks = split_shards(context.data.train)
         self.network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        fold_norms(self.network)
         self.per_pixel = network_bytes_per_pixel(self._network, context.device)
         self.bound = MemoryBound(context.work, "features", context.device)
         self.done = 0

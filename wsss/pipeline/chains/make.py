@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
@@ -99,6 +98,8 @@ class Making:
         partial = store.partial(node.key, inputs=keys)
         while not partial.acquire():
             if self._bench.device.startswith("cuda"):
+                import torch
+
                 torch.cuda.empty_cache()  # what earlier stages left behind is for others meanwhile
             yield StageWaiting(self._trial, node.label, node.key, partial.holder)
             time.sleep(self._bench.poll_seconds)
@@ -196,6 +197,8 @@ class Making:
         return artefact
 
     def _build(self, inputs: Mapping[str, Artefact], work: Path) -> Stage:
+        import torch
+
         node, bench = self._node, self._bench
         work_of: type[Stage] = STAGES[node.stage].stage()  # what it imports may draw numbers too
         random.seed(node.seed)
@@ -217,6 +220,8 @@ class Making:
     def _record(
         self, inputs: Mapping[str, Artefact], progress: Progress, summary: dict[str, Any]
     ) -> dict[str, Any]:
+        import torch
+
         node, bench = self._node, self._bench
         cuda = bench.device.startswith("cuda")
         return {
