@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
 from wsss.models.deeplab import fuse
+from wsss.models.precision import applied
 
 
 class PyramidNetwork(Protocol):
@@ -105,4 +106,6 @@ def segment_batch(
 
 
 def _fused(network: PyramidNetwork, x: Tensor, scales: Sequence[float]) -> Tensor:
-    return fuse([logits.float() for logits in network.pyramid(x, scales)], scales)
+    with applied(network, x.device):
+        pyramid = network.pyramid(x, scales)
+    return fuse([logits.float() for logits in pyramid], scales)

@@ -17,6 +17,7 @@ from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, Change, Statistics
 from wsss.models.head import HEADS
 from wsss.models.heads.convolution import Convolution
+from wsss.models.precision import Precision
 
 
 class CamOutput(NamedTuple):
@@ -78,6 +79,9 @@ class CamNetwork(nn.Module):
     def std(self) -> Statistics:
         return self.backbone.std
 
+    precision: Precision = Precision()
+    """In which numbers it computes on a GPU."""
+
     @property
     def heads(self) -> list[nn.Module]:
         """The layers that start from nothing."""
@@ -121,6 +125,7 @@ class SubcategoryMaps:
 
     def __init__(self, network: CamNetwork, parents: Sequence[int]) -> None:
         self.network = network
+        self.precision = network.precision
         self.parents = tuple(parents)
 
     @property

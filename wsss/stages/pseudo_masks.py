@@ -47,7 +47,8 @@ class PseudoMasks(ChunkedStage):
         self.bound = MemoryBound(context.work, "masks by the CRF", "cpu")
         self.walker: Walker | None = None
         if self.params.walk is not None:
-            network = load_affinity(context.inputs["affinity"])
+            network = load_affinity(context.inputs["affinity"], context.device)
+            self.precision = network.precision
             self.walker = Walker(network, self.params.walk, context.device)
             self._prepare(self.walker)
 

@@ -30,7 +30,8 @@ class Segmentations(ChunkedStage):
         super().__init__(context, segmented_ids(context.data))
         assert isinstance(context.params, SegmentationsParams)
         self.params = context.params
-        self.network = load_segmenter(context.inputs["segmenter"]).to(context.device)
+        self.network = load_segmenter(context.inputs["segmenter"], context.device)
+        self.precision = self.network.precision
         self.scales = self.params.scales or self.network.scales
         self.bound = MemoryBound(context.work, "segmentations", context.device)
         self.per_pixel = bytes_per_pixel(self._scores)
