@@ -340,7 +340,9 @@ def virtual_gpus(**facts: Any) -> Iterator[Card]:
 
     def save(content: Any, file: Any, **more: Any) -> None:
         # A real card's tensors are written with their device; here the file itself can't know it.
-        real_save(_walked(content, lambda x: x.inner.clone() if isinstance(x, VirtualTensor) else x), file, **more)
+        real_save(
+            _walked(content, lambda x: x.inner.clone() if isinstance(x, VirtualTensor) else x), file, **more
+        )
 
     def load(file: Any, map_location: Any = None, **more: Any) -> Any:
         if map_location is None or torch.device(map_location).type != "cuda":

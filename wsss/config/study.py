@@ -131,6 +131,9 @@ class Resources(Params):
     cpu: Annotated[int, Field(gt=0, le=10_000)] = 1
     gpu: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0
     """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
+    accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)] | None = None
+    """The kind of GPU, by Ray's name (`T4`, `A100`, `H100`), in a cluster that has several; None takes
+    any."""
     workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
     """Processes that train one network together, where a stage can; None means one for each whole GPU."""
 
@@ -145,6 +148,8 @@ class Resources(Params):
             raise ValueError(
                 f"`workers` is {self.workers}, but must be at most {self.gpu:g}, one for each GPU"
             )
+        if self.accelerator and not self.gpu:
+            raise ValueError(f"`accelerator` is {self.accelerator}, but `gpu` is 0: give the trial one")
         if not self.gpu and self.processes > self.cpu:
             raise ValueError(f"`workers` is {self.workers}, but must be at most {self.cpu}, one a CPU")
         return self

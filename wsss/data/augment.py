@@ -178,8 +178,9 @@ def window(length: int, crop: int, random: np.random.Generator) -> tuple[int, in
 
 @dataclass(frozen=True)
 class Jitter:
-    """How the colours of one crop change: factors of brightness, contrast and saturation, the part of the colour
-    circle by which the hue turns, and the order of the four (0 brightness, 1 contrast, 2 saturation, 3 hue)."""
+    """How the colours of one crop change: factors of brightness, contrast and saturation, the part of the
+    colour circle by which the hue turns, and the order of the four (0 brightness, 1 contrast, 2 saturation, 3
+    hue)."""
 
     brightness: float
     contrast: float
@@ -200,7 +201,8 @@ def draw_jitter(random: np.random.Generator) -> Jitter:
 
 
 def jitter(pixels: Pixels, draw: Jitter) -> Pixels:
-    """Return float32[3, H, W] in [0, 1] with brightness, contrast, saturation and hue changed; works in place."""
+    """Return float32[3, H, W] in [0, 1] with brightness, contrast, saturation and hue changed; works in
+    place."""
     for step in draw.order:
         if step == 0:
             _blend(pixels, np.float32(0), draw.brightness)

@@ -51,8 +51,8 @@ class ClassificationBatches:
         seed: of order and augmentation.
         workers: processes that decode in the background, from the first epoch until `close`; with 0 this
             process decodes each batch when it is needed.
-        device: where images are wanted. For a GPU they travel as bytes, and it computes what is left to do; the
-            labels stay on the CPU.
+        device: where images are wanted. For a GPU they travel as bytes, and it computes what is left to do;
+            the labels stay on the CPU.
 
     Examples:
         >>> import tempfile
@@ -176,8 +176,8 @@ class ClassificationBatches:
 class Source(TorchDataset[Any]):
     """Makes batches, in any process.
 
-    `raw`: of crops as bytes, for a GPU; they go through shared memory. Finished ones are four times as large and
-    go through a pipe, as arrays: the shared memory of a container may hold less than one of them.
+    `raw`: of crops as bytes, for a GPU; they go through shared memory. Finished ones are four times as large
+    and go through a pipe, as arrays: the shared memory of a container may hold less than one of them.
     """
 
     def __init__(

@@ -1,4 +1,5 @@
-"""Bringing tensors to a GPU without waiting for it, and what is left to do to crops that travelled as bytes."""
+"""Bringing tensors to a GPU without waiting for it, and what is left to do to crops that travelled as
+bytes."""
 
 from __future__ import annotations
 
@@ -23,9 +24,9 @@ def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
 class Crops(NamedTuple):
     """A batch of crops that nothing was computed of yet: a quarter of the bytes.
 
-    `pixels` uint8[B, S, S, 3], RGB; `windows` int64[B, 4], the (row, column, rows, columns) of the canvas that
-    show the photo; `jitters` float64[B, 8]: the factors of brightness, contrast and saturation, the turn of the
-    hue, and the order of the four, or [0, 8] without any.
+    `pixels` uint8[B, S, S, 3], RGB; `windows` int64[B, 4], the (row, column, rows, columns) of the canvas
+    that show the photo; `jitters` float64[B, 8]: the factors of brightness, contrast and saturation, the turn
+    of the hue, and the order of the four, or [0, 8] without any.
     """
 
     pixels: Tensor

@@ -107,8 +107,8 @@ class Objective:
         Args:
             terms: those that a call of the objective returned.
             features: float[B, D, h, w], what the terms were computed from.
-            scales: factors of a term, from large to small. The first with a finite gradient counts, whose norm
-                is divided by it: in float16 small gradients would vanish.
+            scales: factors of a term, from large to small. The first with a finite gradient counts, whose
+                norm is divided by it: in float16 small gradients would vanish.
         """
         if not features.requires_grad or len(terms) < 2:
             return {}
@@ -138,7 +138,8 @@ class Objective:
 
 
 def _gradient_norm(term: Tensor, features: Tensor, scales: Sequence[float]) -> float:
-    """Return the norm of a term's gradient at the features, taken at the first scale at which it is finite."""
+    """Return the norm of a term's gradient at the features, taken at the first scale at which it is
+    finite."""
     if not term.requires_grad:
         return 0.0
     norm = 0.0

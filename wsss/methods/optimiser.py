@@ -47,7 +47,8 @@ def build_optimiser(
         groups.append({"params": weights, "lr": lr * multiplier, "weight_decay": weight_decay})
         groups.append({"params": biases, "lr": lr * multiplier * BIAS_MULTIPLIER, "weight_decay": 0.0})
     groups = [group for group in groups if group["params"]]
-    # One kernel for all weights, which also undoes a loss's scale without asking the card. A CPU keeps its bits.
+    # One kernel for all weights, which also undoes a loss's scale without asking the card. A CPU keeps its
+    # bits.
     fused = all(weight.is_cuda for group in groups for weight in group["params"]) or None
     return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
 

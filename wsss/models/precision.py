@@ -1,4 +1,5 @@
-"""In which numbers networks compute on a GPU, and what a record says of them. On a CPU it is float32, always."""
+"""In which numbers networks compute on a GPU, and what a record says of them. On a CPU it is float32,
+always."""
 
 from __future__ import annotations
 
@@ -60,8 +61,8 @@ class Precision:
 
 
 def amp_type() -> torch.dtype:
-    """Return the 16 bits of this process's card: bfloat16, whose range is float32's, where the card computes in
-    it, else float16, whose gradients have to be scaled."""
+    """Return the 16 bits of this process's card: bfloat16, whose range is float32's, where the card computes
+    in it, else float16, whose gradients have to be scaled."""
     bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if bf16 else torch.float16
 
@@ -84,7 +85,8 @@ def applied(network: object, device: torch.device | str) -> torch.autocast:
 
 @contextmanager
 def fixed_sizes(device: torch.device) -> Iterator[None]:
-    """Inside, cuDNN tries its algorithms on each new size and keeps the fastest: for crops, all of one size."""
+    """Inside, cuDNN tries its algorithms on each new size and keeps the fastest: for crops, all of one
+    size."""
     if device.type != "cuda":
         yield
         return

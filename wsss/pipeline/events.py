@@ -98,6 +98,15 @@ class StageWaiting:
 
 
 @dataclass(frozen=True)
+class GpuWaiting:
+    """A trial waits before its first stage while other programs leave its GPU, or gives that up; told again
+    and again. `reason` says for whom, in words that follow "waits"."""
+
+    trial: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
 
@@ -151,7 +160,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | StageFinished
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageFinished
 """What making a chain tells."""
 Event = (
     StudyStarted
@@ -160,6 +169,7 @@ Event = (
     | TrialStarted
     | TrialProgress
     | StageWaiting
+    | GpuWaiting
     | StageFinished
     | SharedEnded
     | TrialFinished

@@ -14,6 +14,7 @@ from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
+from wsss.models.precision import Precision, placed
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 
@@ -47,7 +48,7 @@ class Model:
     def to(self, device: str) -> Model:
         """Move the network to a device and return itself."""
         assert isinstance(self.network, DeepLab | ExportedNetwork)
-        self.network.to(device)
+        placed(self.network, device, getattr(self.network, "precision", Precision()))
         return self
 
 
@@ -91,6 +92,7 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         params = SegmenterParams.model_validate(content["params"])
         network = build_segmenter(params, classes, weights="none")
         network.load_state_dict(load_file(weights))
+        network.precision = Precision.of(params)
     except (KeyError, TypeError, ValidationError, WsssError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error

@@ -172,9 +172,7 @@ def build_affinity(params: AffinityParams, weights: str | None = None) -> Affini
     return BoundaryNetwork(backbone, canvas=params.crop)
 
 
-def load_affinity(
-    folder: Path, device: torch.device | str = "cpu"
-) -> AffinityNetwork | BoundaryNetwork:
+def load_affinity(folder: Path, device: torch.device | str = "cpu") -> AffinityNetwork | BoundaryNetwork:
     """Return the trained network that an affinity artefact holds, on a device and in evaluation mode."""
     params = AffinityParams.model_validate(read_json(folder / ABOUT)["params"])
     network = build_affinity(params, weights="none")

@@ -138,7 +138,8 @@ class Classifier(Stage):
         masks: torch.Tensor | None = None,
         measure: bool = False,
     ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
-        """Take one step; return the losses, on the device, and with `measure` each term's share of the gradient.
+        """Take one step; return the losses, on the device, and with `measure` each term's share of the
+        gradient.
 
         What is mixed at a tap isn't compiled: it is another function for every batch.
         """
