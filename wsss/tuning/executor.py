@@ -16,6 +16,7 @@ from wsss.data.view import DataView
 from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import open_storage
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.head import HeadWatch
@@ -40,7 +41,8 @@ class RayExecutor:
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
         """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
-        return cluster_checks(resources, self.study.storage, self.data, self.study.data)
+        needed = needed_shared_memory(self.study)
+        return cluster_checks(resources, self.study.storage, self.data, self.study.data, needed)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster holds, until the listener stops it.
