@@ -11,8 +11,8 @@ from PIL import Image, ImageEnhance
 
 from wsss.data.augment import (
     Augmentation,
-    evaluation_image,
     draw_jitter,
+    evaluation_image,
     jitter,
     normalise,
     planes,

@@ -135,9 +135,9 @@ class Total:
     bytes: float | None
     unknown_time: bool
     unknown_bytes: bool
-    accelerators: Mapping[str, float]
-    """The GPU hours of each kind of GPU that sweeps ask for, as far as they are known; "any" of those that
-    ask for none."""
+    accelerators: Mapping[str, float] = field(default_factory=dict)
+    """The GPU hours of each kind of GPU, where sweeps ask for kinds, as far as they are known; "any" are those of
+    sweeps that don't."""
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Total:
@@ -161,7 +161,7 @@ def _by_accelerator(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         if row["gpu_hours"]:
             kind = row.get("accelerator") or "any"
             hours[kind] = hours.get(kind, 0.0) + row["gpu_hours"]
-    return hours
+    return {} if set(hours) <= {"any"} else hours
 
 
 def _sum(values: Any) -> float | None:
