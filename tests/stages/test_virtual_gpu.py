@@ -19,8 +19,8 @@ from wsss.config.params.methods import METHODS, expand_method
 from wsss.config.params.stages import AffinityParams, ClassifierParams, SegmenterParams
 from wsss.config.parts import REGULARISERS
 from wsss.data.view import DataView
-from wsss.masks import cams
 from wsss.files import read_json
+from wsss.masks import cams
 from wsss.masks.images import read_mask, write_mask
 from wsss.methods import objective, regularisers
 from wsss.models import CamNetwork, DeepLab, backbone_names, create_backbone

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from wsss.data.transfer import sent
 from wsss.errors import DataError, StageError
 from wsss.models.precision import applied
 
@@ -206,9 +207,9 @@ def _summed_maps(
 ) -> Tensor:
     """Return float32[M, H, W], the M maps of all images' classes one after the other."""
     height, width = images[0].shape[:2]
-    photos = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float().contiguous() / 255
-    owner = torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])).to(device)
-    wanted = torch.from_numpy(np.concatenate(keys)).to(device)
+    photos = sent(torch.from_numpy(np.stack(images)), device).permute(0, 3, 1, 2).float().contiguous() / 255
+    owner = sent(torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])), device)
+    wanted = sent(torch.from_numpy(np.concatenate(keys)), device)
     mean = photos.new_tensor(network.mean).view(1, 3, 1, 1)
     std = photos.new_tensor(network.std).view(1, 3, 1, 1)
 

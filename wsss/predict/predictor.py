@@ -17,7 +17,7 @@ from wsss.config.params.stages import CrfParams, SegmentationCrfParams
 from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
-from wsss.masks.segmentation import segment, segment_batch
+from wsss.masks.segmentation import label_batch, segment, segment_batch
 from wsss.models.memory import bytes_per_pixel, used_memory
 from wsss.predict.model import Model
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
@@ -170,15 +170,14 @@ class Predictor:
     def _masks(self, photos: Sequence[Rgb], plan: Plan) -> list[Mask]:
         if plan.tiling.count > 1 or plan.reduction > 1:
             return [self._large(photo, plan) for photo in photos]
-        scores = segment_batch(
-            self.model.network,
-            photos,
-            scales=self.settings.scales,
-            flip=self.settings.flip,
-            device=self.settings.device,
-        )
+        how: dict[str, Any] = {
+            "scales": self.settings.scales,
+            "flip": self.settings.flip,
+            "device": self.settings.device,
+        }
         if not self.settings.crf:
-            return [winners(one) for one in scores]
+            return label_batch(self.model.network, photos, **how)
+        scores = segment_batch(self.model.network, photos, **how)
         tasks = [(photo, one, self.settings.crf_params) for photo, one in zip(photos, scores, strict=True)]
         together = self._crf_memory(photos[0].shape[0] * photos[0].shape[1]) * min(
             len(tasks), self._pool.workers

@@ -12,6 +12,7 @@ import torch
 from wsss.config.params.stages import FeaturesParams
 from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
+from wsss.data.transfer import sent
 from wsss.files import write_atomic
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.models.precision import applied
@@ -59,7 +60,9 @@ class Features(Stage):
         width, height = resized(*photo.size, self.size) if self.size else photo.size
         size = max(self.bound.fit(id, (height, width), self.per_pixel))
         x = torch.as_tensor(evaluation_image(photo, size, self.network.mean, self.network.std))
-        batch = x[None].to(self.context.device)
+        batch = sent(x[None], self.context.device)
+        if batch.is_cuda:  # on a CPU another layout gives other bits
+            batch = batch.contiguous(memory_format=torch.channels_last)
         with applied(self.network, self.context.device):
             array: np.ndarray = self._network(batch)[0].float().cpu().numpy()
         return array

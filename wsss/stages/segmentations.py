@@ -13,7 +13,7 @@ from wsss.data.decode import resize_mask
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
-from wsss.masks.segmentation import segment
+from wsss.masks.segmentation import label_batch, segment
 from wsss.models.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
@@ -47,7 +47,7 @@ class Segmentations(ChunkedStage):
 
     def _masks(self, ids: Sequence[str]) -> list[Mask]:
         if self.params.crf is None:
-            return [self._scores(self._photo(id)).argmax(0).astype(np.uint8) for id in ids]
+            return [self._labels(self._photo(id)) for id in ids]
         return self.refine(probabilities_to_mask_with_crf, (self._task(id) for id in ids), _need)
 
     def _photo(self, id: str) -> np.ndarray:
@@ -60,6 +60,11 @@ class Segmentations(ChunkedStage):
         return segment(
             self.network, photo, scales=self.scales, flip=self.params.flip, device=self.context.device
         )
+
+    def _labels(self, photo: np.ndarray) -> Mask:
+        return label_batch(
+            self.network, [photo], scales=self.scales, flip=self.params.flip, device=self.context.device
+        )[0]
 
     def _task(self, id: str) -> tuple[Any, ...]:
         """Return what a CRF on probabilities is given."""

@@ -136,8 +136,8 @@ class Total:
     unknown_time: bool
     unknown_bytes: bool
     accelerators: Mapping[str, float] = field(default_factory=dict)
-    """The GPU hours of each kind of GPU, where sweeps ask for kinds, as far as they are known; "any" are those of
-    sweeps that don't."""
+    """The GPU hours of each kind of GPU, where sweeps ask for kinds, as far as they are known; "any" are
+    those of sweeps that don't."""
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Total:

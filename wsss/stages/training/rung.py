@@ -9,6 +9,7 @@ import torch
 
 from wsss.config.params.stages import RungParams
 from wsss.data.augment import evaluation_image, resized
+from wsss.data.transfer import sent
 from wsss.data.view import DataView
 from wsss.masks.cams import group_by_size, images_at_once, multi_scale_cams
 from wsss.metrics import ThresholdCurve, mean_average_precision
@@ -45,7 +46,7 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
             arrays = [evaluation_image(photo, size, network.mean, network.std) for photo in photos]
             batch = torch.stack([torch.as_tensor(array) for array in arrays])
             with applied(network, device):
-                output = network(batch.to(device))
+                output = network(sent(batch, device))
             scores[part] = output.logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
     mean = mean_average_precision(scores, labels)

@@ -25,7 +25,7 @@ from wsss.data.transfer import sent
 from wsss.errors import StageError
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
-from wsss.masks.segmentation import segment
+from wsss.masks.segmentation import label_batch
 from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
@@ -237,7 +237,7 @@ class SegmenterTraining:
         total = np.zeros((classes + 1, classes + 1), np.int64)
         for id in self.task.holdout:
             photo = np.asarray(self.task.dataset.image(id))
-            found = segment(network, photo, scales=(1.0,), flip=False, device=self.device).argmax(0)
+            (found,) = label_batch(network, [photo], scales=(1.0,), flip=False, device=self.device)
             total += confusion(self.task.labels(id), found, classes)
         score = miou(total)
         self.best.offer(score, network)
