@@ -191,10 +191,7 @@ def test_where_a_gpu_has_less_than_was_thought_tiles_are_smaller(monkeypatch: py
         scores[2] = 1
         return [scores for _ in photos]
 
-    def label_batch(network: object, photos: list[np.ndarray], **more: object) -> list[np.ndarray]:
-        return [winners(scores) for scores in segment_batch(network, photos)]
-
-    monkeypatch.setattr(module, "label_batch", label_batch)
+    monkeypatch.setattr(module, "segment_batch", segment_batch)
     monkeypatch.setattr(module, "segment", lambda network, photo, **more: segment_batch(network, [photo])[0])
     plan = predictor.plan(600, 1000)
     assert plan.tiling.count == 1 and plan.batch > 1

@@ -149,7 +149,9 @@ class Resources(Params):
                 f"`workers` is {self.workers}, but must be at most {self.gpu:g}, one for each GPU"
             )
         if self.accelerator and not self.gpu:
-            raise ValueError(f"`accelerator` is {self.accelerator}, but `gpu` is 0: give the trial one")
+            raise ValueError(
+                f"`accelerator` is {self.accelerator}, but `gpu` is 0: give the trial one, or leave it out"
+            )
         if not self.gpu and self.processes > self.cpu:
             raise ValueError(f"`workers` is {self.workers}, but must be at most {self.cpu}, one a CPU")
         return self

@@ -175,9 +175,11 @@ class Predictor:
             "flip": self.settings.flip,
             "device": self.settings.device,
         }
-        if not self.settings.crf:
+        if not self.settings.crf and torch.device(self.settings.device).type == "cuda":
             return label_batch(self.model.network, photos, **how)
         scores = segment_batch(self.model.network, photos, **how)
+        if not self.settings.crf:
+            return [winners(one) for one in scores]
         tasks = [(photo, one, self.settings.crf_params) for photo, one in zip(photos, scores, strict=True)]
         together = self._crf_memory(photos[0].shape[0] * photos[0].shape[1]) * min(
             len(tasks), self._pool.workers
