@@ -195,9 +195,9 @@ class Jitter:
 
 def draw_jitter(random: np.random.Generator) -> Jitter:
     """Return changes of random amounts in random order."""
-    factors = random.uniform(1 - JITTER, 1 + JITTER, size=3)
-    turn = random.uniform(-HUE, HUE)
-    return Jitter(*map(float, factors), float(turn), tuple(int(step) for step in random.permutation(4)))
+    brightness, contrast, saturation = map(float, random.uniform(1 - JITTER, 1 + JITTER, size=3))
+    turn = float(random.uniform(-HUE, HUE))
+    return Jitter(brightness, contrast, saturation, turn, tuple(map(int, random.permutation(4))))
 
 
 def jitter(pixels: Pixels, draw: Jitter) -> Pixels:
