@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from s3_server import s3_server
 from tiny_devkit import write_tiny_voc
+
+# Before torch is loaded, here and in what tests start. Workers of the suite share the cores: a thread that
+# spins while it waits for others takes the core from the one that it waits for.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
+    workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """What `-n auto` means: one worker more than cores, as some tests wait for Ray or for a server."""
+    return (os.cpu_count() or 1) + 1
 
 
 @pytest.fixture
@@ -58,6 +72,42 @@ def tiny_study(tmp_path: Path) -> Path:
     """A study file that runs within seconds: two arms, three trials, two sweeps."""
     path = tmp_path / "tiny.yaml"
     path.write_text(TINY_STUDY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished_study(
+    tiny_study_text: str, empty_database: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A folder with `tiny.yaml`, which was run once, locally, into its folder `runs`.
+
+    Who changes it or runs other studies there takes a copy: `copied_study`.
+    """
+    from command_line import in_process
+
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(tiny_study_text)
+    (folder / "runs").mkdir()
+    shutil.copy(empty_database, folder / "runs" / "mlflow.db")
+    run = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
+    assert run.returncode == 0, run.stderr
+    assert "Computed" in run.stdout
+    assert "floor" in run.stdout
+    return folder
+
+
+@pytest.fixture(scope="module")
+def copied_study(finished_study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(shutil.copytree(finished_study, tmp_path_factory.mktemp("copied") / "study"))
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database without runs: making one takes a second, copying it none."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
     return path
 
 

@@ -47,6 +47,11 @@ SECRET = [
     f"https://h/x?X-Amz-Credential={C}",
     f"u:{C}@h:6379",
     f"//u:{C}@h/x",
+    f"https:/u:{C}@h/x",
+    f"https:\\\\u:{C}@h/x",
+    f"https://\uff55\uff1a{C}\uff20h/x",
+    f"https://h/x?\uff54oken={C}",
+    f"https://h/x?to\tken={C}",
     f"sqlite:////x/y.db?key={C}",
 ]
 HARMLESS = [
@@ -137,6 +142,23 @@ def test_words_of_an_error_stay_as_they_are() -> None:
         "study.yaml:3: unknown key `tok` in the study (did you mean 'x'?)",
     ):
         assert scrub(text) == text
+
+
+def test_a_secret_that_comes_into_the_environment_later_is_scrubbed_and_one_that_left_is_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("WSSS_TEST_TOKEN", raising=False)
+    assert scrub(f"it is {C}") == f"it is {C}"
+    monkeypatch.setenv("WSSS_TEST_TOKEN", C)
+    assert scrub(f"it is {C}") == "it is …"
+    monkeypatch.setenv("WSSS_TEST_TOKEN", "another word")
+    assert scrub(f"it is {C}, another word") == f"it is {C}, …"
+    monkeypatch.delenv("WSSS_TEST_TOKEN")
+    assert scrub("another word") == "another word"
+
+
+def test_a_message_with_escapes_of_tabs_is_scrubbed() -> None:
+    assert C not in scrub(repr(f"https://h/x?to\tken={C}"))
 
 
 def test_values_of_the_environments_secrets_are_scrubbed(monkeypatch: pytest.MonkeyPatch) -> None:

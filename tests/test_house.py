@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ FLOORS = [
     {"tracking"},
     {"tuning"},
     {"report", "predict"},
+    {"api"},
     {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -113,3 +115,16 @@ def test_files_of_tests_have_names_of_their_own() -> None:
     """They are imported by name alone: a second one of a name would be refused, or left out."""
     names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
     assert len(names) == len(set(names)), sorted({name for name in names if names.count(name) > 1})
+
+
+def test_files_that_the_docs_name_are_there() -> None:
+    """Paths as `pipeline/chains/make.py`, of the package or of the repository; words in capitals stand for any name."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        (page.name, path)
+        for page in pages
+        for path in re.findall(r"`((?:[a-z_]+/)+(?:[a-z_]+\.(?:py|yaml|json))?)`", page.read_text())
+        if path.split("/")[0] in {*LEVEL, "wsss", "tests", "benchmarks", "tune_configs"}
+    }
+    assert len(named) > 30
+    assert not [one for one in named if not ((ROOT / one[1]).exists() or (ROOT / "wsss" / one[1]).exists())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -61,13 +62,21 @@ def smoke(file: Path, root: Path, storage: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
 
+@pytest.fixture(scope="module")
+def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One for all studies: what several of them have in common is made once."""
+    folder = tmp_path_factory.mktemp("storage")
+    shutil.copy(empty_database, folder / "mlflow.db")
+    return folder
+
+
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
-def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, tmp_path: Path) -> None:
+def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, storage: Path) -> None:
     study = load_study(file)
     if study.base is not None:
-        smoke(ROOT / "tune_configs" / f"{study.base.study}.yaml", drawn_voc, tmp_path)
-    smoke(file, drawn_voc, tmp_path)
-    rows = [row for row in compare(tmp_path, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
+        smoke(ROOT / "tune_configs" / f"{study.base.study}.yaml", drawn_voc, storage)
+    smoke(file, drawn_voc, storage)
+    rows = [row for row in compare(storage, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
     uses = [use for sweep in study.sweeps for arm in sweep.arms for use in arm.stages]
     scored = {use.name for use in uses if scored_as(use.stage)} | ({"cams"} if study.base else set())
     assert {row.arm for row in rows} == arms(study)

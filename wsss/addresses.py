@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from urllib.parse import unquote
 
@@ -34,19 +35,21 @@ ENVIRONMENT = {
 RAY = "set RAY_AUTH_MODE to token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH"
 SHORTEST = 6
 """Values of secret environment variables that are shorter could be any word, and are not looked for."""
+_ESCAPED = re.compile(r"\\[tnr]")
+"""Tabs and line ends, which readers of addresses leave out, as messages write them."""
 _PAIR = re.compile(r"(?<![^\s?&;#=,(\['\"])([^\s?&;#=,/'\"]{1,200})=([^&;#\s'\"]*)")
 _NAME = re.compile(rf"([^?&;#=,]{{1,200}})=(?!{HIDDEN})")
 _QUOTED_PAIR = re.compile(r"(['\"])([\w .-]{1,80})\1(\s*:\s*)(?:'[^'\n]*'|\"[^\"\n]*\"|[^\s,}'\"]+)")
 _ADDRESS = re.compile(
-    r"(?<![\w+.-])[A-Za-z][\w+.-]{0,30}:/+[^\s'\"<>`]+"
-    r"|(?<![^\s'\"(,=])(?://)?[^\s'\"<>`=@/:]{1,200}:[^\s'\"<>`@]{1,200}@[^\s'\"<>`]+"
+    r"(?<![\w+.])[A-Za-z][\w+.-]{0,30}:/+[^\s'\"<>`]+"
+    r"|(?<![^\s'\"(,=-])(?://)?[^\s'\"<>`=@/:]{1,200}:[^\s'\"<>`@]{1,200}@[^\s'\"<>`]+"
 )
 _SPACED = re.compile(r"(://)[^/?#@\s]{0,200}:(?![\d/\s])[^\n@]{1,200}@")
 
 
 def is_secret_name(name: str) -> bool:
     """Whether a value of that name is a secret: `client_secret`, `AccountKey`, `X-Amz-Signature`, `sig`, …"""
-    for text in _spellings(name.lower()):
+    for text in _spellings(_ESCAPED.sub("", name.lower())):
         if any(part in re.sub(r"[^a-z0-9]+", "", text) for part in SECRET_PARTS):
             return True
         if not SECRET_NAMES.isdisjoint(re.split(r"[^a-z0-9]+", text)):
@@ -119,15 +122,26 @@ def scrub(text: str) -> str:
     return text
 
 
-def secrets_of_environment() -> Iterator[str]:
-    """Give the values of this process's environment that must never be printed."""
-    for name, value in os.environ.items():
-        if len(value) >= SHORTEST and _names_a_secret(name) and not value.startswith(("/", "~", "./")):
-            yield value
-    address = os.environ.get("MLFLOW_TRACKING_URI", "")
+def secrets_of_environment() -> tuple[str, ...]:
+    """Return the values of this process's environment that must never be printed."""
+    # `os.environ` decodes every name at every look, which made a hundred thousand messages take a minute.
+    raw = getattr(os.environ, "_data", None)
+    return _secrets_of(tuple(raw.items()) if isinstance(raw, dict) else tuple(os.environ.items()))
+
+
+@functools.lru_cache(maxsize=4)
+def _secrets_of(environment: tuple[tuple[str | bytes, str | bytes], ...]) -> tuple[str, ...]:
+    variables = {os.fsdecode(name): os.fsdecode(value) for name, value in environment}
+    found = [
+        value
+        for name, value in variables.items()
+        if len(value) >= SHORTEST and _names_a_secret(name) and not value.startswith(("/", "~", "./"))
+    ]
+    address = variables.get("MLFLOW_TRACKING_URI", "")
     if _has_password(address):
         password = address.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        yield from (value for value in {password, unquote(password)} if len(value) >= SHORTEST)
+        found += [value for value in {password, unquote(password)} if len(value) >= SHORTEST]
+    return tuple(found)
 
 
 def scheme_of(address: str) -> str:
@@ -142,7 +156,11 @@ def _names_a_secret(name: str) -> bool:
 
 
 def _spellings(text: str) -> Iterator[str]:
-    """Give a text as it is and as it reads without percent signs, at most three layers deep."""
+    """Give a text as it is, as it reads without percent signs, at most three layers deep, and with the usual
+    letters in place of wide ones."""
+    if not text.isascii() and (usual := unicodedata.normalize("NFKC", text)) != text:
+        yield text
+        text = usual
     for _ in range(3):
         yield text
         plain = unquote(text)

@@ -75,18 +75,13 @@ class WsssError(Exception):
 
     def _text(self) -> str:
         indent = "  " if self.title else ""
-        lines = [f"{shortened(self.title, LONGEST_PROBLEM)}:"] if self.title else []
-        left = self.longest - sum(map(_size, lines))
-        for number, problem in enumerate(self.problems):
-            line = f"{indent}{problem.text(max(LONGEST_PROBLEM, self.longest // 4))}"
-            left -= _size(line) + 1
-            if left < 0 and number:
-                lines.append(f"{indent}… and {len(self.problems) - number + self.more} more problems")
-                return "\n".join(lines)
-            lines.append(line)
-        if self.more:
-            lines.append(f"{indent}… and {self.more} more problems")
-        return "\n".join(lines)
+        title = [f"{shortened(self.title, LONGEST_PROBLEM)}:"] if self.title else []
+        longest = self.longest - sum(map(_size, title))
+        each = max(LONGEST_PROBLEM, self.longest // 4)
+        lines, left_out = bounded(self.problems, longest=longest, each=each, before=indent)
+        if more := left_out + self.more:
+            lines.append(f"{indent}… and {more} more problems")
+        return "\n".join([*title, *lines])
 
     def __reduce__(self) -> tuple[object, ...]:
         # Errors cross process borders (worker pools, Ray); the default recipe loses `title`.
@@ -95,6 +90,28 @@ class WsssError(Exception):
 
 def _rebuild(kind: type[WsssError], problems: tuple[Problem, ...], title: str, more: int) -> WsssError:
     return kind(problems, title=title, more=more)
+
+
+def bounded(
+    problems: Sequence[Problem], *, longest: int = LONGEST, each: int = LONGEST_PROBLEM, before: str = ""
+) -> tuple[list[str], int]:
+    """Return a line for each of the first problems, at least one, and how many others there are.
+
+    Args:
+        problems: all of them.
+        longest: bytes of all lines together.
+        each: characters of a problem.
+        before: what each line begins with.
+    """
+    lines: list[str] = []
+    left = longest
+    for problem in problems:
+        line = f"{before}{problem.text(each)}"
+        left -= _size(line) + 1
+        if left < 0 and lines:
+            break
+        lines.append(line)
+    return lines, len(problems) - len(lines)
 
 
 def _size(text: str) -> int:
@@ -203,6 +220,8 @@ def nearest(word: object, choices: Iterable[object]) -> str:
 
 def _closest(word: str, names: Sequence[str]) -> str | None:
     """Return the name that `difflib.get_close_matches` would, within a bounded amount of work."""
+    if twin := next((name for name in names if name.casefold() == word.casefold()), ""):
+        return twin
     matcher = difflib.SequenceMatcher(b=word)
     best, left = (CUTOFF, ""), MOST_WORK
     for name in names:

@@ -78,29 +78,38 @@ def test_killed_and_gone_on_with_on_another_machine(uri: str, tiny_study: Path, 
     assert Objects(uri).below("store/partial") == []
 
 
-def test_results_are_those_of_a_folder(uri: str, tiny_study: Path, tmp_path: Path) -> None:
-    rows = []
-    for place in (uri, tmp_path / "folder"):
-        done = in_process("run", tiny_study, "--smoke", "--local", "--storage", place, "--json", cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        comparison = json.loads(done.stdout)["comparison"]
-        assert all(row.pop("masks")["pseudo_masks"] for row in comparison["rows"])  # where they lie differs
-        rows.append(comparison)
-    assert rows[0] == rows[1]
+def comparison(done: Any) -> dict[str, Any]:
+    """Return the table that a run printed, without the places of masks, which differ."""
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout)["comparison"]
+    assert all(row.pop("masks")["pseudo_masks"] for row in found["rows"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def of_a_folder(tiny_study_text: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The table of a small local run whose storage is a folder."""
+    folder = tmp_path_factory.mktemp("folder")
+    (folder / "tiny.yaml").write_text(tiny_study_text)
+    words = ("run", "tiny.yaml", "--smoke", "--local", "--storage", folder / "runs", "--json")
+    return comparison(in_process(*words, cwd=folder))
+
+
+def test_results_are_those_of_a_folder(
+    uri: str, tiny_study: Path, tmp_path: Path, of_a_folder: dict[str, Any]
+) -> None:
+    words = ("run", tiny_study, "--smoke", "--local", "--storage", uri, "--json")
+    assert comparison(in_process(*words, cwd=tmp_path)) == of_a_folder
 
 
 @pytest.mark.timeout(600)
-def test_trials_on_ray_share_a_bucket(uri: str, tiny_study: Path, tmp_path: Path) -> None:
+def test_trials_on_ray_share_a_bucket(
+    uri: str, tiny_study: Path, tmp_path: Path, of_a_folder: dict[str, Any]
+) -> None:
     """Trials are processes of their own, which find in the bucket what others made and leave theirs."""
     words = [sys.executable, str(ROOT / "launch.py"), "run", str(tiny_study), "--smoke", "--json"]
-    rows = []
-    for options in (["--storage", uri], ["--storage", str(tmp_path / "folder"), "--local"]):
-        done = subprocess.run([*words, *options], capture_output=True, text=True, cwd=tmp_path)
-        assert done.returncode == 0, done.stderr
-        comparison = json.loads(done.stdout)["comparison"]
-        assert all(row.pop("masks")["pseudo_masks"] for row in comparison["rows"])
-        rows.append(comparison)
-    assert rows[0] == rows[1]
+    done = subprocess.run([*words, "--storage", uri], capture_output=True, text=True, cwd=tmp_path)
+    assert comparison(done) == of_a_folder
     keys = artefacts(uri)
     assert len(keys) == len(set(keys)) > 5
     partial = [one.name for one in Objects(uri).below("store/partial")]

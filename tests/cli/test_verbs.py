@@ -24,15 +24,9 @@ def wsss(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def finished(tiny_study_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The storage of a tiny study that was run once, locally."""
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(tiny_study_text)
-    run = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
-    assert run.returncode == 0, run.stderr
-    assert "Computed" in run.stdout
-    assert "floor" in run.stdout
-    return folder
+def finished(copied_study: Path) -> Path:
+    """A folder with a tiny study, and its storage `runs`, in which it was run once, locally."""
+    return copied_study
 
 
 def test_an_unchanged_study_computes_nothing_and_says_so_quickly(finished: Path) -> None:
@@ -44,7 +38,7 @@ def test_an_unchanged_study_computes_nothing_and_says_so_quickly(finished: Path)
 
 
 def test_run_prints_json_for_programs(finished: Path) -> None:
-    run = wsss("resume", "tiny", "--storage", finished / "runs", "--json")
+    run = in_process("resume", "tiny", "--local", "--storage", finished / "runs", "--json")
     result = json.loads(run.stdout)
     assert result["computed"] == 0
     assert result["failed"] == []

@@ -36,6 +36,35 @@ HOSTILE = {
         GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),
         "s.yaml:7: a number has 5000 digits",
     ),
+    "an escape beyond Unicode": (
+        GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
+        "s.yaml:8: is not valid YAML: an escape or a number is too large",
+    ),
+    "a version of thousands of digits": (
+        f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
+        "is not valid YAML: an escape or a",
+    ),
+    "an anchor twice": (
+        GOOD + "a: &x 1\nb: &x 2\n",
+        "found duplicate anchor 'x', an anchor that stands above already",
+    ),
+    "a word as data": (
+        GOOD.replace("{dataset: sample}", "sample"),
+        "`data` is 'sample', but must be a mapping of keys",
+    ),
+    "a number as sizes": (
+        GOOD.replace("epochs: 2", "long_side: 3"),
+        "`long_side` is 3, but must be a list",
+    ),
+    "three sizes": (
+        GOOD.replace("epochs: 2", "long_side: [1, 2, 3]"),
+        "`long_side` is [1, 2, 3], but must have 2 or fewer values",
+    ),
+    "a name that begins with a hyphen": (
+        GOOD.replace("name: good", "name: -good"),
+        "the first a letter or digit",
+    ),
+    "capitals": (GOOD + "SEED: 1\n", "unknown key `SEED` in the study (did you mean 'seed'?)"),
     "levels": ("a: " + "[" * 1000, "more than 32 levels of nesting"),
     "levels of blocks": ("- " * 1000, "more than 32 levels of nesting"),
     "levels of aliases": (

@@ -200,6 +200,19 @@ def test_a_class_that_every_photo_shows_or_none(tmp_path: Path) -> None:
     assert done.returncode == 0 and "warning: " in done.stdout and "shows cat" in done.stdout
 
 
+def test_doubtful_names_are_told_unless_somebody_has_listed_them(tmp_path: Path) -> None:
+    root = photos(tmp_path / "d", 8, lambda number: ((), ("cat",), ("unknown",), ("cat", "0"))[number % 4])
+    (root / "masks").rmdir()
+    (root / "classes.txt").unlink()
+    (warning,) = opened(root).warnings
+    assert "labels name '0', 'unknown', so that the data set has classes of that name" in warning.message
+    assert "write classes.txt" in warning.hint
+    assert check_lists(FolderDataset(root), ["all"]).warnings == [warning]
+    assert opened(root, classes=["cat", "unknown", "0"]).warnings == ()
+    (root / "classes.txt").write_text("cat\nunknown\n0\n")
+    assert opened(root).warnings == ()
+
+
 def test_one_class_in_use_leaves_no_photo_without_it(tiny_voc: Path, tmp_path: Path) -> None:
     halves = {"select": SplitSpec(split="train"), "report": SplitSpec(split="val")}
     data = open_data(DataSpec(root=tiny_voc, holdout=0.0, classes=("dog",), **halves), storage=tmp_path)

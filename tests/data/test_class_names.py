@@ -9,7 +9,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsss.data.readers.voc import VocDataset
-from wsss.data.tables.class_names import class_name_problems, is_no_class, read_class_names, several_in
+from wsss.data.tables.class_names import (
+    class_name_problems,
+    is_doubtful,
+    is_no_class,
+    read_class_names,
+    several_in,
+)
 from wsss.errors import ConfigError, DataError
 
 NO_CLASSES = [
@@ -98,6 +104,24 @@ def test_as_editors_save_it(content: bytes, tmp_path: Path) -> None:
 def test_listed_names_may_be_made_of_others(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text("pool\ntable\npool table\ndoor, double door\n747 jet\n")
     assert len(read_class_names(tmp_path / "classes.txt")) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "doubtful"),
+    [
+        *(
+            (name, True)
+            for name in ("unknown", "Other", "no object", "N_o-n e of them", "yes", "TRUE", "empty")
+        ),
+        *((name, True) for name in ("0", "1.0", "-1", "1e5", "2024-01-01", "label", "classes", "inf")),
+        *(
+            (name, False)
+            for name in ("cat", "tv 2", "7up", "🐈", "犬", "normal", "notebook", "bottle", "mouse")
+        ),
+    ],
+)
+def test_names_that_more_often_say_that_nothing_is_there(name: str, doubtful: bool) -> None:
+    assert is_doubtful(name) is doubtful
 
 
 def test_several_in_one() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +201,50 @@ def test_the_hint_for_a_name_with_two_endings(photos: Path) -> None:
     assert f"{photos}/masks/photo 1.jpg.png: is the mask of no photo (did you mean 'photo 1.png'?)" in found
     assert any("another photo has this name with another ending" in one for one in found)
     assert not any("photos end in" in one for one in found), "both end like photos"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: path.symlink_to("/nowhere/at/all"), "is a link that leads nowhere"),
+        (lambda path: path.mkdir(), "is a folder"),
+        (lambda path: os.mkfifo(path), "is no regular file"),
+    ],
+)
+def test_what_stands_in_the_place_of_a_file_is_named(
+    make: Callable[[Path], None], message: str, photos: Path
+) -> None:
+    add_masks(photos, NAMES[:4])
+    (photos / "classes.txt").write_text("cat\ndog\n")
+    make(photos / "masks" / "photo 5.png")
+    assert problems(photos) == [f"{photos / 'masks' / 'photo 5.png'}: is no mask: it {message}"]
+    (photos / "masks" / "photo 5.png").rename(photos / "x.jpg")
+    with (photos / "labels.csv").open("a") as table:
+        table.write("x.jpg,cat\n")
+    assert problems(photos) == [
+        f"{photos / 'labels.csv'}:26: there is no photo 'x.jpg' (it is there, but {message})"
+    ]
+
+
+@pytest.mark.parametrize("name", ["masks", "classes.txt", "labels.csv"])
+def test_a_link_that_leads_nowhere_does_not_count_as_missing(name: str, photos: Path) -> None:
+    """A disk that isn't mounted must not make a data set without masks, or with other classes."""
+    path = photos / name
+    path.unlink(missing_ok=True)
+    path.symlink_to("/nowhere/at/all")
+    (problem,) = problems(photos)
+    assert problem.startswith(f"{path}: ")
+
+
+def test_a_spreadsheet_and_a_table_of_one_column_are_told(photos: Path) -> None:
+    (photos / "labels.csv").rename(photos / "labels.xlsx")
+    assert "export labels.xlsx as CSV" in problems(photos)[0]
+    for heading, message in (
+        ("image", "the heading is 'image', but must name labels, too"),
+        ("image|labels", "separate cells by , ; or tabs"),
+    ):
+        (photos / "labels.csv").write_text(f"{heading}\nphoto 1|cat\n")
+        assert message in problems(photos)[0]
 
 
 def test_folders_that_are_none(tmp_path: Path, photos: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss.data.sample import data_set as sample
 from wsss.data.sample.data_set import SAMPLE_CLASSES, sample_ids, write_sample
-from wsss.data.sample.data_set import data_set as sample
 from wsss.errors import DataError
 from wsss.files import files_below, sha256_file
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_value import by_value
 from command_line import in_process
-from mlflow.tracking import MlflowClient
 
 HERE = Path(__file__).parent
 sys.path.append(str(HERE))
@@ -59,16 +59,9 @@ def faulty() -> Iterator[Any]:
     before = STAGES.instead, dict(defaults), executor.ChainTrainable
     shown = report_compare.compare, cli_compare.show, cli_compare.comparison_json
     handler = signal.getsignal(signal.SIGTERM)
-    # Ray pickles toys by value; read again in this process, their methods would get globals of their own.
-    methods = {
-        kind: dict(vars(kind)) for kind in {*(kind.work for kind in module.toy.KINDS), module.Classifier}
-    }
-    module.install_driver()
-    yield module
-    for kind, content in methods.items():
-        for name, value in content.items():
-            if name not in ("__dict__", "__weakref__"):
-                setattr(kind, name, value)
+    with by_value(module.toy, module):
+        module.install_driver()
+        yield module
     STAGES.instead, old, executor.ChainTrainable = before  # type: ignore[misc]
     defaults.update(old)
     report_compare.compare, cli_compare.show, cli_compare.comparison_json = shown
@@ -129,14 +122,6 @@ def drive(tmp_path: Path) -> Iterator[Callable[..., Driver]]:
     yield start
     for driver in started:
         driver.clean_up()
-
-
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: making one takes seconds, copying it none."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
 
 
 @pytest.fixture

@@ -41,7 +41,10 @@ def test_a_study_started_twice_is_run_once_and_the_second_says_by_whom(
     third = drive("resume", "toy", "--storage", storage, "--local", "--json")
     assert second.wait() == 0 and third.wait() == 0, second.text + third.text
     assert f"toy is run already, by process {first.process.pid} on " in second.text
-    assert f"wsss plan toy --storage {storage}" in second.text and "mlflow ui" in second.text
+    assert (
+        f"wsss plan toy --storage {storage}" in second.text
+        and f"wsss mlflow toy --storage {storage}" in second.text
+    )
     told = json.loads(third.text)
     assert told["running"]["process"] == first.process.pid and told["study"] == "toy"
     assert told["storage"] == str(storage) and told["follow"]

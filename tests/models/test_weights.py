@@ -90,6 +90,30 @@ def test_faults_are_named_with_what_was_expected(tensors: dict[str, Tensor]) -> 
     assert "head" not in text
 
 
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (torch.full((4, 3), torch.nan), "0.weight holds NaN or infinite numbers"),
+        (torch.full((4, 3), -torch.inf, dtype=torch.half), "0.weight holds NaN or infinite numbers"),
+        (torch.zeros(4, 3, dtype=torch.int64), "0.weight is int64, but must be of floats"),
+        (torch.zeros(4, 3, dtype=torch.complex64), "0.weight is complex64, but must be of floats"),
+        (torch.zeros(4, 3).to_sparse(), "0.weight is a sparse, quantised or empty tensor"),
+        (torch.zeros(4, 3, device="meta"), "0.weight is a sparse, quantised or empty tensor"),
+        (
+            torch.quantize_per_tensor(torch.zeros(4, 3), 0.1, 0, torch.qint8),
+            "0.weight is a sparse, quantised or empty tensor",
+        ),
+    ],
+)
+def test_numbers_that_no_network_can_use(bad: Tensor, message: str, tensors: dict[str, Tensor]) -> None:
+    module = small()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    with pytest.raises(ConfigError, match=message):
+        load_tensors(module, {**tensors, "0.weight": bad}, "file.pth", ignore=())
+    assert all(torch.equal(before[name], value) for name, value in module.state_dict().items())
+    load_tensors(module, {**tensors, "fc.weight": bad}, "file.pth", ignore=("fc.",))
+
+
 def test_a_misfit_changes_nothing(tensors: dict[str, Tensor]) -> None:
     module = small()
     before = {name: value.clone() for name, value in module.state_dict().items()}

@@ -14,13 +14,9 @@ from wsss.store.ledger import Ledger
 
 
 @pytest.fixture(scope="module")
-def storage(tiny_study_text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def storage(copied_study: Path) -> Path:
     """A storage with the finished study `tiny`."""
-    folder = tmp_path_factory.mktemp("based")
-    (folder / "tiny.yaml").write_text(tiny_study_text)
-    done = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
-    assert done.returncode == 0, done.stderr
-    return folder / "runs"
+    return copied_study / "runs"
 
 
 def refine(storage: Path, base: dict[str, Any], **changes: Any) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 import toys
 from command_line import in_process
 
-from wsss.config import Arm, Budget, DataSpec, Resources, StageUse, Study, Sweep, load_study_text
+from wsss.config import Budget, DataSpec, Resources, StageUse, Study, Sweep, load_study_text
 from wsss.config.search import parse_distribution
 from wsss.config.tuning import GridSearch
 from wsss.errors import ConfigError
@@ -68,9 +67,18 @@ def toy_study(storage: Path, *, gpu: float = 0, trials: int = 3, **budget: Any) 
     """Three trials of four steps, of ten minutes each."""
     adds, _, _ = parse_distribution({"choice": [float(n + 1) for n in range(trials)]})
     assert adds is not None
-    arm = Arm("toy", (StageUse("source", {"add": "$add"}, "source"),), {"add": adds})
-    sweep = Sweep("toy", (arm,), None, GridSearch(), resources=Resources(gpu=gpu))
-    return Study("toy", DataSpec(dataset="sample"), (sweep,), storage, retain="all", budget=Budget(**budget))
+    source = StageUse(stage="source", params={"add": "$add"}, name="source")
+    sweep = Sweep(
+        name="toy",
+        stages=(source,),
+        search={"add": adds},
+        searcher=GridSearch(),
+        resources=Resources(gpu=gpu),
+    )
+    data = DataSpec(dataset="sample")
+    return Study(
+        name="toy", data=data, sweeps=(sweep,), storage=storage, retain="all", budget=Budget(**budget)
+    )
 
 
 def run(study: Study, data: Any) -> Outcome:
@@ -102,12 +110,12 @@ def test_hours_stop_between_two_steps_and_count_over_runs(tmp_path: Path, data: 
     still = run(study, data)
     assert still.interrupted and len(steps()) == 6, "nothing is left of the hour"
 
-    more = dataclasses.replace(study, budget=Budget(hours=1.5))
+    more = study.model_copy(update={"budget": Budget(hours=1.5)})
     second = run(more, data)
     assert second.budget == "1.5 of 1.5 hours"
     assert steps()[6:] == ["2.0:2", "2.0:3", "3.0:0"], "goes on at the third step, from a checkpoint"
 
-    last = run(dataclasses.replace(study, budget=Budget()), data)
+    last = run(study.model_copy(update={"budget": Budget()}), data)
     assert not last.interrupted and not last.budget
     assert len(steps()) == 12, "no step was done twice"
     assert run(toy_study(tmp_path / "b"), data).trials == 3
@@ -122,27 +130,27 @@ def test_gpu_hours_count_what_trials_hold_shared_and_unfinished_work_too(tmp_pat
     assert outcome.budget == "0.25 of 0.25 GPU hours"
     assert len(steps()) == 3, "half an hour on half a GPU"
     assert spent_so_far(study, Store(tmp_path / "store")).gpu_hours == pytest.approx(0.25)
-    outcome = run(dataclasses.replace(study, budget=Budget(gpu_hours=0.5)), data)
+    outcome = run(study.model_copy(update={"budget": Budget(gpu_hours=0.5)}), data)
     assert outcome.budget == "0.5 of 0.5 GPU hours" and len(steps()) == 6
 
 
 def test_trials_count_those_that_were_computed_and_never_one_twice(tmp_path: Path, data: Any) -> None:
     study = toy_study(tmp_path, trials=2)
-    limited = dataclasses.replace(study, budget=Budget(trials=1))
+    limited = study.model_copy(update={"budget": Budget(trials=1)})
     assert run(limited, data).budget == "1 of 1 trials"
     assert len(steps()) == 4
     assert run(limited, data).budget == "1 of 1 trials"
     assert len(steps()) == 4, "the one it found was free, there is no other"
-    enough = dataclasses.replace(study, budget=Budget(trials=2))
+    enough = study.model_copy(update={"budget": Budget(trials=2)})
     assert not run(enough, data).interrupted
     assert not run(enough, data).interrupted, "a finished study has nothing that a budget could stop"
 
 
 def test_a_failed_trial_is_paid_for_once(tmp_path: Path, data: Any) -> None:
     study = toy_study(tmp_path, trials=1)
-    failing = Arm("toy", (StageUse("source", {"fail_at": 2}, "source"),))
-    sweep = dataclasses.replace(study.sweeps[0], arms=(failing,))
-    study = dataclasses.replace(study, sweeps=(sweep,), budget=Budget(trials=1))
+    failing = StageUse(stage="source", params={"fail_at": 2}, name="source")
+    sweep = study.sweeps[0].model_copy(update={"stages": (failing,), "search": {}})
+    study = study.model_copy(update={"sweeps": (sweep,), "budget": Budget(trials=1)})
     for _ in range(2):
         outcome = run(study, data)
         assert outcome.failed and not outcome.interrupted
@@ -152,16 +160,16 @@ def test_a_failed_trial_is_paid_for_once(tmp_path: Path, data: Any) -> None:
 def test_disk_counts_what_the_study_made_and_is_still_there(tmp_path: Path, data: Any) -> None:
     free = toy_study(tmp_path)
     store = Store(tmp_path / "store")
-    run(dataclasses.replace(free, budget=Budget(trials=1)), data)
+    run(free.model_copy(update={"budget": Budget(trials=1)}), data)
     size = next(iter(store)).bytes
     assert size > 10
-    limited = dataclasses.replace(free, budget=Budget(disk_gb=1.5 * size / 1e9))
+    limited = free.model_copy(update={"budget": Budget(disk_gb=1.5 * size / 1e9)})
     outcome = run(limited, data)
     assert outcome.budget_key == "disk_gb" and len(list(store)) == 2
     for artefact in list(store):
         store.evict(artefact.key)
     assert spent_so_far(free, store).disk_gb == 0
-    other = dataclasses.replace(free, name="other", budget=Budget(disk_gb=1e-9))
+    other = free.model_copy(update={"name": "other", "budget": Budget(disk_gb=1e-9)})
     assert not run(other, data).computed or spent_so_far(other, store).disk_gb > 0
 
 

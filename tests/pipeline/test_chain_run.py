@@ -135,7 +135,7 @@ def test_an_artefact_of_other_input_bytes_is_made_again(data: SimpleNamespace, s
     list(run(chain, store, data))
     store.set_aside(chain["source"].key)
     with_other_bytes = store.root / "new"
-    with_other_bytes.mkdir()
+    with_other_bytes.mkdir(parents=True)
     (with_other_bytes / "total.json").write_text("0.5")
     store.commit(chain["source"].key, with_other_bytes, {"stage": "source", "inputs": {}, "seconds": 0})
     assert [node.label for node in chain.pending(store)] == ["sink"]

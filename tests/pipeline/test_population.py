@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 from pathlib import Path
@@ -135,7 +134,7 @@ def test_the_forecast_counts_the_parts(data: Any, tmp_path: Path) -> None:
 
 
 def limited(study: Any, trials: int) -> Any:
-    return dataclasses.replace(study, budget=Budget(trials=trials))
+    return study.model_copy(update={"budget": Budget(trials=trials)})
 
 
 def test_a_budget_of_trials_holds_for_a_population_as_a_whole(data: Any, tmp_path: Path) -> None:

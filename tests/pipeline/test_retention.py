@@ -61,6 +61,22 @@ def test_files_of_trials_not_kept_go_but_records_and_scores_stay(open: Open) -> 
     assert known is not None and known.evicted and known.record["stage"] == "toy"
 
 
+def test_while_a_ledger_is_lost_nothing_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A power cut may leave a file of zeros: nobody knows which artefacts the study needs."""
+    storage = Storage(tmp_path, tmp_path)
+    fill(storage)
+    ledger = storage.ledger("running").path
+    whole = ledger.read_bytes()
+    for content in (bytes(len(whole)), b"[1]", whole.decode().encode("utf-16")):
+        ledger.write_bytes(content)
+        assert not any("not kept" in what for what in prune(storage, dry_run=False))
+        assert evict_unkept(storage) == 0 and files_of(storage) == {*KEYS}
+    assert "running: its ledger can't be read at all" in capsys.readouterr().err
+    trial(storage, "running", "cam", "cam-000", stage=KEYS["running"])  # as `run` does
+    evict_unkept(Storage(tmp_path, tmp_path))
+    assert files_of(storage) == {"kept", "scores", "running"}
+
+
 def test_half_made_artefacts_of_stopped_trials_go(open: Open) -> None:
     storage = open()
     stopped, other = sha256_json("stopped"), sha256_json("other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from collections import Counter
 from pathlib import Path
@@ -225,8 +224,8 @@ def test_shared_work_of_a_search_waits_for_a_trial_that_the_budget_has_room_for(
         " stages: [cams, pseudo_masks: {background_exponent: $power}]"
     )
     study = toy.study(tmp_path, first, second)
-    outcome, executor = toy.run(dataclasses.replace(study, budget=Budget(trials=1)), data)
+    outcome, executor = toy.run(study.model_copy(update={"budget": Budget(trials=1)}), data)
     assert outcome.budget == "1 of 1 trials" and executor.jobs == ["cam-cam-000"]
-    outcome, executor = toy.run(dataclasses.replace(study, budget=Budget(trials=2)), data)
+    outcome, executor = toy.run(study.model_copy(update={"budget": Budget(trials=2)}), data)
     assert outcome.budget == "2 of 2 trials"
     assert [job.partition("-")[0] for job in executor.jobs] == ["shared", "masks"]

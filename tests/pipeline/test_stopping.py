@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import random
 from pathlib import Path
 from typing import Any
@@ -321,7 +320,7 @@ def test_a_search_stops_what_all_that_it_asks_for_have_in_common(data: Any, tmp_
 
 def test_a_budget_counts_trials_that_end_with_what_they_share(data: Any, tmp_path: Path) -> None:
     study = toy.study(tmp_path, SHARED_BELOW % ("0.6", "0.1, 0.01"))
-    limited = dataclasses.replace(study, budget=Budget(trials=2))
+    limited = study.model_copy(update={"budget": Budget(trials=2)})
     outcome, _ = toy.run(limited, data)
     assert outcome.budget == "2 of 2 trials" and len(outcome.stopped) == 2
 

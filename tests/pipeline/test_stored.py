@@ -244,6 +244,16 @@ def test_a_stored_study_that_was_damaged_says_how_to_go_on(tmp_path: Path, conte
         find_study("s", tmp_path)
 
 
+def test_a_stored_study_that_was_cut_is_never_taken_for_a_shorter_one(tmp_path: Path) -> None:
+    file = store(study(tmp_path, "dataset: sample"))
+    whole = file.read_text()
+    last = whole.index("tracking:")
+    for cut in range(0, last, 7):
+        file.write_text(whole[:cut])
+        with pytest.raises(ConfigError, match=r"move it away and `run` the study"):
+            find_study("s", tmp_path)
+
+
 def test_a_study_whose_file_was_deleted_is_not_unknown(tmp_path: Path) -> None:
     file = store(study(tmp_path, "dataset: sample"))
     open_storage(tmp_path).ledger("s").append("begin", id="x")

@@ -13,7 +13,7 @@ from trained import CLASSES, commit_segmenter
 
 from wsss.errors import ConfigError
 from wsss.models import DeepLab
-from wsss.predict.reference import find_segmenter, load_model
+from wsss.predict.reference import find_network, load_model
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage
@@ -47,11 +47,11 @@ def trials(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_keys_and_trials_lead_to_their_segmenter(trials: Path) -> None:
-    assert find_segmenter(FIRST, open_storage(trials)).key == FIRST
-    assert find_segmenter("ab12cd1", open_storage(trials)).key == SECOND
-    assert find_segmenter("segment-a-000", open_storage(trials)).key == FIRST
-    assert find_segmenter("one/segment-a-001", open_storage(trials)).key == SECOND, "the last of several"
-    assert find_segmenter("two/segment-a-001", open_storage(trials)).key == FIRST
+    assert find_network(FIRST, open_storage(trials)).key == FIRST
+    assert find_network("ab12cd1", open_storage(trials)).key == SECOND
+    assert find_network("segment-a-000", open_storage(trials)).key == FIRST
+    assert find_network("one/segment-a-001", open_storage(trials)).key == SECOND, "the last of several"
+    assert find_network("two/segment-a-001", open_storage(trials)).key == FIRST
     assert load_model(str(Store(trials / "store").folder(SECOND)), trials).id == SECOND
 
 
@@ -123,10 +123,10 @@ def test_a_run_of_mlflow_leads_to_its_trial(
     sweep = client.create_run(experiment, tags={"wsss.sweep": "segment"})
     gone = client.create_run(experiment, tags={"wsss.trial": "segment-a-009", "wsss.sweep": "segment"})
     storage = open_storage(copy)
-    assert find_segmenter(trial.info.run_id, storage).key == SECOND
+    assert find_network(trial.info.run_id, storage).key == SECOND
     with pytest.raises(ConfigError, match="a whole sweep of one"):
-        find_segmenter(sweep.info.run_id, storage)
+        find_network(sweep.info.run_id, storage)
     with pytest.raises(ConfigError, match=r"trial 'segment-a-009' of one, which .* doesn't hold"):
-        find_segmenter(gone.info.run_id, storage)
+        find_network(gone.info.run_id, storage)
     with pytest.raises(ConfigError, match="nothing in"):
-        find_segmenter("0123456789abcdef" * 2, storage)
+        find_network("0123456789abcdef" * 2, storage)

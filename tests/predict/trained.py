@@ -45,7 +45,7 @@ def commit_segmenter(
     network, params = make_network(seed)
     store = Store(storage / "store")
     folder = store.root / "making"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
     write_json(folder / ABOUT, {"params": params.model_dump(mode="json"), "classes": list(CLASSES)})
     key = key or sha256_json({"seed": seed, "stage": stage})

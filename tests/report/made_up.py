@@ -92,7 +92,8 @@ class Storage:
             arm: {"stages": stages, **({"control": controls[arm]} if arm in controls else {})} for arm in arms
         }
         data = {"dataset": "sample", "allow": list(self.allow), **self.data}
-        study = {"name": name, "data": data, "sweeps": [{"name": "cam", "arms": named}]}
+        study = {"name": name, "data": data, "seed": 0, "sweeps": [{"name": "cam", "arms": named}]}
+        study |= {"retain": "kept", "tracking": {"uri": None}}
         (self.root / "studies" / name / "study.yaml").write_text(yaml.safe_dump(study))
 
     def trial(self, arm: str, key: str | None, **fields: Any) -> None:

@@ -47,11 +47,12 @@ sweeps:
 
 @pytest.fixture(scope="session")
 def small_chunks() -> Iterator[None]:
-    """Chunks of a few images, so that a set this small has several."""
+    """Chunks of a few images, so that a set this small has several; one of them is drawn."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
+        patch.setattr(scores, "PICTURES", 1)
         patch.setattr(chunks, "PER_WORKER", 5)
         yield
 

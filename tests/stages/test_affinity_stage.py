@@ -18,8 +18,8 @@ from wsss.pipeline.chains.chain import build_chain
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.stages import STAGES
 from wsss.stages.contract import Context
+from wsss.stages.training import affinity as module
 from wsss.stages.training.affinity import Affinity, load_affinity
-from wsss.stages.training.training import affinity as module
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from wsss.cli.comparison.compare import score_lines
-from wsss.cli.comparison.notes import notes
 from wsss.cli.live import describe_metrics
 from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView
@@ -23,8 +22,10 @@ from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.past.results import chain_result
 from wsss.report.comparison import Comparison, Row
-from wsss.stages import STAGES, rung
+from wsss.report.notes import notes
+from wsss.stages import STAGES
 from wsss.stages.contract import Context
+from wsss.stages.training import rung
 from wsss.stages.training.classifier import Classifier
 from wsss.stages.training.rung import holdout_map
 from wsss.store.folder_store import Store

@@ -144,10 +144,11 @@ def test_keys_of_imports_are_what_they_were() -> None:
     assert ImportParams(cams=Path("x"), missing="zero").content() == {"kind": "cams", "missing": "zero"}
 
 
-def test_a_study_file_imports_from_a_folder_beside_it(tiny_study_text: str, tmp_path: Path) -> None:
+def test_a_study_file_imports_from_a_folder_beside_it(
+    tiny_study_text: str, copied_study: Path, tmp_path: Path
+) -> None:
     tiny = yaml.safe_load(tiny_study_text)
-    root = tmp_path / "runs"
-    in_process("run", _written(tmp_path / "tiny.yaml", tiny), "--local", "--storage", root)
+    root = copied_study / "runs"
     masks = [
         p.parent
         for p in (root / "store").rglob("artefact.json")

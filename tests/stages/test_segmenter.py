@@ -186,7 +186,7 @@ def test_the_average_follows_the_weights(make: Make, tmp_path: Path) -> None:
 def test_it_stops_when_the_holdouts_pseudo_masks_agree_no_better(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.stages.training.training import segmenter_training
+    from wsss.stages.training import segmenter_training
 
     scores = iter([0.3, 0.5, 0.4, 0.45, 0.9])
     monkeypatch.setattr(segmenter_training, "miou", lambda counts: next(scores))

@@ -173,7 +173,7 @@ def test_writers_at_once_and_readers_meanwhile_agree_on_one_version(
 
     def write(place: int) -> None:
         folder = tmp_path / f"own-{place}"
-        folder.mkdir()
+        folder.mkdir(parents=True)
         (folder / "file.bin").write_bytes(bytes([place]) * 1000)
         record = {"stage": "toy", "inputs": {}, "seconds": 0.0}
         made.append(writers[place].commit(KEY, folder, record).digest)  # none of them holds a lease

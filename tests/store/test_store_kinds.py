@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import itertools
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +12,11 @@ from typing import Any
 
 import pytest
 from s3_server import s3_address
-from store_contract import Open, StoreContract, make
+from store_contract import KEY, Open, StoreContract, make
 
+from wsss.errors import StorageError
 from wsss.files import sha256_json
-from wsss.store.folder_store import Store
+from wsss.store.folder_store import RECORD, Store
 from wsss.store.object_store import ObjectStore
 from wsss.store.objects import Objects
 
@@ -46,7 +49,7 @@ class TestFolder(StoreContract):
 
             def write(place: int, key: str = key, stores: list[Store] = stores, gate: Any = gate) -> str:
                 folder = stores[place].root / f"own-{place}"
-                folder.mkdir()
+                folder.mkdir(parents=True)
                 (folder / "file.bin").write_bytes(bytes([place]) * 10)
                 gate.wait()
                 return stores[place].commit(key, folder, record).digest
@@ -55,6 +58,49 @@ class TestFolder(StoreContract):
                 made = set(pool.map(write, range(len(stores))))
             found = open().get(key, thorough=True)
             assert found is not None and made == {found.digest}
+
+    def test_what_another_puts_there_between_two_looks_is_taken(
+        self, open: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The other moves a broken artefact away before the record is read, and puts its own there after."""
+        quick, slow = open(), open()
+        make(quick)
+        (quick.folder(KEY) / RECORD).write_bytes(b"{")
+        look = slow._look
+
+        def at_a_bad_moment(key: str) -> Any:
+            monkeypatch.undo()
+            quick.set_aside(key)
+            found = look(key)
+            make(quick, content=b"of the other")
+            return found
+
+        monkeypatch.setattr(slow, "_look", at_a_bad_moment)
+        folder = slow.root / "own"
+        folder.mkdir(parents=True)
+        (folder / "file.bin").write_bytes(b"own")
+        taken = slow.commit(KEY, folder, {"stage": "toy", "inputs": {}, "seconds": 0.0})
+        assert (taken.folder / "sub/file.bin").read_bytes() == b"of the other"
+
+    def test_a_record_without_access_is_never_replaced(
+        self, open: Open, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = open()
+        make(store)
+        record = store.folder(KEY) / RECORD
+        folder = store.root / "own"
+        folder.mkdir(parents=True)
+        opened = io.open
+
+        def refused(path: Any, *args: Any, **options: Any) -> Any:
+            if str(path) == str(record):
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return opened(path, *args, **options)
+
+        monkeypatch.setattr(io, "open", refused)
+        monkeypatch.setattr(Store, "_look", lambda self, key: (None, ""))
+        with pytest.raises(StorageError, match="nothing can be put in its place"):
+            open().commit(KEY, folder, {"stage": "toy", "inputs": {}, "seconds": 0.0})
 
 
 class TestObjects(StoreContract):

@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import pytest
+from command_line import in_process
 from mlflow.tracking import MlflowClient
 
 from wsss.files import files_below, sha256_file
@@ -27,10 +28,8 @@ def command(*words: object) -> list[str]:
 
 
 def table(storage: Path) -> dict[str, Any]:
-    done = subprocess.run(
-        command("compare", "tiny", "--storage", storage, "--format", "json"),
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = in_process("compare", "tiny", "--storage", storage, "--format", "json")
+    assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     for row in found["rows"]:
         assert row.pop("masks"), "where masks lie is each storage's own affair"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from by_value import by_value
 
 sys.path.append(str(Path(__file__).parents[1] / "pipeline"))
 
@@ -43,16 +44,18 @@ class ToyTrainable(ChainTrainable):
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """One Ray for all of this file's studies."""
-    ray.cloudpickle.register_pickle_by_value(toy)
-    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
     yield
-    ray.cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
-    ray.cloudpickle.unregister_pickle_by_value(toy)
     ray.shutdown()
 
 
 @pytest.fixture
-def data(cluster: None, monkeypatch: pytest.MonkeyPatch) -> Any:
+def toys() -> Iterator[None]:
+    with by_value(toy, sys.modules[__name__]):
+        yield
+
+
+@pytest.fixture
+def data(cluster: None, toys: None, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(executor_module, "ChainTrainable", ToyTrainable)
     return toy.install(monkeypatch)
 
@@ -63,6 +66,13 @@ def run(study: Any, data: Any) -> Any:
 
 def by_lr(study: Any) -> dict[float, Any]:
     return {record.params["lr"]: record for record in toy.records(study).values()}
+
+
+def test_toys_that_were_read_back_in_this_process_are_those_of_their_module_again() -> None:
+    with by_value(toy):
+        ray.cloudpickle.loads(ray.cloudpickle.dumps(toy.Classifier))
+        assert toy.Classifier.step.__globals__ is not vars(toy), "what a test patches there, it doesn't see"
+    assert toy.Classifier.step.__globals__ is vars(toy)
 
 
 def test_asha_stops_the_bad_and_those_that_finish_have_the_numbers_of_a_local_fifo(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
@@ -24,7 +23,6 @@ def shrunk(storage: Path) -> str:
     """search.yaml with two samples an arm, one epoch, the sample set, and no sweep but the first."""
     study = smoke(load_study(ROOT / "tune_configs/search.yaml", storage=str(storage)))
     first = study.sweeps[0]
-    arms = tuple(dataclasses.replace(arm, samples=2 if arm.search else None) for arm in first.arms)
     data = DataSpec(
         dataset="sample",
         sample=SampleSpec(train=30, val=4, size=64),
@@ -32,8 +30,9 @@ def shrunk(storage: Path) -> str:
         select=SplitSpec(split="train", half="a"),
         report=SplitSpec(split="train", half="b"),
     )
-    sweep = dataclasses.replace(first, arms=arms, resources=Resources())
-    small = dataclasses.replace(study, name="shrunk", data=data, sweeps=(sweep,))
+    sweep = first.map_arms(lambda arm: arm.model_copy(update={"samples": 2 if arm.search else None}))
+    sweep = sweep.model_copy(update={"resources": Resources()})
+    small = study.model_copy(update={"name": "shrunk", "data": data, "sweeps": (sweep,)})
     return dump_yaml(small.to_raw())
 
 

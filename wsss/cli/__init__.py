@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 import traceback
+from typing import Any
 
 NOBODYS_FILE = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 """What a file system says of paths that no file can have: the input is wrong, not the machine."""
@@ -21,12 +22,28 @@ def main() -> None:
 
     try:
         shorten()
-        app()
+        code = app(standalone_mode=False)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(130)
     except Exception as error:
-        sys.exit(_tell(error))
+        sys.exit(_tell_usage(error) if hasattr(error, "format_message") else _tell(error))
+    if isinstance(code, int) and code:
+        sys.exit(code)
+
+
+def _tell_usage(error: Any) -> int:
+    """Print what is wrong with the words of the command line, and return the exit code: typer would repeat
+    them, secrets and all."""
+    from typer.rich_utils import rich_format_error
+
+    from wsss.addresses import scrub
+    from wsss.errors import LONGEST_PROBLEM, shortened
+
+    if getattr(error, "message", None):
+        error.message = shortened(scrub(str(error.message).replace("Value error, ", "")), LONGEST_PROBLEM)
+    rich_format_error(error)
+    return int(error.exit_code)
 
 
 def _tell(error: Exception) -> int:

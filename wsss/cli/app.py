@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from wsss.cli import cluster, data, doctor, plan, predict, run, schema, storage, sync
+from wsss import __version__
+from wsss.cli import cluster, data, doctor, mlflow, plan, predict, report, run, schema, storage, studies, sync
 from wsss.cli.comparison import compare
 
 app = typer.Typer(
     name="wsss",
     help="Run, resume and compare experiments in weakly-supervised semantic segmentation.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -19,10 +22,28 @@ app.command("run")(run.run)
 app.command("plan")(plan.plan)
 app.command("resume")(run.resume)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("predict")(predict.predict)
+app.command("mlflow")(mlflow.mlflow)
+app.add_typer(studies.app, name="studies")
 app.add_typer(data.app, name="data")
 app.add_typer(storage.app, name="storage")
 app.add_typer(cluster.app, name="cluster")
 app.command("doctor")(doctor.doctor)
 app.command("schema")(schema.schema)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"wsss {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _about(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """What every verb has: nothing but the version."""

@@ -51,8 +51,10 @@ def check(
 
     python launch.py cluster check tune_configs/voc.yaml --address auto --storage /shared/runs
     """
+    from wsss.config.text.location import check_cluster_address
     from wsss.tracking import tracking_uri
 
+    check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
     data = open_study_data(found, quiet=as_json)
     checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)

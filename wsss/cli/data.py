@@ -23,7 +23,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from wsss.cli.options import JsonOption
+from wsss.cli.options import JsonOption, warning_lines
 
 if TYPE_CHECKING:
     from wsss.data.photo_set import PhotoSet
@@ -47,8 +47,9 @@ def check(
     python launch.py data check photos --labels labels.csv
     """
     from wsss.data.check import check_lists
+    from wsss.errors import bounded, shortened
 
-    dataset = _opened(root.resolve(), labels, masks)
+    dataset = _opened(_folder(root), labels, masks)
     splits = split or list(dataset.split_names())
     console = Console(stderr=True, quiet=as_json)
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -65,13 +66,15 @@ def check(
         rows = {kind: [dataclasses.asdict(problem) for problem in some] for kind, some in kinds.items()}
         print(json.dumps({"root": str(root), "splits": splits, **rows}, indent=1))
     else:
-        for problem in problems:
-            print(problem)
-        for warning in found.warnings:
-            print(f"warning: {warning}")
+        lines, more = bounded(problems)
+        print("".join(f"{line}\n" for line in lines), end="")
+        if more:
+            print(f"… and {more:,} more problems: `--json` has them all")
+        for line in warning_lines(found.warnings):
+            print(line)
         images = {id for name in splits for id in _ids(dataset, name)}
         count = f"{len(problems)} problem{'s' * (len(problems) != 1)}"
-        print(f"{count} in {len(images)} images of {', '.join(splits)}")
+        print(f"{count} in {len(images)} images of {shortened(', '.join(splits), 400)}")
         if not problems:
             print(_summary(dataset, sorted(images)))
     if problems:
@@ -92,7 +95,7 @@ def sample(
     """
     from wsss.data.sample.data_set import write_sample
 
-    write_sample(folder.resolve(), train=train, val=val, size=size, seed=seed)
+    write_sample(_folder(folder), train=train, val=val, size=size, seed=seed)
     print(f"{train} + {val} images in {folder}")
 
 
@@ -129,7 +132,7 @@ def fetch(
     if problems:
         raise ConfigError(problems)
     chosen = {name: replace(known[name], urls=(from_,)) if from_ else known[name] for name in wanted}
-    folder = folder.resolve()
+    folder = _folder(folder)
     if VOC in chosen:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(
@@ -140,6 +143,20 @@ def fetch(
         print(f"{VOC}: {made}" if made else f"{VOC}: was there already")
     if SBD_LIST in chosen:
         print(f"{SBD_LIST}: {fetch_list(chosen[SBD_LIST], folder)}")
+
+
+def _folder(given: Path) -> Path:
+    """Return the folder of an argument, absolute. Raises `ConfigError` for a path that can't be."""
+    from wsss.addresses import refusal
+    from wsss.config.paths import absolute
+    from wsss.errors import ConfigError, Problem
+
+    if refused := refusal(str(given), instead="name a folder"):
+        raise ConfigError(Problem("the folder", *refused))
+    try:
+        return absolute(given)
+    except ValueError as error:
+        raise ConfigError(Problem("the folder", str(error))) from error
 
 
 def _is_web_address(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.config.text.location import Location
     from wsss.data.view import DataView
+    from wsss.errors import Problem
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
 SetOption = Annotated[
@@ -75,10 +77,34 @@ def find_stored(study: str, storage: str | None) -> tuple[str, Location]:
     return found.name, found.storage
 
 
-def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
+def find_all(studies: Sequence[str], storage: str | None) -> tuple[Location, list[str]]:
+    """Return the one storage, and the names, of studies that are given as names or files; all of a storage
+    when none are given. Raises `ConfigError` where there are none, or where they lie apart.
+    """
+    from wsss.errors import ConfigError, Problem
+    from wsss.store.storage import open_storage
+
+    found = [find_stored(study, storage) for study in studies]
+    places = list(dict.fromkeys(place for _, place in found)) or [storage_location(storage)]
+    if len(places) > 1:
+        message = f"studies lie in {' and '.join(map(str, places))}, but must be of one storage"
+        raise ConfigError(Problem("STUDY", message, "give --storage"))
+    names = list(dict.fromkeys(name for name, _ in found)) or open_storage(places[0]).study_names()
+    if not names:
+        hint = "run one first, or give --storage FOLDER"
+        raise ConfigError(Problem(str(places[0]), "there are no studies here", hint))
+    return places[0], names
+
+
+def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = None) -> DataView:
     """Open the study's data, with a progress bar while images are checked for the first time.
 
     Raises `DataError` with everything that is wrong with them.
+
+    Args:
+        study: whose data.
+        quiet: shows no bar.
+        folder: takes the drawn sample set and the memory of images that were checked; by default the storage.
     """
     import os
 
@@ -100,8 +126,16 @@ def open_study_data(study: Study, *, quiet: bool = False) -> DataView:
         def report(done: int, total: int) -> None:
             progress.update(task, completed=done, total=total)
 
-        folder = open_storage(study.storage).local
+        folder = folder or open_storage(study.storage).local
         data = open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)
-    for warning in data.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+    for line in warning_lines(data.warnings):
+        typer.echo(line, err=True)
     return data
+
+
+def warning_lines(warnings: Sequence[Problem]) -> list[str]:
+    """Return the lines that a terminal shows of warnings: the first of them, and how many more there are."""
+    from wsss.errors import LONGEST, bounded
+
+    lines, more = bounded(warnings, longest=LONGEST // 2, before="warning: ")
+    return [*lines, f"… and {more:,} more warnings"] if more else lines

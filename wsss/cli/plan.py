@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,6 +27,7 @@ from wsss.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from wsss.config import Study
     from wsss.pipeline.forecasts.forecast import Total
 
 PlanAddressOption = Annotated[
@@ -46,13 +48,34 @@ def plan(
 ) -> None:
     """Show a study's trials, what is in the storage already, and what the rest would take; start nothing.
 
+    Nothing is written; in a storage that exists, only which images were looked at already.
     Times and sizes are those of artefacts alike that were made on this storage before; a ? says that there
     are none. Storage, disk and tracking are looked at; with --address or RAY_ADDRESS, every node of that
     cluster too. Exit with 3 if the study can't run there.
 
     python launch.py plan tune_configs/quickstart.yaml
     """
+    import tempfile
+
+    from wsss.config.text.location import check_cluster_address
+
+    check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
+    with tempfile.TemporaryDirectory(prefix="wsss-plan-", ignore_cleanup_errors=True) as folder:
+        bad = _look(found, address or os.environ.get("RAY_ADDRESS"), Path(folder), as_json)
+    if bad:
+        sys.exit(3)
+
+
+def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool:
+    """Print a study's plan, and return whether the study can't run.
+
+    Args:
+        found: the study.
+        address: of a cluster to look at.
+        aside: an empty folder for what has to be made to look at the data, while there is no storage.
+        as_json: for a program to read.
+    """
     # After the study file was read: what is wrong with it is said without waiting for torch.
     from wsss.cli.preflight import ready_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
@@ -60,14 +83,14 @@ def plan(
     from wsss.store.storage import open_storage
     from wsss.tracking.location import tracking_uri
 
-    data = open_study_data(found, quiet=as_json)
-    store = open_storage(found.storage).store
+    kept = open_storage(found.storage)
+    data = open_study_data(found, quiet=as_json, folder=kept.local if kept.local.is_dir() else aside)
+    store = kept.store
     rows = forecast(found, data, store)
     total = totals(rows)
     budget = budget_rows(found.budget, spent_so_far(found, store), total)
     checks = study_checks(found, data)
     checks += ready_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
-    address = address or os.environ.get("RAY_ADDRESS")
     if address:
         from wsss.cli.cluster import look_at_nodes
 
@@ -78,15 +101,14 @@ def plan(
         result = {"study": found.name, "images": sizes, "sweeps": rows, "totals": dataclasses.asdict(total)}
         result |= {"budget": budget, "checks": [dataclasses.asdict(check) for check in checks]}
         print(json.dumps(result, indent=1))
-        sys.exit(3 if bad else 0)
+        return bad
     console = Console()
     console = console if console.is_terminal else Console(width=120)
     console.print(_table(f"{found.name}: {len(data.train)} training images", rows))
     _say_totals(total, rows)
     _say_budget(budget)
     console.print(checks_table(checks))
-    if bad:
-        sys.exit(3)
+    return bad
 
 
 def _table(title: str, rows: list[dict[str, Any]]) -> Table:

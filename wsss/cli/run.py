@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -88,11 +89,14 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
+    from wsss.config.text.location import check_cluster_address
     from wsss.pipeline.past.stored import check_same_content
     from wsss.pipeline.running import Overtaken, StudyLease, current_holder
     from wsss.store.storage import open_storage
     from wsss.tracking import tracking_uri
 
+    if not local:
+        check_cluster_address(address)
     storage = open_storage(study.storage)
     storage.check()
     _check_disk(storage.local)
@@ -191,6 +195,7 @@ def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_j
     else:
         show(comparison, "table")
         _say_what_was_done(study, outcome, uri)
+        _write_report(study)
     if outcome.interrupted:
         sys.exit(130)
     if outcome.failed:
@@ -215,7 +220,21 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
     if outcome.failed:
         print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
     print(f"Storage {study.storage}")
-    print(f"MLflow  {'mlflow ui --backend-store-uri ' if uri.startswith('sqlite') else ''}{shown(uri)}")
+    words = ["wsss", "mlflow", study.name, "--storage", str(study.storage)]
+    print(f"MLflow  {shlex.join(words) if uri.startswith('sqlite') else shown(uri)}")
+
+
+def _write_report(study: Study) -> None:
+    """Write the study's page beside its ledger; a page that can't be made ends no run."""
+    from wsss.errors import WsssError
+    from wsss.report.page import write_page
+    from wsss.store.storage import open_storage
+
+    path = open_storage(study.storage).study_folder(study.name) / "report.html"
+    try:
+        print(f"Report  {write_page(study.storage, [study.name], path)}")
+    except (WsssError, OSError) as error:
+        _note(f"no report was written: {error}; `report {study.name}` tries again")
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:

@@ -53,7 +53,7 @@ def ways_to_follow(study: Study, holder: Holder | None, uri: str) -> list[str]:
     words = [study.name, "--storage", str(study.storage)]
     commands = [shlex.join(["wsss", verb, *words]) for verb in ("plan", "compare")]
     if uri.startswith("sqlite"):
-        commands.append(shlex.join(["mlflow", "ui", "--backend-store-uri", uri]))
+        commands.append(shlex.join(["wsss", "mlflow", *words]))
     if holder is not None and holder.job:
         commands.append(shlex.join(["ray", "job", "logs", holder.job, "--address", DASHBOARD, "--follow"]))
     return commands

@@ -1,14 +1,16 @@
-"""What is known of a kind of data set without opening one: `data.dataset` of a study names it."""
+"""A study's `data`, and what is known of a kind of data set without opening one."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator
+from pydantic import Field, model_validator
 
-from wsss.config.parts import require_name
+from wsss.config.params.base import Folder, Group, PositiveInt, Seed, Word
+from wsss.config.params.registered import NameIn
+from wsss.config.paths import absolute
 from wsss.plugins import Registry
 
 
@@ -49,8 +51,89 @@ class DataSetKind:
 DATA_SETS: Registry[type[DataSetKind]] = Registry("data set", "wsss.data.sets")
 
 
-def _known(name: str) -> str:
-    return require_name(name, DATA_SETS.names())
+DataSetName = Annotated[str, NameIn(DATA_SETS)]
 
 
-DataSetName = Annotated[str, AfterValidator(_known)]
+class SplitSpec(Group):
+    """Images of a split list, all of them or one half (by a hash of the id)."""
+
+    split: Word
+    half: Literal["a", "b"] | None = None
+
+    def overlaps(self, other: SplitSpec) -> bool:
+        """Whether the two could share an image."""
+        if self.split != other.split:
+            return False
+        return self.half is None or other.half is None or self.half == other.half
+
+    def __str__(self) -> str:
+        return self.split if self.half is None else f"half {self.half} of {self.split}"
+
+
+class SampleSpec(Group):
+    """How large the embedded sample set is drawn."""
+
+    train: Annotated[int, Field(gt=0, le=100_000)] = 160
+    val: Annotated[int, Field(gt=0, le=100_000)] = 80
+    size: Annotated[int, Field(ge=64, le=1024)] = 128
+    seed: Seed = 0
+
+
+Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
+"""What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
+
+
+class DataSpec(Group):
+    """Which images a study sees, and which of them may be looked at for what."""
+
+    dataset: DataSetName = "voc"
+    root: Folder | None = None
+    labels: Folder | None = None
+    """Of a folder: its table of image-level labels; None means its own labels.csv, .tsv or .json."""
+    masks: Literal["none"] | Folder | None = None
+    """Of a folder: where its masks are; None means its `masks` if there is one. `none`: don't score."""
+    sample: SampleSpec | None = None
+    classes: Literal["all"] | Annotated[tuple[Word, ...], Field(max_length=1000)] = "all"
+    train: Word = "train"
+    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
+    select: SplitSpec = SplitSpec(split="train", half="a")
+    report: SplitSpec = SplitSpec(split="train", half="b")
+    test: SplitSpec | None = None
+    limit: PositiveInt | None = None
+    """Use only so many images of each list, the first by the SHA-256 of their ids."""
+    allow: tuple[Leak, ...] = ()
+    """`train_on_masks`: a control may be trained on pixel masks. `select_on_report`: thresholds and
+    configurations may be chosen on images that are reported. `train_on_test`: `test` images may be
+    trained on. Comparisons say which of them was allowed."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_the_data_set_needs_them(cls, raw: Any) -> Any:
+        kind = DATA_SETS.get(raw.get("dataset")) if isinstance(raw, Mapping) else None
+        return raw if kind is None else {**kind.defaults, **raw}
+
+    @property
+    def scored(self) -> bool:
+        """Whether there are masks to score with, once paths are resolved."""
+        return DATA_SETS[self.dataset].scored(self)
+
+    @property
+    def mask_folder(self) -> Path | None:
+        return self.masks if isinstance(self.masks, Path) else None
+
+    def resolved(self, base: Path) -> DataSpec:
+        """Return the spec with absolute paths; those given are relative to `base`. A folder's masks are
+        looked for, so that everyone who reads the spec later agrees on whether there are any.
+
+        Raises `ValueError` with "key|message" for a path that can't be."""
+        paths = {name: getattr(self, name) for name in ("root", "labels", "masks")}
+        update: dict[str, Any] = {}
+        for name, path in paths.items():
+            if isinstance(path, Path) and not path.is_absolute():
+                try:
+                    update[name] = absolute(path, base)
+                except ValueError as error:
+                    raise ValueError(f"{name}|{error}") from error
+        root = update.get("root", self.root)
+        update |= DATA_SETS[self.dataset].resolved(self, root)
+        return self.model_copy(update=update) if update else self

@@ -1,13 +1,54 @@
-"""What a study may be called, and what an argument STUDY stands for: a file or a name."""
+"""Names of studies, sweeps, arms and stages; what an argument STUDY stands for: a file or a name."""
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from wsss.config.study import LONGEST_NAME, is_name
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from wsss.config.params.base import wrong
 from wsss.errors import quoted
 
 FILE_ENDINGS = (".yaml", ".yml")
+LONGEST_NAME = 120
+"""Bytes of a study's, sweep's, arm's or stage's name: folders and trials are named after them."""
+
+
+def is_name(word: object) -> bool:
+    """Whether a study, sweep, arm or stage may have this name."""
+    return (
+        isinstance(word, str)
+        and re.fullmatch(r"[A-Za-z0-9][\w.-]*", word[: LONGEST_NAME + 1]) is not None
+        and len(word.encode()) <= LONGEST_NAME
+    )
+
+
+def name_problem(word: object, what: str) -> str:
+    """Return why `what`, a study, sweep, arm or stage, can't have this name, or an empty string."""
+    if is_name(word):
+        return ""
+    what_fits = "letters, digits, '_', '.' or '-', the first a letter or digit"
+    expected = f"{what_fits}, at most {LONGEST_NAME} bytes"
+    return f"the name of {what} is {quoted(word)}, but must be {expected}"
+
+
+@dataclass(frozen=True)
+class NameOf:
+    """Marks a field of pydantic as the name of something: `Annotated[str, NameOf("a sweep")]`."""
+
+    what: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self._check, handler(source))
+
+    def _check(self, value: Any) -> Any:
+        if message := name_problem(value, self.what):
+            raise wrong(message)
+        return value
 
 
 def names_a_file(text: str) -> bool:

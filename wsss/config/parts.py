@@ -5,13 +5,10 @@ What is here is cheap to import; parts import torch where they work.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from pydantic import AfterValidator
-from pydantic_core import PydanticCustomError
-
 from wsss.config.params.base import NonNegativeFloat, Params
+from wsss.config.params.registered import NameIn
 from wsss.plugins import Registry
 
 NOT_MIXED = "none"
@@ -66,17 +63,5 @@ REGULARISERS: Registry[type[Regulariser[Any]]] = Registry("regulariser", "wsss.m
 MIXINGS: Registry[type[WayToMix]] = Registry("way to mix", "wsss.methods.ways")
 
 
-def require_name(name: str, choices: Sequence[str]) -> str:
-    """Return the name if it is one of `choices`; else raise what pydantic raises for a literal."""
-    if name not in choices:
-        expected = " or ".join(filter(None, (", ".join(map(repr, choices[:-1])), repr(choices[-1]))))
-        raise PydanticCustomError("literal_error", "Input should be {expected}", {"expected": expected})
-    return name
-
-
-def _known(kind: str) -> str:
-    return require_name(kind, (NOT_MIXED, *MIXINGS.names()))
-
-
-MixingKind = Annotated[str, AfterValidator(_known)]
+MixingKind = Annotated[str, NameIn(MIXINGS, (NOT_MIXED,))]
 """The name of a way to mix, or `none`."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 from wsss.config.data_set import DATA_SETS
+from wsss.config.naming import LONGEST_NAME
 from wsss.config.resolve import variables_in
 from wsss.config.stage import STAGES
-from wsss.config.study import LONGEST_NAME, Arm, Study, Sweep
+from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.errors import ConfigError, Problem, quoted
 
 SUFFIX = "-smoke"
@@ -27,12 +27,13 @@ def smoke(study: Study) -> Study:
     if len(study.name.encode()) > LONGEST_NAME - len(SUFFIX):
         message = f"the name {quoted(study.name)} is too long to add {SUFFIX!r} to"
         raise ConfigError(Problem("--smoke", message, "give a shorter one: --name NAME"))
-    return dataclasses.replace(
-        study,
-        name=f"{study.name}{SUFFIX}",
-        base=study.base and study.base.model_copy(update={"study": f"{study.base.study}{SUFFIX}"}),
-        data=study.data.model_copy(update=data),
-        sweeps=tuple(_sweep(sweep) for sweep in study.sweeps),
+    return study.model_copy(
+        update={
+            "name": f"{study.name}{SUFFIX}",
+            "base": study.base and study.base.model_copy(update={"study": f"{study.base.study}{SUFFIX}"}),
+            "data": study.data.model_copy(update=data),
+            "sweeps": tuple(_sweep(sweep) for sweep in study.sweeps),
+        }
     )
 
 
@@ -40,19 +41,19 @@ def _sweep(sweep: Sweep) -> Sweep:
     scheduler = sweep.scheduler
     if scheduler.begins in type(scheduler).model_fields:
         scheduler = scheduler.model_copy(update={scheduler.begins: 1})
-    return dataclasses.replace(
-        sweep,
-        arms=tuple(_arm(arm) for arm in sweep.arms),
-        keep=1,
-        seeds=sweep.seeds[:1],
-        scheduler=scheduler,
-        stop_below=(),  # after one epoch no score is good enough for anything
-    )
+    # After one epoch no score is good enough for any rule.
+    update = {"keep": 1, "seeds": sweep.seeds[:1], "scheduler": scheduler, "stop_below": ()}
+    return sweep.map_arms(_arm).model_copy(update=update)
 
 
 def _arm(arm: Arm) -> Arm:
-    stages = tuple(dataclasses.replace(use, params=STAGES[use.stage].small(use.params)) for use in arm.stages)
+    stages = tuple(_use(use) for use in arm.stages)
     used = {name for use in stages for name in variables_in(use.params)}
     search = {name: values for name, values in arm.search.items() if name in used}
     samples = 1 if search else None
-    return dataclasses.replace(arm, samples=samples, keep=None, stages=stages, search=search, stop_below=None)
+    own = {"samples": samples, "keep": None, "stages": stages, "search": search, "stop_below": None}
+    return arm.model_copy(update=own)
+
+
+def _use(use: StageUse) -> StageUse:
+    return use.model_copy(update={"params": STAGES[use.stage].small(use.params)})

@@ -1,206 +1,91 @@
-"""A study as the rest of the program sees it: checked, resolved, immutable."""
+"""A study as its file has it and the rest of the program sees it: checked, resolved, immutable.
+
+These models say, once, what each key may hold: the checks read files by them, and `wsss.config.schema` makes
+the JSON Schema of them for editors. What one key means for another is in `wsss.config.checks`.
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    PlainValidator,
+    PrivateAttr,
+    ValidationInfo,
+    WithJsonSchema,
+    field_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from wsss.config.data_set import DATA_SETS, DataSetName
-from wsss.config.params.base import Folder, Params, PositiveFloat, PositiveInt, Seed, Word
-from wsss.config.paths import absolute
-from wsss.config.search import Distribution, Scalar
-from wsss.config.text.location import Location
-from wsss.config.tuning import Fifo, RandomSearch, Scheduler, Searcher, StopRule, raw_kind
+from wsss.config.data_set import DataSpec, SampleSpec, SplitSpec
+from wsss.config.naming import NameOf, name_problem
+from wsss.config.params.base import Part, Whole, all_wrong, wrong
+from wsss.config.params.groups import Base, Budget, Resources, Tracking
+from wsss.config.params.registered import KindOf
+from wsss.config.search import KINDS, Distribution, parse_distribution
+from wsss.config.stage import STAGES, study_stages
+from wsss.config.text.location import Location, parse_location
+from wsss.config.tuning import (
+    SCHEDULERS,
+    SEARCHERS,
+    Fifo,
+    RandomSearch,
+    Scheduler,
+    Searcher,
+    StopRule,
+    parse_rules,
+    raw_kind,
+)
+from wsss.errors import quoted
 
-LONGEST_NAME = 120
-"""Bytes of a study's, sweep's, arm's or stage's name: folders and trials are named after them."""
-
-
-def is_name(word: object) -> bool:
-    """Whether a study, sweep, arm or stage may have this name."""
-    return (
-        isinstance(word, str)
-        and re.fullmatch(r"[A-Za-z0-9][\w.-]*", word[: LONGEST_NAME + 1]) is not None
-        and len(word.encode()) <= LONGEST_NAME
-    )
-
-
-class SplitSpec(Params):
-    """Images of a split list, all of them or one half (by a hash of the id)."""
-
-    split: Word
-    half: Literal["a", "b"] | None = None
-
-    def overlaps(self, other: SplitSpec) -> bool:
-        """Whether the two could share an image."""
-        if self.split != other.split:
-            return False
-        return self.half is None or other.half is None or self.half == other.half
-
-    def __str__(self) -> str:
-        return self.split if self.half is None else f"half {self.half} of {self.split}"
-
-
-class SampleSpec(Params):
-    """How large the embedded sample set is drawn."""
-
-    train: Annotated[int, Field(gt=0, le=100_000)] = 160
-    val: Annotated[int, Field(gt=0, le=100_000)] = 80
-    size: Annotated[int, Field(ge=64, le=1024)] = 128
-    seed: Seed = 0
+MOST_TRIALS = 10_000
+"""Of a study; each is a line of the ledger, a run in MLflow, a folder of Ray's."""
+MOST_SWEEPS, MOST_STAGES, MOST_SEEDS = 50, 50, 1000
+LARGEST_SEED = 2**32 - 1
 
 
-Leak = Literal["train_on_masks", "select_on_report", "train_on_test"]
-"""What makes a number optimistic, and is therefore refused unless a study asks for it by name."""
+def _entry(raw: Any, info: ValidationInfo) -> Any:
+    """Return an entry of `stages`, which is a name or `name: {parameters}`."""
+    if isinstance(raw, StageUse):
+        return raw
+    single = {raw: {}} if isinstance(raw, str) else raw
+    if not isinstance(single, Mapping) or len(single) != 1:
+        raise wrong(f"a stage must be a name or `name: {{parameters}}`, but is {quoted(raw)}")
+    ((stage, content),) = single.items()
+    if stage not in study_stages():
+        raise wrong(f"there is no stage {quoted(stage)}", near=stage, to=study_stages())
+    if content is not None and not isinstance(content, Mapping):
+        raise wrong(f"the parameters of `{stage}` must be a mapping, but are {quoted(content)}")
+    params = dict(content or {})
+    for key in STAGES[stage].paths:  # like other paths of the file, they are relative to it
+        if isinstance(params.get(key), str) and info.context is not None:
+            params[key] = os.path.normpath(info.context / params[key])
+    name, source = params.pop("as", stage), params.pop("from", None)
+    bad: dict[tuple[str, ...], PydanticCustomError] = {}
+    if message := name_problem(name, "a stage"):
+        bad[stage, "as"] = wrong(message)
+    if source is not None and not isinstance(source, str):
+        message = f"`from` is {quoted(source)}, but must be the name of an earlier stage"
+        bad[stage, "from"] = wrong(message)
+    if bad:
+        raise all_wrong(bad)
+    return StageUse(stage=stage, params=params, name=name, source=source)
 
 
-class DataSpec(Params):
-    """Which images a study sees, and which of them may be looked at for what."""
-
-    dataset: DataSetName = "voc"
-    root: Folder | None = None
-    labels: Folder | None = None
-    """Of a folder: its table of image-level labels; None means its own labels.csv, .tsv or .json."""
-    masks: Literal["none"] | Folder | None = None
-    """Of a folder: where its masks are; None means its `masks` if there is one. `none`: don't score."""
-    sample: SampleSpec | None = None
-    classes: Literal["all"] | Annotated[tuple[Word, ...], Field(max_length=1000)] = "all"
-    train: Word = "train"
-    holdout: Annotated[float, Field(ge=0, le=0.5)] = 0.05
-    select: SplitSpec = SplitSpec(split="train", half="a")
-    report: SplitSpec = SplitSpec(split="train", half="b")
-    test: SplitSpec | None = None
-    limit: PositiveInt | None = None
-    """Use only so many images of each list, the first by the SHA-256 of their ids."""
-    allow: tuple[Leak, ...] = ()
-    """`train_on_masks`: a control may be trained on pixel masks. `select_on_report`: thresholds and
-    configurations may be chosen on images that are reported. `train_on_test`: `test` images may be
-    trained on. Comparisons say which of them was allowed."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _as_the_data_set_needs_them(cls, raw: Any) -> Any:
-        kind = DATA_SETS.get(raw.get("dataset")) if isinstance(raw, Mapping) else None
-        return raw if kind is None else {**kind.defaults, **raw}
-
-    @property
-    def scored(self) -> bool:
-        """Whether there are masks to score with, once paths are resolved."""
-        return DATA_SETS[self.dataset].scored(self)
-
-    @property
-    def mask_folder(self) -> Path | None:
-        return self.masks if isinstance(self.masks, Path) else None
-
-    def resolved(self, base: Path) -> DataSpec:
-        """Return the spec with absolute paths; those given are relative to `base`. A folder's masks are
-        looked for, so that everyone who reads the spec later agrees on whether there are any.
-
-        Raises `ValueError` with "key|message" for a path that can't be."""
-        paths = {name: getattr(self, name) for name in ("root", "labels", "masks")}
-        update: dict[str, Any] = {}
-        for name, path in paths.items():
-            if isinstance(path, Path) and not path.is_absolute():
-                try:
-                    update[name] = absolute(path, base)
-                except ValueError as error:
-                    raise ValueError(f"{name}|{error}") from error
-        root = update.get("root", self.root)
-        update |= DATA_SETS[self.dataset].resolved(self, root)
-        return self.model_copy(update=update) if update else self
-
-
-class Base(Params):
-    """A finished study on the same storage, from whose kept trials the first sweep starts."""
-
-    study: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=LONGEST_NAME)]
-    sweep: Word | None = None
-    """None means its last one."""
-    arms: tuple[Word, ...] | None = None
-    """None means all of them."""
-
-
-class Resources(Params):
-    """What one trial holds while it runs."""
-
-    cpu: Annotated[int, Field(gt=0, le=10_000)] = 1
-    gpu: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0
-    """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
-    accelerator: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w.-]*$", max_length=100)] | None = None
-    """The kind of GPU, by Ray's name (`T4`, `A100`, `H100`), in a cluster that has several; None takes
-    any."""
-    workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
-    """Processes that train one network together, where a stage can; None means one for each whole GPU."""
-
-    @property
-    def processes(self) -> int:
-        """The number of those processes."""
-        return self.workers or max(1, int(self.gpu))
-
-    @model_validator(mode="after")
-    def _each_worker_has_its_own(self) -> Self:
-        if self.gpu and self.processes > self.gpu and self.processes > 1:
-            raise ValueError(
-                f"`workers` is {self.workers}, but must be at most {self.gpu:g}, one for each GPU"
-            )
-        if self.accelerator and not self.gpu:
-            raise ValueError(
-                f"`accelerator` is {self.accelerator}, but `gpu` is 0: give the trial one, or leave it out"
-            )
-        if not self.gpu and self.processes > self.cpu:
-            raise ValueError(f"`workers` is {self.workers}, but must be at most {self.cpu}, one a CPU")
-        return self
-
-    @field_validator("gpu")
-    @classmethod
-    def _whole_or_one_nth(cls, value: float) -> float:
-        if value == int(value):
-            return value
-        if value < 0.001:
-            raise ValueError(f"`gpu` is {value:g}, but no GPU is shared by more than a thousand trials")
-        parts = 1 / value
-        # 0.33 and 0.333 both stand for a third; 0.34 would leave no room for the third trial.
-        if value < 1 and 0 <= parts - round(parts) < 0.05:
-            return value
-        near = [round(value)] if value > 1 else [1 / int(parts), 1 / (int(parts) + 1)]
-        nearest_share = min(near, key=lambda share: abs(share - value))
-        raise ValueError(
-            f"`gpu` is {value:g}, but must be a whole number or one n-th (0.5, 0.333, 0.25, …); "
-            f"the nearest is {int(nearest_share * 1000 + 1e-6) / 1000:g}"
-        )
-
-
-class Budget(Params):
-    """What a study may use up, counted over all its runs; None is no limit."""
-
-    hours: PositiveFloat | None = None
-    """While it runs, on the clock."""
-    gpu_hours: PositiveFloat | None = None
-    """Trials' time by the GPUs they hold."""
-    trials: PositiveInt | None = None
-    """Trials that were computed, failed ones too; what was found in the storage is free."""
-    disk_gb: PositiveFloat | None = None
-    """10^9 bytes of artefacts that the study made and that are still there."""
-
-
-class Tracking(Params):
-    """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
-
-    uri: Annotated[str, Field(max_length=4000)] | None = None
-
-
-@dataclass(frozen=True)
-class StageUse:
+class StageUse(Part):
     """One entry of an arm's `stages`; values in `params` may be "$variable"."""
 
     stage: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    name: str = ""
+    params: dict[str, Any] = Field(default_factory=dict)
+    name: str
     source: str | None = None
 
     def to_raw(self) -> Any:
@@ -209,60 +94,179 @@ class StageUse:
             extra["from"] = self.source
         return {self.stage: {**extra, **self.params}}
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Return a schema for the name of a stage alone, and one for each with parameters."""
+        found: list[JsonSchemaValue] = [{"enum": [*study_stages()]}]
+        for name in study_stages():
+            own = handler.resolve_ref_schema(handler(STAGES[name].model().__pydantic_core_schema__))
+            words = {key: {"enum": [*choices]} for key, choices in STAGES[name].words().items()}
+            more = {"as": {"type": "string"}, "from": {"type": "string"}, **words}
+            own = {**own, "properties": {**own.get("properties", {}), **more}}
+            own.pop("required", None)  # a method may bring it
+            found.append(one_key({name: {"anyOf": [own, {"type": "null"}]}}))
+        return {"anyOf": found}
 
-@dataclass(frozen=True)
-class Arm:
-    """A named alternative inside a sweep. `keep` None means the sweep's."""
 
-    name: str
-    stages: tuple[StageUse, ...]
-    search: Mapping[str, Distribution] = field(default_factory=dict)
-    samples: int | None = None
-    keep: int | None = None
-    control: str | None = None
-    """Name of the arm that this one has to beat to have earned its number."""
-    stop_below: tuple[StopRule, ...] | None = None
-    """None means the sweep's."""
+def one_key(properties: Mapping[str, JsonSchemaValue]) -> JsonSchemaValue:
+    """Return the schema of a mapping that has one of these keys."""
+    only = {"additionalProperties": False, "minProperties": 1, "maxProperties": 1}
+    return {"type": "object", "properties": dict(properties), **only}
+
+
+def _drawn(raw: Any) -> Distribution:
+    if isinstance(raw, Distribution):
+        return raw
+    found, message, hint = parse_distribution(raw)
+    if found is None:
+        raise wrong(message, hint, about="the search variable")
+    return found
+
+
+Drawn = Annotated[Distribution, PlainValidator(_drawn), WithJsonSchema(one_key({kind: {} for kind in KINDS}))]
+Rules = Annotated[
+    tuple[StopRule, ...],
+    PlainValidator(parse_rules),
+    WithJsonSchema({"type": ["number", "string", "object"]}),
+]
+Trials = Annotated[int, Whole(1, MOST_TRIALS)]
+
+
+def _at_most(what: str, most: int) -> BeforeValidator:
+    def check(value: Any) -> Any:
+        if isinstance(value, list) and len(value) > most:
+            raise wrong(f"there are {len(value)} {what}, but may be {most}")
+        return value
+
+    return BeforeValidator(check)
+
+
+class Chain(Part):
+    """Stages one after the other, and what is searched over in their parameters."""
+
+    stages: Annotated[
+        tuple[Annotated[StageUse, BeforeValidator(_entry)], ...],
+        _at_most("stages", MOST_STAGES),
+        Field(json_schema_extra={"minItems": 1, "maxItems": MOST_STAGES}),
+    ] = ()
+    search: dict[str, Drawn] = Field(default_factory=dict)
+    samples: Trials | None = None
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
         if self.search:
             raw["search"] = {name: values.to_raw() for name, values in self.search.items()}
         raw["stages"] = [use.to_raw() for use in self.stages]
-        own = {"samples": self.samples, "keep": self.keep, "control": self.control}
-        raw.update({key: value for key, value in own.items() if value is not None})
-        if self.stop_below is not None:
-            raw["stop_below"] = _raw_rules(self.stop_below)
-        return raw
+        return raw if self.samples is None else {**raw, "samples": self.samples}
+
+
+class Arm(Chain):
+    """A named alternative inside a sweep. `keep` None means the sweep's."""
+
+    called: ClassVar[str] = "arm `{}`"
+
+    keep: Trials | None = None
+    control: str | None = None
+    """Name of the arm that this one has to beat to have earned its number."""
+    stop_below: Rules | None = None
+    """None means the sweep's."""
+    _name: str = PrivateAttr("")
+
+    @property
+    def name(self) -> str:
+        """Its key among the sweep's `arms`; the sweep's own name where it has no `arms`."""
+        return self._name
+
+    def to_raw(self) -> dict[str, Any]:
+        own = {"keep": self.keep, "control": self.control}
+        raw = {**super().to_raw(), **{key: value for key, value in own.items() if value is not None}}
+        return raw if self.stop_below is None else {**raw, "stop_below": _raw_rules(self.stop_below)}
 
 
 def _raw_rules(rules: tuple[StopRule, ...]) -> dict[str, Any]:
     return {metric: value for rule in rules for metric, value in rule.to_raw().items()}
 
 
-@dataclass(frozen=True)
-class Sweep:
-    """One search over one or more stages, scored by one metric ("cams/select/miou")."""
+class Sweep(Chain):
+    """One search over one or more stages, scored by one metric ("cams/select/miou"): of `alternatives`, the
+    `arms` of its file, or of its own stages."""
 
-    name: str
-    arms: tuple[Arm, ...] = ()
+    model_config = ConfigDict(populate_by_name=True)
+    called: ClassVar[str] = "a sweep"
+
+    name: Annotated[str, NameOf("a sweep")]
+    alternatives: dict[Annotated[str, NameOf("an arm")], Arm] = Field({}, validation_alias="arms")
     metric: str | None = None
-    searcher: Searcher = RandomSearch()
+    searcher: Annotated[Searcher, KindOf(SEARCHERS)] = RandomSearch()
+    scheduler: Annotated[Scheduler, KindOf(SCHEDULERS)] = Fifo()
+    stop_below: Rules = ()
     resources: Resources = Resources()
-    keep: int = 1
-    seeds: tuple[int, ...] = ()
+    keep: Trials = 1
+    seeds: tuple[Annotated[int, Whole(0, LARGEST_SEED)], ...] = ()
     replicate: str | None = None
-    scheduler: Scheduler = Fifo()
-    stop_below: tuple[StopRule, ...] = ()
+
+    @field_validator("alternatives", mode="before")
+    @classmethod
+    def _at_least_one(cls, raw: Any) -> Any:
+        if not isinstance(raw, Mapping) or not raw:
+            raise wrong("`arms` must map at least one name to an arm")
+        return raw
+
+    @field_validator("replicate", mode="before")
+    @classmethod
+    def _is_a_name(cls, raw: Any) -> Any:
+        if raw is not None and not isinstance(raw, str):
+            raise wrong(f"no earlier sweep is named {quoted(raw)}")
+        return raw
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _are_different(cls, raw: Any) -> Any:
+        """Say of all seeds at once what is wrong."""
+        good = isinstance(raw, list | tuple) and all(type(s) is int and 0 <= s <= LARGEST_SEED for s in raw)
+        if not good or len(set(raw)) < len(raw):
+            expected = f"a list of different whole numbers from 0 to {LARGEST_SEED}"
+            raise wrong(f"`seeds` is {quoted(raw)}, but must be {expected}")
+        if len(raw) > MOST_SEEDS:
+            raise wrong(f"`seeds` lists {len(raw)} numbers, but may list {MOST_SEEDS}")
+        return raw
+
+    def model_post_init(self, context: Any) -> None:
+        for name, arm in self.alternatives.items():
+            arm._name = name
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Its arms: its own stages are an arm of its name."""
+        if self.alternatives or "stages" not in self.model_fields_set:
+            return tuple(self.alternatives.values())
+        own = Arm(stages=self.stages, search=self.search, samples=self.samples)
+        own._name = self.name
+        return (own,)
+
+    def place(self, arm: Arm) -> tuple[str, ...]:
+        """Return the keys that lead from the sweep to an arm in its file."""
+        return ("arms", arm.name) if self.alternatives else ()
+
+    def map_arms(self, change: Callable[[Arm], Arm]) -> Self:
+        """Return the sweep with every arm changed."""
+        changed = [change(arm) for arm in self.arms]
+        if self.alternatives:
+            return self.model_copy(update={"alternatives": {arm.name: arm for arm in changed}})
+        return self.model_copy(
+            update={key: getattr(arm, key) for arm in changed for key in Chain.model_fields}
+        )
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {"name": self.name}
         if self.replicate:
             raw["replicate"] = self.replicate
-        elif len(self.arms) == 1 and self.arms[0].name == self.name:
-            raw.update({k: v for k, v in self.arms[0].to_raw().items() if k != "keep"})
-        else:
+        elif self.alternatives:
             raw["arms"] = {arm.name: arm.to_raw() for arm in self.arms}
+        else:
+            raw |= super().to_raw()
         if self.metric:
             raw["metric"] = self.metric
         if not self.replicate:
@@ -277,19 +281,43 @@ class Sweep:
         return raw
 
 
-@dataclass(frozen=True)
-class Study:
+def _location(raw: Any) -> Any:
+    if isinstance(raw, Path):
+        return raw
+    if not isinstance(raw, str):
+        raise wrong(f"`storage` is {quoted(raw)}, but must be a folder or an address")
+    try:
+        return parse_location(raw)
+    except ValueError as error:
+        message, _, hint = str(error).partition("|")
+        raise wrong(f"`storage` {message}", hint) from error
+
+
+def _default(raw: Any) -> Any:
+    """Return what stands for a group of a file: `null` is the default."""
+    return {} if raw is None else raw
+
+
+class Study(Part):
     """One study file. `storage` is an absolute folder or a URI."""
 
-    name: str
-    data: DataSpec
-    sweeps: tuple[Sweep, ...]
-    storage: Location
-    seed: int = 0
-    retain: Literal["kept", "all"] = "kept"
-    tracking: Tracking = Tracking()
+    called: ClassVar[str] = "the study"
+
+    name: Annotated[str, NameOf("the study")]
     base: Base | None = None
-    budget: Budget = Budget()
+    data: DataSpec
+    seed: Annotated[int, Whole(0, LARGEST_SEED)] = 0
+    sweeps: Annotated[
+        tuple[Sweep, ...],
+        _at_most("sweeps", MOST_SWEEPS),
+        Field(json_schema_extra={"minItems": 1, "maxItems": MOST_SWEEPS}),
+    ]
+    storage: Annotated[Location, PlainValidator(_location), WithJsonSchema({"type": ["string", "null"]})]
+    retain: Literal["kept", "all"] = "kept"
+    tracking: Annotated[Tracking, BeforeValidator(_default, json_schema_input_type=Tracking | None)] = (
+        Tracking()
+    )
+    budget: Annotated[Budget, BeforeValidator(_default, json_schema_input_type=Budget | None)] = Budget()
 
     def to_raw(self) -> dict[str, Any]:
         """Return the study as a study file has it, paths absolute, defaults spelt out; without its storage,
@@ -313,7 +341,6 @@ __all__ = [
     "DataSpec",
     "Resources",
     "SampleSpec",
-    "Scalar",
     "SplitSpec",
     "StageUse",
     "StopRule",

@@ -8,15 +8,16 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from wsss.config.params.base import Epochs, Params
+from wsss.config.params.base import Epochs, Group, all_wrong, wrong
 from wsss.config.search import Distribution, Scalar, parse_distribution
+from wsss.errors import quoted, shortened
 from wsss.plugins import Registry, loaded
 
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Brackets = Annotated[int, Field(ge=2, le=100)]
 
 
-class Searcher(Params):
+class Searcher(Group):
     """How a sweep chooses configurations. A subclass is registered under its `name`, which is its `kind`."""
 
     name: ClassVar[str]
@@ -47,7 +48,7 @@ class Searcher(Params):
         raise NotImplementedError
 
 
-class Scheduler(Params):
+class Scheduler(Group):
     """When a sweep gives up on a trial. A subclass is registered under its `name`, which is its `kind`."""
 
     name: ClassVar[str]
@@ -199,7 +200,51 @@ class StopRule:
         return {self.metric: {"median": self.min_trials} if self.below is None else self.below}
 
 
-def raw_kind(params: Params) -> Any:
+DEFAULT_MIN_TRIALS = 3
+
+
+def parse_rules(raw: Any) -> tuple[StopRule, ...]:
+    """Return the rules of a `stop_below`: a number or a median, or one of both for each metric.
+
+    A rule without a metric, "", is about the first scored stage. Raises `ValidationError`, with the metric as
+    the place of each problem.
+    """
+    if isinstance(raw, tuple):
+        return raw
+    if raw is None or raw == {}:
+        return ()
+    if not isinstance(raw, Mapping) or set(raw) <= {"median"}:
+        rule = _rule("", raw)
+        if rule is None:
+            raise wrong(f"`stop_below` is {quoted(raw)}, but must be {RULE}")
+        return (rule,)
+    rules = {metric: _rule(metric, value) for metric, value in raw.items()}
+    bad = {
+        (metric,): wrong(f"`{shortened(metric)}` is {quoted(raw[metric])}, but must be {RULE}")
+        for metric, rule in rules.items()
+        if rule is None
+    }
+    if bad:
+        raise all_wrong(bad)
+    return tuple(rule for rule in rules.values() if rule is not None)
+
+
+RULE = "a number in [0, 1], `median`, or `{median: least number of trials}`"
+
+
+def _rule(metric: str, value: Any) -> StopRule | None:
+    if value == "median":
+        return StopRule(metric, None, DEFAULT_MIN_TRIALS)
+    if isinstance(value, Mapping) and set(value) == {"median"}:
+        least = value["median"]
+        good = isinstance(least, int) and not isinstance(least, bool) and 1 <= least <= 10_000
+        return StopRule(metric, None, least) if good else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return StopRule(metric, float(value))
+    return None
+
+
+def raw_kind(params: Group) -> Any:
     """Return a searcher or scheduler as a study file has it: its name alone where all is as by default."""
     kind = params.model_dump()["kind"]
     content = params.model_dump(mode="json")

@@ -73,6 +73,11 @@ class PhotoSet(abc.ABC):
         """What was found wrong with the set as a whole when it was opened."""
         return ()
 
+    @property
+    def implied_classes(self) -> tuple[str, ...]:
+        """Return the classes that nothing lists: they are what occurs as a label, slips of the pen too."""
+        return ()
+
     @abc.abstractmethod
     def split_names(self) -> tuple[str, ...]:
         """Return the names of the lists that exist."""

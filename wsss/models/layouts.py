@@ -117,7 +117,7 @@ def published_head(weights: str, backbone: str, channels: int, count: int) -> tu
         channels: of those features.
         count: of classes, without the background.
     """
-    from wsss.models.weights import existing
+    from wsss.models.weights import existing, number_fault
 
     path = existing(weights).resolve()
     stat = path.stat()
@@ -141,6 +141,8 @@ def published_head(weights: str, backbone: str, channels: int, count: int) -> tu
         raise ConfigError(Problem(source, message))
     if biased:
         raise ConfigError(Problem(source, f"{layout.head} has a bias, but maps are made without one"))
+    if fault := number_fault(head):
+        raise ConfigError(Problem(source, f"{layout.head} {fault}"))
     return head[layout.background :].float(), layout
 
 

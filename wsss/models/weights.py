@@ -162,7 +162,8 @@ def load_tensors(
 ) -> None:
     """Load tensors into a module by name.
 
-    Raises `ConfigError` naming the first tensors that are missing, unexpected or of another shape.
+    Raises `ConfigError` naming the first tensors that are missing, unexpected or of another shape, or whose
+    numbers no network can use (`number_fault`).
 
     Args:
         module: takes them.
@@ -180,11 +181,31 @@ def load_tensors(
         for name, value in own.items()
         if name in given and given[name].shape != value.shape
     ]
+    faults += [
+        f"{name} {fault}" for name in own if name in given and (fault := number_fault(given[name], own[name]))
+    ]
     if faults:
         more = f"; and {len(faults) - SHOWN} more" if len(faults) > SHOWN else ""
         message = f"doesn't fit {type(module).__name__}: {'; '.join(faults[:SHOWN])}{more}"
         raise ConfigError(Problem(source, message))
     module.load_state_dict({**{name: own[name] for name in optional}, **given})
+
+
+def number_fault(given: Tensor, own: Tensor | None = None) -> str:
+    """Return why a tensor's numbers can't be a network's, "" if they can: they are of a wrong kind, stored in
+    another way than one after the other, or not finite. A training that diverged leaves such files.
+
+    Args:
+        given: the tensor.
+        own: the one whose place it takes; by default any of floats.
+    """
+    if given.layout is not torch.strided or given.is_quantized or given.is_meta:
+        return "is a sparse, quantised or empty tensor, but must be a plain one"
+    if own is not None and not own.is_floating_point():
+        return ""  # a count of batches, which nothing depends on
+    if not given.is_floating_point():
+        return f"is {str(given.dtype).removeprefix('torch.')}, but must be of floats"
+    return "" if bool(torch.isfinite(given).all()) else "holds NaN or infinite numbers"
 
 
 def stored_tensors(name: str, weights: str) -> tuple[dict[str, Tensor], str]:

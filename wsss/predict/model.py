@@ -15,6 +15,7 @@ from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
 from wsss.models.precision import Precision, placed
+from wsss.models.weights import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 
@@ -91,7 +92,8 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         classes = tuple(map(str, content["classes"]))
         params = SegmenterParams.model_validate(content["params"])
         network = build_segmenter(params, classes, weights="none")
-        network.load_state_dict(load_file(weights))
+        tensors = load_file(weights)
+        network.load_state_dict(tensors)
         network.precision = Precision.of(params)
     except (KeyError, TypeError, ValidationError, WsssError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
@@ -99,4 +101,8 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
     except (RuntimeError, SafetensorError) as error:
         message = f"doesn't hold the weights of {params.backbone} with {len(classes)} classes"
         raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
+    own = network.state_dict()
+    for name, tensor in tensors.items():
+        if fault := number_fault(tensor, own[name]):
+            raise ConfigError(Problem(str(weights), f"{name} {fault}"))
     return Model(network.eval(), classes, params.scales, id)

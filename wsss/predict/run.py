@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -94,7 +95,7 @@ class Output:
                 continue
             todo.append(photo)
             for path in (self.mask(photo), self.overlay(photo)):
-                if path.resolve() in inputs:
+                if Path(os.path.realpath(path)) in inputs:
                     hint = "choose another -o"
                     problems.append(
                         Problem(str(path), "is one of the photos, and would be overwritten", hint)

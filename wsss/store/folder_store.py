@@ -25,7 +25,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.errors import PreflightError, Problem, StorageError
+from wsss.errors import Problem, StorageError
 from wsss.files import (
     damaged_files,
     describe_files,
@@ -66,7 +66,7 @@ class Store:
     """Artefacts by key, on one folder that every process (and node) can reach.
 
     `lease_timeout` is how many seconds a run that makes an artefact may give no sign of life before
-    another one takes over. Raises `PreflightError` when the folder can't be created or written.
+    another one takes over. The folder is made when something is first written to it.
     """
 
     def __init__(self, root: Path, *, lease_timeout: float = TIMEOUT) -> None:
@@ -77,12 +77,6 @@ class Store:
         self._unusable: set[str] = set()
         """Keys of what is damaged and can't be set aside, as the storage can only be read."""
         self._records: OrderedDict[str, tuple[tuple[int, int, int], Artefact]] = OrderedDict()
-        try:
-            root.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise PreflightError(
-                Problem(str(root), f"the storage can't be written: {error.strerror}", "give --storage FOLDER")
-            ) from error
 
     def folder(self, key: str) -> Path:
         return self.root / key[:2] / key

@@ -143,6 +143,12 @@ class Ledger:
         known = {key for entry in entries if entry["type"] == "trial" for key in entry["keys"].values()}
         return {key.decode() for line in bad for key in KEY.findall(line)} - known
 
+    def is_lost(self) -> bool:
+        """Whether something was written, but neither an entry nor a key of it can be read: a power cut may
+        leave nothing but zeros. Nobody knows then what the study needs."""
+        entries, bad = self._read()
+        return not entries and any(line.strip() for line in bad) and not any(map(KEY.search, bad))
+
     def trials(self) -> dict[str, TrialRecord]:
         """Return the trials by id, in the order in which they were first sampled."""
         return trials_of(self.entries())

@@ -10,14 +10,13 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
 import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 
 import ray  # isort: skip
 
-from wsss.addresses import RAY, refusal
-from wsss.errors import ConfigError, PreflightError, Problem, quoted
+from wsss.config.text.location import check_cluster_address
+from wsss.errors import PreflightError, Problem
 from wsss.store.object_storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
@@ -34,9 +33,8 @@ def connect(address: str | None) -> None:
     """
     if ray.is_initialized():
         return
-    given = "--address" if address else "RAY_ADDRESS"
+    check_cluster_address(address)
     address = address or os.environ.get("RAY_ADDRESS")
-    refuse_secrets(address, given)
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
         if not address:
@@ -59,21 +57,6 @@ def connect(address: str | None) -> None:
         where = address or "this machine"
         hint = "check the address, or leave --address out to run on this machine"
         raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
-
-
-def refuse_secrets(address: str | None, given: str) -> None:
-    """Raise `ConfigError` if an address holds a secret, or is none; `given` names where it was read."""
-    refused = refusal(address, instead=RAY) if address else None
-    if address and refused is None and "@" in address:
-        message = f"is '…@{address.rpartition('@')[2]}', but the address of a cluster names no user"
-        refused = message, RAY
-    if address and refused is None:
-        try:
-            urlsplit(address)
-        except ValueError as error:  # Ray would try to reach it for half a minute
-            refused = f"is {quoted(address)}, which is no address: {error}", "write ray://host:10001"
-    if refused:
-        raise ConfigError(Problem(given, *refused))
 
 
 @contextmanager

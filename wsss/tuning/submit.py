@@ -14,11 +14,10 @@ from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
 from wsss.config.load import DEFAULT_STORAGE
 from wsss.config.naming import names_a_file
-from wsss.config.text.location import is_remote, parse_location
+from wsss.config.text.location import check_cluster_address, is_remote, parse_location
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.past.stored import find_study
 from wsss.tracking.location import VARIABLE, database_file
-from wsss.tuning.cluster import refuse_secrets
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
@@ -58,7 +57,7 @@ def plan_job(
     Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
     storage or data in its folder, which is deleted with it, or a study file that isn't in there.
     """
-    folder = working_dir.resolve()
+    folder = Path(os.path.realpath(working_dir))  # unlike `resolve`, it takes links in a circle
     path = Path(study) if names_a_file(study) else None
     if path is None:
         found = find_study(study, parse_location(storage or DEFAULT_STORAGE), overrides, rename=name)
@@ -129,7 +128,7 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str:
     """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached, or
     isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret."""
-    refuse_secrets(address, "--address")
+    check_cluster_address(address)
     deadline = time.monotonic() + patience
     while True:
         try:

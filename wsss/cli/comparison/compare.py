@@ -15,12 +15,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.comparison.notes import arm_title, initial_weights, notes, published_notes, step_title
 from wsss.cli.comparison.published import published_json, published_lines
-from wsss.cli.options import StorageOption, find_stored, storage_location
+from wsss.cli.options import StorageOption, find_all
+from wsss.report.notes import arm_title, initial_weights, notes, published_notes, step_title
 
 if TYPE_CHECKING:
-    from wsss.config.text.location import Location
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
@@ -77,36 +76,19 @@ def compare(
     from wsss.pipeline.past.stored import find_study
     from wsss.report.compare import compare as compare_studies
     from wsss.report.published import beside_published, publications
-    from wsss.store.storage import open_storage
 
     asked = {View.classes: per_class, View.errors: errors, View.published: published}
     views = [view for view, wanted in asked.items() if wanted]
     if len(views) > 1:
         message = "only one of them can be shown at a time"
         raise ConfigError(Problem("--per-class, --errors and --published", message))
-    location, names = _named(studies or [], storage)
-    names = names or open_storage(location).study_names()
-    if not names:
-        hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(location), "there are no studies here", hint))
+    location, names = find_all(studies or [], storage)
     comparison = compare_studies(location, names, baseline)
     beside = None
     if published:
         loaded = {name: find_study(name, location) for name in names}
         beside = beside_published(comparison, loaded, publications())
     show(comparison, format_, views[0] if views else View.scores, beside)
-
-
-def _named(studies: list[str], storage: str | None) -> tuple[Location, list[str]]:
-    """Return the storage and the names of studies that are given as names or as files."""
-    from wsss.errors import ConfigError, Problem
-
-    found = [find_stored(study, storage) for study in studies]
-    places = list(dict.fromkeys(place for _, place in found)) or [storage_location(storage)]
-    if len(places) > 1:
-        message = f"studies lie in {' and '.join(map(str, places))}, but must be of one storage"
-        raise ConfigError(Problem("STUDY", message, "give --storage"))
-    return places[0], list(dict.fromkeys(name for name, _ in found))
 
 
 def show(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from wsss.cli.comparison.notes import PIXEL_LABELS, published_notes
+from wsss.report.notes import PIXEL_LABELS, published_notes
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from wsss.config.checks.checker import Checker
-from wsss.config.data_set import DATA_SETS
+from wsss.config.data_set import DATA_SETS, DataSpec
 from wsss.config.resolve import kinds_made, variables_in
 from wsss.config.stage import scored_as
-from wsss.config.study import DataSpec, Sweep
+from wsss.config.study import Sweep
+from wsss.config.text.yaml_text import Path_
 
 
 def check_splits(checker: Checker, data: DataSpec) -> None:
@@ -19,6 +19,8 @@ def check_splits(checker: Checker, data: DataSpec) -> None:
     for name, spec, other_name, other in pairs:
         if "select_on_report" in data.allow and other_name == "select":
             continue
+        if checker.is_left_out(("data", name)) or checker.is_left_out(("data", other_name)):
+            continue
         if spec is not None and other is not None and spec.overlaps(other):
             message = f"`{name}` ({spec}) shares images with `{other_name}` ({other})"
             hint = (
@@ -27,7 +29,7 @@ def check_splits(checker: Checker, data: DataSpec) -> None:
             checker.add(("data", name), message, hint)
 
 
-def check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
+def check_folder(checker: Checker, data: DataSpec) -> None:
     """Check what only some data sets may say, and what one without masks may not."""
     for key in ("labels", "masks"):
         if getattr(data, key) is not None and key not in DATA_SETS[data.dataset].keys:
@@ -37,9 +39,8 @@ def check_folder(checker: Checker, data: DataSpec, raw: Any) -> None:
         return
     checker.judge = "holdout" if data.holdout else "nothing"
     for key in ("select", "report", "test"):
-        given = raw.get(key) if isinstance(raw, Mapping) else None
         spec = getattr(data, key)
-        if given is not None and spec is not None and spec.split != "masked":
+        if key in data.model_fields_set and spec is not None and spec.split != "masked":
             message = f"`{key}` ({spec}) names images with masks, but there are none"
             checker.add(
                 ("data", key), message, "put masks into the folder's `masks`, or say `data.masks: FOLDER`"
@@ -56,13 +57,12 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
                 asked = use.params.get("supervision")
                 tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
                 if asked == "masks" or any("masks" in values for values in tried):
-                    own = ("arms", arm.name) if arm.name != sweep.name else ()
-                    path = ("sweeps", number, *own, "stages", place, use.stage, "supervision")
+                    at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
                     hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
                     if not data.scored:
                         message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
-                    checker.add(path, message, hint)
+                    checker.add((*at, "supervision"), message, hint)
 
 
 def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
@@ -74,8 +74,7 @@ def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> Non
             for place, use in enumerate(arm.stages):
                 scored = [found for kind in kinds_made(use) if (found := scored_as(kind)) is not None]
                 if any(found.on == "test" for found in scored):
-                    own = ("arms", arm.name) if arm.name != sweep.name else ()
-                    path = ("sweeps", number, *own, "stages", place, use.stage)
+                    path: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
                     message = f"`{use.stage}` are scored on `data.test`, which is missing"
                     checker.add(
                         path, message, "name images that nothing was trained on: `test: {split: val}`"

@@ -7,13 +7,10 @@ from collections.abc import Mapping, Sequence
 
 from wsss.config.checks.checker import Checker
 from wsss.config.search import Distribution
-from wsss.config.study import Arm, Sweep
+from wsss.config.study import MOST_TRIALS, Arm, Sweep
 from wsss.config.text.yaml_text import Path_
 from wsss.config.tuning import Pbt, Searcher
 
-MOST_TRIALS = 10_000
-"""Of a study; each is a line of the ledger, a run in MLflow, a folder of Ray's."""
-MOST_SWEEPS, MOST_STAGES, MOST_SEEDS = 50, 50, 1000
 MOST_PARTS = 1000
 """Parts of a classifier in population-based training."""
 

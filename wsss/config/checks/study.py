@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from wsss.addresses import refusal
 from wsss.config.checks.arms import check_arm
-from wsss.config.checks.checker import Checker
+from wsss.config.checks.checker import STAND_INS, Checker, keys_of
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
-from wsss.config.checks.size import MOST_SEEDS, MOST_SWEEPS, MOST_TRIALS, check_trials
-from wsss.config.checks.tuning import check_scheduler, check_searcher, scheduler_of, searcher_of, stop_rules
+from wsss.config.checks.size import check_trials
+from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
+from wsss.config.data_set import DataSpec
 from wsss.config.naming import study_name_problem
 from wsss.config.resolve import is_scored, kinds_made
 from wsss.config.stage import STAGES
-from wsss.config.study import Arm, Base, Budget, DataSpec, Resources, StageUse, Study, Sweep, Tracking
-from wsss.config.text.location import Location, parse_location
+from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.overrides import ADDRESSES
 from wsss.config.text.yaml_text import Document, Path_
 from wsss.errors import ConfigError, quoted
 
-LARGEST_SEED = 2**32 - 1
-STUDY_KEYS = ("name", "base", "data", "seed", "sweeps", "storage", "retain", "tracking", "budget")
-SWEEP_KEYS = (
-    *("name", "arms", "stages", "search", "samples", "metric"),
-    *("searcher", "scheduler", "stop_below", "resources", "keep", "seeds", "replicate"),
-)
+WITH_REPLICATE = {"name", "resources", "seeds", "replicate"}
+"""Keys of a sweep that replicates another."""
 
 
 def check_study(
@@ -39,56 +36,50 @@ def check_study(
     overridden: Mapping[Path_, str] | None = None,
     known: bool = False,
 ) -> Study:
-    """Return the study a document describes. Raises `ConfigError` with every problem found.
+    """Return the study that a document describes. Raises `ConfigError` with every problem found.
 
-    `base` is the folder that relative data paths refer to; `name` and `storage` are used where the
-    file has none. `known`: a storage has it under its name already, which an earlier version may have
-    allowed.
+    Args:
+        base: The folder that relative paths refer to.
+        name: The study's where the file has none.
+        storage: The study's where the file has none.
+        overridden: Places whose values come from the command line, and what messages call them.
+        known: Whether a storage has it under its name already, which an earlier version may have allowed.
     """
-    checker = Checker(document, base, overridden)
+    checker = Checker(document, overridden)
     _refuse_secrets(checker, document.value, ())
-    raw = checker.mapping(document.value, (), STUDY_KEYS, "the study")
-    data = checker.group(DataSpec, raw.get("data", {}), ("data",), DataSpec())
-    if "data" not in raw:
-        checker.add((), "`data` is missing")
-    check_splits(checker, data)
+    raw = document.value
+    if isinstance(raw, Mapping):
+        own = raw.get("storage")
+        raw = {"name": name, **raw, "storage": storage if own is None or own == "" else own}
+    study = checker.read(Study, raw, base)
+    if study is not None:
+        study = _checked(checker, study, base, known=known)
+    if checker.problems or study is None:
+        raise ConfigError(checker.problems, more=checker.more)
+    return study
+
+
+def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Study:
+    """Check what one key means for another; return the study with its paths and defaults resolved."""
+    if not known and not checker.is_left_out(("name",)) and (problem := study_name_problem(study.name)):
+        checker.add(("name",), problem, "give it another with --name NAME")
+    check_splits(checker, study.data)
+    data = _resolved(checker, study.data, base)
+    check_folder(checker, data)
+    sweeps = _sweeps(checker, study)
+    check_supervision(checker, data, sweeps)
+    check_test(checker, data, sweeps)
+    check_trials(checker, sweeps)
+    return study.model_copy(update={"data": data, "sweeps": tuple(sweeps)})
+
+
+def _resolved(checker: Checker, data: DataSpec, base: Path) -> DataSpec:
     try:
-        data = data.resolved(base)
+        return data.resolved(base)
     except ValueError as error:
         key, _, message = str(error).partition("|")
         checker.add(("data", key), f"`data.{key}` {message}")
-    check_folder(checker, data, raw.get("data"))
-    start = checker.group(Base, raw["base"], ("base",), None) if raw.get("base") is not None else None
-    sweeps = _sweeps(checker, raw.get("sweeps"), based=raw.get("base") is not None)
-    check_supervision(checker, data, sweeps)
-    check_test(checker, data, sweeps)
-    seed = checker.whole(raw, "seed", (), 0, 0, LARGEST_SEED)
-    retain = checker.one_of(raw, "retain", (), ("kept", "all"))
-    tracking = _group_or_none(checker, raw, "tracking", Tracking())
-    budget = _group_or_none(checker, raw, "budget", Budget())
-    own_name = _study_name(checker, raw.get("name", name), known=known)
-    place: Location = storage
-    stored = raw.get("storage")
-    if stored is not None and not isinstance(stored, str):
-        checker.add(("storage",), f"`storage` is {quoted(stored)}, but must be a folder or an address")
-    elif stored:
-        try:
-            place = parse_location(stored)
-        except ValueError as error:
-            message, _, hint = str(error).partition("|")
-            if not refusal(stored):
-                checker.add(("storage",), f"`storage` {message}", hint)
-    if checker.problems:
-        raise ConfigError(checker.problems, more=checker.more)
-    return Study(own_name, data, tuple(sweeps), place, seed, retain, tracking, start, budget)
-
-
-def _study_name(checker: Checker, value: Any, *, known: bool) -> str:
-    name = checker.name(value, ("name",), "the study")
-    problem = study_name_problem(name) if name and not known else ""
-    if problem:
-        checker.add(("name",), problem, "give it another with --name NAME")
-    return name
+        return data
 
 
 def _refuse_secrets(checker: Checker, value: Any, path: Path_) -> None:
@@ -101,142 +92,97 @@ def _refuse_secrets(checker: Checker, value: Any, path: Path_) -> None:
             _refuse_secrets(checker, content, (*path, number))
     elif not isinstance(value, str):
         return
-    elif refused := refusal(value) if "://" in value or ".".join(map(str, path)) in ADDRESSES else None:
+    elif refused := refusal(value) if _may_be_address(value, path) else None:
         checker.add(path, f"`{path[-1] if path else 'study'}` {refused[0]}", refused[1])
 
 
-def _group_or_none(checker: Checker, raw: Mapping[str, Any], key: str, default: Any) -> Any:
-    content = raw.get(key)
-    return default if content is None else checker.group(type(default), content, (key,), default)
+def _may_be_address(value: str, path: Path_) -> bool:
+    """Whether a value is an address, a slip of the pen in one (`https:/NAME:KEY@host`), or stands for one."""
+    text = unicodedata.normalize("NFKC", value)
+    return "://" in text or (":" in text and "@" in text) or ".".join(map(str, path)) in ADDRESSES
 
 
-def _sweeps(checker: Checker, raw: Any, *, based: bool) -> list[Sweep]:
-    if not isinstance(raw, list) or not raw:
+def _sweeps(checker: Checker, study: Study) -> list[Sweep]:
+    if not study.sweeps and not checker.is_left_out(("sweeps",)):
         checker.add(("sweeps",), "`sweeps` must be a list with at least one sweep")
-        return []
-    if len(raw) > MOST_SWEEPS:
-        checker.add(("sweeps",), f"there are {len(raw)} sweeps, but may be {MOST_SWEEPS}")
-        return []
+    based = study.base is not None or checker.is_left_out(("base",))
     sweeps: list[Sweep] = []
     # What a base has made is known when it is opened; until then it may have made anything.
     made: set[str] = set(STAGES.names()) if based else set()
-    for number, entry in enumerate(raw):
-        sweep = _sweep(checker, entry, ("sweeps", number), sweeps, made, based=based)
-        if sweep is not None:
-            if sweep.name in {other.name for other in sweeps}:
-                checker.add(("sweeps", number, "name"), f"two sweeps are named {quoted(sweep.name)}")
-            sweeps.append(sweep)
-            made |= {kind for arm in sweep.arms for use in arm.stages for kind in kinds_made(use)}
-    check_trials(checker, sweeps)
+    for number, sweep in enumerate(study.sweeps):
+        path: Path_ = ("sweeps", number)
+        if not checker.is_left_out((*path, "name")) and sweep.name in [other.name for other in sweeps]:
+            checker.add((*path, "name"), f"two sweeps are named {quoted(sweep.name)}")
+        sweeps.append(_sweep(checker, sweep, path, sweeps, made, based=based))
+        made |= {kind for arm in sweep.arms for use in arm.stages for kind in kinds_made(use)}
     return sweeps
 
 
 def _sweep(
-    checker: Checker, entry: Any, path: Path_, earlier: Sequence[Sweep], made: set[str], *, based: bool
-) -> Sweep | None:
-    raw = checker.mapping(entry, path, SWEEP_KEYS, "a sweep")
-    if not raw:
-        return None
-    name = checker.name(raw.get("name"), (*path, "name"), "a sweep")
-    searcher = searcher_of(checker, raw, path)
-    scheduler = scheduler_of(checker, raw, path)
-    resources = checker.group(Resources, raw.get("resources", {}), (*path, "resources"), Resources())
-    keep = checker.whole(raw, "keep", path, 1, 1, MOST_TRIALS)
-    seeds = _seeds(checker, raw.get("seeds", []), (*path, "seeds"))
-    replicate = raw.get("replicate")
-    arms: tuple[Arm, ...] = ()
-    if replicate is not None:
-        names = [sweep.name for sweep in earlier]
-        if replicate not in names:
-            checker.add(
-                (*path, "replicate"),
-                f"no earlier sweep is named {quoted(replicate)}",
-                checker.nearest(replicate, names),
-            )
-        if not seeds:
+    checker: Checker, sweep: Sweep, path: Path_, earlier: Sequence[Sweep], made: set[str], *, based: bool
+) -> Sweep:
+    """Check a sweep; return it with its metric and its rules."""
+    said = {"arms" if key == "alternatives" else key for key in sweep.model_fields_set}
+    said |= {key for key in ("arms", "stages", "seeds") if checker.is_left_out((*path, key))}
+    if checker.is_left_out((*path, "replicate")):
+        return sweep
+    if sweep.replicate is not None:
+        names = [other.name for other in earlier if other.name != STAND_INS["name"]]
+        if sweep.replicate not in names:
+            message = f"no earlier sweep is named {quoted(sweep.replicate)}"
+            checker.add((*path, "replicate"), message, checker.nearest(sweep.replicate, names))
+        if not sweep.seeds and not checker.is_left_out((*path, "seeds")):
             checker.add((*path, "replicate"), "a replicating sweep needs `seeds`")
-        for key in SWEEP_KEYS:
-            if key in raw and key not in ("name", "resources", "seeds", "replicate"):
-                checker.add((*path, key), f"`{key}` has no meaning in a sweep that replicates another")
-    elif ("arms" in raw) == ("stages" in raw):
+        for key in [key for key in keys_of(Sweep) if key in said - WITH_REPLICATE]:
+            checker.add((*path, key), f"`{key}` has no meaning in a sweep that replicates another")
+        return sweep.model_copy(update={"metric": None})
+    if ("arms" in said) == ("stages" in said):
         checker.add(path, "a sweep needs either `arms` or `stages`")
-    elif "stages" in raw:
-        own = {key: raw[key] for key in ("stages", "search", "samples") if key in raw}
-        arms = _one(check_arm(checker, name, own, path, searcher, made))
-    else:
-        for key in ("search", "samples"):
-            if key in raw:
-                checker.add((*path, key), f"`{key}` belongs into an arm when a sweep has `arms`")
-        named = raw["arms"] if isinstance(raw["arms"], Mapping) else {}
-        if not named:
-            checker.add((*path, "arms"), "`arms` must map at least one name to an arm")
-        arms = tuple(
-            arm
-            for arm_name, content in named.items()
-            for arm in _one(check_arm(checker, arm_name, content, (*path, "arms", arm_name), searcher, made))
-        )
-    for arm in arms:
-        others = [other.name for other in arms if other.name != arm.name]
-        if arm.control is not None and arm.control not in others:
+    elif "arms" in said:
+        for key in [key for key in ("search", "samples") if key in said]:
+            checker.add((*path, key), f"`{key}` belongs into an arm when a sweep has `arms`")
+    others = {arm.name for arm in sweep.arms}
+    for arm in sweep.arms:
+        at = (*path, *sweep.place(arm))
+        check_arm(checker, arm, at, sweep.searcher, made)
+        if arm.control is not None and arm.control not in others - {arm.name}:
             message = f"the control of arm `{arm.name}` is {quoted(arm.control)}"
-            hint = checker.nearest(arm.control, others)
-            checker.add((*path, "arms", arm.name, "control"), message, hint)
-    metric = _metric(checker, raw, path, arms, replicate is not None)
-    if seeds and (earlier or based) and replicate is None:
+            checker.add((*at, "control"), message, checker.nearest(arm.control, others - {arm.name}))
+    if sweep.seeds and (earlier or based):
         where = "one with `replicate`" if based else "the first sweep or one with `replicate`"
         checker.add((*path, "seeds"), f"`seeds` belongs into {where}")
-    check_searcher(checker, searcher, arms, metric, path)
-    check_scheduler(
-        checker,
-        scheduler,
-        arms,
-        path,
-        named="arms" in raw,
-        seeds=seeds,
-        first=not earlier and not based,
-        searcher=searcher,
-    )
-    rules = stop_rules(checker, raw.get("stop_below"), arms, (*path, "stop_below"))
-    return Sweep(
-        name, arms, metric, searcher, resources, keep, seeds, replicate, scheduler=scheduler, stop_below=rules
-    )
+
+    def with_rules(arm: Arm) -> Arm:
+        at = (*path, *sweep.place(arm), "stop_below")
+        rules = arm.stop_below and check_rules(checker, arm.stop_below, [arm], at)
+        return arm.model_copy(update={"stop_below": rules})
+
+    rules = check_rules(checker, sweep.stop_below, sweep.arms, (*path, "stop_below"))
+    update = {"metric": _metric(checker, sweep, path), "stop_below": rules}
+    sweep = sweep.map_arms(with_rules).model_copy(update=update)
+    check_searcher(checker, sweep, path)
+    check_scheduler(checker, sweep, path, first=not earlier and not based)
+    return sweep
 
 
-def _one(arm: Arm | None) -> tuple[Arm, ...]:
-    return () if arm is None else (arm,)
-
-
-def _seeds(checker: Checker, raw: Any, path: Path_) -> tuple[int, ...]:
-    good = isinstance(raw, list) and all(
-        isinstance(s, int) and not isinstance(s, bool) and 0 <= s <= LARGEST_SEED for s in raw
-    )
-    if not good or len(set(raw)) < len(raw):
-        expected = f"a list of different whole numbers from 0 to {LARGEST_SEED}"
-        checker.add(path, f"`seeds` is {quoted(raw)}, but must be {expected}")
-        return ()
-    if len(raw) > MOST_SEEDS:
-        checker.add(path, f"`seeds` lists {len(raw)} numbers, but may list {MOST_SEEDS}")
-        return ()
-    return tuple(raw)
-
-
-def _metric(
-    checker: Checker, raw: Mapping[str, Any], path: Path_, arms: Sequence[Arm], replicates: bool
-) -> str | None:
+def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
+    """Return the metric that a sweep's trials are ranked by, None for none; refuse another than that."""
 
     def ranks(use: StageUse) -> bool:
         if checker.judge == "masks":
             return is_scored(use)
         return checker.judge == "holdout" and STAGES[use.stage].judged
 
-    scored = [[use.name for use in arm.stages if ranks(use)] for arm in arms]
+    scored = [[use.name for use in arm.stages if ranks(use)] for arm in sweep.arms]
     common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
-    metric = raw.get("metric")
+    metric = sweep.metric
     score = "select/miou" if checker.judge == "masks" else "holdout/mAP"
-    if metric is None or replicates:
-        return f"{common[-1]}/{score}" if common and not replicates else None
+    if sweep.replicate is not None:
+        return None
+    if metric is None:
+        return f"{common[-1]}/{score}" if common else None
     choices = [f"{name}/{score}" for name in common]
-    if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric[:400]):
+    if re.search(r"/(report|test|published)/", metric[:400]):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {quoted(metric)}, which is for reporting", hint)
     elif metric not in choices and checker.judge != "masks":
@@ -245,7 +191,7 @@ def _metric(
         checker.add((*path, "metric"), message, hint)
     elif metric not in choices:
         hint = checker.nearest(metric, choices)
-        if str(metric).endswith("/holdout/mAP"):
+        if metric.endswith("/holdout/mAP"):
             hint = f"there are masks, which judge CAMs better than a classifier's mAP; {hint}"
         checker.add((*path, "metric"), f"`metric` is {quoted(metric)}", hint)
-    return str(metric)
+    return metric

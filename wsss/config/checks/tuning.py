@@ -4,104 +4,53 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from wsss.config.checks.checker import Checker
-from wsss.config.checks.size import MOST_TRIALS, check_parts
-from wsss.config.params.stages import Params
+from wsss.config.checks.size import check_parts
 from wsss.config.resolve import is_scored, resolve_stage, variables_in
 from wsss.config.stage import STAGES
-from wsss.config.study import Arm, StageUse
+from wsss.config.study import Arm, StageUse, Sweep
 from wsss.config.text.yaml_text import Path_
-from wsss.config.tuning import (
-    SCHEDULERS,
-    SEARCHERS,
-    Pbt,
-    Scheduler,
-    Searcher,
-    StopRule,
-)
-from wsss.errors import ConfigError, quoted, shortened
-from wsss.plugins import Registry
-
-DEFAULT_MIN_TRIALS = 3
+from wsss.config.tuning import Pbt, Scheduler, StopRule
+from wsss.errors import ConfigError, quoted
 
 
-def searcher_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Searcher:
-    """Return a sweep's searcher; what is wrong with it is a problem at its line."""
-    found: Any = _kind(checker, raw, "searcher", path, SEARCHERS)
-    return found  # type: ignore[no-any-return]
-
-
-def scheduler_of(checker: Checker, raw: Mapping[str, Any], path: Path_) -> Scheduler:
-    """Return a sweep's scheduler; what is wrong with it is a problem at its line."""
-    found: Any = _kind(checker, raw, "scheduler", path, SCHEDULERS)
-    return found  # type: ignore[no-any-return]
-
-
-def _kind(checker: Checker, raw: Mapping[str, Any], key: str, path: Path_, kinds: Registry[Any]) -> Params:
-    default: Params = kinds.values()[0]()
-    if key not in raw:
-        return default
-    value, at = raw[key], (*path, key)
-    content = {"kind": value} if isinstance(value, str) else value
-    if not isinstance(content, Mapping) or "kind" not in content:
-        checker.add(
-            at,
-            f"`{key}` is {quoted(value)}, but must be a name or `{{kind: name, …}}`",
-            "choose from " + ", ".join(kinds),
-        )
-        return default
-    kind = content["kind"]
-    if not isinstance(kind, str) or kind not in kinds:
-        where = at if isinstance(value, str) else (*at, "kind")
-        checker.add(where, f"`{key}` is {quoted(kind)}", checker.nearest(kind, kinds))
-        return default
-    found: Params = checker.group(kinds[kind], dict(content), at, default)
-    return found
-
-
-def check_searcher(
-    checker: Checker, searcher: Searcher, arms: Sequence[Arm], metric: str | None, path: Path_
-) -> None:
-    """A search that learns needs something to learn from, and an end."""
+def check_searcher(checker: Checker, sweep: Sweep, path: Path_) -> None:
+    """Refuse a search that learns without a score to learn from, or without an end."""
+    searcher = sweep.searcher
     if not searcher.learns:
         return
-    if metric is None:
+    if sweep.metric is None:
         hint = "end the arms with `cams` or `pseudo_masks`"
         checker.add(
             (*path, "searcher"), f"{searcher.kind} needs a score to learn from, but no stage is scored", hint
         )
-    for arm in arms:
+    for arm in sweep.arms:
         if arm.search and arm.samples is None:
             checker.add(
                 (*path, "searcher"), f"{searcher.kind} needs to know how many `samples` arm `{arm.name}` gets"
             )
 
 
-def check_scheduler(
-    checker: Checker,
-    scheduler: Scheduler,
-    arms: Sequence[Arm],
-    path: Path_,
-    *,
-    named: bool,
-    seeds: Sequence[int],
-    first: bool,
-    searcher: Searcher,
-) -> None:
+def check_scheduler(checker: Checker, sweep: Sweep, path: Path_, *, first: bool) -> None:
     """Refuse a scheduler that could never judge, or that would compare what can't be compared.
 
-    An arm without `search` has one trial, which nothing is compared with. `named`: the sweep has `arms`,
-    so that a stage's path leads through one.
+    An arm without `search` has one trial, which nothing is compared with.
+
+    Args:
+        path: Where the sweep stands in the file.
+        first: Whether it is the first one of a study without `base`.
     """
+    scheduler, searcher = sweep.scheduler, sweep.searcher
     if not scheduler.judges:
         return
     if checker.judge != "masks":
         message = f"`{scheduler.kind}` judges by rung scores, but there are no masks to score with"
         checker.add((*path, "scheduler"), message, "leave `scheduler` out")
         return
-    if seeds:
+    if sweep.seeds:
         message = f"`{scheduler.kind}` would judge the seeds of a configuration against each other"
         checker.add((*path, "seeds"), message, "search on one seed, then `replicate` what was kept")
     if isinstance(scheduler, Pbt):
@@ -111,9 +60,8 @@ def check_scheduler(
             one = f"{searcher.kind} asks for one trial at a time"
             message = f"`pbt` begins with the whole population, but {one}"
             checker.add((*path, "searcher"), message, "use `searcher: random`")
-    searching = [arm for arm in arms if arm.search] or list(arms)
-    for arm in searching:
-        own = (*path, "arms", arm.name) if named else path
+    for arm in [arm for arm in sweep.arms if arm.search] or sweep.arms:
+        own = (*path, *sweep.place(arm))
         uses = [(number, use) for number, use in enumerate(arm.stages) if STAGES[use.stage].judged]
         if not uses:
             message = f"`{scheduler.kind}` judges classifier epochs, but arm `{arm.name}` has no classifier"
@@ -195,12 +143,14 @@ def _values(arm: Arm, name: str) -> tuple[Any, ...]:
     return tuple(arm.search[name].values) if name in arm.search else ()
 
 
-def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> tuple[StopRule, ...]:
-    """Return the rules of a `stop_below`: a number or a median for the first scored stage, or for each named.
+def check_rules(
+    checker: Checker, rules: tuple[StopRule, ...], arms: Sequence[Arm], path: Path_
+) -> tuple[StopRule, ...]:
+    """Return the rules of a `stop_below`, each with its metric: one without is about the first scored stage.
 
     A rule needs an arm with something left to do after the stage that it looks at.
     """
-    if raw is None or raw == {}:
+    if not rules:
         return ()
     if checker.judge != "masks":
         checker.add(path, "`stop_below` looks at scores, but there are no masks to score with")
@@ -209,12 +159,11 @@ def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> 
     if not scored:
         checker.add(path, "`stop_below` needs a scored stage (`cams`, `pseudo_masks`)")
         return ()
-    if not isinstance(raw, Mapping) or set(raw) <= {"median"}:
-        raw = {next(iter(scored)): raw}
-    rules = []
-    for metric, value in raw.items():
-        at = (*path, metric)
-        if isinstance(metric, str) and re.search(r"/(report|test|published)/", metric):
+    found = []
+    for rule in rules:
+        at = (*path, rule.metric) if rule.metric else path
+        metric = rule.metric or next(iter(scored))
+        if re.search(r"/(report|test|published)/", metric):
             hint = "a search may only look at `select`"
             checker.add(at, f"`stop_below` looks at {quoted(metric)}, which is for reporting", hint)
             continue
@@ -225,22 +174,5 @@ def stop_rules(checker: Checker, raw: Any, arms: Sequence[Arm], path: Path_) -> 
         if not any(use.name == name and arm.stages[-1] is not use for arm in arms for use in arm.stages):
             checker.add(at, f"`stop_below` looks at {quoted(metric)}, but no stage comes after `{name}`")
             continue
-        rule = _rule(str(metric), value)
-        if rule is None:
-            expected = "a number in [0, 1], `median`, or `{median: least number of trials}`"
-            checker.add(at, f"`{shortened(metric)}` is {quoted(value)}, but must be {expected}")
-        else:
-            rules.append(rule)
-    return tuple(rules)
-
-
-def _rule(metric: str, value: Any) -> StopRule | None:
-    if value == "median":
-        return StopRule(metric, None, DEFAULT_MIN_TRIALS)
-    if isinstance(value, Mapping) and set(value) == {"median"}:
-        least = value["median"]
-        good = isinstance(least, int) and not isinstance(least, bool) and 1 <= least <= MOST_TRIALS
-        return StopRule(metric, None, least) if good else None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
-        return StopRule(metric, float(value))
-    return None
+        found.append(replace(rule, metric=metric))
+    return tuple(found)

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, TypeVar, get_args
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from wsss.config.paths import check_path
 from wsss.errors import quoted
@@ -52,6 +64,52 @@ FileName = Annotated[str, Field(min_length=1), AfterValidator(_path)]
 Folder = Annotated[Path, AfterValidator(_path)]
 
 
+def wrong(
+    message: str, hint: str = "", *, about: str = "", near: object = "", to: Sequence[str] = ()
+) -> PydanticCustomError:
+    """Return what a validator raises whose words are shown as they are.
+
+    Args:
+        message: The message.
+        hint: What to do; left out, the name nearest to `near` among those of `to`.
+        about: What the key is at which it stands: the message then begins with both.
+    """
+    context = {"message": message, "hint": hint, "about": about, "near": near, "to": to}
+    return PydanticCustomError("wrong", "{message}", context)
+
+
+def all_wrong(problems: Mapping[tuple[Any, ...], PydanticCustomError]) -> ValidationError:
+    """Return several errors as one, each at its place below what is validated."""
+    errors: list[InitErrorDetails] = [
+        {"type": error, "loc": place, "input": None} for place, error in problems.items()
+    ]
+    return ValidationError.from_exception_data("several", errors)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Marks a field of pydantic as a whole number in [`least`, `most`]: 2, but neither 2.0 nor "2"."""
+
+    least: int
+    most: int
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        within = core_schema.int_schema(ge=self.least, le=self.most)
+        return core_schema.with_info_before_validator_function(self._check, within)
+
+    def _check(self, value: Any, info: core_schema.ValidationInfo) -> Any:
+        if type(value) is not int or not self.least <= value <= self.most:
+            expected = f"a whole number from {self.least} to {self.most}"
+            raise wrong(f"`{info.field_name}` is {quoted(value)}, but must be {expected}")
+        return value
+
+
+class Part(BaseModel):
+    """Base of all that stands in a study file: immutable, no unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
 def _is_number(annotation: object) -> bool:
     """Whether a field takes numbers and no truth values."""
     kinds = {annotation}
@@ -60,14 +118,8 @@ def _is_number(annotation: object) -> bool:
     return not {bool, object, Any} & kinds and bool({int, float} & kinds)
 
 
-class Params(BaseModel):
-    """Base of all parameter groups: immutable, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    switches: ClassVar[tuple[str, ...]] = ()
-    """Keys that are left out of artefact keys while they are off, which is their default: a switch that
-    is added to a stage later makes no finished artefact outdated."""
+class Group(Part):
+    """Base of all groups of parameters."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -78,6 +130,14 @@ class Params(BaseModel):
         if any(isinstance(one, bool) for one in values) and _is_number(cls.model_fields[name].annotation):
             raise ValueError(f"`{name}` is {quoted(value)}, but must be numbers, neither true nor false")
         return value
+
+
+class Params(Group):
+    """Base of the parameters of stages, which search variables may stand for."""
+
+    switches: ClassVar[tuple[str, ...]] = ()
+    """Keys that are left out of artefact keys while they are off, which is their default: a switch that
+    is added to a stage later makes no finished artefact outdated."""
 
     def content(self) -> dict[str, Any]:
         """Return what an artefact's key is made of, as JSON."""

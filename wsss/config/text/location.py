@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from wsss.addresses import refusal, shown
+from wsss.addresses import RAY, refusal, shown
 from wsss.config.paths import absolute, check_path
-from wsss.errors import nearest, quoted
+from wsss.errors import ConfigError, Problem, nearest, quoted
 
 Location = Path | str
 """An absolute folder, or a URI such as "s3://bucket/prefix"."""
@@ -45,3 +46,22 @@ def parse_location(text: str) -> Location:
         raise ValueError(f"is {quoted(text)}, but names no bucket|write {parts.scheme}://bucket/prefix")
     path, _, query = text.partition("?")
     return path.rstrip("/") + (f"?{query}" if query else "")
+
+
+def check_cluster_address(given: str | None) -> None:
+    """Raise `ConfigError` if the address of a Ray cluster holds a secret, or is none: `given` as `--address`,
+    else RAY_ADDRESS."""
+    address, where = (given, "--address") if given else (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")
+    if not address:
+        return
+    refused = refusal(address, instead=RAY)
+    if refused is None and "@" in address:
+        message = f"is '…@{address.rpartition('@')[2]}', but the address of a cluster names no user"
+        refused = message, RAY
+    if refused is None:
+        try:
+            urlsplit(address)
+        except ValueError as error:  # Ray would try to reach it for half a minute
+            refused = f"is {quoted(address)}, which is no address: {error}", "write ray://host:10001"
+    if refused:
+        raise ConfigError(Problem(where, *refused))

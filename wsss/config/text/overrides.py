@@ -69,7 +69,10 @@ def _set(root: Any, words: list[str], value: Any, where: str) -> list[Path_]:
     if words[1] == "*" and len(words) > 2 and sweeps:
         return _set_in_every_sweep(sweeps, words[2:], value, where)
     numbers = {name: n for n, s in reversed(sweeps.items()) if isinstance(name := s.get("name"), str)}
-    if len(words) < 3 or words[1] not in numbers:
+    if len(words) < 3 and words[1] in numbers:
+        hint = f"name one of its keys, as in sweeps.{words[1]}.keep=1"
+        raise ConfigError(Problem(where, "a sweep can't be put in another's place", hint))
+    if words[1] not in numbers:
         hint = nearest(words[1], reversed(numbers))
         raise ConfigError(Problem(where, f"no sweep is named {quoted(words[1])}", hint))
     number = numbers[words[1]]

@@ -129,9 +129,14 @@ def parse_yaml(text: str, source: str, *, most: int = MOST_VALUES) -> Document:
         mark = error.problem_mark or error.context_mark
         where = f"{source}:{mark.line + 1}" if mark else source
         reason = shortened(error.problem or error.context or "", 160)
+        if reason == "second occurrence":
+            reason = f"{(error.context or '').partition(';')[0]}, an anchor that stands above already"
         raise ConfigError(Problem(where, f"is not valid YAML: {reason}")) from error
     except yaml.YAMLError as error:
         raise ConfigError(Problem(source, f"is not valid YAML: {shortened(str(error), 160)}")) from error
+    except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a version of thousands of digits
+        where = f"{source}:{loader.get_mark().line + 1}"
+        raise ConfigError(Problem(where, "is not valid YAML: an escape or a number is too large")) from error
     finally:
         loader.dispose()
     if converter.problems:

@@ -9,6 +9,7 @@ FOLDER/NAME.txt             lists of photos, one a line
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -23,6 +24,7 @@ from wsss.errors import DataError, Problem
 
 PHOTOS, CLASSES_FILE = "images", "classes.txt"
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.json")
+SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
 ALL, MASKED = "all", "masked"
 NO_LISTS = frozenset(("readme", "license", "licence", "notes", "changelog"))
 """Text files that lie beside photos and list none."""
@@ -61,11 +63,16 @@ class FolderDataset(PhotoSet):
         self._masks = self._find_masks()
         self._problems += table.problems
         super().__init__(root, self._order_classes(root, table, classes), classes)
+        self._implied = classes == "all" and not os.path.lexists(root / CLASSES_FILE)
         self._labels = self._match(table)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         return tuple(self._problems)
+
+    @property
+    def implied_classes(self) -> tuple[str, ...]:
+        return self.classes if self._implied else ()
 
     # Lists
 
@@ -188,11 +195,16 @@ class FolderDataset(PhotoSet):
         if self.masks is None:
             return {}
         if not self.masks.is_dir():
-            raise DataError(Problem(str(self.masks), "there is no such folder of masks"))
+            there = os.path.lexists(self.masks)
+            hint = f"it {_kind_of(self.masks)}; `masks: none` leaves masks out" if there else ""
+            raise DataError(Problem(str(self.masks), "there is no such folder of masks", hint))
         masks: dict[str, str] = {}
-        for path in sorted(path for path in self.masks.iterdir() if path.is_file()):
+        for path in sorted(self.masks.iterdir()):
             id = composed(path.stem)
-            if path.name.startswith("."):
+            if path.name.startswith(".") or (path.is_dir() and path.suffix.lower() != ".png"):
+                continue
+            if not path.is_file():
+                self._problems.append(Problem(str(path), f"is no mask: it {_kind_of(path)}"))
                 continue
             if path.suffix.lower() != ".png":
                 hint = "other formats change ids" if is_photo(path) else ""
@@ -216,7 +228,7 @@ class FolderDataset(PhotoSet):
         `wanted` list that names all of them; without masks, in alphabetical order."""
         named = table.class_names
         path = root / CLASSES_FILE
-        if path.is_file():
+        if os.path.lexists(path):
             known = read_class_names(path)
             unknown = unknown_classes(named, known)
             found = [unknown_class(table.named[name], name, known, CLASSES_FILE) for name in unknown]
@@ -263,13 +275,33 @@ class FolderDataset(PhotoSet):
         if len(self._problems) + known_problems > MOST_HINTS:
             return ""
         names = list(self._photos.values())
-        if len(written) < 256 and (self._place / written).is_file():
-            if is_photo(self._place / written):
-                return "it is there, but another photo has this name with another ending"
-            return f"it is there, but photos end in {', '.join(PHOTO_ENDINGS)}"
+        if there := _what_is_there(self._place / written):
+            return f"it is there, but {there}"
         hint = nearest_name(written, names)
         alike = hint.startswith("did you mean")
         return hint if alike else f"there are {len(names)} photos, {names[0]} for one"
+
+
+def _what_is_there(path: Path) -> str:
+    """Return why what lies at a path is not what is looked for, "" when nothing lies there."""
+    if len(path.name) > 255 or not os.path.lexists(path):
+        return ""
+    if not path.is_file():
+        return _kind_of(path)
+    if is_photo(path):
+        return "another photo has this name with another ending"
+    if path.name[0] == ".":
+        return "files whose names begin with a dot are no photos"
+    return f"photos end in {', '.join(PHOTO_ENDINGS)}"
+
+
+def _kind_of(path: Path) -> str:
+    """Say what is there in place of what is looked for."""
+    if path.is_symlink() and not path.exists():
+        return "is a link that leads nowhere"
+    if path.is_file():
+        return "is a file"
+    return "is a folder" if path.is_dir() else "is no regular file"
 
 
 def _file_name(line: str) -> str:
@@ -297,15 +329,26 @@ def _photos_in(place: Path) -> list[Path]:
 
 
 def _find_labels(root: Path) -> Path:
-    found = [root / name for name in LABEL_FILES if (root / name).is_file()]
+    found = [root / name for name in LABEL_FILES if os.path.lexists(root / name)]
     if len(found) == 1:
         return found[0]
     if found:
         names = " and ".join(path.name for path in found)
         raise DataError(Problem(str(root), f"holds {names}", "name one of them with `data.labels`"))
     tables = sorted(path.name for path in root.iterdir() if path.suffix.lower() in (".csv", ".tsv", ".json"))
-    hint = f"name it with `data.labels`; the folder holds {', '.join(tables)}" if tables else ""
+    sheets = sorted(path.name for path in root.iterdir() if path.suffix.lower() in SPREADSHEETS)
+    hint = ""
+    if tables:
+        hint = f"name it with `data.labels`; the folder holds {_first(tables)}"
+    elif sheets:
+        hint = f"export {_first(sheets)} as CSV"
     raise DataError(Problem(str(root / LABEL_FILES[0]), "the table of labels is missing", hint or NO_TABLE))
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:MOST_HINTS]) + (
+        f" and {len(names) - MOST_HINTS:,} more" * (len(names) > MOST_HINTS)
+    )
 
 
 NO_TABLE = "write one row a photo: image,labels and then a.jpg,cat;dog"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -184,4 +185,4 @@ def _check_layout(root: Path) -> None:
 
 def _class_names(root: Path) -> tuple[str, ...]:
     path = root / CLASSES_FILE
-    return read_class_names(path) if path.is_file() else VOC_CLASSES
+    return read_class_names(path) if os.path.lexists(path) else VOC_CLASSES

@@ -32,7 +32,7 @@ class PhotoFolder(DataSetKind):
     def resolved(cls, spec: Any, root: Path | None) -> dict[str, Any]:
         if spec.masks is not None or root is None:
             return {}
-        return {"masks": root / "masks" if os.path.isdir(root / "masks") else "none"}
+        return {"masks": root / "masks" if os.path.lexists(root / "masks") else "none"}
 
     @classmethod
     def open(cls, spec: Any, storage: Path) -> Any:

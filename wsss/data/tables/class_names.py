@@ -29,6 +29,16 @@ NO_CLASSES = frozenset(
     )
 )
 """What masks have ids for without its being a class; letters alone, in small ones."""
+DOUBTFUL = frozenset(
+    (
+        *("unknown", "unk", "unidentified", "unspecified", "unsure", "uncertain", "notsure", "tbd", "todo"),
+        *("other", "others", "misc", "miscellaneous", "rest", "negative", "nothing", "empty", "blank"),
+        *("noobject", "noobjects", "notavailable", "notlabeled", "notlabelled", "notapplicable"),
+        *("noneofthem", "noneofthese", "noneoftheabove", "yes", "no", "true", "false"),
+        *("label", "labels", "class", "classes", "category"),
+    )
+)
+"""What may be a class, but more often says that there is none; letters alone, in small ones."""
 EMPTY_HINT = "an image that shows no class has an empty cell, or [] in JSON"
 
 
@@ -41,6 +51,17 @@ def is_no_value(word: str) -> bool:
 def is_no_class(name: str) -> bool:
     """Whether a name is background's or ignored pixels', with any capitals, digits and underscores."""
     return "".join(c for c in name.casefold() if c.isalpha()) in NO_CLASSES
+
+
+def is_doubtful(name: str) -> bool:
+    """Whether a class's name is a number, or a word that more often says that nothing is there."""
+    try:
+        float(name)
+    except ValueError:
+        letters = "".join(c for c in name.casefold() if c.isalpha())
+        pictured = any(unicodedata.category(c) == "So" for c in name)
+        return letters in DOUBTFUL or not (letters or pictured)
+    return True
 
 
 def name_problem(name: str) -> tuple[str, str] | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from wsss.data.fingerprint import Fingerprint, Fingerprints
 from wsss.data.photo_set import PhotoSet
 from wsss.data.readers.annotations import Annotation
+from wsss.data.tables.class_names import EMPTY_HINT, is_doubtful
 from wsss.errors import DataError, Problem
 from wsss.labels import IGNORED
 
@@ -166,7 +167,8 @@ def _shown_beyond(
 def warn_of_classes(
     found: Findings, dataset: PhotoSet, labels: Mapping[str, Annotation], images: Images
 ) -> None:
-    """Warn of classes that every photo shows, or none: a classifier learns nothing of them.
+    """Warn of classes that every photo shows, or none: a classifier learns nothing of them; and of names that
+    are classes only because they occur as labels.
 
     Args:
         found: whose warnings grow.
@@ -174,13 +176,19 @@ def warn_of_classes(
         labels: by id.
         images: which of them train.
     """
+    where = str(dataset.root)
+    doubtful = [name for name in dataset.implied_classes if is_doubtful(name)]
+    if doubtful:
+        kind = "classes" if len(doubtful) > 1 else "a class"
+        message = f"labels name {_listed(map(repr, doubtful))}, so that the data set has {kind} of that name"
+        hint = f"{EMPTY_HINT}; if meant, write classes.txt, one class a line"
+        found.warnings.append(Problem(where, message, hint))
     trained = [labels[id] for id in images.trained or () if id in labels]
     if len(trained) < 2:
         return
     counts = Counter(name for annotation in trained for name in annotation.names)
     always = [name for name in dataset.classes if counts[name] == len(trained)]
     never = [name for name in dataset.classes if not counts[name]]
-    where = str(dataset.root)
     if always:
         hint = "add photos that don't show it"
         if dataset.classes != dataset.known_classes:

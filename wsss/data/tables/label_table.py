@@ -194,12 +194,18 @@ def _read_csv(path: Path, text: str) -> LabelTable:
     while len(heading) > 2 and not heading[-1]:
         heading.pop()  # spreadsheets save empty columns
     words = [word.lower() for word in heading]
+    if len(heading) == 1 and words[0] in IMAGE_WORDS:
+        raise DataError(
+            Problem(place, f"the heading is {quote(heading[0])}, but must name labels, too", FORMS)
+        )
     if len(heading) < 2 or words[0] not in IMAGE_WORDS:
         shown = quote(",".join(heading[:50]))
         message = f"the heading is {shown}, but its first column must be one of {', '.join(IMAGE_WORDS)}"
         hint = (
             "leave the column of row numbers out" if not words[0] and set(words) & {*IMAGE_WORDS} else FORMS
         )
+        if len(heading) == 1 and heading[0].startswith(IMAGE_WORDS):
+            hint = f"separate cells by , ; or tabs; {FORMS}"
         raise DataError(Problem(place, message, hint))
     labelled = [number for number, word in enumerate(words) if number and word in LABEL_WORDS]
     if labelled and len(heading) > 2:
@@ -256,7 +262,7 @@ def _whole(table: LabelTable, rows: Rows, width: int) -> Rows:
         if len(row) == width:
             yield line, row
             continue
-        message = f"has {len(row)} cells, but the heading has {width}"
+        message = f"has {len(row)} cell{'s' * (len(row) != 1)}, but the heading has {width}"
         hint = "put a cell into quotes when it holds the separator" if len(row) > width else ""
         table.refuse(f"{table.path}:{line}", message, hint)
         table.add_unread(row[0], f"{table.path}:{line}")

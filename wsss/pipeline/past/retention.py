@@ -16,6 +16,7 @@ from wsss.store.cache import Cache
 from wsss.store.folder_store import Leftover, Store
 from wsss.store.lease import TIMEOUT, is_dead, this_host
 from wsss.store.ledger import Ledger
+from wsss.store.records import say_once
 from wsss.store.storage import Storage
 
 FRESH_SECONDS = 2.0
@@ -85,7 +86,8 @@ def _retains_all(storage: Storage, study: str) -> bool:
 
 
 class _Wanted:
-    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown.
+    """What must keep its files, in all studies of a storage; a ledger is read again when it has grown. While
+    one of them can't be read at all, that is everything.
 
     `retain`: of studies with `retain: all` that is everything.
     """
@@ -96,11 +98,16 @@ class _Wanted:
         self._by_study: dict[str, tuple[Hashable, set[str]]] = {}
         self._looked = -FRESH_SECONDS
         self._inputs: set[str] = set()
+        self._lost: set[str] = set()
 
     def __contains__(self, key: str) -> bool:
         if time.monotonic() - self._looked >= FRESH_SECONDS:
             self._look()
-        return key in self._inputs or any(key in wanted for _, wanted in self._by_study.values())
+        return (
+            bool(self._lost)
+            or key in self._inputs
+            or any(key in wanted for _, wanted in self._by_study.values())
+        )
 
     def _look(self) -> None:
         for name in self._storage.study_names():
@@ -109,6 +116,13 @@ class _Wanted:
             if name not in self._by_study or self._by_study[name][0] != stamp:
                 whole = self._retain and _retains_all(self._storage, name)
                 self._by_study[name] = (stamp, _all_of(ledger) if whole else wanted_by(ledger))
+                self._lost.discard(name)
+                if ledger.is_lost():
+                    self._lost.add(name)
+                    place = self._storage.study_address(name)
+                    say_once(
+                        place, "its ledger can't be read at all: every artefact stays until it is run again"
+                    )
         self._inputs = {
             key for _, about in self._storage.store.leases().values() for key in about.get("inputs", ())
         }

@@ -30,6 +30,8 @@ DATA_PATHS = ("root", "labels", "masks")
 NO_PATHS = ("none",)
 """What may stand in a path's place."""
 GOES_ON = "`run` the study with your own file: it goes on"
+WRITTEN_ALWAYS = {"name", "data", "seed", "sweeps", "retain", "tracking"}
+"""Keys that every stored study has, the last of them at its end: a text that was cut lacks them."""
 MAY_CHANGE = ("storage", "tracking", "budget")
 """What changes nothing of what a study finds."""
 
@@ -89,7 +91,7 @@ def _refuse_damaged(text: str, source: str) -> None:
     except ConfigError as error:
         first = error.problems[0]
         raise ConfigError(Problem(first.where, first.message, f"move it away and {GOES_ON}")) from error
-    if not isinstance(content, dict) or not {"data", "sweeps"} <= content.keys():
+    if not isinstance(content, dict) or not content.keys() >= WRITTEN_ALWAYS:
         raise ConfigError(Problem(source, "is not a whole study", f"move it away and {GOES_ON}"))
 
 

@@ -1,0 +1,42 @@
+"""What a study found, in one sentence a step."""
+
+from __future__ import annotations
+
+from wsss.report.comparison import Cell, Comparison, Row
+from wsss.report.page.figures import step_name
+from wsss.report.page.plot import percent
+
+
+def answers(comparison: Comparison, titles: tuple[str, ...]) -> list[str]:
+    """Return a sentence a step, that of the last step first.
+
+    Rows that have seen pixel labels are not in the race; a difference counts as found when it stands after
+    correction.
+    """
+    return [_answer(comparison, titles, step) for step in reversed(comparison.steps)]
+
+
+def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
+    found: list[tuple[str, Row, Cell]] = [
+        (title, row, row.cells[step])
+        for title, row in zip(titles, comparison.rows, strict=True)
+        if step in row.cells and not row.pixel_labels
+    ]
+    name = step_name(step)
+    name = name[:1].upper() + name[1:]
+    if not found:
+        return f"{name}: no row without pixel labels was scored."
+    title, row, cell = max(found, key=lambda one: one[2].miou)
+    score = f"{percent(cell.miou)} % mIoU [{percent(cell.low)}, {percent(cell.high)}]"
+    if len(found) == 1:
+        return f"{name}: {title} reaches {score}."
+    if row.arm == comparison.baseline:
+        return f"{name}: nothing beats {title}, which reaches {score}."
+    difference = cell.to_baseline
+    if difference is None:
+        return f"{name}: {title} leads with {score}."
+    gain = f"{100 * difference.mean:+.1f} points to {comparison.baseline}"
+    interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
+    if difference.significant:
+        return f"{name}: {title} leads with {score}, {gain} {interval}, which stands at 5 % after correction."
+    return f"{name}: {title} leads with {score}, but {gain} {interval} does not stand: it may be chance."

@@ -1,0 +1,94 @@
+"""A page put together: content, plots, photos and the template."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from wsss import __version__
+from wsss.addresses import shown
+from wsss.config import dump_study
+from wsss.config.text.location import Location
+from wsss.files import write_atomic
+from wsss.report.notes import notes
+from wsss.report.page import figures
+from wsss.report.page.answer import answers
+from wsss.report.page.content import Content, read_content
+from wsss.report.page.gallery import WRONG, galleries
+from wsss.report.page.plot import Plot
+from wsss.report.page.search_figures import search_plots
+
+
+def write_page(location: Location, names: Sequence[str], path: Path, baseline: str | None = None) -> Path:
+    """Write one HTML file that tells what studies found, and return its path.
+
+    Args:
+        location: The storage.
+        names: Of the studies.
+        path: The file, which is replaced if it is there.
+        baseline: The arm that others are held against; the plain CAM arm when None.
+
+    Raises `ConfigError` for an unknown study or baseline, `StorageError` where the file can't be written.
+    """
+    content = read_content(location, names, baseline)
+    write_atomic(path, render(content).encode())
+    return path
+
+
+def render(content: Content) -> str:
+    """Return the page as HTML."""
+    from jinja2 import Environment
+    from plotly.offline import get_plotlyjs
+
+    folder = files("wsss.report.page")
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string((folder / "page.html").read_text())
+    comparison = content.comparison
+    sections = {
+        "Search": search_plots(content.tried()),
+        "Classes and errors": figures.class_plots(content),
+        "Learning curves": figures.learning_plots(content.learning()),
+    }
+    return template.render(
+        title=", ".join(content.studies),
+        style=(folder / "page.css").read_text(),
+        script=(folder / "page.js").read_text(),
+        plotly=get_plotlyjs(),
+        answers=answers(comparison, content.titles),
+        scores=_drawn(figures.score_plots(content)),
+        notes=notes(comparison).splitlines(),
+        galleries=galleries(content),
+        wrong=WRONG,
+        curves=_drawn(figures.curve_plot(content.curves())),
+        sections={title: drawn for title, plots in sections.items() if (drawn := _drawn(plots))},
+        lineage=content.lineage(),
+        costs=content.costs(),
+        environment=content.environment(),
+        commands=_commands(content),
+        files={name: dump_study(study) for name, study in content.studies.items()},
+        storage=shown(str(content.storage.location)),
+        version=__version__,
+        time=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+    )
+
+
+def _drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
+    """Return plots with their figures as JSON, which the page's script draws once they come into view."""
+    from markupsafe import Markup
+
+    # "<" is written as an escape, so that no text of a study can end the element that holds the JSON.
+    texts = [(plot, plot.figure.to_json().replace("<", "\\u003c")) for plot in plots]
+    return [{"plot": plot, "json": Markup(text)} for plot, text in texts]  # noqa: S704
+
+
+def _commands(content: Content) -> list[str]:
+    where = ["--storage", shown(str(content.storage.location))]
+    names = list(content.studies)
+    lines = [shlex.join(["wsss", "run", f"{name}.yaml", *where]) for name in names]
+    lines.append(shlex.join(["wsss", "compare", *names, *where]))
+    lines.append(shlex.join(["wsss", "report", *names, *where, "-o", "report.html"]))
+    return lines

@@ -1,0 +1,58 @@
+"""What all plots of the page have in common: their look, and their numbers as a table."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
+"""Okabe and Ito's, which people with any colour vision tell apart."""
+GRID = "rgba(128,128,128,0.25)"
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A figure, what it shows, and its numbers as a table."""
+
+    title: str
+    caption: str
+    figure: Figure
+    columns: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """Return a share as percent, and nothing for none."""
+    return "" if value is None or math.isnan(value) else f"{100 * value:.{digits}f}"
+
+
+def whole_ticks(most: int) -> int:
+    """Return the step of an axis that counts up to `most`: a whole number."""
+    return max(1, -(-most // 10))
+
+
+def new_figure(*, height: int) -> Figure:
+    from plotly.graph_objects import Figure
+
+    return styled(Figure(), height)
+
+
+def styled(figure: Figure, height: int) -> Figure:
+    """Return a figure that fits the page in light and in dark."""
+    figure.update_layout(
+        template="none",
+        height=height,
+        margin={"l": 10, "r": 10, "t": 40, "b": 10},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": "#888", "activecolor": "#888"},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.02, "x": 0},
+        font={"family": "system-ui, sans-serif", "size": 13},
+    )
+    figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    return figure

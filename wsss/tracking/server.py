@@ -1,0 +1,64 @@
+"""MLflow's own pages of a storage's runs, served on this machine alone."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from urllib.parse import quote
+
+from wsss.addresses import scrub, shown
+from wsss.errors import Problem, TrackingError
+from wsss.tracking.database import is_usable
+
+HOST = "127.0.0.1"
+ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+"""Jobs of MLflow's own are eight more processes and 2 GB; nothing here uses them."""
+
+
+def server_command(uri: str, port: int) -> list[str]:
+    """Return the command that serves an MLflow database to this machine's browsers.
+
+    Args:
+        uri: An sqlite file that MLflow can open.
+        port: A free port.
+
+    Raises `TrackingError` without such a file, or where the port is taken.
+    """
+    if not is_usable(uri):
+        raise TrackingError(Problem(shown(uri), "holds no runs that MLflow can open", "`sync` makes it anew"))
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            hint = "give --port with another number; a server of an earlier call may still run"
+            raise TrackingError(Problem("--port", f"{port} can't be used: {error.strerror}", hint)) from error
+    module = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    return [*module, "--host", HOST, "--port", str(port), "--workers", "1"]
+
+
+def page(uri: str, study: str, server: str) -> str:
+    """Return the address of a study's table of runs.
+
+    Args:
+        uri: Where the runs are: the database behind the server, or the server itself.
+        study: Its name, which its experiment has too.
+        server: What a browser opens, as `http://127.0.0.1:5000`.
+
+    MLflow opens an experiment on an empty page unless the address names its runs. Raises `TrackingError`
+    when MLflow has no such experiment, or does not answer.
+    """
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = MlflowClient(tracking_uri=uri).get_experiment_by_name(study)
+    except MlflowException as error:
+        reason = scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
+        raise TrackingError(Problem(shown(uri), f"can't be asked for {study}: {reason}")) from error
+    if found is None:
+        raise TrackingError(
+            Problem(study, f"is no experiment in {shown(uri)}", f"`sync {study}` brings it there")
+        )
+    runs = f"{quote(str(found.experiment_id))}/runs?workflowType=machine_learning"
+    return f"{server.rstrip('/')}/#/experiments/{runs}"
