@@ -110,7 +110,7 @@ def machine_facts(device: torch.device | str) -> dict[str, Any]:
             "card": torch.cuda.get_device_name(place),
             "capability": ".".join(map(str, torch.cuda.get_device_capability(place))),
             "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     return facts
 

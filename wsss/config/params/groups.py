@@ -29,7 +29,7 @@ class Resources(Group):
     gpu: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0
     """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
     accelerator: str | None = None
-    """The kind of GPU, by Ray's name (`T4`, `A100`, `H100`), in a cluster that has several; None takes any."""
+    """The kind of GPU, by Ray's name (`T4`, `A100`, `H100`), in a cluster of several; None takes any."""
     workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
     """Processes that train one network together, where a stage can; None means one for each whole GPU."""
 
