@@ -223,6 +223,9 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
     inner_args, inner_kwargs = tree_map(unwrapped, args), tree_map(unwrapped, kwargs)
     result = func(*inner_args, **inner_kwargs)
+    # In inference mode a view of an ordinary tensor, such as a weight, is an ordinary tensor.
+    aliased = any(one.alias_info is not None and not one.alias_info.is_write for one in func._schema.returns)
+    ordinary = aliased and not any(leaf.is_inference() for leaf in virtual)
 
     def wrapped(value: Any) -> Any:
         if not isinstance(value, torch.Tensor):
@@ -231,7 +234,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return known[id(value)]
         return value if isinstance(value, VirtualTensor) or target is None else VirtualTensor(value, target)
 
-    return tree_map(wrapped, result)
+    with torch.inference_mode(torch.is_inference_mode_enabled() and not ordinary):
+        return tree_map(wrapped, result)
 
 
 def _copied(func: Any, args: Any, target: int | None) -> int | None:
