@@ -76,7 +76,9 @@ sweeps:
           - segmenter: {backbone: NAME, weights: none, batch: 2, epochs: 1, crop: 225}
           - segmentations: {crf: {}}
       theirs:
+        supervision: [image]
         stages: [import: {cams: theirs}, pseudo_masks]
+allow: [{unequal_epochs: nothing is compared}]
 """
 STAGES = (
     *("data check", "classifier", "features", "subcategories", "cams", "cams.scores", "affinity_labels"),

@@ -15,11 +15,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.decomposition import PCA
 
-from wsss.config.params.stages import MixingParams
+from wsss.config.params.stages import MixingParams, classifier_params
 from wsss.data.loader import evaluation_image
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
 from wsss.methods.fmix import fmix_mask
+from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.methods.subcategories import Clustering, discover_class
 from wsss.models import create_backbone
@@ -39,6 +40,7 @@ def main() -> None:
         photos = [Image.open(root / f"JPEGImages/{id}.jpg").resize((128, 128)) for id in PHOTOS]
         draw_clusters(VocDataset(root))
     draw_mixing(photos)
+    draw_hiding(photos)
     draw_features(photos)
 
 
@@ -68,6 +70,27 @@ def draw_mixing(photos: list[Image.Image]) -> None:
         )
     ]
     draw(FOLDER / "fmix_masks.png", masks)
+
+
+def draw_hiding(photos: list[Image.Image]) -> None:
+    """Draw two photos, and what CutMix, hide-and-seek and random erasing leave of the first."""
+    batch = torch.stack([torch.from_numpy(np.asarray(p) / 255.0) for p in photos]).permute(0, 3, 1, 2).float()
+    mixer = Mixer(MixingParams(kind="cutmix", alpha=4.0))
+    mixed = mixed_with_the_other(mixer, batch, 4)
+    weight = float(mixed.weight[0])
+    panels = [("a photo", photos[0]), ("another", photos[1])]
+    panels.append((f"CutMix, weight {weight:.2f}", mixed.images[0].permute(1, 2, 0).numpy()))
+    ways: list[tuple[str, dict[str, object]]] = [
+        ("4 × 4 patches", {"hide_and_seek": {"probability": 1, "grids": [4]}}),
+        ("14 × 14 patches", {"hide_and_seek": {"probability": 1, "grids": [14]}}),
+        ("random erasing", {"random_erasing": {"probability": 1, "area": [0.2, 0.4]}}),
+    ]
+    for title, on in ways:
+        hider = Hider(classifier_params().model_validate(on))
+        normal = (batch[:1] - 0.5) / 0.25
+        shown = 0.25 * hider.hide(normal, torch.Generator().manual_seed(3))[0] + 0.5
+        panels.append((title, shown.clamp(0, 1).permute(1, 2, 0).numpy()))
+    draw(FOLDER / "hiding.png", panels)
 
 
 def draw_features(photos: list[Image.Image]) -> None:

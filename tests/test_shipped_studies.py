@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from command_line import in_process
 from PIL import Image
 
 from wsss.config import load_study
+from wsss.config.checks.size import configurations
 from wsss.config.stage import scored_as
 from wsss.config.study import Study
-from wsss.data.readers.voc import VOC_CLASSES
+from wsss.data.readers.voc import VOC_CLASSES, VocDataset
 from wsss.data.sample.data_set import SAMPLE_CLASSES, write_sample
+from wsss.masks.images import write_mask
 from wsss.report.compare import compare
 
 ROOT = Path(__file__).parents[1]
@@ -44,6 +47,25 @@ def drawn_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="session")
+def drawn_pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `data fetch pets` makes, with two drawn animals as cats and dogs."""
+    sample, root = tmp_path_factory.mktemp("drawn") / "sample", tmp_path_factory.mktemp("folder") / "pets"
+    write_sample(sample, train=60, val=4, size=64)
+    dataset = VocDataset(sample, SAMPLE_CLASSES[:2])
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    ids = [id for id in dataset.split("train") if dataset.labels([id]).sum() == 1]
+    for id in ids:
+        dataset.image(id).save(root / f"images/{id}.jpg")
+        write_mask(root / f"masks/{id}.png", dataset.mask(id))
+    rows = [f"{id}.jpg,{('cat', 'dog')[int(dataset.labels([id])[0, 1])]}" for id in ids]
+    (root / "labels.csv").write_text("\n".join(["image,label", *rows]))
+    (root / "classes.txt").write_text("cat\ndog\n")
+    (root / "trainval.txt").write_text("\n".join(f"{id}.jpg" for id in ids))
+    return root
+
+
 def arms(study: Study) -> set[str]:
     own = [arm.name for sweep in study.sweeps[:1] for arm in sweep.arms]
     if study.base is None:
@@ -51,13 +73,15 @@ def arms(study: Study) -> set[str]:
     return {f"{first}+{arm}" for first in study.base.arms or () for arm in own}
 
 
-def smoke(file: Path, root: Path, storage: Path) -> None:
+def smoke(file: Path, roots: Mapping[str, Path], storage: Path) -> None:
     study = load_study(file)
     words = ["run", str(file), "--smoke", "--local", "--storage", str(storage)]
     for sweep in study.sweeps:
         words += ["-s", f"sweeps.{sweep.name}.resources={{cpu: 1}}"]
-    if study.data.dataset == "voc":
+    if root := roots.get(study.data.dataset):
         words += ["-s", f"data.root={root}"]
+    if study.data.dataset == "folder":
+        words += ["-s", f"data.masks={root}/masks"]
     done = in_process(*words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
 
@@ -71,11 +95,13 @@ def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
-def test_a_shipped_study_runs_to_its_table(file: Path, drawn_voc: Path, storage: Path) -> None:
-    study = load_study(file)
+def test_a_shipped_study_runs_to_its_table(
+    file: Path, drawn_voc: Path, drawn_pets: Path, storage: Path
+) -> None:
+    study, roots = load_study(file), {"voc": drawn_voc, "folder": drawn_pets}
     if study.base is not None:
-        smoke(ROOT / "tune_configs" / f"{study.base.study}.yaml", drawn_voc, storage)
-    smoke(file, drawn_voc, storage)
+        smoke(ROOT / "tune_configs" / f"{study.base.study}.yaml", roots, storage)
+    smoke(file, roots, storage)
     rows = [row for row in compare(storage, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
     uses = [use for sweep in study.sweeps for arm in sweep.arms for use in arm.stages]
     scored = {use.name for use in uses if scored_as(use.stage)} | ({"cams"} if study.base else set())
@@ -89,6 +115,25 @@ def test_a_shipped_study_says_what_it_asks_and_how_it_is_run(file: Path) -> None
     first, *rest = [line for line in file.read_text().splitlines() if line.startswith("#")]
     assert first.endswith("?")
     assert any(f"launch.py run tune_configs/{file.name}" in line for line in rest)
+
+
+@pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
+def test_a_shipped_study_compares_equals_or_says_why(file: Path) -> None:
+    """Loading it refuses unequal arms that `allow` doesn't name; here, each of these has a reason."""
+    study = load_study(file)
+    assert all(study.allow.values()), "what is unequal has a reason"
+    for sweep in study.sweeps:
+        tried = {
+            configurations(arm.search, arm.samples, sweep.searcher.kind)
+            for arm in sweep.arms
+            if "unequal_tuning" not in study.allow
+        }
+        assert len(tried) <= 1
+
+
+def test_only_a_positive_control_is_tuned_less_in_what_is_shipped() -> None:
+    unequal = [file.stem for file in STUDIES if "unequal_tuning" in load_study(file).allow]
+    assert unequal == ["ablation"]
 
 
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)

@@ -62,6 +62,15 @@ def sha256_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def stamp_of(path: Path) -> tuple[int, int] | None:
+    """Return a file's bytes and when it was changed, in nanoseconds; None where it can't be looked at."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
 def sha256_json(value: Any) -> str:
     """Return the hex SHA-256 of a JSON value in canonical form (sorted keys, no white space)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)

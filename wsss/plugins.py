@@ -16,7 +16,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from wsss.errors import ConfigError, Problem, nearest, quoted
 
@@ -64,7 +64,7 @@ class Registry(Generic[T]):
         if found is not None and not _same(found, thing):
             message = f"two are named {quoted(name)}: {_place(found)} and {_place(thing)}"
             raise ConfigError(Problem(self.what, message, "give one of them another name"))
-        self._entries[name] = thing  # type: ignore[assignment]
+        self._entries[name] = cast(T, thing)
         return thing
 
     def __getitem__(self, name: str) -> T:
@@ -173,13 +173,8 @@ class _Plugins:
                 problems.append(Problem(_title(entry), reason, "repair it, or uninstall it"))
         self._error = ConfigError(problems) if problems else None
 
-    def forget(self) -> None:
-        """Look for entry points anew at the next look-up."""
-        self._done, self._error = False, None
-
 
 _plugins = _Plugins()
-forget_plugins = _plugins.forget
 
 
 def _title(entry: EntryPoint) -> str:

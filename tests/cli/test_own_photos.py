@@ -26,6 +26,7 @@ sweeps:
         stages: [classifier: {method: fmix, backbone: efficientnet_lite0, epochs: 1, batch: 4, crop: 64, long_side: [64, 96], mixing: {alpha: $alpha}}, cams: {scales: [1.0]}]
   - name: masks
     stages: [pseudo_masks: {crf: {iterations: 2}}]
+allow: [unequal_tuning]
 """
 
 

@@ -8,33 +8,21 @@ from pathlib import Path
 
 import pytest
 from command_line import in_process
+from good_study import ONE_SWEEP as GOOD
 
 from wsss.config import load_study, load_study_text, smoke
 from wsss.config.checks.size import MOST_TRIALS
 from wsss.errors import ConfigError
 from wsss.pipeline.search.sampling import sample_arm
 
-GOOD = """\
-name: good
-data: {dataset: sample}
-sweeps:
-  - name: cam
-    arms:
-      baseline:
-        stages: [classifier: {method: cam, epochs: 2}, cams: {scales: [1.0]}]
-      fmix:
-        search: {alpha: {loguniform: [0.2, 2]}, decay: {choice: [2, 3]}}
-        samples: 2
-        stages: [classifier: {method: fmix, mixing: {alpha: $alpha, decay: $decay}}, cams]
-"""
 LOG = "alpha: {loguniform: [0.2, 2]}"
 HOSTILE = {
-    "a NUL": (GOOD + "\0", "s.yaml:12: has a character that no text holds, '\\x00'"),
-    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:12: has a character that no text holds, '\\x1b'"),
+    "a NUL": (GOOD + "\0", "s.yaml:16: has a character that no text holds, '\\x00'"),
+    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:16: has a character that no text holds, '\\x1b'"),
     "half a pair": (GOOD + 'tracking: {uri: "\\ud800"}', "can't be written, U+D800"),
     "5,000 digits": (
         GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),
-        "s.yaml:7: a number has 5000 digits",
+        "s.yaml:8: a number has 5000 digits",
     ),
     "an escape beyond Unicode": (
         GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
@@ -73,9 +61,9 @@ HOSTILE = {
     ),
     "as a list": (
         GOOD.replace("cams: {", "cams: {as: [1], "),
-        "s.yaml:7: the name of a stage is [1], but must be",
+        "s.yaml:8: the name of a stage is [1], but must be",
     ),
-    "from a list": (GOOD.replace("cams: {", "cams: {from: [x], "), "s.yaml:7: `from` is ['x'], but must be"),
+    "from a list": (GOOD.replace("cams: {", "cams: {from: [x], "), "s.yaml:8: `from` is ['x'], but must be"),
     "a root with a NUL": (
         GOOD.replace("dataset: sample", 'dataset: folder, root: "a\\0b"'),
         "s.yaml:2: 'a\\x00b' holds a character that can't be written, U+0000",
@@ -106,7 +94,7 @@ HOSTILE = {
     "an endless range": (GOOD.replace(LOG, "alpha: {uniform: [0, .inf]}"), "must lie within ±1e15"),
     "samples": (
         GOOD.replace("samples: 2", "samples: 1000000000000"),
-        "s.yaml:10: `samples` is 1000000000000, but must be a whole number from 1 to 10000\n",
+        "s.yaml:11: `samples` is 1000000000000, but must be a whole number from 1 to 10000\n",
     ),
     "trials": (
         GOOD.replace("samples: 2", "samples: 5000") + f"    seeds: {list(range(10))}\n",

@@ -48,7 +48,8 @@ def test_all_that_is_wrong_is_said_at_its_line_whatever_else_is_wrong() -> None:
         "s.yaml:12: there is no stage 'clasifier' (did you mean 'classifier'?)",
         "s.yaml:13: unknown key `epoch` (did you mean 'epochs'?)",
         "s.yaml:14: the parameters of `cams` must be a mapping, but are [1]",
-        "s.yaml:15: the name of a stage is 'a b', but must be letters, digits, '_', '.' or '-', at most 120 bytes",
+        "s.yaml:15: the name of a stage is 'a b', but must be letters, digits, '_', '.' or '-', the first a letter or "
+        "digit, at most 120 bytes",
         "s.yaml:15: `from` is [1], but must be the name of an earlier stage",
         "s.yaml:17: `from` is 'cam', but no earlier stage is named so (did you mean 'cams'?)",
         "s.yaml:18: the control of arm `two` is 'on' (did you mean 'one'?)",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from good_study import GOOD
 
 from wsss.config import (
     Study,
@@ -16,29 +17,6 @@ from wsss.config import (
 )
 from wsss.config.params.stages import ClassifierParams
 from wsss.errors import ConfigError
-
-GOOD = """\
-name: good
-data: {dataset: sample, select: {split: train, half: a}, report: {split: train, half: b}}
-seed: 3
-sweeps:
-  - name: cam
-    arms:
-      baseline:
-        stages: [classifier: {method: cam, epochs: 2}, cams: {scales: [1.0]}]
-      fmix:
-        search: {alpha: {loguniform: [0.2, 2]}, decay: {choice: [2, 3]}}
-        samples: 2
-        stages:
-          - classifier: {method: fmix, mixing: {alpha: $alpha, decay: $decay}}
-          - cams
-    keep: 1
-  - name: masks
-    stages: [pseudo_masks]
-  - name: again
-    replicate: masks
-    seeds: [1, 2]
-"""
 
 
 def load(text: str, *overrides: str) -> Study:

@@ -31,6 +31,7 @@ sweeps:
           - cams
           - pseudo_masks
           - affinity_labels
+allow: [unequal_tuning]
 """
 
 

@@ -108,7 +108,7 @@ def test_all_files_amiss_are_named_at_once(tmp_path: Path) -> None:
         foreign_files(tmp_path, ["a", "b", "c", "../a", "/etc/passwd"], "cams")
     assert [str(problem) for problem in caught.value.problems] == [
         f"{tmp_path}/b.npy: b.npz exists too (move one of them away)",
-        f"{tmp_path}/c.npy: file is missing (expected <id>.npy or <id>.npz)",
+        f"{tmp_path}/c.npy: file is missing (expected <id>.npy, <id>.npz, <id>.pt or <id>.pth)",
         f"{tmp_path}: id is '../a', but must be a bare file name",
         f"{tmp_path}: id is '/etc/passwd', but must be a bare file name",
     ]

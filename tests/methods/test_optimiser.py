@@ -97,5 +97,21 @@ def test_the_legacy_schedule_hardly_moves() -> None:
     optimiser = build(network())
     schedule = PolySchedule(optimiser, LEGACY_TOTAL, 0.9)
     first = optimiser.param_groups[0]["lr"]
-    schedule.load_state_dict({"done": 2745, "base": schedule.base})
+    schedule.load_state_dict({"done": 2745, "base": schedule.base_lrs})
     assert optimiser.param_groups[0]["lr"] / first == pytest.approx(0.975, abs=5e-4)
+
+
+def test_checkpoints_of_the_schedule_before_torchs_are_read() -> None:
+    optimiser = build(network())
+    base = [group["lr"] for group in optimiser.param_groups]
+    schedule = PolySchedule(optimiser, 20, 0.9)
+    schedule.load_state_dict({"done": 7, "base": [2 * rate for rate in base]})
+    schedule.step()
+    factor = (1 - 8 / 20) ** 0.9
+    assert [group["lr"] for group in optimiser.param_groups] == [2 * rate * factor for rate in base]
+
+
+def test_nothing_is_said_of_iterations_without_an_update(recwarn: pytest.WarningsRecorder) -> None:
+    """Mixed precision skips its first updates, to find its scale."""
+    PolySchedule(build(network()), 20, 0.9).step()
+    assert not recwarn.list

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from scipy.sparse.csgraph import connected_components
 
-from wsss.methods.subcategories import Clustering, Subcategories, discover, finch, kmeans, unit
+from wsss.methods.subcategories import Clustering, Subcategories, discover_class, finch, join, kmeans, unit
+
+
+def discover(features: np.ndarray, labels: np.ndarray, how: Clustering) -> Subcategories:
+    """The sub-categories of every class."""
+    return join([discover_class(features, labels, number, how) for number in range(labels.shape[1])])
 
 
 def blobs(count: int, each: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

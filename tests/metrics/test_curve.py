@@ -172,3 +172,23 @@ def test_real_masks_at_full_size(voc_root: Path) -> None:
     for index in (0, 15, 37, 59):
         for conf, (gt, cams, keys) in zip(curve.confusions(index), images, strict=True):
             np.testing.assert_array_equal(conf, confusion(gt, threshold_mask(cams, keys, index / 100), 20))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_marginals_are_those_of_the_confusions_at_every_threshold(dtype: type) -> None:
+    images = random_images(5, 8, dtype)
+    curve = curve_of(images)
+    hits, predicted = curve.marginals()
+    for index in range(len(THRESHOLDS)):
+        confusions = curve.confusions(index)
+        np.testing.assert_array_equal(hits[:, index], np.diagonal(confusions, axis1=1, axis2=2))
+        np.testing.assert_array_equal(predicted[:, index], confusions.sum(1))
+    assert all(part.shape[1] == 7 for part in curve.marginals(7))
+
+
+def test_the_best_of_the_first_thresholds_is_looked_for_among_these() -> None:
+    gt = np.array([[1, 0]], np.uint8)
+    curve = ThresholdCurve(1, (0.1, 0.2, 0.9))
+    curve.add(gt, np.array([[[0.95, 0.5]]], np.float32), [0])
+    assert curve.best() == (2, 0.9, 1.0)
+    assert curve.best(2)[0] == 0

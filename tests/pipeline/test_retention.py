@@ -61,7 +61,7 @@ def test_files_of_trials_not_kept_go_but_records_and_scores_stay(open: Open) -> 
     assert known is not None and known.evicted and known.record["stage"] == "toy"
 
 
-def test_while_a_ledger_is_lost_nothing_goes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_while_a_ledger_is_lost_nothing_goes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A power cut may leave a file of zeros: nobody knows which artefacts the study needs."""
     storage = Storage(tmp_path, tmp_path)
     fill(storage)
@@ -71,7 +71,7 @@ def test_while_a_ledger_is_lost_nothing_goes(tmp_path: Path, capsys: pytest.Capt
         ledger.write_bytes(content)
         assert not any("not kept" in what for what in prune(storage, dry_run=False))
         assert evict_unkept(storage) == 0 and files_of(storage) == {*KEYS}
-    assert "running: its ledger can't be read at all" in capsys.readouterr().err
+    assert "running: its ledger can't be read at all" in caplog.text
     trial(storage, "running", "cam", "cam-000", stage=KEYS["running"])  # as `run` does
     evict_unkept(Storage(tmp_path, tmp_path))
     assert files_of(storage) == {"kept", "scores", "running"}

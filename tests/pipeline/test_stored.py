@@ -27,7 +27,7 @@ data:
   select: {{split: train}}
   report: {{split: val}}
 sweeps:
-  - {{name: cam, stages: [{first}]}}
+  - {{name: cam, supervision: [image], stages: [{first}]}}
 """
 CLASSIFIER = "classifier: {epochs: 2}, cams"
 

@@ -148,7 +148,7 @@ def study(storage: Path, sweep: str, *more: str, name: str = "toy", retain: str 
     """Return a study whose first sweep has these keys (YAML, in flow style, without braces)."""
     sweeps = "\n".join(f"  - {{{text}}}" for text in (sweep, *more))
     data = "{dataset: sample, select: {split: train, half: a}, report: {split: train, half: b}}"
-    text = f"name: {name}\ndata: {data}\nretain: {retain}\nsweeps:\n{sweeps}\n"
+    text = f"name: {name}\ndata: {data}\nretain: {retain}\nallow: [unequal_tuning]\nsweeps:\n{sweeps}\n"
     return load_study_text(text, source="toy.yaml", base=Path("/"), storage=str(storage))
 
 

@@ -12,11 +12,21 @@ import torch
 from wsss.config import DataSpec, load_study_text, smoke
 from wsss.config.data_set import DATA_SETS, DataSetKind
 from wsss.config.params.base import Params
-from wsss.config.params.stages import MixingParams
-from wsss.config.parts import MIXINGS, REGULARISERS, Regulariser, RegulariserParams, WayToMix
+from wsss.config.params.stages import MixingParams, classifier_params
+from wsss.config.parts import (
+    HIDINGS,
+    MIXINGS,
+    REGULARISERS,
+    HidingParams,
+    Regulariser,
+    RegulariserParams,
+    WayToHide,
+    WayToMix,
+)
 from wsss.config.tuning import SCHEDULERS, SEARCHERS, Scheduler, Searcher
 from wsss.data.view import open_data
 from wsss.errors import ConfigError
+from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.tuning.schedulers import make_judge
@@ -127,6 +137,49 @@ def test_a_way_to_mix_from_outside_mixes_and_brings_its_alpha() -> None:
         assert torch.equal(mixed.images[..., 2:], other[..., 2:])
     with pytest.raises(ValueError, match="Input should be 'none'"):
         MixingParams(kind="halves")
+
+
+class LowerPartParams(HidingParams):
+    rows: int = 1
+
+
+class LowerPart(WayToHide[LowerPartParams]):
+    """The lowest rows of an image are hidden."""
+
+    name = "lower_part"
+    params = LowerPartParams
+
+    @classmethod
+    def hide(cls, params: LowerPartParams, image: Any, rng: Any) -> Any:
+        rest = image.clone()
+        rest[:, -params.rows :] = 0
+        return rest
+
+
+def test_a_way_to_hide_from_outside_hides_and_is_in_keys_only_while_it_is_on() -> None:
+    plain = classifier_params()().content()
+    with HIDINGS.replaced(LowerPart):
+        model = classifier_params()
+        assert model().content() == plain
+        on = model.model_validate({"lower_part": {"probability": 1, "rows": 2}})
+        assert on.content()["lower_part"] == {"probability": 1, "rows": 2}
+        assert on.method_name == "lower_part"
+        shown = Hider(on).hide(torch.ones(1, 3, 3, 2), torch.Generator().manual_seed(0))
+        assert shown[0, 0].tolist() == [[1, 1], [0, 0], [0, 0]]
+        text = STUDY.replace("lr: $lr", "lr: $lr, lower_prt: {rows: 2}")
+        text = text.replace("SEARCHER", "grid").replace("SCHEDULER", "fifo")
+        with pytest.raises(ConfigError, match=r"`lower_prt` \(did you mean 'lower_part'\?\)"):
+            load_study_text(text, source="parts.yaml", base=Path("/"), storage="/tmp/parts")
+
+
+@pytest.mark.parametrize("taken", ["lr", "mixing", "entropy", "method"])
+def test_a_way_to_hide_may_not_take_the_name_of_something_else(taken: str) -> None:
+    kind = type("Mine", (WayToHide,), {"name": taken, "params": HidingParams})
+    with HIDINGS.replaced(kind), pytest.raises(ConfigError, match=f"Mine can't be named '{taken}'"):
+        load()
+    bare = type("Bare", (WayToHide,), {"name": "bare", "params": Params})
+    with HIDINGS.replaced(bare), pytest.raises(ConfigError, match="has parameters without a probability"):
+        load()
 
 
 class Twice(DataSetKind):

@@ -12,14 +12,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE / "toy_package"), str(HERE.parent), str(HERE.parent / "pipeline")]
 
-STUDY = """\
-name: toy
-data:
-  dataset: sample
-  sample: {train: 20, val: 4, size: 64}
-  holdout: 0.2
-  select: {split: train, half: a}
-  report: {split: train, half: b}
+from tiny_data import TINY_DATA  # noqa: E402
+
+STUDY = (
+    f"name: toy\n{TINY_DATA}"
+    + """\
 sweeps:
   - name: cam
     search: {w: {choice: [0.1, 0.2]}}
@@ -29,6 +26,7 @@ sweeps:
       - toy_masks: {threshold: 0.4, rounds: 2}
     metric: toy_masks/select/miou
 """
+)
 
 
 def main() -> None:

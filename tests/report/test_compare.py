@@ -47,8 +47,8 @@ def test_the_interval_is_that_of_resampled_images(storage: Storage) -> None:
 
 def test_differences_are_paired(storage: Storage) -> None:
     """The same images are hard for both, so the difference is sure though neither score is."""
-    storage.trial("baseline", storage.scores([POOR] * 5 + [FAIR] * 5))
-    storage.trial("fmix", storage.scores([POOR] * 5 + [GOOD] * 5))
+    storage.twice("baseline", [POOR] * 5 + [FAIR] * 5)
+    storage.twice("fmix", [POOR] * 5 + [GOOD] * 5)
     base, fmix = compare(storage.root, ["made"]).rows
     a, b = base.cells["cams"], fmix.cells["cams"]
     assert b.low < a.high, "the intervals of the two scores overlap"
@@ -65,6 +65,42 @@ def test_no_difference_is_not_significant(storage: Storage) -> None:
     cell = compare(storage.root, ["made"]).rows[1].cells["cams"]
     assert (cell.to_baseline.mean, cell.to_baseline.low, cell.to_baseline.high) == (0, 0, 0)
     assert not cell.to_baseline.significant
+
+
+def test_a_difference_of_one_seed_is_shown_without_a_star_and_the_table_says_why(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The interval is over images and knows nothing of how much another training would differ."""
+    storage.trial("baseline", storage.scores([POOR] * 10))
+    storage.trial("fmix", storage.scores([GOOD] * 10))
+    found = compare(storage.root, ["made"])
+    difference = found.rows[1].cells["cams"].to_baseline
+    assert difference.low > 0.5
+    assert (difference.seeds, difference.significant, difference.p_adjusted) == (1, False, 1.0)
+    show(found, "markdown")
+    text = capsys.readouterr().out
+    assert "| +55.0 |" in text
+    assert "with one seed the interval is over images alone" in text
+
+
+def test_one_seed_against_two_is_no_star_either_and_does_not_count_in_the_correction(
+    storage: Storage,
+) -> None:
+    storage.twice("baseline", [POOR] * 10)
+    storage.twice("fmix", [POOR] * 5 + [FAIR] * 5)
+    storage.trial("once", storage.scores([GOOD] * 10), seed=1)
+    _, fmix, once = (row.cells["cams"].to_baseline for row in compare(storage.root, ["made"]).rows)
+    assert not once.significant
+    assert fmix.p_adjusted == fmix.p, "it is the only one that is tested"
+
+
+def test_seeds_that_no_two_rows_share_are_no_star(storage: Storage) -> None:
+    storage.twice("baseline", [POOR] * 10)
+    for seed in (3, 4):
+        key = storage.scores([GOOD] * 10)
+        storage.trial("fmix", key, id=f"cam-fmix-000-s{seed}", configuration="cam-fmix-000", seed=seed)
+    difference = compare(storage.root, ["made"]).rows[1].cells["cams"].to_baseline
+    assert (difference.seeds, difference.significant) == (0, False)
 
 
 def test_seeds_of_a_configuration_are_one_row_with_their_mean(storage: Storage) -> None:
@@ -154,3 +190,27 @@ def test_unknown_names_get_the_nearest(
     with pytest.raises(ConfigError) as caught:
         compare(storage.root, names, baseline)
     assert message in str(caught.value)
+
+
+def test_unequal_tuning_stands_in_the_table_and_so_does_the_reason(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([FAIR]))
+    for number in range(3):
+        storage.trial("fmix", storage.scores([GOOD]), id=f"cam-fmix-00{number}", kept=number == 0)
+    path = storage.root / "studies" / "made" / "study.yaml"
+    path.write_text(path.read_text() + "allow: [{unequal_tuning: the baseline has nothing to search}]\n")
+    found = compare(storage.root, ["made"])
+    assert [row.tried.configurations for row in found.rows] == [1, 3]
+    for format_ in ("table", "markdown"):
+        show(found, format_)
+        text = " ".join(capsys.readouterr().out.split())
+        assert "NOT tuned equally" in text
+        assert "made has UNEQUAL tuning: the baseline has nothing to search." in text
+    show(found, "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["tried"] for line in lines] == ["", "1", "3"]
+    show(found, "json")
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"][1]["tried"]["configurations"] == 3
+    assert printed["unfair"] == {"made": {"unequal_tuning": "the baseline has nothing to search"}}

@@ -45,8 +45,8 @@ def test_the_extremes_of_a_paired_difference_by_hand(storage: Storage) -> None:
 
 
 def test_a_certain_loss_is_significant_too(storage: Storage) -> None:
-    storage.trial("baseline", storage.scores([GOOD, GOOD]))
-    storage.trial("fmix", storage.scores([POOR, POOR]))
+    storage.twice("baseline", [GOOD, GOOD])
+    storage.twice("fmix", [POOR, POOR])
     cell = cells(storage)["fmix"]
     assert (cell.to_baseline.low, cell.to_baseline.high) == (
         pytest.approx(POOR_MIOU - 1),
@@ -169,14 +169,16 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     show(found, "csv")
     header, floor, base, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == [
-        "arm", "seeds", "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "published",
+        "arm", "seeds", "tried", "epochs", "CPU-h",
+        "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "area", "PxAP", "published",
         "mask", "95 % interval", "Δ baseline", "initial weights",
     ]  # fmt: skip
-    assert floor == ["floor", "", "25.0", "", "", "", "", "", "", "25.0", "", "", ""]
-    assert base[:9] == ["baseline", "1", "45.0", "[45.0, 45.0]", "", "0.30", "11.0", "22.0", "77.0"]
-    assert base[9:] == ["", "", "", ""]
-    assert fmix[:9] == ["fmix", "1", "69.4", "[69.4, 69.4]", "+24.4*", "0.30", "11.0", "22.0", "77.0"]
-    assert fmix[9:] == ["100.0", "[100.0, 100.0]", "", ""]
+    assert floor == ["floor", "", "", "", "", "25.0", "", "", "", "", "", "", "", "", "25.0", "", "", ""]
+    work, cut = ["1", "1", "0", "0"], ["0.30", "11.0", "22.0", "33.0", "44.0", "77.0"]
+    assert base[:14] == ["baseline", *work, "45.0", "[45.0, 45.0]", "", *cut]
+    assert base[14:] == ["", "", "", ""]
+    assert fmix[:14] == ["fmix", *work, "69.4", "[69.4, 69.4]", "+24.4", *cut]
+    assert fmix[14:] == ["100.0", "[100.0, 100.0]", "", ""]
 
 
 def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
@@ -243,7 +245,7 @@ def test_an_unknown_arm_unlike_any_other_gets_them_all(storage: Storage) -> None
 
 def test_a_method_stands_beside_its_own_control(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
     for arm, report in (("plain", [POOR] * 4), ("clusters", [GOOD] * 4), ("dealt", [FAIR] * 4)):
-        storage.trial(arm, storage.scores(report), method="cam" if arm == "plain" else arm)
+        storage.twice(arm, report, method="cam" if arm == "plain" else arm)
     storage.study("made", ["plain", "clusters", "dealt"], clusters="dealt")
     found = cells(storage)
     assert found["clusters"].to_control is not None
@@ -351,7 +353,9 @@ def test_the_table_of_errors_says_what_a_step_adds(
         "cams.scores": storage.scores([FAIR] * 2),
         "crf.scores": storage.scores([GOOD] * 2, kind="pseudo_masks"),
     }
-    storage.trial("plain", None, keys=keys)
+    for seed in (1, 2):
+        id = "cam-plain-000"
+        storage.trial("plain", None, keys=keys, id=f"{id}-s{seed}", configuration=id, seed=seed)
     show(compare(storage.root, ["made"]), "csv", View.errors)
     _, _, line = csv.reader(io.StringIO(capsys.readouterr().out))
     more = f"{100 * (1 - FAIR_MIOU):+.1f}"

@@ -84,8 +84,11 @@ def test_segmentations_alone_make_a_table(storage: Storage, capsys: pytest.Captu
     storage.trial("baseline", None, keys=keys)
     show(compare(storage.root, ["made"]), "csv")
     header, line = csv.reader(io.StringIO(capsys.readouterr().out))
-    assert header == ["arm", "seeds", "segmentation", "95 % interval", "Δ baseline", "initial weights"]
-    assert line[:3] == ["baseline", "1", f"{100 * FAIR_MIOU:.1f}"]
+    assert header == [
+        *("arm", "seeds", "tried", "epochs", "CPU-h"),
+        *("segmentation", "95 % interval", "Δ baseline", "initial weights"),
+    ]
+    assert line[:6] == ["baseline", "1", "1", "0", "0", f"{100 * FAIR_MIOU:.1f}"]
     show(compare(storage.root, ["made"]), "table")
     text = capsys.readouterr().out
     assert "Floor" not in text and "threshold" not in text

@@ -73,6 +73,37 @@ def test_the_file_holds_what_was_published() -> None:
     assert all(entry.initial_weights and entry.source and entry.backbone for entry in by_name.values())
 
 
+def test_what_leads_is_there_with_all_that_it_rests_on() -> None:
+    by_name = {entry.method: entry for entry in publications()}
+    found = {
+        name: (dict(by_name[name].scores), by_name[name].supervision)
+        for name in ("CLIP-ES", "CLIP-ES, segmenter from COCO masks", "FMA-WSSS", "ExCEL", "WeCLIP+", "ToCo")
+    }
+    assert found == {
+        "CLIP-ES": (
+            {"cam_train": 70.8, "refined_train": 75.0, "segmentation_val": 71.1, "segmentation_test": 71.4},
+            ("image", "text"),
+        ),
+        "CLIP-ES, segmenter from COCO masks": (
+            {"segmentation_val": 73.8, "segmentation_test": 73.9},
+            ("image", "text", "masks"),
+        ),
+        "FMA-WSSS": (
+            {"refined_trainaug": 73.9, "segmentation_val": 83.1, "segmentation_test": 81.6},
+            ("image", "text", "masks"),
+        ),
+        "ExCEL": ({"segmentation_val": 78.4, "segmentation_test": 78.5}, ("image", "text")),
+        "WeCLIP+": ({"segmentation_test": 83.9}, ("image", "text")),
+        "ToCo": ({"segmentation_val": 71.1, "segmentation_test": 72.2}, ("image",)),
+    }
+    assert by_name["ModuSeg"].unverified == ("segmentation_val", "segmentation_test")
+    assert by_name["DeepLabv2 with a CRF, trained on masks"].supervision == ("masks",)
+    assert {entry.images for entry in by_name.values() if "segmentation_coco_val" in entry.scores} <= {
+        82081,
+        None,
+    }
+
+
 def test_our_rows_stand_above_publications_of_their_method(storage: Storage) -> None:
     storage.data = VOC
     trial(storage, "patches", "fmix")
@@ -150,9 +181,16 @@ def test_every_format_prints_the_numbers_of_the_file(
         assert {name: line[title] for name, title in PROTOCOLS.items() if line[title]} == {
             name: f"{value:.1f}" for name, value in entry["scores"].items()
         }
-        texts = [line[name] for name in ("source", "backbone", "initial weights", "images")]
-        assert texts == [entry["source"], entry["backbone"], entry["initial_weights"], str(entry["images"])]
+        texts = [line[name] for name in ("source", "backbone", "initial weights", "supervision", "images")]
+        assert texts == [
+            entry["source"],
+            entry["backbone"],
+            entry["initial_weights"],
+            ", ".join(entry["supervision"]),
+            str(entry.get("images", "")),
+        ]
         assert line["unverified"] == ", ".join(PROTOCOLS[name] for name in entry.get("unverified", []))
+    assert (by_name["cam"]["supervision"], by_name["fmix"]["supervision"]) == ("image", "image, masks")
     assert (by_name["cam"]["source"], by_name["cam"]["CAM, train"]) == ("this storage: plain", "77.0")
     assert by_name["fmix"]["source"] == "this storage: coco (pixel labels!)"
 
@@ -163,8 +201,9 @@ def test_every_format_prints_the_numbers_of_the_file(
         for line in text.splitlines()
         if "|" in line
     )
-    assert "| 50.1? | 61.9? | 65.6 | 66.9? |" in text
-    assert "?: quoted from memory of the paper, unverified." in text
+    assert "| image | 10582 | 50.1? | 61.9? |  | 65.6 | 66.9? |" in text
+    assert "?: quoted from memory of the paper, or by a page about it, unverified." in text
+    assert "Rows of other supervision are no rivals" in text
     assert "Beside them stands the column `published` of our rows" in text
     assert "Rows of made were scored with image-level labels: half b of train; without labels: val." in text
 
@@ -189,14 +228,32 @@ def test_every_format_prints_the_numbers_of_the_file(
 
 def test_a_broken_file_is_refused_with_everything_that_is_wrong(tmp_path: Path) -> None:
     path = tmp_path / "published.yaml"
+    begin = "rows: [], backbone: b, source: s, images: 1"
     path.write_text(
-        "- {method: A, rows: [], backbone: b, initial_weights: i, images: 1, scores: {cam_trian: 50}, source: s}\n"
-        "- {method: B, rows: [], backbone: b, initial_weights: i, images: 1, scores: {cam_val: 500}, source: s}\n"
-        "- {method: C, rows: [], backbone: b, initial_weights: i, images: 1, scores: {cam_val: 50},\n"
-        "   unverified: [cam_train], source: s}\n"
+        f"- {{method: A, {begin}, initial_weights: i, supervision: [image], scores: {{cam_trian: 50}}}}\n"
+        f"- {{method: B, {begin}, initial_weights: i, supervision: [image], scores: {{cam_val: 500}}}}\n"
+        f"- {{method: C, {begin}, initial_weights: i, supervision: [image], scores: {{cam_val: 50}},"
+        " unverified: [cam_train]}\n"
+        f"- {{method: D, {begin}, initial_weights: i, scores: {{cam_val: 50}}}}\n"
+        f"- {{method: E, {begin}, initial_weights: i, supervision: [], scores: {{cam_val: 50}}}}\n"
+        f"- {{method: F, {begin}, initial_weights: i, supervision: [texts], scores: {{cam_val: 50}}}}\n"
+        f"- {{method: G, {begin}, initial_weights: COCO (pixel labels!), supervision: [image],"
+        " scores: {cam_val: 50}}\n"
     )
     with pytest.raises(ConfigError) as caught:
         publications(path)
-    assert len(caught.value.problems) == 3
-    assert [problem.where for problem in caught.value.problems] == [f"published.yaml:{n}" for n in (1, 2, 3)]
-    assert "cam_trian" in str(caught.value) and "of which there is no score" in str(caught.value)
+    assert [problem.where for problem in caught.value.problems] == [
+        f"published.yaml:{n}" for n in (1, 2, 3, 4, 5, 6, 7)
+    ]
+    messages = [str(problem) for problem in caught.value.problems]
+    expected = [
+        "there is no protocol 'cam_trian' (did you mean 'cam_train'?)",
+        "scores.cam_val: Input should be less than or equal to 100",
+        "of which there is no score",
+        "supervision: Field required",
+        "`supervision` is [], but must name kinds of labels",
+        "supervision.0: Input should be 'image', 'text'",
+        "`initial_weights` have seen pixel labels! but `supervision` has no masks",
+    ]
+    for message, part in zip(messages, expected, strict=True):
+        assert part in message

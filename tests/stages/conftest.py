@@ -12,7 +12,7 @@ from wsss.data.view import DataView, open_data
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import cams, chunks, features, scores
+from wsss.stages import agreement, cams, chunks, features, scores, walk
 from wsss.store.folder_store import Store
 
 STUDY = """
@@ -35,14 +35,24 @@ sweeps:
           - classifier: {method: fmix, subcategory_weight: 2, distillation: {weight: 0.5}, backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96], rung: {images: 4, every: 2}}
           - cams: {scales: [1.0, 1.5]}
           - pseudo_masks: {crf: {iterations: 2}}
+          - agreement
           - affinity_labels: {crf: {iterations: 2}}
           - affinity: {backbone: efficientnet_lite0, epochs: 3, batch: 4, crop: 64, long_side: [64, 96]}
           - pseudo_masks: {as: walk, walk: {log_steps: 5}}
           - affinity: {as: boundaries, kind: boundary, backbone: efficientnet_lite0, epochs: 2, batch: 4, crop: 64, long_side: [64, 96]}
           - pseudo_masks: {as: boundary_walk, confidence: true, walk: {log_steps: 3, background_threshold: 0.25, crf: true}}
-          - segmenter: {ignore_below: 0.4, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
+          - walk: {as: kept_walk, log_steps: 3, background_exponents: [4, 16]}
+          - pseudo_masks: {as: from_kept_walk, walked: {background_exponent: 4}}
+          - segmenter: {from: boundary_walk, ignore_below: 0.4, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
           - segmentations: {flip: true, crf: {iterations: 2}}
+          - command: {as: theirs, makes: cams, run: [*RUN], folder: FOLDER, supervision: [image], progress: {pattern: 'epoch (?P<step>.*)/3 loss (?P<loss>.*)', steps: 3}}
+          - command: {as: refined, makes: pseudo_masks, run: [python, refine_maps.py, "{theirs}", "{out}"], folder: FOLDER, supervision: [image], progress: {pattern: refined, steps: 14}}
 """
+RUN = (
+    'python, make_maps.py, --voc, "{data.root}", --list, "{data.images}", --labels, "{data.labels}", '
+    '--classes, "{data.classes}", --seed, "{seed}", --out, "{out}", --work, "{work}", --pause, 0.05'
+)
+STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(Path(__file__).with_name("toy_repository")))
 
 
 @pytest.fixture(scope="session")
@@ -51,7 +61,9 @@ def small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(features, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
+        patch.setattr(walk, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
+        patch.setattr(agreement, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(scores, "PICTURES", 1)
         patch.setattr(chunks, "PER_WORKER", 5)
         yield

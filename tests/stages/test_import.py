@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -11,16 +12,21 @@ import numpy as np
 import pytest
 import yaml
 from command_line import in_process
+from pydantic import ValidationError
 
 from wsss.config.params.stages import ImportParams, PseudoMasksParams
 from wsss.data.view import DataView
-from wsss.errors import DataError
+from wsss.errors import ConfigError, DataError
 from wsss.files import read_json
+from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
+from wsss.pipeline.past.results import chain_result
 from wsss.stages import imported
+from wsss.stages.kinds.scores import ScoresParams
 from wsss.stages.shards import CamShards
+from wsss.stages.training.segmenter_training import PixelLabels
 from wsss.store.folder_store import Store
 
 CRF = Part("pseudo_masks", "pseudo_masks", PseudoMasksParams.model_validate({"crf": {"iterations": 2}}))
@@ -69,6 +75,112 @@ def test_imported_masks_are_scored(
     store = Store(tmp_path / "store")
     run(chain, store, tiny_view)
     assert scores(store, chain, "import.scores") == scores(calm_store, tiny_chain, "pseudo_masks.scores")
+
+
+@pytest.mark.parametrize("form", ["png", "npy", "npz"])
+def test_imported_segmentations_of_test_images_are_scored_as_our_own(
+    calm_store: Store, tiny_chain: Chain, tiny_view: DataView, tmp_path: Path, form: str
+) -> None:
+    """There is a file of every `test` image, none of `select`: nothing can be chosen, all is scored."""
+    ours, folder = calm_store.folder(tiny_chain["segmentations"].key), tmp_path / "theirs"
+    folder.mkdir()
+    count = len(tiny_view.dataset.classes) + 1
+    for id in tiny_view.test:
+        mask = read_mask(ours / f"{id}.png")
+        logits = (np.arange(count)[None, :, None, None] == mask[None, None]).astype(np.float32)
+        if form == "png":
+            shutil.copy(ours / f"{id}.png", folder)
+        elif form == "npy":
+            np.save(folder / f"{id}.npy", {"msc_seg": logits})  # type: ignore[arg-type]
+        else:
+            np.savez(folder / f"{id}.npz", prob=logits, features=np.zeros(3))
+    maps = "prob" if form == "npz" else None
+    params = ImportParams(segmentations=folder, maps=maps)
+    chain = build_chain([Part("import", "import", params)], tiny_view, 0)
+    store = Store(tmp_path / "store")
+    run(chain, store, tiny_view)
+    found, expected = (
+        scores(store, chain, "import.scores"),
+        scores(calm_store, tiny_chain, "segmentations.scores"),
+    )
+    assert found.pop("test") == expected["test"]
+    assert found == {"kind": "segmentations", "classes": list(tiny_view.dataset.classes)}
+    masks = store.folder(chain["import"].key)
+    assert {path.stem for path in masks.glob("*.png")} == set(tiny_view.test)
+    assert chain_result(chain, store).metrics.keys() >= {"import/test/miou", "import/test/boundary_f"}
+
+
+def test_pseudo_masks_with_gaps_score_as_background_and_teach_nothing_there(
+    calm_store: Store, tiny_chain: Chain, tiny_view: DataView, tmp_path: Path
+) -> None:
+    """As CLIP-ES writes them: 255 where its CRF isn't sure."""
+    gaps, filled = tmp_path / "gaps", tmp_path / "filled"
+    for folder in (gaps, filled):
+        folder.mkdir()
+    for path in calm_store.folder(tiny_chain["pseudo_masks"].key).glob("*.png"):
+        mask = read_mask(path)
+        unsure = np.zeros(mask.shape, bool)
+        unsure[::3] = True
+        write_mask(gaps / path.name, np.where(unsure, np.uint8(255), mask))
+        write_mask(filled / path.name, np.where(unsure, np.uint8(0), mask))
+    store, found = Store(tmp_path / "store"), []
+    for folder, missing in ((gaps, "zero"), (filled, "error")):
+        params = ImportParams.model_validate({"masks": folder, "missing": missing})
+        chain = build_chain([Part("import", "import", params)], tiny_view, 0)
+        run(chain, store, tiny_view)
+        found.append(scores(store, chain, "import.scores"))
+        if missing == "zero":
+            labels = PixelLabels(tiny_view.dataset, store.folder(chain["import"].key))
+            assert (labels(tiny_view.train[0])[::3] == 255).all()
+    assert found[0] == found[1]
+    with pytest.raises(DataError, match="so no 255; for pseudo masks with gaps say `missing: zero`"):
+        run(build_chain([Part("import", "import", ImportParams(masks=gaps))], tiny_view, 0), store, tiny_view)
+
+
+def test_a_segmentation_that_is_missing_is_said_before_anything_starts(
+    tiny_view: DataView, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match=f"{tiny_view.test[0]}.png: file is missing"):
+        build_chain([Part("import", "import", ImportParams(segmentations=tmp_path))], tiny_view, 0)
+    without = dataclasses.replace(tiny_view, test=())
+    with pytest.raises(ConfigError, match=r"`segmentations` are scored on `data\.test`, which is missing"):
+        build_chain([Part("import", "import", ImportParams(segmentations=tmp_path))], without, 0)
+
+
+def test_named_arrays_are_imported_and_named_in_the_key(
+    exported: Path, calm_store: Store, tiny_chain: Chain, tiny_view: DataView, tmp_path: Path
+) -> None:
+    folder = tmp_path / "named"
+    folder.mkdir()
+    for path in exported.iterdir():
+        maps = np.load(path, allow_pickle=True).item()
+        if maps:
+            np.savez(folder / f"{path.stem}.npz", act=np.stack(list(maps.values())), cls=np.array(list(maps)))
+        else:
+            np.savez(folder / f"{path.stem}.npz", act=np.zeros((0, 4, 4), np.float32), cls=np.zeros(0, int))
+    params = ImportParams(cams=folder, maps="act", keys="cls")
+    chain = build_chain([Part("import", "import", params)], tiny_view, 0)
+    store = Store(tmp_path / "store")
+    run(chain, store, tiny_view)
+    assert scores(store, chain, "import.scores") == scores(calm_store, tiny_chain, "cams.scores")
+    assert params.content() == {"kind": "cams", "maps": "act", "keys": "cls"}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "`import` takes one of `cams: FOLDER`, `masks: FOLDER` and `segmentations: FOLDER`"),
+        ({"cams": "a", "segmentations": "b"}, "`import` takes one of"),
+        ({"segmentations": "a", "missing": "zero"}, "`missing` belongs to `cams` and `masks`"),
+        ({"segmentations": "a", "maps": "b", "keys": "c"}, "`keys` belongs to `cams`"),
+        ({"masks": "a", "maps": "b"}, "`maps` belongs to `cams` and `segmentations`"),
+        ({"cams": "a", "keys": "b"}, "`keys` are the classes of `maps`, which is missing"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused(given: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        ImportParams.model_validate(given)
+    assert message in str(caught.value)
 
 
 def test_killed_after_every_chunk_it_ends_in_the_same_files(
@@ -135,12 +247,12 @@ def test_maps_with_other_numbers_fail_and_gaps_are_asked_for(
     run(chain, store, tiny_view)
     shards = CamShards(store.folder(chain["import"].key))
     assert not any(shards[id][0].any() for id in shards)
-    with pytest.raises(ValueError, match="belongs to `cams`"):
-        ImportParams(masks=gaps, missing="zero")
 
 
 def test_keys_of_imports_are_what_they_were() -> None:
     assert ImportParams(cams=Path("x")).content() == {"kind": "cams"}
+    assert ScoresParams(kind="segmentations").content() == {"kind": "segmentations"}
+    assert ImportParams(masks=Path("x")).content() == {"kind": "pseudo_masks"}
     assert ImportParams(cams=Path("x"), missing="zero").content() == {"kind": "cams", "missing": "zero"}
 
 
@@ -157,11 +269,30 @@ def test_a_study_file_imports_from_a_folder_beside_it(
     shutil.copytree(masks[0], tmp_path / "theirs")
     tiny["name"] = "theirs"
     tiny["sweeps"] = [{"name": "masks", "arms": {
-        "theirs": {"stages": [{"import": {"masks": "theirs"}}]},
+        "theirs": {"stages": [{"import": {"masks": "theirs"}}], "supervision": ["image"]},
     }}]  # fmt: skip
     done = in_process("run", _written(tmp_path / "theirs.yaml", tiny), "--local", "--storage", root)
     assert done.returncode == 0, done.stderr
     assert "theirs" in done.stdout
+    tiny["data"]["test"] = {"split": "val"}
+    devkit = next((root / "data").iterdir())
+    (tmp_path / "segmented").mkdir()
+    for id in (devkit / "ImageSets/Segmentation/val.txt").read_text().split():
+        mask = read_mask(devkit / f"SegmentationClass/{id}.png")
+        np.save(tmp_path / f"segmented/{id}.npy", np.where(mask == 255, 0, mask))
+    tiny["sweeps"][0]["arms"]["whole"] = {"stages": [{"import": {"segmentations": "segmented"}}]}
+    tiny["name"] = "whole"
+    for sweep in ({}, {"metric": "import/select/miou"}):
+        tiny["sweeps"][0].update(sweep)
+        done = in_process("run", _written(tmp_path / "whole.yaml", tiny), "--local", "--storage", root)
+        if sweep:
+            assert done.returncode == 2 and "`metric` is 'import/select/miou'" in done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+            table = in_process("compare", "whole", "--storage", root, "--format", "json")
+            rows = {row["arm"]: row["cells"] for row in json.loads(table.stdout)["rows"]}
+            assert rows["whole"]["import"]["miou"] == 1 and rows["whole"]["import"]["select"] is None
+    del tiny["sweeps"][0]["metric"], tiny["sweeps"][0]["arms"]["whole"]
     tiny["sweeps"][0]["arms"]["theirs"]["stages"] = [{"import": {"cam": "theirs"}}]
     wrong = in_process("plan", _written(tmp_path / "wrong.yaml", tiny), "--storage", root)
     assert wrong.returncode == 2

@@ -12,7 +12,13 @@ import torch
 from safetensors.torch import load_file
 
 from wsss.config.params.methods import METHODS, expand_method
-from wsss.config.params.stages import CamsParams, ClassifierParams, FeaturesParams, SubcategoriesParams
+from wsss.config.params.stages import (
+    CamsParams,
+    ClassifierParams,
+    FeaturesParams,
+    SubcategoriesParams,
+    classifier_params,
+)
 from wsss.data.loader import evaluation_image
 from wsss.data.view import DataView
 from wsss.errors import ConfigError
@@ -33,11 +39,14 @@ COMPOSED: dict[str, dict[str, Any]] = {
         "entropy": {"weight": 0.1, "kind": "softmax"}, "concentration": {"weight": 0.3, "coordinates": "scops"},
     },
     "fmix with sub-categories": {"method": "fmix", "subcategory_weight": 5.0},
+    "all ways to hide, and cutmix": {
+        "method": "cutmix", "hide_and_seek": {"probability": 0.5}, "random_erasing": {"probability": 0.5},
+    },
 }  # fmt: skip
 
 
 def chain_of(data: DataView, params: dict[str, Any], seed: int = 0) -> Chain:
-    resolved = ClassifierParams.model_validate(expand_method({**SMALL, **params}))
+    resolved = classifier_params().model_validate(expand_method({**SMALL, **params}))
     own = Part("classifier", "classifier", resolved)
     before: list[Part] = []
     if resolved.subcategory_weight:
@@ -94,6 +103,9 @@ def different(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> set[str
         ({"method": "mixup", "mixing": {"alpha": 1.0}}, {"method": "mixup", "mixing": {"alpha": 0.2}}),
         ({"method": "fmix"}, {"method": "mixup", "mixing": {"alpha": 1.0}}),
         ({"method": "manifold_mixup", "mixing": {"taps": ["blocks4"]}}, {"method": "mixup"}),
+        ({"method": "cutmix"}, {"method": "mixup", "mixing": {"alpha": 1.0}}),
+        ({"method": "hide_and_seek"}, {"method": "cam"}),
+        ({"method": "random_erasing"}, {"method": "cam"}),
         ({"method": "subcategory_exploration"}, {"method": "cam"}),
         (
             {"method": "subcategory_teaching"},
@@ -110,6 +122,9 @@ def different(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> set[str
         "alpha",
         "fmix",
         "manifold",
+        "cutmix",
+        "hide-and-seek",
+        "random erasing",
         "sub-labels",
         "distillation",
         "temperature",
@@ -129,12 +144,18 @@ def test_its_signal_reaches_head_and_backbone(
     [
         ({"method": "manifold_mixup", "mixing": {"taps": ["input"]}}, {"method": "mixup"}),
         ({"method": "subcategory_exploration", "subcategory_weight": 0.0}, {"method": "cam"}),
+        ({"method": "hide_and_seek", "hide_and_seek": {"probability": 0.0}}, {"method": "cam"}),
         (
             {"method": "subcategory_teaching", "distillation": {"weight": 0.0}},
             {"method": "subcategory_exploration", "subcategory_weight": 2.0},
         ),
     ],
-    ids=["manifold at the input is mixup", "weight 0 is plain", "no distillation is hard labels"],
+    ids=[
+        "manifold at the input is mixup",
+        "weight 0 is plain",
+        "nothing is hidden",
+        "no distillation is hard labels",
+    ],
 )
 def test_what_should_be_the_same_is_the_same_bit_for_bit(
     spelt: dict[str, Any], plain: dict[str, Any], tiny_view: DataView, store: Store
@@ -174,6 +195,7 @@ def test_a_switch_that_is_off_is_no_part_of_any_key() -> None:
     assert "fixed" not in content["mixing"] and content["mixing"]["alpha"] == 0.2
     on = ClassifierParams.model_validate({"optimiser": "legacy", "mixing": {"fixed": 1.0}}).content()
     assert on["optimiser"] == "legacy" and on["mixing"]["fixed"] == 1.0
+    assert classifier_params()().content() == content, "ways to hide that are off"
     assert CamsParams().content() == {"scales": [0.5, 1.0, 1.5, 2.0], "flip": True, "size": None}
 
 

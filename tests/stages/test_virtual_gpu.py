@@ -148,11 +148,11 @@ def test_every_stage_runs_and_agrees_with_the_cpu(
             assert here.record["files"].keys() == there.record["files"].keys()
             found, allowed = difference(here, there)
             assert found <= allowed, node.label
-            assert here.record["device"] == here.record["machine"]["card"] == torch.cuda.get_device_name()
-            assert there.record["machine"]["processor"] and "card" not in there.record["machine"]
+            assert here.record["device"] == here.record["gpu"]["card"] == torch.cuda.get_device_name()
+            assert there.record["processor"] and "gpu" not in there.record
             if node.label in ("classifier", "cams", "walk", "segmenter"):
-                assert here.record["machine"]["amp"] in ("bfloat16", "float16")
-                assert here.record["machine"]["tf32"] is False
+                assert here.record["gpu"]["amp"] in ("bfloat16", "float16")
+                assert here.record["gpu"]["tf32"] is False
         if card is not None:
             assert card.counts["empty_cache"] >= len(tiny_chain.nodes), (
                 "a stage leaves its memory to the next"

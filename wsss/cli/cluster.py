@@ -23,6 +23,7 @@ from wsss.cli.options import (
     open_study_data,
     storage_location,
 )
+from wsss.cli.permission import AllowOption, check_permission
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -99,6 +100,7 @@ def submit(
     working_dir: Annotated[
         Path, typer.Option("--working-dir", help="Folder that goes to the cluster, less .rayignore.")
     ] = Path("."),
+    allow_commands: AllowOption = False,
     follow: Annotated[bool, typer.Option("--follow", help="Print the job's output until it ends.")] = False,
 ) -> None:
     """Send a study and this folder's code to a cluster as a Ray job, which goes on when you leave.
@@ -112,8 +114,16 @@ def submit(
 
     storage_location(storage)
     job = plan_job(
-        study, overrides=set_ or [], smoke=smoke, storage=storage, name=name, working_dir=working_dir
+        study,
+        overrides=set_ or [],
+        smoke=smoke,
+        storage=storage,
+        name=name,
+        working_dir=working_dir,
+        allow_commands=allow_commands,
     )
+    if job.study is not None:
+        check_permission(job.study, allow_commands)
     number = submit_job(job, address)
     print(f"Submitted {number}: {job.entrypoint}")
     for variable in job.kept_back:

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,7 +34,7 @@ app = typer.Typer(help="Look at data, make some, or fetch it.", no_args_is_help=
 
 @app.command("check")
 def check(
-    root: Annotated[Path, typer.Argument(help="A VOC devkit, or a folder of photos with labels.csv.")],
+    root: Annotated[Path, typer.Argument(help="A VOC devkit, COCO's folder, or photos with labels.csv.")],
     split: Annotated[list[str] | None, typer.Option("--split", help="Lists to check (default: all).")] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="Table of labels of a folder.")] = None,
     masks: Annotated[Path | None, typer.Option("--masks", help="Masks of a folder (default: masks).")] = None,
@@ -46,11 +47,18 @@ def check(
 
     python launch.py data check photos --labels labels.csv
     """
+    with tempfile.TemporaryDirectory(prefix="wsss-check-") as cache:
+        dataset = _opened(_folder(root), labels, masks, Path(cache))
+        found = _check(dataset, split or list(dataset.split_names()), root, as_json)
+    if found:
+        sys.exit(2)
+
+
+def _check(dataset: PhotoSet, splits: list[str], root: Path, as_json: bool) -> int:
+    """Print what is wrong with a data set; return the number of problems."""
     from wsss.data.check import check_lists
     from wsss.errors import bounded, shortened
 
-    dataset = _opened(_folder(root), labels, masks)
-    splits = split or list(dataset.split_names())
     console = Console(stderr=True, quiet=as_json)
     columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
@@ -77,8 +85,7 @@ def check(
         print(f"{count} in {len(images)} images of {shortened(', '.join(splits), 400)}")
         if not problems:
             print(_summary(dataset, sorted(images)))
-    if problems:
-        sys.exit(2)
+    return len(problems)
 
 
 @app.command("sample")
@@ -101,27 +108,35 @@ def sample(
 
 @app.command("fetch")
 def fetch(
-    folder: Annotated[Path, typer.Argument(help="Where to put it: FOLDER/VOCdevkit/VOC2012.")],
-    what: Annotated[list[str] | None, typer.Option("--what", help="voc2012, sbd-list, or both.")] = None,
-    from_: Annotated[str | None, typer.Option("--from", metavar="URL", help="Another address.")] = None,
+    places: Annotated[list[str], typer.Argument(help="What to fetch, and the folder to put it into.")],
+    what: Annotated[list[str] | None, typer.Option("--what", help="What to fetch, likewise.")] = None,
+    from_: Annotated[
+        str | None,
+        typer.Option("--from", metavar="URL", help="Another address, or that of a folder of archives."),
+    ] = None,
 ) -> None:
-    """Download PASCAL VOC 2012 (2 GB), or the list of its augmented training set; nothing else ever is.
+    """Download a data set: voc2012 (2 GB; unless you say otherwise), sbd-list (its augmented training list),
+    coco2014 (20 GB) or pets (cats and dogs, 0.8 GB); nothing else ever is.
 
-    Checked by checksum; a download that broke off goes on where it was.
+    Checked by checksum; a download that broke off goes on where it was. Without a folder it goes to data/.
+
+    python launch.py data fetch pets
 
     python launch.py data fetch /data --what voc2012 --what sbd-list
     """
-    from dataclasses import replace
-
     from wsss.addresses import refusal
-    from wsss.data.fetch import SBD_LIST, VOC, fetch_archive, fetch_list, sources
+    from wsss.data.fetch import FETCHES, VOC, Bars
     from wsss.errors import ConfigError, Problem, nearest, quoted
 
-    known = sources()
-    wanted = list(dict.fromkeys(what or [VOC]))
+    known = FETCHES.names()
+    folders = [place for place in places if place not in known]
+    wanted = list(dict.fromkeys([*(place for place in places if place in known), *(what or [])])) or [VOC]
     problems = [
-        Problem("--what", f"is {name!r}", nearest(name, tuple(known))) for name in wanted if name not in known
+        Problem("--what", f"is {name!r}", nearest(name, known)) for name in wanted if name not in known
     ]
+    if len(folders) > 1:
+        message = f"are {quoted(folders)}, but must be one folder, and what to fetch"
+        problems.append(Problem("arguments", message, nearest(folders[0], known)))
     if from_ and (refused := refusal(from_, instead="give an address that needs none")):
         problems.append(Problem("--from", *refused))
     elif from_ is not None and not _is_web_address(from_):
@@ -131,18 +146,15 @@ def fetch(
         problems.append(Problem("--from", "is the address of one thing", "give one `--what`"))
     if problems:
         raise ConfigError(problems)
-    chosen = {name: replace(known[name], urls=(from_,)) if from_ else known[name] for name in wanted}
-    folder = _folder(folder)
-    if VOC in chosen:
+    folder = _folder(Path(folders[0] if folders else "data"))
+    for name in sorted(wanted, key=lambda name: bool(FETCHES[name].after)):
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(
             *columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True
         ) as progress:
-            bars = [_reporter(progress, title) for title in ("downloading", "unpacking")]
-            made = fetch_archive(chosen[VOC], folder, *bars)
-        print(f"{VOC}: {made}" if made else f"{VOC}: was there already")
-    if SBD_LIST in chosen:
-        print(f"{SBD_LIST}: {fetch_list(chosen[SBD_LIST], folder)}")
+            bars = Bars(*(_reporter(progress, title) for title in ("downloading", "unpacking")))
+            made = FETCHES[name].run(folder, from_, bars)
+        print(f"{name}: {made}" if made else f"{name}: was there already")
 
 
 def _folder(given: Path) -> Path:
@@ -180,25 +192,27 @@ def _reporter(progress: Progress, title: str) -> Callable[[int, int], None]:
     return report
 
 
-def _opened(root: Path, labels: Path | None, masks: Path | None) -> PhotoSet:
-    """Return a devkit where there are folders of one, else a folder of photos."""
+def _opened(root: Path, labels: Path | None, masks: Path | None, cache: Path) -> PhotoSet:
+    """Return the data set that a folder is: of the kind that recognises it, else a folder of photos."""
     from wsss.config import DataSpec
-    from wsss.data.readers.folder import FolderDataset
-    from wsss.data.readers.voc import FOLDERS, VocDataset
+    from wsss.config.data_set import DATA_SETS
+    from wsss.data.photo_set import PhotoSet
     from wsss.errors import ConfigError, Problem
 
-    if any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir():
-        options = {"--labels": labels, "--masks": masks}
-        if foreign := [option for option, value in options.items() if value is not None]:
-            message = f"is for folders of photos, but {root} is a VOC devkit, which has its own"
-            raise ConfigError(Problem(option, message) for option in foreign)
-        return VocDataset(root)
+    kind = next((kind for kind in DATA_SETS.values() if kind.recognises(root)), DATA_SETS["folder"])
+    options = {"labels": labels, "masks": masks}
+    foreign = [name for name, value in options.items() if value is not None and name not in kind.keys]
+    if foreign:
+        message = f"is for folders of photos, but {root} is {kind.described}, which has its own"
+        raise ConfigError(Problem(f"--{name}", message) for name in foreign)
     try:
-        spec = DataSpec(dataset="folder", root=root, labels=labels, masks=masks).resolved(Path.cwd())
+        spec = DataSpec(dataset=kind.name, root=root, labels=labels, masks=masks).resolved(Path.cwd())
     except ValueError as error:  # pydantic's is one
         given = f"--labels {labels}" if labels else str(root)
         raise ConfigError(Problem(given, "no file can have a path like this")) from error
-    return FolderDataset(root, labels=spec.labels, masks=spec.mask_folder)
+    found = kind.open(spec, cache)
+    assert isinstance(found, PhotoSet)
+    return found
 
 
 def _ids(dataset: PhotoSet, split: str) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from wsss.pipeline.events import (
     PreflightDone,
     SharedEnded,
     StageFinished,
+    StageSaid,
     StageWaiting,
     StudyFinished,
     StudyStarted,
@@ -33,6 +34,8 @@ from wsss.pipeline.forecasts.readiness import Check
 
 RECENT = 8
 BAR = 12
+SAID = 48
+"""Characters of a program's last line."""
 ENDED = ("done", "found", "failed", "stopped")
 
 
@@ -80,6 +83,7 @@ class Lines:
         self._console = console
         self._start = time.monotonic()
         self._waits: set[tuple[str, str]] = set()
+        self._said: dict[str, str] = {}
 
     def _say(self, text: str) -> None:
         spent = duration(time.monotonic() - self._start)
@@ -106,6 +110,10 @@ class Lines:
             if (event.trial, told) not in self._waits:
                 self._waits.add((event.trial, told))
                 self._say(f"{event.trial}  waits {event.reason}")
+        elif isinstance(event, StageSaid):
+            if event.text and self._said.get(event.trial) != event.text:
+                self._said[event.trial] = event.text
+                self._say(f"{event.trial}  {event.stage}  | {event.text}")
         elif isinstance(event, StageFinished):
             how = "found in the storage" if event.cached else f"made in {duration(event.seconds)}"
             self._say(f"{event.trial}  {event.stage}  {how}")
@@ -132,6 +140,7 @@ class _TrialRow:
     score: float | None = None
     state: str = "waiting"
     reason: str = ""
+    said: str = ""
 
 
 class LiveTable:
@@ -166,6 +175,9 @@ class LiveTable:
                 row.stage, row.stage_began = event.stage, row.stage_began if row.step == 0 else now
             row.state = "running"
             row.step, row.steps, row.metrics = event.step, event.steps, dict(event.metrics)
+        elif isinstance(event, StageSaid):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            row.stage, row.state, row.said = event.stage, "running", event.text
         elif isinstance(event, StageWaiting):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.state = f"{event.stage} (waits for another run)", "running"
@@ -174,7 +186,7 @@ class LiveTable:
             row.stage, row.state = f"waits {event.reason}", "running"
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
-            row.stage, row.step, row.stage_began = event.stage, 0, now
+            row.stage, row.step, row.stage_began, row.said = event.stage, 0, now, ""
             if row.info is None:  # work that several trials share has no end of its own
                 del self._rows[event.trial]
         elif isinstance(event, SharedEnded):
@@ -213,7 +225,7 @@ class LiveTable:
                 row.info.arm if row.info else "shared",
                 row.stage,
                 _bar(row.step, row.steps),
-                describe_metrics(row.metrics),
+                describe_metrics(row.metrics) or row.said[:SAID],
                 self._left(row),
             )
         return table

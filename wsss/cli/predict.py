@@ -19,6 +19,7 @@ from wsss.errors import ConfigError, PreflightError, Problem
 
 if TYPE_CHECKING:
     from wsss.predict.model import Model
+    from wsss.predict.predictor import Settings
     from wsss.predict.run import Summary
 
 
@@ -62,6 +63,7 @@ def predict(
     """
     _check(images, model, output, export, device)
     from wsss.predict.photos import find_photos
+    from wsss.predict.predictor import Settings
     from wsss.predict.reference import load_model
 
     paths = find_photos(images or [])
@@ -72,8 +74,16 @@ def predict(
         if as_json:
             print(json.dumps({"export": exported}, indent=1))
         return
-    settings = {"flip": flip, "crf": crf, "batch": batch, "memory": memory, "device": _device(device)}
-    summary = _predict(loaded, paths, output, overlays, chosen, settings, force=force, quiet=as_json)
+    settings = Settings(
+        chosen or loaded.scales,
+        flip=flip,
+        crf=crf,
+        device=_device(device),
+        batch=batch,
+        memory=memory,
+        workers=min(os.cpu_count() or 1, batch),
+    )
+    summary = _predict(loaded, paths, output, overlays, settings, force=force, quiet=as_json)
     if as_json:
         print(json.dumps(summary.areas, indent=1, sort_keys=True))
     else:
@@ -146,19 +156,17 @@ def _predict(
     paths: list[Path],
     folder: Path,
     overlays: OverlayFormat,
-    scales: tuple[float, ...] | None,
-    settings: dict[str, object],
+    settings: Settings,
     *,
     force: bool,
     quiet: bool,
 ) -> Summary:
     from wsss.predict.photos import name_photos
-    from wsss.predict.predictor import Predictor, Settings
+    from wsss.predict.predictor import Predictor
     from wsss.predict.run import Output, predict
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    workers = min(os.cpu_count() or 1, int(str(settings["batch"])))
-    predictor = Predictor(model, Settings(scales or model.scales, workers=workers, **settings))  # type: ignore[arg-type]
+    predictor = Predictor(model, settings)
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:

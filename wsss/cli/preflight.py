@@ -36,8 +36,9 @@ def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = N
 
 
 def study_checks(study: Study, data: DataView) -> list[Check]:
-    """Say who runs the study at this moment, and what of its data has changed since it was last run: no row
-    where there is nothing to say."""
+    """Say who runs the study at this moment, what of its data has changed since it was last run, and which
+    foreign programs it starts: no row where there is nothing to say."""
+    from wsss.config.checks.programs import study_programs
     from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
     from wsss.pipeline.forecasts.readiness import Check
     from wsss.pipeline.running import current_holder
@@ -50,6 +51,7 @@ def study_checks(study: Study, data: DataView) -> list[Check]:
     if changed:
         text = f"not those of the last run: {'; '.join(changed)}. What depends on them is to be made anew"
         found.append(Check("data", "note", text))
+    found += [Check("program", "note", str(program)) for program in study_programs(study)]
     return found
 
 

@@ -25,6 +25,7 @@ from wsss.cli.options import (
     find_stored,
     open_study_data,
 )
+from wsss.cli.permission import AllowOption, AlwaysOption, check_permission
 from wsss.cli.running import say_who_runs_it
 from wsss.config.text.location import is_remote
 
@@ -52,15 +53,19 @@ def run(
     address: AddressOption = None,
     storage: StorageOption = None,
     name: NameOption = None,
+    allow_commands: AllowOption = False,
+    always_allow_commands: AlwaysOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run a study; what exists already is not computed again.
 
     python launch.py run tune_configs/quickstart.yaml
 
-    python launch.py run study.yaml -s sweeps.cam.fmix.classifier.epochs=1 --local
+    python launch.py run study.yaml -s 'sweeps.cam.*.classifier.epochs=1' --local
     """
-    execute(find(study, set_, storage, name, smoke), local=local, address=address, as_json=as_json)
+    found = find(study, set_, storage, name, smoke)
+    check_permission(found, allow_commands, always_allow_commands)
+    execute(found, local=local, address=address, as_json=as_json)
 
 
 def resume(
@@ -69,6 +74,8 @@ def resume(
     local: LocalOption = False,
     address: AddressOption = None,
     storage: StorageOption = None,
+    allow_commands: AllowOption = False,
+    always_allow_commands: AlwaysOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a study after a crash, a reboot, Ctrl-C, a lost node or a budget that was used up.
@@ -80,7 +87,9 @@ def resume(
     name, location = find_stored(study, storage)
     from wsss.pipeline.past.stored import find_study
 
-    execute(find_study(name, location, set_ or ()), local=local, address=address, as_json=as_json)
+    found = find_study(name, location, set_ or ())
+    check_permission(found, allow_commands, always_allow_commands)
+    execute(found, local=local, address=address, as_json=as_json)
 
 
 def execute(study: Study, *, local: bool, address: str | None, as_json: bool) -> None:

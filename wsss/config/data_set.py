@@ -43,6 +43,11 @@ class DataSetKind:
         return {}
 
     @classmethod
+    def recognises(cls, root: Path) -> bool:
+        """Return whether a folder is one of this kind by what lies in it, for `data check`."""
+        return False
+
+    @classmethod
     def open(cls, spec: Any, storage: Path) -> Any:
         """Return the data set, a `wsss.data.photo_set.PhotoSet`; what it makes itself lies in `storage`."""
         raise NotImplementedError

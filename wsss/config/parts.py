@@ -1,4 +1,5 @@
-"""Parts that a classifier is put together from and that other packages may add to: ways to mix, regularisers.
+"""Parts that a classifier is put together from and that other packages may add to: ways to mix and to hide,
+regularisers.
 
 What is here is cheap to import; parts import torch where they work.
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
-from wsss.config.params.base import NonNegativeFloat, Params
+from wsss.config.params.base import NonNegativeFloat, Params, Probability
 from wsss.config.params.registered import NameIn
 from wsss.plugins import Registry
 
@@ -19,8 +20,24 @@ class RegulariserParams(Params):
 
     weight: NonNegativeFloat = 0.0
 
+    @property
+    def off(self) -> bool:
+        return not self.weight
+
+
+class HidingParams(Params):
+    """The group of a way to hide in the parameters of a classifier, under its name."""
+
+    probability: Probability = 0.0
+    """Share of the images of which something is hidden."""
+
+    @property
+    def off(self) -> bool:
+        return not self.probability
+
 
 G = TypeVar("G", bound=RegulariserParams)
+H = TypeVar("H", bound=HidingParams)
 
 
 class Regulariser(Generic[G]):
@@ -59,8 +76,27 @@ class WayToMix:
         return weights[:, None, None]
 
 
+class WayToHide(Generic[H]):
+    """How a part of an image is hidden from the classifier; the labels stay."""
+
+    name: ClassVar[str]
+    params: ClassVar[type[HidingParams]]
+
+    @classmethod
+    def hide(cls, params: H, image: Any, rng: Any) -> Any:
+        """Return what is left of an image, float32[3, H, W]; 0 is the mean colour. The image itself stays.
+
+        Args:
+            params: The group of parameters.
+            image: float32[3, H, W] on the CPU, normalised.
+            rng: A generator of numpy, for all that is drawn.
+        """
+        raise NotImplementedError
+
+
 REGULARISERS: Registry[type[Regulariser[Any]]] = Registry("regulariser", "wsss.methods.terms")
 MIXINGS: Registry[type[WayToMix]] = Registry("way to mix", "wsss.methods.ways")
+HIDINGS: Registry[type[WayToHide[Any]]] = Registry("way to hide", "wsss.methods.hiding")
 
 
 MixingKind = Annotated[str, NameIn(MIXINGS, (NOT_MIXED,))]

@@ -128,6 +128,12 @@ def is_scored(use: StageUse) -> bool:
     return any(scored_as(kind) is not None for kind in kinds_made(use))
 
 
+def is_ranked(use: StageUse) -> bool:
+    """Tell whether a search can choose by the scores of what a stage makes."""
+    kind = STAGES[use.stage]
+    return is_scored(use) and not any(kind.leaves_out_select(params) for params in _remains(use, {}))
+
+
 def _fill(value: Any, values: Mapping[str, Scalar]) -> Any:
     if isinstance(value, str) and value.startswith("$"):
         return values[value[1:]]

@@ -32,6 +32,25 @@ SMALL_NETWORK: Mapping[str, Any] = {
 
 
 @dataclass(frozen=True)
+class Mention:
+    """A place in parameters as written that names an earlier stage.
+
+    Args:
+        path: Where it stands, below the stage.
+        name: The stage's name, or a kind of artefact.
+        text: As it is written.
+        others: What else might have stood there.
+        kinds: Kinds of artefacts that are good there; empty for all that the stage can be given.
+    """
+
+    path: tuple[str | int, ...]
+    name: str
+    text: str
+    others: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Scored:
     """How a kind of artefact is compared with masks.
 
@@ -72,8 +91,10 @@ class StageKind(Generic[P]):
     """Kinds of artefacts it reads, unless `reads` says otherwise."""
     may_make: ClassVar[tuple[str, ...]] = ()
     """Kinds of artefacts it can make; empty for the one that is named as it is."""
+    given: ClassVar[tuple[str, ...]] = ()
+    """Kinds of artefacts that it can be given by the names of the stages that made them."""
     paths: ClassVar[tuple[str, ...]] = ()
-    """Parameters that are paths, in a study file relative to the file."""
+    """Parameters that are paths, in a study file relative to the file; "group.name" for one of a group."""
     scored: ClassVar[Scored | None] = None
     """How the kind of artefact of its name is scored."""
     lists: ClassVar[tuple[str, ...]] = ("train",)
@@ -83,6 +104,8 @@ class StageKind(Generic[P]):
     processes as there are CPUs) or `serial` (one CPU), whatever the device."""
     grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
     """What an artefact's bytes grow with."""
+    ranks: ClassVar[str] = ""
+    """The name, among its `results`, of a score that trials may be ranked by although no mask enters it."""
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `rung` and `span`."""
@@ -106,6 +129,21 @@ class StageKind(Generic[P]):
     def reads(cls, params: P) -> tuple[str, ...]:
         """Return the kinds of artefacts it reads."""
         return cls.needs
+
+    @classmethod
+    def mentions(cls, raw: Mapping[str, Any]) -> list[Mention]:
+        """Return the earlier stages that parameters, as written or resolved, name beside those of `reads`."""
+        return []
+
+    @classmethod
+    def program(cls, raw: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the words of the foreign program that parameters as written start; empty without one."""
+        return ()
+
+    @classmethod
+    def settled(cls, params: P) -> P:
+        """Return parameters with what is found out once, before a trial starts. Raises `ConfigError`."""
+        return params
 
     @classmethod
     def follows(cls, params: P) -> tuple[str, ...]:
@@ -139,9 +177,24 @@ class StageKind(Generic[P]):
         return {}
 
     @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the kinds of labels that its result rests on besides those of its inputs and its network, as
+        `wsss.config.params.supervision` names them; None where its parameters don't tell.
+
+        Args:
+            params: As a record has them.
+        """
+        return None
+
+    @classmethod
     def images(cls, params: P) -> tuple[str, ...]:
         """Return the names of the lists of images that it works on."""
         return cls.lists
+
+    @classmethod
+    def leaves_out_select(cls, params: P) -> bool:
+        """Whether what it makes has nothing of the `select` images, so that no search can choose by it."""
+        return False
 
     @classmethod
     def mutable(cls) -> tuple[str, ...]:

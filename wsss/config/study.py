@@ -7,7 +7,7 @@ the JSON Schema of them for editors. What one key means for another is in `wsss.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -28,8 +28,10 @@ from pydantic_core import CoreSchema, PydanticCustomError
 from wsss.config.data_set import DataSpec, SampleSpec, SplitSpec
 from wsss.config.naming import NameOf, name_problem
 from wsss.config.params.base import Part, Whole, all_wrong, wrong
+from wsss.config.params.fairness import Allowed, NamedProtocol, raw_allow
 from wsss.config.params.groups import Base, Budget, Resources, Tracking
 from wsss.config.params.registered import KindOf
+from wsss.config.params.supervision import Labels, raw_label
 from wsss.config.search import KINDS, Distribution, parse_distribution
 from wsss.config.stage import STAGES, study_stages
 from wsss.config.text.location import Location, parse_location
@@ -66,8 +68,8 @@ def _entry(raw: Any, info: ValidationInfo) -> Any:
         raise wrong(f"the parameters of `{stage}` must be a mapping, but are {quoted(content)}")
     params = dict(content or {})
     for key in STAGES[stage].paths:  # like other paths of the file, they are relative to it
-        if isinstance(params.get(key), str) and info.context is not None:
-            params[key] = os.path.normpath(info.context / params[key])
+        if info.context is not None:
+            _from_base(params, key.split("."), info.context)
     name, source = params.pop("as", stage), params.pop("from", None)
     bad: dict[tuple[str, ...], PydanticCustomError] = {}
     if message := name_problem(name, "a stage"):
@@ -78,6 +80,17 @@ def _entry(raw: Any, info: ValidationInfo) -> Any:
     if bad:
         raise all_wrong(bad)
     return StageUse(stage=stage, params=params, name=name, source=source)
+
+
+def _from_base(params: dict[str, Any], key: Sequence[str], base: Path) -> None:
+    """Make a path relative to a folder absolute, where the parameters have one under that key."""
+    first, *rest = key
+    value = params.get(first)
+    if rest and isinstance(value, Mapping):
+        params[first] = dict(value)
+        _from_base(params[first], rest, base)
+    elif not rest and isinstance(value, str) and not value.startswith("$"):
+        params[first] = os.path.normpath(base / os.path.expanduser(value))
 
 
 class StageUse(Part):
@@ -153,9 +166,13 @@ class Chain(Part):
     ] = ()
     search: dict[str, Drawn] = Field(default_factory=dict)
     samples: Trials | None = None
+    supervision: Labels = ()
+    """Kinds of labels that it rests on besides those that its stages tell of."""
 
     def to_raw(self) -> dict[str, Any]:
         raw: dict[str, Any] = {}
+        if self.supervision:
+            raw["supervision"] = [raw_label(label) for label in self.supervision]
         if self.search:
             raw["search"] = {name: values.to_raw() for name, values in self.search.items()}
         raw["stages"] = [use.to_raw() for use in self.stages]
@@ -242,7 +259,7 @@ class Sweep(Chain):
         """Its arms: its own stages are an arm of its name."""
         if self.alternatives or "stages" not in self.model_fields_set:
             return tuple(self.alternatives.values())
-        own = Arm(stages=self.stages, search=self.search, samples=self.samples)
+        own = Arm(stages=self.stages, search=self.search, samples=self.samples, supervision=self.supervision)
         own._name = self.name
         return (own,)
 
@@ -306,6 +323,9 @@ class Study(Part):
     name: Annotated[str, NameOf("the study")]
     base: Base | None = None
     data: DataSpec
+    protocol: NamedProtocol = None
+    allow: Allowed = Field(default_factory=dict)
+    """What makes arms hard to compare and is wanted all the same → why; empty where no reason is given."""
     seed: Annotated[int, Whole(0, LARGEST_SEED)] = 0
     sweeps: Annotated[
         tuple[Sweep, ...],
@@ -326,6 +346,8 @@ class Study(Part):
             "name": self.name,
             **({"base": self.base.model_dump(mode="json", exclude_none=True)} if self.base else {}),
             "data": self.data.model_dump(mode="json", exclude_none=True),
+            **({"protocol": self.protocol.to_raw()} if self.protocol else {}),
+            **({"allow": raw_allow(self.allow)} if self.allow else {}),
             "seed": self.seed,
             "sweeps": [sweep.to_raw() for sweep in self.sweeps],
             "retain": self.retain,

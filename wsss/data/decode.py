@@ -19,6 +19,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from wsss.errors import DataError, Problem
 
@@ -278,16 +279,16 @@ def _check_frames(image: Image.Image, path: Path) -> None:
 
     A camera's JPEG may have more pictures (MPO), and a TIFF smaller copies of itself: the first counts.
     """
-    if image.format == "MPO" or getattr(image, "n_frames", 1) == 1:
+    count = int(getattr(image, "n_frames", 1))
+    if image.format == "MPO" or count == 1:
         return
     tag, bit = REDUCED_COPY
-    if image.format == "TIFF":
+    if isinstance(image, TiffImageFile):
         image.seek(1)
-        is_copy = int(image.tag_v2.get(tag, 0)) & bit  # type: ignore[attr-defined]
+        is_copy = int(image.tag_v2.get(tag, 0)) & bit
         image.seek(0)
         if is_copy:
             return
-    count = image.n_frames  # type: ignore[attr-defined]
     message = f"holds {count} pictures, but must hold one"
     raise DataError(Problem(str(path), message, "save the one that is meant"))
 

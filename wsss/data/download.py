@@ -26,8 +26,10 @@ TRIES = 3
 _TRANSIENT = (TimeoutError, ConnectionError, http.client.HTTPException)
 
 
-def download(url: str, target: Path, size: int, md5: str, progress: Progress | None = None) -> None:
-    """Download `size` bytes to `target`, which appears only when their MD5 is right.
+def download(
+    url: str, target: Path, size: int, md5: str, progress: Progress | None = None, *, sha256: str = ""
+) -> None:
+    """Download `size` bytes to `target`, which appears only when their checksum is right.
 
     A part stays beside it as `.part`; a later call goes on from there if the server can. Raises
     `PreflightError` when the network, the server or the disk fails, and `DataError` when the content is not
@@ -37,8 +39,9 @@ def download(url: str, target: Path, size: int, md5: str, progress: Progress | N
         url: of the file.
         target: where it goes.
         size: in bytes.
-        md5: of the content, in hex.
+        md5: of the content, in hex; empty where `sha256` is given.
         progress: gets (bytes so far, size) after every chunk.
+        sha256: of the content, in hex, instead.
     """
     part = target.with_name(f"{target.name}.part")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -65,10 +68,11 @@ def download(url: str, target: Path, size: int, md5: str, progress: Progress | N
         if attempt == TRIES:
             message = f"the connection broke off at {done} of {size} bytes"
             raise PreflightError(Problem(url, message, "the same command goes on from there"))
-    found = _md5(part)
-    if found != md5:
+    kind, wanted = ("MD5", md5) if md5 else ("SHA-256", sha256)
+    found = _digest(part, kind)
+    if found != wanted:
         part.unlink()
-        message = f"the file's MD5 is {found}, but must be {md5}"
+        message = f"the file's {kind} is {found}, but must be {wanted}"
         raise DataError(Problem(url, message, "what arrived was deleted; try again, or another `--from URL`"))
     part.replace(target)
 
@@ -147,6 +151,7 @@ def _unreachable(url: str, reason: object, part: Path | None = None) -> Prefligh
     return PreflightError(Problem(url, f"can't be reached: {reason}", hint))
 
 
-def _md5(path: Path) -> str:
+def _digest(path: Path, kind: str) -> str:
+    make = hashlib.sha256 if kind == "SHA-256" else lambda: hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
-        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+        return hashlib.file_digest(file, make).hexdigest()

@@ -20,7 +20,7 @@ from pydantic import Field, OnErrorOmit, TypeAdapter, ValidationError
 from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, working_size
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
-from wsss.files import read_json, with_checksum, without_checksum, write_atomic
+from wsss.files import read_json, stamp_of, with_checksum, without_checksum, write_atomic
 
 VERSION = 3
 """Raised when files that were sound are so no longer, or more is remembered of them."""
@@ -111,7 +111,7 @@ class Fingerprints:
 
     def _look(self, files: list[File], workers: int, progress: Progress | None) -> list[Problem]:
         remembered = self._recall()
-        stamps = {path: _stamp(path) for _, path in files}
+        stamps = {path: stamp_of(path) for _, path in files}
         todo = []
         for file in files:
             stamp, known = remembered.get(str(file[1]), (None, None))
@@ -157,14 +157,6 @@ class Fingerprints:
         content = with_checksum({"version": VERSION, "files": lines})
         with contextlib.suppress(OSError):  # it saves time; a storage that can only be read is no problem
             write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
-
-
-def _stamp(path: Path) -> Stamp | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_size, facts.st_mtime_ns
 
 
 def size_message(what: str, size: tuple[int, int], photo: tuple[int, int]) -> str:

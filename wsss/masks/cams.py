@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,6 @@ TOGETHER_PIXELS = 2**21
 """Most pixels of a photo and its mirrored copy that go through a network together."""
 LEGACY_STRIDE = 16
 
-Array = npt.NDArray[Any]
 Size = tuple[int, int]
 Registration = Literal["exact", "legacy"]
 

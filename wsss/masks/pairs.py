@@ -7,7 +7,7 @@ pairs (p, p + offset) of the whole grid; as dy ≥ 0, no pair comes twice.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -137,8 +137,8 @@ def pair_affinities(features: Tensor, offsets: Sequence[Offset], crop: int = 0) 
         offsets: of the pairs.
         crop: that of `windows`.
     """
-    distances: Tensor = _Distances.apply(features.float(), tuple(offsets), crop)  # type: ignore[no-untyped-call]
-    return torch.exp(-distances)
+    distances: Callable[..., Tensor] = _Distances.apply
+    return torch.exp(-distances(features.float(), tuple(offsets), crop))
 
 
 def affinity_loss(affinities: Tensor, pairs: PairLabels) -> Tensor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 BIAS_MULTIPLIER = 2.0
 LEGACY_TOTAL = 100_000
@@ -59,7 +61,7 @@ def _weights_and_biases(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.
     return [p for name, p in learning if not name.endswith("bias")], biases
 
 
-class PolySchedule:
+class PolySchedule(LambdaLR):
     """lr_t = lr_0 · (1 − t / total)^power, stepped once per iteration.
 
     Args:
@@ -80,27 +82,21 @@ class PolySchedule:
     """
 
     def __init__(self, optimiser: torch.optim.Optimizer, total: int, power: float) -> None:
-        self.optimiser = optimiser
-        self.total = total
-        self.power = power
-        self.base = [float(group["lr"]) for group in optimiser.param_groups]
-        self.done = 0
-
-    def step(self) -> None:
-        """Count an iteration and set the learning rates of the next one."""
-        self.done += 1
-        self.apply()
+        # Batches without labels, and steps that mixed precision skips, count as iterations too.
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        super().__init__(optimiser, lambda done: max(0.0, 1 - done / total) ** power)
 
     def apply(self) -> None:
-        """Set the learning rates of the next iteration."""
-        factor = max(0.0, 1 - self.done / self.total) ** self.power
-        for group, base in zip(self.optimiser.param_groups, self.base, strict=True):
-            group["lr"] = base * factor
+        """Set the next iteration's learning rates, from `base_lrs` and `last_epoch`, the iterations done."""
+        for group, base, factor in zip(
+            self.optimizer.param_groups, self.base_lrs, self.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(self.last_epoch)
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"done": self.done, "base": self.base}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; sets the learning rates of the next iteration."""
-        self.done, self.base = int(state["done"]), list(state["base"])
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state; set the learning rates of the next iteration."""
+        if "done" in state_dict:  # a checkpoint from before the schedule was one of torch
+            rates, done = list(state_dict["base"]), int(state_dict["done"])
+            state_dict = {"base_lrs": rates, "last_epoch": done, "lr_lambdas": [None] * len(rates)}
+        super().load_state_dict(state_dict)
         self.apply()

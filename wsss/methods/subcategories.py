@@ -50,17 +50,6 @@ class Clustering:
     seed: int = 0
 
 
-def discover(features: Floats, labels: npt.NDArray[np.uint8], how: Clustering) -> Subcategories:
-    """Cluster images class by class, each over the images that show it.
-
-    Args:
-        features: float32[N, D], one row an image.
-        labels: uint8[N, C], 1 for classes present.
-        how: the algorithm and its settings.
-    """
-    return join([discover_class(features, labels, number, how) for number in range(labels.shape[1])])
-
-
 def discover_class(
     features: Floats, labels: npt.NDArray[np.uint8], number: int, how: Clustering
 ) -> Subcategories:

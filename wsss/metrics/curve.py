@@ -21,7 +21,10 @@ from wsss.labels import IGNORED
 from wsss.metrics.confusion import iou, mean_present
 
 THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(60))
-"""0, 0.01, …, 0.59: the sweep of SEAM (Wang et al., CVPR 2020)."""
+"""0, 0.01, …, 0.59: the sweep of SEAM (Wang et al., CVPR 2020). Thresholds are chosen among these."""
+WHOLE_RANGE: tuple[float, ...] = tuple(step / 100 for step in range(100))
+"""0, 0.01, …, 0.99: all that a CAM, whose largest value is 1, can be cut at. Its mean mIoU is the area under
+the curve, which no choice of a threshold enters."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,28 @@ class ThresholdCurve:
             conf[np.ix_(image.rows, image.columns)] += image.counts[:, :, first:].sum(2)
         return result
 
+    def marginals(self, first: int | None = None) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        """Return (hits, predicted), each int32[N, T, C + 1]: pixels of every image at every threshold, those
+        that agree and those that were given each id. What was true follows from any confusion matrix.
+
+        Args:
+            first: how many of the thresholds, from the lowest; None for all.
+        """
+        count = len(self.thresholds) if first is None else first
+        hits = np.zeros((len(self), count, self.classes + 1), np.int32)
+        predicted = np.zeros_like(hits)
+        for number, image in enumerate(self._images):
+            below = np.cumsum(image.counts, axis=2)[:, :, :count]
+            above = image.counts.sum(2, keepdims=True) - below
+            predicted[number][:, image.columns] = above.sum(0).T
+            predicted[number, :, 0] += below.sum((0, 1))
+            for row, id in enumerate(image.rows):
+                for column in np.flatnonzero(image.columns == id):
+                    hits[number, :, id] += above[row, column]
+                if id == 0:
+                    hits[number, :, 0] += below[row].sum(0)
+        return hits, predicted
+
     def total(self) -> npt.NDArray[np.int64]:
         """Return int64[T, C + 1, C + 1], the confusion matrix of all images at every threshold."""
         below = np.cumsum(self._total, axis=2)
@@ -133,9 +158,13 @@ class ThresholdCurve:
         """Return float64[T], the mIoU at every threshold; NaN without any pixel."""
         return mean_present(iou(self.total()))
 
-    def best(self) -> tuple[int, float, float]:
-        """Return (index, threshold, mIoU) of the largest mIoU, the smallest threshold on ties."""
-        curve = self.miou()
+    def best(self, first: int | None = None) -> tuple[int, float, float]:
+        """Return (index, threshold, mIoU) of the largest mIoU, the smallest threshold on ties.
+
+        Args:
+            first: how many of the thresholds may be chosen, from the lowest; None for all.
+        """
+        curve = self.miou()[:first]
         index = int(np.argmax(np.nan_to_num(curve, nan=-1)))
         return index, self.thresholds[index], float(curve[index])
 

@@ -93,11 +93,31 @@ def bootstrap_mious(confusions: npt.NDArray[Any], *, seed: int, samples: int) ->
         seed: of the draws.
         samples: how many resamples.
     """
-    hits, true, predicted = (part.astype(np.float64) for part in marginals(confusions))
+    return bootstrap_of_marginals(*marginals(confusions), seed=seed, samples=samples)
+
+
+def bootstrap_of_marginals(
+    hits: npt.NDArray[Any],
+    true: npt.NDArray[Any],
+    predicted: npt.NDArray[Any],
+    *,
+    seed: int,
+    samples: int,
+) -> npt.NDArray[np.float64]:
+    """Return float64[samples], the mIoU of each resample, from what scores need of confusion matrices.
+
+    Args:
+        hits: int[N, C + 1], pixels of each image on which both sides agree.
+        true: int[N, C + 1], pixels that have the id.
+        predicted: int[N, C + 1], pixels that were given the id.
+        seed: of the draws.
+        samples: how many resamples.
+    """
     # Counts below 2^53 are exact in float64, so a matrix product counts without error.
+    hits, true, predicted = (part.astype(np.float64) for part in (hits, true, predicted))
     scores = [
         mean_present(iou_from_counts(weights @ hits, weights @ true, weights @ predicted))
-        for weights in _draws(len(confusions), seed, samples)
+        for weights in _draws(len(hits), seed, samples)
     ]
     return np.concatenate(scores)
 

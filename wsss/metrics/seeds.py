@@ -54,16 +54,32 @@ def estimate(values: Floats, draws: Floats, *, level: float = 0.95) -> tuple[flo
         low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
         return float(low), float(high), _p(mean, images, 0.0, 1)
     seeds = float(values.var(ddof=1)) / len(values)
-    reach = _reach(1 - level, images, seeds, len(values))
-    return mean - reach, mean + reach, _p(mean, images, seeds, len(values))
+    low, high = interval_of(mean, images, seeds, len(values) - 1, level=level)
+    return low, high, _p(mean, images, seeds, len(values))
 
 
-def _reach(p: float, images: float, seeds: float, count: int) -> float:
+def interval_of(
+    value: float, images: float, trainings: float, freedom: float, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Return (low, high) around an estimate with two sources of error.
+
+    Args:
+        value: the estimate.
+        images: its variance over images, known from resampling.
+        trainings: its variance over trainings (seeds, configurations), from a few of them.
+        freedom: degrees of freedom of the second.
+        level: of the interval, in (0, 1).
+    """
+    reach = _reach(1 - level, images, trainings, freedom)
+    return value - reach, value + reach
+
+
+def _reach(p: float, images: float, seeds: float, freedom: float) -> float:
     """Return how far from the mean the bound of a two-sided interval lies; `images` and `seeds` are the
     two variances of the mean."""
     if images + seeds == 0:
         return 0.0
-    student = float(stats.t.isf(p / 2, count - 1)) if seeds else 0.0
+    student = float(stats.t.isf(p / 2, freedom)) if seeds else 0.0
     weight = float((seeds / (images + seeds)) ** STUDENTS_POWER)
     quantile = (1 - weight) * float(stats.norm.isf(p / 2)) + weight * student
     return quantile * float(np.sqrt(images + seeds))
@@ -73,9 +89,10 @@ def _p(mean: float, images: float, seeds: float, count: int) -> float:
     """Return the p at which the interval's bound is 0."""
     if images + seeds == 0:
         return 1.0 if mean == 0 else 0.0
-    if abs(mean) >= _reach(SMALLEST, images, seeds, count):
+    freedom = max(count - 1, 1)  # of one seed nothing varies
+    if abs(mean) >= _reach(SMALLEST, images, seeds, freedom):
         return SMALLEST
-    return float(brentq(lambda p: _reach(p, images, seeds, count) - abs(mean), SMALLEST, 1.0))
+    return float(brentq(lambda p: _reach(p, images, seeds, freedom) - abs(mean), SMALLEST, 1.0))
 
 
 def holm(values: Sequence[float]) -> list[float]:

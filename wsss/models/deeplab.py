@@ -31,7 +31,8 @@ class Aspp(nn.Module):
         for number, rate in enumerate(RATES):
             conv = nn.Conv2d(channels, outputs, 3, padding=rate, dilation=rate)
             nn.init.normal_(conv.weight, std=0.01)
-            nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
             self.add_module(f"c{number}", conv)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import psutil
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 PROBE = 250
@@ -27,7 +26,17 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_GROUPS = Path("/proc/self/cgroup")
 
 
-class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
+if TYPE_CHECKING:  # torch gives it no types
+
+    class TorchDispatchMode:
+        def __enter__(self) -> Self: ...
+
+        def __exit__(self, *error: object) -> None: ...
+else:
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class PeakMemory(TorchDispatchMode):
     """Counts the bytes of all tensors made inside it that are alive at once; `peak` is their maximum.
 
     Tensors that were there before, such as weights, don't count. What an operation allocates within
@@ -35,7 +44,7 @@ class PeakMemory(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.live = 0
         self.peak = 0
         self._known: set[int] = set()

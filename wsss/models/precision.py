@@ -3,18 +3,15 @@ always."""
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
 
 Network = TypeVar("Network", bound=nn.Module)
-CPU_INFO = Path("/proc/cpuinfo")
 
 
 class _Asked(Protocol):
@@ -98,28 +95,14 @@ def fixed_sizes(device: torch.device) -> Iterator[None]:
         torch.backends.cudnn.benchmark = before
 
 
-def machine_facts(device: torch.device | str) -> dict[str, Any]:
-    """Return, for a record, what of a machine decides over the last bits of numbers."""
-    facts: dict[str, Any] = {
-        "processor": processor(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-    }
+def card_facts(device: torch.device | str) -> dict[str, Any]:
+    """Return, for a record, what of a GPU decides over the last bits of numbers; nothing of a CPU."""
     place = torch.device(device)
-    if place.type == "cuda":
-        facts |= {
-            "card": torch.cuda.get_device_name(place),
-            "capability": ".".join(map(str, torch.cuda.get_device_capability(place))),
-            "cuda": torch.version.cuda,
-            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
-        }
-    return facts
-
-
-def processor() -> str:
-    """Return the name of the processor, as far as the system tells it."""
-    try:
-        lines = CPU_INFO.read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
+    if place.type != "cuda":
+        return {}
+    return {
+        "card": torch.cuda.get_device_name(place),
+        "capability": ".".join(map(str, torch.cuda.get_device_capability(place))),
+        "cuda": torch.version.cuda,
+        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+    }

@@ -107,6 +107,15 @@ class GpuWaiting:
 
 
 @dataclass(frozen=True)
+class StageSaid:
+    """A program that a stage waits for goes on; told again and again. `text` is its last line, or empty."""
+
+    trial: str
+    stage: str
+    text: str
+
+
+@dataclass(frozen=True)
 class StageFinished:
     """A stage's artefact exists. `cached`: it was found on the storage and nothing was computed."""
 
@@ -148,10 +157,25 @@ class TrialFinished:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """How many configurations a result was chosen from, and what trying them took.
+
+    `hours` are those of work on one trial at a time, `gpu_hours` the same by the GPUs that trials held.
+    """
+
+    configurations: int
+    epochs: int
+    hours: float
+    gpu_hours: float
+
+
+@dataclass(frozen=True)
 class SweepFinished:
     sweep: str
     kept: tuple[str, ...]
     """Ids of the trials that feed the next sweep, best first within each arm."""
+    tried: Mapping[str, Tried] = field(default_factory=dict)
+    """By the id of a kept trial: what it was chosen from."""
 
 
 @dataclass(frozen=True)
@@ -160,7 +184,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageFinished
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageSaid | StageFinished
 """What making a chain tells."""
 Event = (
     StudyStarted
@@ -170,6 +194,7 @@ Event = (
     | TrialProgress
     | StageWaiting
     | GpuWaiting
+    | StageSaid
     | StageFinished
     | SharedEnded
     | TrialFinished

@@ -24,7 +24,7 @@ from typing import Any, Self
 from wsss.config import Study
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import sha256_json, writing
-from wsss.pipeline.past.stored import MAY_CHANGE
+from wsss.pipeline.past.extending import MAY_CHANGE
 from wsss.store.lease import is_dead, this_host
 from wsss.store.storage import Storage
 

@@ -23,6 +23,7 @@ from wsss.pipeline.events import (
 from wsss.pipeline.executor import Job
 from wsss.pipeline.outcome import BudgetReached
 from wsss.pipeline.past.results import Result, chain_result, own_steps, unreported
+from wsss.pipeline.past.tried import attempts, tried_by
 from wsss.pipeline.search.judging import Verdicts
 from wsss.pipeline.search.population import Population
 from wsss.pipeline.search.searches import Searches, shared_jobs
@@ -70,7 +71,10 @@ class SweepRun:
         ids = tuple(trial.info.id for trial in kept)
         keys = sorted({key for trial in kept for key in trial.keys.values()})
         session.ledger.append("kept", sweep=sweep.name, ids=list(ids), keys=keys)
-        session.tell(SweepFinished(sweep.name, ids))
+        arms = {trial.info.id: trial.info.arm for trial in kept}
+        among = attempts(session.study, session.storage, session.records, through=sweep.name)
+        tried = tried_by(arms.values(), among, session.store)
+        session.tell(SweepFinished(sweep.name, ids, {id: tried[arm] for id, arm in arms.items()}))
         return kept
 
     def _known_trials(self) -> list[Trial]:

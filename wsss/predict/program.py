@@ -15,7 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -89,7 +89,8 @@ class _PaddedConv(nn.Conv2d):
             missing = max(0, reach - conv.stride[axis])
             pads += [missing // 2, missing - missing // 2]
         conv.__class__ = cls
-        conv.pads, conv.padding = pads, (0, 0)  # type: ignore[assignment]
+        padded = cast(_PaddedConv, conv)
+        padded.pads, padded.padding = pads, (0, 0)
 
 
 class _Logits(nn.Module):

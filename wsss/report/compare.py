@@ -24,8 +24,16 @@ from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
-from wsss.report.origins import made_smaller, networks_of, pixel_labels, trained_on
+from wsss.report.origins import (
+    made_smaller,
+    networks_of,
+    pixel_labels,
+    processors_of,
+    supervision_of,
+    trained_on,
+)
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
@@ -45,7 +53,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
     studies = {name: find_study(name, location) for name in names}
     places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
-    reference = _baseline(baseline, [group[0] for _, group in chosen])
+    reference = baseline_of(baseline, [group[0] for _, group in chosen])
     loaded = [[_scores(trial, store) for trial in group] for _, group in chosen]
     by_seed = [
         {trial.seed: one for trial, one in zip(group, scores, strict=True)}
@@ -58,6 +66,11 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     order = _label_order(studies.values())
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
+    among = {name: attempts(study, storage) for name, study in studies.items()}
+    labels = [
+        supervision_of(group, store, _declared(studies[name], group[0].arm, location))
+        for name, group in chosen
+    ]
     rows = []
     for number, (name, group) in enumerate(chosen):
         control = _control(studies[name], group[0].arm)
@@ -65,15 +78,48 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
         cells = _cells(_by_step(by_seed[number], steps), base, others)
-        rows.append(_row(name, group, store, control, cells))
+        across = tuple(labels[other] != labels[number] for other in (max(first, 0), place))
+        cells = {step: _mark_across(cell, *across) for step, cell in cells.items()}
+        row = _row(name, group, store, control, cells)
+        rows.append(replace(row, tried=tried_for(row.arm, among[name], store), supervision=labels[number]))
     named = (_reported(score)["iou"] for scores in measured.values() for score in scores)
+    corrected = _corrected(rows, steps)
+    groups = list(dict.fromkeys(row.supervision for row in corrected))
     return Comparison(
-        _corrected(rows, steps),
+        tuple(sorted(corrected, key=lambda row: groups.index(row.supervision))),
         steps,
         {step: _protocol(measured[step]) for step in steps},
         reference,
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
         {name: study.data.allow for name, study in studies.items() if study.data.allow},
+        {name: dict(study.allow) for name, study in studies.items() if study.allow},
+    )
+
+
+def _declared(study: Study, arm: str, location: Location) -> list[str]:
+    """Return what the arms that a row came through declare, those of the studies that this one is based on
+    too."""
+    names, found = set(arm.split("+")), list[str]()
+    seen: set[str] = set()
+    while study.name not in seen:
+        seen.add(study.name)
+        for sweep in study.sweeps:
+            for own in sweep.arms:
+                if own.name in names or own.name == sweep.name:
+                    found += own.supervision
+        if study.base is None or study.base.study not in open_storage(location).study_names():
+            break
+        study = find_study(study.base.study, location)
+    return found
+
+
+def _mark_across(cell: Cell, baseline: bool, control: bool) -> Cell:
+    """Return a cell whose differences say whether they are to a row that rests on other kinds of labels."""
+    one, other = cell.to_baseline, cell.to_control
+    return replace(
+        cell,
+        to_baseline=one and replace(one, across=baseline),
+        to_control=other and replace(other, across=control),
     )
 
 
@@ -140,7 +186,9 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
     return groups
 
 
-def _baseline(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
+def baseline_of(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
+    """Return the arm that others are compared with: the one that is wanted, or `baseline`, or plain CAM, or
+    the first. Raises `ConfigError` for an unknown one."""
     arms = list(dict.fromkeys(trial.arm for trial in trials))
     if wanted is not None:
         if wanted not in arms:
@@ -252,6 +300,7 @@ def _row(
         holdout=_holdout(group),
         holdout_sizes=_holdout_sizes(group),
         masks=_masks(first, store),
+        processors=processors_of(group, store),
     )
 
 
@@ -285,6 +334,8 @@ def _cell(
         at_015=mean("miou_at_0.15"),
         at_020=mean("miou_at_0.20"),
         published=of_part("published", "miou"),
+        area=mean("area"),
+        pxap=mean("pxap"),
         select=of_part("select", "miou"),
         precision=mean("precision"),
         recall=mean("recall"),
@@ -314,15 +365,18 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Diffe
             part.mean(0, keepdims=True) for part in _resampled(list(theirs.values()))
         )
     low, high, p = estimate(values - their_values, draws - their_draws, level=LEVEL)
-    return Difference(float((values - their_values).mean()), low, high, p)
+    return Difference(float((values - their_values).mean()), low, high, p, seeds=len(common))
 
 
 def _corrected(rows: Sequence[Row], steps: Sequence[str]) -> tuple[Row, ...]:
-    """Return the rows with p-values adjusted for the number of differences at each step (Holm)."""
+    """Return the rows with p-values adjusted for the number of differences at each step that are tested
+    (Holm)."""
     result = list(rows)
     for step, to in itertools.product(steps, ("to_baseline", "to_control", "to_before")):
         found = {n: getattr(row.cells[step], to) for n, row in enumerate(result) if step in row.cells}
-        found = {n: difference for n, difference in found.items() if difference is not None}
+        found = {
+            n: difference for n, difference in found.items() if difference is not None and difference.tested
+        }
         adjusted = holm([difference.p for difference in found.values()])
         for (n, difference), p in zip(found.items(), adjusted, strict=True):
             cell = replace(result[n].cells[step], **{to: replace(difference, p_adjusted=p)})

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from wsss.pipeline.events import Tried
 
 LEVEL = 0.95
 """Of intervals, and of what stands."""
@@ -12,18 +14,31 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean paired difference with its 95 % interval, as shares in [-1, 1]."""
+    """A mean paired difference with its 95 % interval, as shares in [-1, 1].
+
+    `seeds` counts the seeds that both sides have. With fewer than two the interval is over images and knows
+    nothing of how much another training would differ: such a difference is shown and never stands, and `p` is
+    not among those that `p_adjusted` is adjusted for.
+    """
 
     mean: float
     low: float
     high: float
     p: float
     p_adjusted: float = 1.0
+    seeds: int = 2
+    across: bool = False
+    """Whether the two rest on different kinds of labels."""
+
+    @property
+    def tested(self) -> bool:
+        """Whether the spread of trainings is in the interval."""
+        return self.seeds > 1
 
     @property
     def significant(self) -> bool:
         """Whether it stands after Holm's correction for the number of differences in its column."""
-        return self.p_adjusted < 1 - LEVEL
+        return self.tested and self.p_adjusted < 1 - LEVEL
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,10 @@ class Cell:
     at_015: float | None = None
     at_020: float | None = None
     published: float | None = None
+    area: float | None = None
+    """The mean mIoU over all thresholds in [0, 1): no choice of a threshold enters it."""
+    pxap: float | None = None
+    """How well maps rank pixels: the area under pixel precision over pixel recall."""
     select: float | None = None
     precision: float | None = None
     recall: float | None = None
@@ -94,6 +113,12 @@ class Row:
     """Classifier's name → the long sides, in pixels, at which that was measured; mostly one."""
     masks: Mapping[str, str] = field(default_factory=dict)
     """Step → folder of its pseudo masks, of the first seed."""
+    tried: Tried | None = None
+    """How many configurations it was chosen from, and what they took."""
+    supervision: tuple[str, ...] = ()
+    """The kinds of labels that it rests on, weights and imports included."""
+    processors: tuple[str, ...] = ()
+    """The types of processor that made it, as far as records say."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +152,34 @@ class Comparison:
     baseline: str
     per_class: tuple[str, ...]
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unfair: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Per study: what it was allowed to do that makes its arms hard to compare, and why."""
 
     @property
     def unscored(self) -> bool:
         """Whether no row has a score, as when there are no masks."""
         return not self.steps
+
+    @property
+    def supervisions(self) -> tuple[tuple[str, ...], ...]:
+        """The groups of rows: what they rest on, in the order of rows."""
+        return tuple(dict.fromkeys(row.supervision for row in self.rows))
+
+    @property
+    def differences(self) -> Iterator[Difference]:
+        """All that are shown beside scores."""
+        cells = (cell for row in self.rows for cell in row.cells.values())
+        pairs = ((cell.to_baseline, cell.to_control) for cell in cells)
+        return (found for pair in pairs for found in pair if found is not None)
+
+    @property
+    def unequal(self) -> bool:
+        """Whether rows of a study were chosen from different numbers of configurations."""
+        tried: dict[str, set[int]] = {}
+        for row in self.rows:
+            if row.tried is not None and row.tried.configurations:
+                tried.setdefault(row.study, set()).add(row.tried.configurations)
+        return any(len(numbers) > 1 for numbers in tried.values())
 
     @property
     def has_controls(self) -> bool:

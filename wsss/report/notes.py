@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Comparison, Network, Row
+    from wsss.report.comparison import Comparison, Difference, Network, Row
     from wsss.report.published import Published
 
 LEAKS = {
@@ -28,6 +28,7 @@ def notes(comparison: Comparison) -> str:
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
     )
+    lines += [*_across(comparison), *_untested(comparison), *_tried(comparison), *_processors(comparison)]
     if comparison.has_controls:
         pairs = {row.arm: row.control for row in comparison.rows if row.control}
         named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
@@ -45,7 +46,85 @@ def notes(comparison: Comparison) -> str:
             "Published: threshold chosen on the reported masks themselves, as papers do; not comparable with "
             "the other columns."
         )
+    if any(cell.area is not None for cell in cells):
+        lines.append(
+            "Area: mean mIoU over all thresholds from 0 to 1. PxAP: area under pixel precision over pixel "
+            "recall. No threshold is chosen for either."
+        )
     return "\n".join(line for line in lines if line)
+
+
+ACROSS = "†"
+"""Stands behind a difference between rows that rest on different kinds of labels."""
+
+
+def difference_text(difference: Difference | None) -> str:
+    """Return "+1.2*", in percent; a dagger says that the two rest on different kinds of labels."""
+    if difference is None:
+        return ""
+    marks = "*" * difference.significant + ACROSS * difference.across
+    return f"{100 * difference.mean:+.1f}{marks}"
+
+
+def supervision_text(supervision: Sequence[str]) -> str:
+    """Return "image, text": what a row rests on."""
+    return ", ".join(supervision) or "none"
+
+
+def _across(comparison: Comparison) -> list[str]:
+    """Return what the rows rest on, and what a difference between unlike rows means."""
+    groups = comparison.supervisions
+    if not any(groups):
+        return []
+    if len(groups) == 1:
+        return [f"Supervision: {supervision_text(groups[0])}, for all rows."]
+    lines = [
+        "Rows are grouped by what they rest on (supervision): initial weights, imports and teachers included."
+    ]
+    if any(difference.across for difference in comparison.differences):
+        lines.append(
+            f"{ACROSS}: between rows of different supervision. It says what other labels are worth as much "
+            "as what the method is."
+        )
+    return lines
+
+
+def _untested(comparison: Comparison) -> list[str]:
+    """Return why differences have no star that might have one."""
+    tested = {difference.tested for difference in comparison.differences}
+    if False not in tested:
+        return []
+    which = "Differences of rows without two seeds in common have" if True in tested else "No difference has"
+    return [
+        f"{which} a star: with one seed the interval is over images alone and knows nothing of how much "
+        "another training would differ. Give the study two seeds or more (`replicate` with `seeds`)."
+    ]
+
+
+def _tried(comparison: Comparison) -> list[str]:
+    """Return what the columns of work mean, and which rows were tuned more than others."""
+    if all(row.tried is None for row in comparison.rows):
+        return []
+    lines = [
+        "Tried: configurations that a row was chosen from, over all sweeps; epochs and hours are those of "
+        "all its trials."
+    ]
+    if comparison.unequal:
+        lines.append(
+            "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` "
+            "shows them at equal numbers of configurations."
+        )
+    return lines
+
+
+def _processors(comparison: Comparison) -> list[str]:
+    named = list(dict.fromkeys(name for row in comparison.rows for name in row.processors))
+    if len(named) < 2:
+        return []
+    return [
+        f"Made on processors of different types ({'; '.join(named)}), which don't give the same bits: part "
+        "of a difference may be theirs."
+    ]
 
 
 def unscored_notes(comparison: Comparison) -> str:
@@ -71,7 +150,8 @@ def _warnings(comparison: Comparison) -> list[str]:
             f"{_titles(apart)}: these rows were NOT all scored on the same images and classes: "
             "don't compare them."
         )
-    return [*lines, *leaks(comparison), *pixel_label_lines(comparison.rows), *smaller_lines(comparison.rows)]
+    unequal = [*unequal_lines(comparison), *pixel_label_lines(comparison.rows)]
+    return [*lines, *leaks(comparison), *unequal, *smaller_lines(comparison.rows)]
 
 
 def leaks(comparison: Comparison) -> list[str]:
@@ -80,6 +160,15 @@ def leaks(comparison: Comparison) -> list[str]:
         f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}"
         for study, allowed in comparison.allowed.items()
         for leak in allowed
+    ]
+
+
+def unequal_lines(comparison: Comparison) -> list[str]:
+    """Return a sentence for all that makes the arms of a study hard to compare, with the study's reason."""
+    return [
+        f"{study} has {name.replace('_', ' ').replace('unequal', 'UNEQUAL')}{f': {why}' if why else ''}."
+        for study, allowed in comparison.unfair.items()
+        for name, why in allowed.items()
     ]
 
 
@@ -153,8 +242,10 @@ def published_notes(published: Published, comparison: Comparison) -> str:
         "CAM: published scores chose their threshold on the masks that they report. Beside them stands "
         "the column `published` of our rows, which does the same; never our other CAM scores.",
         "CAM and mask: image-level labels were given. Segmentation: none were.",
-        "?: quoted from memory of the paper, unverified. Initial weights that are not stated may be COCO "
-        "segmentation weights, which are pixel labels.",
+        "Supervision: all that a result rests on, initial weights and helpers included. Rows of other "
+        "supervision are no rivals: text, boxes and masks are labels, too.",
+        "?: quoted from memory of the paper, or by a page about it, unverified. Initial weights that are not "
+        "stated may be COCO segmentation weights, which are pixel labels.",
     ]
     return "\n".join(lines)
 

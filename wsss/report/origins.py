@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wsss.config.params.supervision import of_timm, ordered
 from wsss.config.stage import STAGES
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
+UNKNOWN = "unknown"
 COCO = "coco-segmentation"
 """What the record of a segmenter says whose initial weights have learnt from COCO's pixel masks."""
 
@@ -36,10 +38,61 @@ def pixel_labels(
     ]
     masks = [
         f"{label} is trained on masks"
-        for label, artefact in _trained(trials, store)
-        if artefact.record["params"].get("supervision") == "masks"
+        for label, artefact in _made(trials, store)
+        if "masks" in _supervision(artefact)
     ]
     return tuple(dict.fromkeys([*coco, *masks]))
+
+
+def supervision_of(
+    trials: Sequence[TrialRecord], store: Store, declared: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return the kinds of labels that the trials' results rest on: those that their stages were taught with,
+    those that initial weights had learnt from, and what a study declares.
+
+    "unknown" stands among them when something came from elsewhere and nobody declared anything.
+
+    Args:
+        trials: of one configuration.
+        store: where records are.
+        declared: what the arm's `supervision` says.
+    """
+    found, given = set[str](), tuple(declared)
+    for trial in trials:
+        for key in trial.keys.values():
+            artefact = store.known(key)
+            if artefact is not None:
+                found |= set(_labels(artefact))
+    if given:
+        found.discard(UNKNOWN)
+    return ordered((*found, *given))
+
+
+def _labels(artefact: Artefact) -> Iterator[str]:
+    """Iterate over the kinds of labels that one artefact adds."""
+    params = artefact.record.get("params", {})
+    kind = STAGES.get(artefact.stage)
+    if kind is not None and (own := kind.supervision(params)) is not None:
+        yield from own
+    elif kind is not None and kind.may_make:
+        yield UNKNOWN
+    if "backbone" not in params:
+        return
+    if params.get("supervision") == "masks":
+        yield "masks"
+    elif kind is not None and kind.judged:
+        yield "image"
+    weights = _weights(artefact)
+    source = weights.partition(" (")[0]
+    backbone = str(params["backbone"])
+    if source == COCO:
+        yield from ("image", "masks")
+    elif source == "timm" or backbone.startswith("timm/"):
+        yield of_timm(backbone)
+    elif source == IMAGENET:
+        yield "image"
+    elif source != "random":
+        yield UNKNOWN
 
 
 def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
@@ -71,12 +124,32 @@ def _smaller(what: str, notes: Mapping[str, Any]) -> str:
     return text if allowed is None else f"{text}, as only {allowed:g} GiB were free for it"
 
 
+def _supervision(artefact: Artefact) -> Sequence[str]:
+    """Return the kinds of labels that a stage's parameters name: one word, or several of a program."""
+    found = artefact.record.get("params", {}).get("supervision") or ()
+    return [found] if isinstance(found, str) else list(found)
+
+
+def processors_of(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return the types of processor that made the trials' artefacts, as far as their records say."""
+    made = (store.known(key) for trial in trials for key in trial.keys.values())
+    named = (str(artefact.record.get("processor", "")) for artefact in made if artefact is not None)
+    return tuple(dict.fromkeys(name for name in named if name))
+
+
 def _trained(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Artefact]]:
     """Iterate over the labels and artefacts of networks: what has a backbone."""
+    for label, artefact in _made(trials, store):
+        if "backbone" in artefact.record.get("params", {}):
+            yield label, artefact
+
+
+def _made(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Artefact]]:
+    """Iterate over the labels and artefacts of trials, without scores."""
     for trial in trials:
         for label, key in trial.keys.items():
             artefact = None if label.endswith(".scores") else store.known(key)
-            if artefact is not None and "backbone" in artefact.record.get("params", {}):
+            if artefact is not None:
                 yield label, artefact
 
 

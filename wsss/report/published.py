@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from wsss.config import Study
 from wsss.config.data_set import DATA_SETS
@@ -19,24 +19,38 @@ from wsss.config.params.stages import Params
 from wsss.config.stage import scored_as
 from wsss.config.text.yaml_text import parse_yaml, read_text
 from wsss.data.readers.voc import VOC_CLASSES
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.report.comparison import Comparison, Row
 
 VOC = "PASCAL VOC"
+
+PIXEL_WEIGHTS = "pixel labels!"
+"""Stands in `initial_weights` that were trained on masks."""
 
 FILE = Path(__file__).with_name("published.yaml")
 PROTOCOLS = {
     "cam_train": "CAM, train",
     "refined_train": "mask, train",
+    "refined_trainaug": "mask, trainaug",
     "segmentation_val": "segmentation, val",
     "segmentation_test": "segmentation, test",
     "cam_val": "CAM, val",
     "refined_val": "mask, val",
+    "segmentation_coco_val": "segmentation, COCO val",
 }
-"""Protocol → title. CAMs and masks with image-level labels given, segmentations without."""
-ProtocolName = Literal[
-    "cam_train", "refined_train", "segmentation_val", "segmentation_test", "cam_val", "refined_val"
-]
+"""Protocol → title. CAMs and masks with image-level labels given, segmentations without; on PASCAL VOC 2012
+unless the title says COCO."""
+Supervision = Literal["image", "text", "saliency", "boxes", "masks"]
+"""Labels that a result may rest on, weights that networks began with and helpers included."""
+
+
+def _protocol(name: str) -> str:
+    if name not in PROTOCOLS:
+        raise ValueError(f"there is no protocol {quoted(name)} ({nearest(name, tuple(PROTOCOLS))})")
+    return name
+
+
+ProtocolName = Annotated[str, AfterValidator(_protocol)]
 
 
 class Publication(Params):
@@ -47,8 +61,9 @@ class Publication(Params):
     """Our methods that it stands beside."""
     backbone: str
     initial_weights: str
-    images: Annotated[int, Field(gt=0)]
-    """That it was trained on."""
+    supervision: tuple[Supervision, ...]
+    images: Annotated[int, Field(gt=0)] | None = None
+    """That it was trained on; None where its source doesn't say."""
     scores: Annotated[Mapping[ProtocolName, Annotated[float, Field(ge=0, le=100)]], Field(min_length=1)]
     unverified: tuple[ProtocolName, ...] = ()
     source: str
@@ -58,6 +73,15 @@ class Publication(Params):
         missing = [name for name in self.unverified if name not in self.scores]
         if missing:
             raise ValueError(f"`unverified` names {', '.join(missing)}, of which there is no score")
+        return self
+
+    @model_validator(mode="after")
+    def _all_labels_are_declared(self) -> Publication:
+        if not self.supervision or len(set(self.supervision)) < len(self.supervision):
+            found = list(self.supervision)
+            raise ValueError(f"`supervision` is {found}, but must name kinds of labels, each once")
+        if PIXEL_WEIGHTS in self.initial_weights and "masks" not in self.supervision:
+            raise ValueError(f"`initial_weights` have seen {PIXEL_WEIGHTS} but `supervision` has no masks")
         return self
 
 
@@ -71,6 +95,7 @@ class Line:
     source: str
     backbone: str
     initial_weights: str
+    supervision: tuple[str, ...]
     images: int | None
     scores: Mapping[str, float]
     unverified: tuple[str, ...] = ()
@@ -130,7 +155,7 @@ def beside_published(
             lines += own.pop(method, [])
         shares = {str(name): round(value / 100, 6) for name, value in entry.scores.items()}
         texts = (entry.method, False, entry.source, entry.backbone, entry.initial_weights)
-        lines.append(Line(*texts, entry.images, shares, entry.unverified))
+        lines.append(Line(*texts, entry.supervision, entry.images, shares, entry.unverified))
     return Published(
         tuple(lines),
         left_out,
@@ -179,6 +204,7 @@ def _own_line(row: Row, scores: Mapping[str, float], several: bool) -> Line:
         f"{row.study}: {row.arm}" if several else row.arm,
         ", ".join(dict.fromkeys(network.backbone for network in networks)) or "none",
         ", ".join(dict.fromkeys(network.weights for network in networks)) or "none",
+        ("image", *(("masks",) if row.pixel_labels else ())),
         row.trained_on,
         scores,
         pixel_labels=row.pixel_labels,

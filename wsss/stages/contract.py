@@ -46,6 +46,7 @@ class Stage(ABC):
 
     precision: Precision | None = None
     """In which numbers its network computes on a GPU, for the record; None where it has none."""
+    said: str = ""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -56,9 +57,13 @@ class Stage(ABC):
         """Number of calls of `step` from the beginning to the end."""
 
     @abstractmethod
-    def step(self) -> dict[str, float]:
+    def step(self) -> dict[str, float] | None:
         """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
-        `mAP`, `rung_score`, and what begins with `loss/` or `gradient/`."""
+        `mAP`, `rung_score`, and what begins with `loss/` or `gradient/`.
+
+        A stage that waits for a program returns None now and then while the step is not done; `said` is then
+        the program's last line.
+        """
 
     def save(self, folder: Path) -> None:  # noqa: B027 - chunked stages keep all state in `work`
         """Write the state between two steps into an empty folder."""

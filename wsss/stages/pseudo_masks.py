@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsss.config.params.stages import PseudoMasksParams
+from wsss.config.params.stages import PseudoMasksParams, WalkedParams
 from wsss.data.decode import resize_mask
-from wsss.files import place, read_json, write_json
+from wsss.files import place
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
     confidence,
@@ -19,42 +19,37 @@ from wsss.masks.crf import (
     scores_to_sure_mask_with_crf,
 )
 from wsss.masks.images import Mask, write_mask
-from wsss.stages.chunks import ChunkedStage, crf_need
+from wsss.stages.chunks import crf_need
 from wsss.stages.contract import Context
-from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes, working_sizes
+from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
 from wsss.stages.shards import CamShards
-from wsss.stages.training.affinity import load_affinity
-from wsss.stages.walker import GIB, Walker
+from wsss.stages.walk import KeptWalks
+from wsss.stages.walker import Walker
+from wsss.stages.walking import WalkingStage
 
-WALK = "walk.json"
-"""What is remembered of a walk that goes on later."""
 CONFIDENCE = "confidence"
 """Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
 SureMask = tuple[Mask, Mask]
 """(ids, confidence), both uint8[H, W]."""
 
 
-class PseudoMasks(ChunkedStage):
+class PseudoMasks(WalkingStage):
     """One step refines a chunk of images in a pool of the trial's CPUs. Files: <id>.png, ids 0..C, and on
     request confidence/<id>.png."""
 
     def __init__(self, context: Context) -> None:
-        self.cams = CamShards(context.inputs["cams"])
-        super().__init__(context, list(self.cams))
         assert isinstance(context.params, PseudoMasksParams)
         self.params = context.params
-        self.notes: dict[str, Any] = {}
+        self.kept = None if self.params.walked is None else KeptWalks(context.inputs["walk"])
+        self.cams = CamShards(context.inputs["cams"]) if self.kept is None else self.kept.shards
+        super().__init__(context, list(self.cams), self.params.walk)
         self.bound = MemoryBound(context.work, "masks by the CRF", "cpu")
-        self.walker: Walker | None = None
-        if self.params.walk is not None:
-            network = load_affinity(context.inputs["affinity"], context.device)
-            self.precision = network.precision
-            self.walker = Walker(network, self.params.walk, context.device)
-            self._prepare(self.walker)
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
-        if self.walker is None:
+        if self.kept is not None and self.params.walked is not None:
+            masks = self._settled(self.kept, self.params.walked, ids)
+        elif self.walker is None:
             masks = self.refine(cam_to_sure_mask_with_crf, (self._task(id) for id in ids), crf_need)
         else:
             masks = self._walked(self.walker, ids)
@@ -78,32 +73,30 @@ class PseudoMasks(ChunkedStage):
         size = self.bound.fit(id, photo.shape[:2], crf_memory(len(keys) + 1))
         return (*copies(photo, maps, size), keys, self.params)
 
-    def _prepare(self, walker: Walker) -> None:
-        """Fix what walks may take. Free memory decides too: what goes on later takes no more than before."""
-        earlier = read_json(self.context.work / WALK) or {"bytes": None, "smaller": {}}
-        smaller = walker.prepare(working_sizes(self.context.data, self.ids), earlier["bytes"])
-        self.earlier = earlier["smaller"]
-        self.notes["smaller"] = {id: list(size) for id, size in smaller.items()}
-        if smaller and walker.budget < int(walker.params.memory * GIB):
-            self.notes["free_memory_allowed_gib"] = round(walker.budget / GIB, 3)
-        self._remember(walker)
-
-    def _remember(self, walker: Walker) -> None:
-        write_json(self.context.work / WALK, {"bytes": walker.budget, "smaller": self.notes["smaller"]})
-
     def _walked(self, walker: Walker, ids: Sequence[str]) -> list[SureMask]:
-        """Return the masks of photos; the walk is done here, one by one, a CRF after it in the pool."""
+        """Return the masks of photos that are walked here, one by one."""
+        assert self.params.walk is not None
+        return self._chosen(ids, lambda id, photo: walker(photo, self.cams[id][0]), crf=self.params.walk.crf)
+
+    def _settled(self, kept: KeptWalks, rule: WalkedParams, ids: Sequence[str]) -> list[SureMask]:
+        """Return the masks of photos that were walked before."""
+        return self._chosen(ids, lambda id, photo: kept.scores(id, photo.shape[:2], rule), crf=rule.crf)
+
+    def _chosen(
+        self, ids: Sequence[str], scores_of: Callable[[str, np.ndarray], np.ndarray], *, crf: bool
+    ) -> list[SureMask]:
+        """Return the masks of photos by their scores; a CRF after them runs in the pool."""
         masks: dict[str, SureMask] = {}
         refined: list[str] = []
 
         def scored() -> Iterator[tuple[Any, ...]]:
             for id in ids:
-                photo, (maps, keys) = self._photo(id), self.cams[id]
+                photo, keys = self._photo(id), self.cams.keys(id)
                 if not len(keys):
                     masks[id] = np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)
                     continue
-                scores = walker(photo, maps)
-                if not walker.params.crf:
+                scores = scores_of(id, photo)
+                if not crf:
                     masks[id] = scores_to_mask(scores, keys), confidence(scores)
                     continue
                 refined.append(id)
@@ -113,15 +106,6 @@ class PseudoMasks(ChunkedStage):
         found = self.refine(scores_to_sure_mask_with_crf, scored(), crf_need)
         masks |= dict(zip(refined, found, strict=True))
         return [masks[id] for id in ids]
-
-    def load(self, folder: Path, done: int) -> None:
-        super().load(folder, done)
-        if self.walker is not None:  # photos that are done were walked on the copies of then
-            walked = set(self.ids[: done * self.images])
-            now = {id: size for id, size in self.notes["smaller"].items() if id not in walked}
-            before = {id: size for id, size in self.earlier.items() if id in walked}
-            self.notes["smaller"] = before | now
-            self._remember(self.walker)
 
     def finish(self, folder: Path) -> dict[str, Any]:
         for id in self.ids:

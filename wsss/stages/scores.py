@@ -2,7 +2,8 @@
 
 Masks of a segmentation network, which no label has helped, are scored on `select` and `test`; CAMs and pseudo
 masks on `select` and `report`. A threshold is chosen on the `select` images and applied to the `report`
-images; fixed thresholds and a label-only floor stand beside it. What publications do (choosing the threshold
+images; fixed thresholds, two numbers that no threshold enters (the area under mIoU(τ), PxAP) and a label-only
+floor stand beside it. What publications do (choosing the threshold
 on the masks that are reported) is computed too, under its own name, and never used to choose anything.
 """
 
@@ -16,10 +17,13 @@ import numpy as np
 
 from wsss.data.decode import shrink_mask
 from wsss.files import write_json
+from wsss.labels import BACKGROUND, IGNORED
 from wsss.masks.images import read_mask
 from wsss.masks.seeds import threshold_mask
 from wsss.metrics import (
     THRESHOLDS,
+    WHOLE_RANGE,
+    PixelRanking,
     ThresholdCurve,
     boundary_counts,
     centre_box,
@@ -35,6 +39,7 @@ from wsss.stages.kinds.scores import ScoresParams, scored_ids
 from wsss.stages.pictures import draw_curve, draw_samples
 from wsss.stages.shards import CamShards, split_shards
 
+CURVES_FILE = "curves.npz"
 FIXED = (0.15, 0.20)
 PICTURES = 6
 
@@ -44,13 +49,15 @@ class _Part:
 
     def __init__(self, ids: Sequence[str], classes: int) -> None:
         self.ids = list(ids)
-        self.curve = ThresholdCurve(classes)
+        self.curve = ThresholdCurve(classes, WHOLE_RANGE)
+        self.ranking = PixelRanking()
         self.confusions: list[np.ndarray] = []
         self.floor: list[np.ndarray] = []
 
 
 class Scores(Stage):
-    """One step counts a chunk of images. Files: scores.json, confusions.npz and two pictures."""
+    """One step counts a chunk of images. Files: scores.json, confusions.npz, of CAMs also curves.npz (each
+    image's counts at every threshold that may be chosen), and two pictures."""
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
@@ -86,9 +93,9 @@ class Scores(Stage):
         if self.cams is not None:
             cams, keys = self.cams[id]
             part.curve.add(truth, cams, keys)
+            part.ranking.add(truth, cams, keys)
         else:
-            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
-            part.confusions.append(confusion(truth, mask, len(self.classes)))
+            part.confusions.append(confusion(truth, self._mask(id, None), len(self.classes)))
         present = np.flatnonzero(self.labels.get(id, ()))
         first = int(present[0]) + 1 if len(present) else 0
         part.floor.append(confusion(truth, centre_box(truth.shape, first), len(self.classes)))
@@ -106,7 +113,7 @@ class Scores(Stage):
         for name, part in self.parts.items():
             if self.cams is not None:
                 if threshold is None:
-                    threshold = part.curve.best()[0]
+                    threshold = part.curve.best(len(THRESHOLDS))[0]
                 confusions = part.curve.confusions(threshold)
             else:
                 confusions = np.stack(part.confusions)
@@ -121,6 +128,7 @@ class Scores(Stage):
                     arrays[f"{name}_at_{fixed:.2f}"] = at
         if self.cams is not None:
             scores["published"] = self._published()
+            write_arrays(folder / CURVES_FILE, self._curves())
         write_json(folder / "scores.json", scores)
         write_arrays(folder / "confusions.npz", arrays)
         self._draw(folder, threshold)
@@ -134,10 +142,19 @@ class Scores(Stage):
         if threshold is not None:
             curve = part.curve.miou()
             result["threshold"] = THRESHOLDS[threshold]
-            result["curve"] = [round(float(value), 6) for value in curve]
+            result["curve"] = [round(float(value), 6) for value in curve[: len(THRESHOLDS)]]
+            result |= defined({"area": float(curve.mean()), "pxap": part.ranking.pxap()})
             for fixed in FIXED:
                 result[f"miou_at_{fixed:.2f}"] = float(curve[_index(fixed)])
         return result
+
+    def _curves(self) -> dict[str, np.ndarray]:
+        """Return "<part>_hits" and "<part>_predicted", int32[N, T, C + 1]: choosing again with fewer masks
+        needs no more than these."""
+        arrays = {}
+        for name, part in self.parts.items():
+            arrays[f"{name}_hits"], arrays[f"{name}_predicted"] = part.curve.marginals(len(THRESHOLDS))
+        return arrays
 
     def _outlines(self, id: str, threshold: int | None) -> np.ndarray:
         """Return how the outlines of an image's mask agree, at the threshold that was chosen."""
@@ -146,7 +163,8 @@ class Scores(Stage):
 
     def _mask(self, id: str, threshold: int | None) -> np.ndarray:
         if self.cams is None or threshold is None:
-            return shrink_mask(read_mask(self.source / f"{id}.png"))
+            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
+            return np.where(mask == IGNORED, np.uint8(BACKGROUND), mask)  # an import may have gaps
         cams, keys = self.cams[id]
         if len(keys):
             return threshold_mask(cams, keys, THRESHOLDS[threshold])
@@ -156,7 +174,7 @@ class Scores(Stage):
     def _published(self) -> dict[str, Any]:
         """Score with the threshold chosen on the very masks that are reported."""
         curve = self.parts["report"].curve
-        index, threshold, _ = curve.best()
+        index, threshold, _ = curve.best(len(THRESHOLDS))
         result = summary(curve.confusions(index).sum(0), self.classes)
         return {**result, "threshold": threshold, "protocol": "threshold chosen on the reported masks"}
 
@@ -169,7 +187,7 @@ class Scores(Stage):
             rows.append((id, photo, cams, self._mask(id, threshold), dataset.mask(id)))
         draw_samples(folder / "overlays.png", rows)
         if threshold is not None:
-            curves = {name: part.curve.miou() for name, part in self.parts.items()}
+            curves = {name: part.curve.miou()[: len(THRESHOLDS)] for name, part in self.parts.items()}
             draw_curve(folder / "threshold_curve.png", THRESHOLDS, curves, THRESHOLDS[threshold])
 
 
@@ -179,4 +197,4 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def _index(threshold: float) -> int:
-    return int(np.argmin(np.abs(np.asarray(THRESHOLDS) - threshold)))
+    return int(np.argmin(np.abs(np.asarray(WHOLE_RANGE) - threshold)))

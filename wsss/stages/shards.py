@@ -74,9 +74,13 @@ class CamShards:
     def __len__(self) -> int:
         return len(self.index)
 
+    def keys(self, id: str) -> np.ndarray:
+        """Return the 0-based classes of an image's maps, int64[n]."""
+        return np.asarray(self.index[id]["keys"], dtype=np.int64)
+
     def __getitem__(self, id: str) -> tuple[np.ndarray, np.ndarray]:
         entry = self.index[id]
-        keys = np.asarray(entry["keys"], dtype=np.int64)
+        keys = self.keys(id)
         if not len(keys):
             return np.zeros((0, 0, 0), np.float16), keys
         number = entry["shard"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from wsss.config.params.stages import WalkParams
+from wsss.config.params.stages import RandomWalkParams, WalkedParams, WalkParams
 from wsss.errors import StageError
 from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
@@ -45,7 +45,7 @@ class Walker:
     """
 
     def __init__(
-        self, network: AffinityNetwork | BoundaryNetwork, params: WalkParams, device: torch.device | str
+        self, network: AffinityNetwork | BoundaryNetwork, params: RandomWalkParams, device: torch.device | str
     ) -> None:
         self.network = network.to(device).eval()
         self.params = params
@@ -100,6 +100,23 @@ class Walker:
 
     def __call__(self, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
         """Return float32[n + 1, H, W] in [0, 1], the background first, of CAMs float[n, H, W], n > 0."""
+        rule = self.params
+        assert isinstance(rule, WalkParams)
+        exponents = (rule.background_exponent,) if rule.background_threshold is None else ()
+        scores, size = self.on_grid(rgb, cams, exponents)
+        return settled(scores, self.network.stride, size, rgb.shape[:2], rule)
+
+    def on_grid(
+        self, rgb: npt.NDArray[np.uint8], cams: npt.NDArray[Any], exponents: Sequence[float] = ()
+    ) -> tuple[Tensor, tuple[int, int]]:
+        """Return walked scores float32[k + n, h, w] on the grid, and the (height, width) that was walked on.
+
+        Args:
+            rgb: the photo, uint8[H, W, 3].
+            cams: float[n, H, W] in [0, 1], n > 0.
+            exponents: of the backgrounds that walk, k of them, before the classes; without any the classes
+                walk outside of boundaries.
+        """
         height, width = rgb.shape[:2]
         small = self.fitting_size(height, width)
         with torch.inference_mode():
@@ -108,11 +125,7 @@ class Walker:
             if small != (height, width):
                 photo = interpolate(photo, small, mode="bicubic", antialias=True).clamp(0, 1)
                 known = interpolate(known[None], small, mode="area")[0]
-            walked = self._walk(photo, known.numpy())
-            if walked.shape[1:] != (height, width):
-                walked = interpolate(walked[None], (height, width), mode="bilinear")[0]
-            result: npt.NDArray[np.float32] = walked.cpu().numpy()
-        return result
+            return self._walk(photo, known.numpy(), exponents), small
 
     def fitting_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the largest (height, width) of the same proportions whose walk fits, if any does.
@@ -136,25 +149,18 @@ class Walker:
         """Return a photo uint8[H, W, 3] as float32[1, 3, H, W] in [0, 1], on the device."""
         return torch.from_numpy(np.array(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
 
-    def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32]) -> Tensor:
+    def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32], exponents: Sequence[float]) -> Tensor:
         params, stride = self.params, self.network.stride
         affinities, seen = self._affinities(photo, self.network.canvas)
         grid = seen.shape[-2], seen.shape[-1]
         matrix = transition(affinities, self.offsets, *grid, params.beta, self.crop)
-        if params.background_threshold is None:
-            maps = with_background(background_score(cams, params.background_exponent), cams)
-        else:
-            maps = cams
+        maps = cams
+        for exponent in reversed(exponents):
+            maps = with_background(background_score(cams, exponent), maps)
         scores = pooled(torch.from_numpy(maps).to(self.device), stride, grid)
-        if params.background_threshold is not None:
+        if not exponents:
             scores = scores * (1 - seen)
-        scores = walk(scores, matrix, 2**params.log_steps)
-        scores = upsampled(scores, stride, (photo.shape[2], photo.shape[3]))
-        if params.background_threshold is None:
-            return scores
-        largest = scores.amax((1, 2), keepdim=True) if params.normalise == "class" else scores.max()
-        scores = scores / largest.clamp(min=1e-5)
-        return torch.cat([torch.full_like(scores[:1], params.background_threshold), scores])
+        return walk(scores, matrix, 2**params.log_steps)
 
     def _affinities(self, photo: Tensor, least: int) -> tuple[Tensor, Tensor]:
         """Return the affinities of all pairs and a map float32[h, w] of boundaries, 0 without any.
@@ -189,3 +195,31 @@ class Walker:
     def _canvas(self, height: int, width: int, least: int) -> tuple[int, int]:
         step = self.network.nesting
         return math.ceil(max(height, least) / step) * step, math.ceil(max(width, least) / step) * step
+
+
+def settled(
+    scores: Tensor,
+    stride: int,
+    size: tuple[int, int],
+    whole: tuple[int, int],
+    rule: WalkParams | WalkedParams,
+) -> npt.NDArray[np.float32]:
+    """Return float32[n + 1, H, W] in [0, 1], the background first, of scores after a walk.
+
+    Args:
+        scores: float32[n, h, w] of the classes, or [n + 1, h, w] with a background that walked before them.
+        stride: the side of a cell, in pixels.
+        size: the (height, width) of what was walked on.
+        whole: the photo's (H, W).
+        rule: what is background.
+    """
+    with torch.inference_mode():
+        scores = upsampled(scores, stride, size)
+        if rule.background_threshold is not None:
+            largest = scores.amax((1, 2), keepdim=True) if rule.normalise == "class" else scores.max()
+            scores = scores / largest.clamp(min=1e-5)
+            scores = torch.cat([torch.full_like(scores[:1], rule.background_threshold), scores])
+        if scores.shape[1:] != whole:
+            scores = interpolate(scores[None], whole, mode="bilinear")[0]
+        result: npt.NDArray[np.float32] = scores.cpu().numpy()
+    return result

@@ -12,6 +12,8 @@ from wsss.files import sha256_json
 
 RECORD = "artefact.json"
 EVICTED = "evicted"
+LOG = "program.log"
+"""What a foreign program wrote while it made the artefact: kept with it, and no part of what it is."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,9 @@ class Artefact:
 
     @functools.cached_property
     def digest(self) -> str:
-        """Identity of the files' content: equal digests mean bitwise equal files."""
-        return sha256_json({name: facts["sha256"] for name, facts in self.record["files"].items()})
+        """Identity of the files' content, logs aside: equal digests mean bitwise equal files."""
+        files = self.record["files"].items()
+        return sha256_json({name: facts["sha256"] for name, facts in files if name != LOG})
 
     @property
     def bytes(self) -> int:

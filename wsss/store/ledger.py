@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import Problem, StorageError
-from wsss.files import make_folder, storage_error, sync, with_checksum, writing
+from wsss.files import make_folder, stamp_of, storage_error, sync, with_checksum, writing
 from wsss.store.records import TrialEntry, parse_entry, say_once
 
 MOST_LINE = 16 * 1024**2
@@ -90,11 +90,7 @@ class Ledger:
 
     def stamp(self) -> Hashable:
         """Return what changes when entries come to it."""
-        try:
-            facts = self.path.stat()
-        except OSError:
-            return None
-        return facts.st_size, facts.st_mtime_ns
+        return stamp_of(self.path)
 
     def _lines(self) -> Iterator[tuple[str, bytes]]:
         """Iterate over (where, line) as they were written, oldest first."""

@@ -18,7 +18,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from wsss.errors import StorageError
-from wsss.files import describe_files, files_below, read_file, with_checksum, write_json
+from wsss.files import describe_files, read_file, with_checksum, write_json
 from wsss.store.lease import LEASE, TIMEOUT, Lease
 from wsss.store.objects import Object, Objects
 from wsss.store.partial import KEEP, MANIFEST, Partial
@@ -191,7 +191,7 @@ class ObjectPartial(Partial):
         """Return the names of chunks not uploaded yet, and a description of all."""
         described = {}
         fresh = []
-        for name in files_below(self.work):
+        for name in self._chunks():
             if name.endswith(".writing"):
                 continue
             facts = (self.work / name).stat()

@@ -2,6 +2,7 @@
 
     partial/<key>/lease           held by the process that works here (see `wsss.store.lease`)
     partial/<key>/work/           files of finished chunks
+    partial/<key>/work/.here/     what a foreign program works on: as it is, nowhere else, not waited for
     partial/<key>/step-000007/    state after step 7, with manifest.json written last
 
 Checkpoints belong to the artefact, not to the process or the cluster that makes it: the next run that
@@ -33,6 +34,7 @@ from wsss.store.lease import TIMEOUT, FileLease, Lease
 from wsss.store.records import parse_manifest, say_once
 
 MANIFEST = "manifest.json"
+HERE = ".here"
 KEEP = 2
 
 
@@ -130,7 +132,7 @@ class Partial:
     def _sync_work(self) -> None:
         """Wait until the chunks that a checkpoint goes on from are on the disk; each is waited for once."""
         folders = set()
-        for name in files_below(self.work):
+        for name in self._chunks():
             path = self.work / name
             with contextlib.suppress(FileNotFoundError):  # another process has just renamed it
                 facts = path.stat()
@@ -141,6 +143,18 @@ class Partial:
                     self._synced.add(mark)
         for folder in folders:
             sync(folder)
+
+    def _chunks(self) -> list[str]:
+        """Return the names of files in `work`, without those that a program may change at any moment."""
+        names = []
+        for path in sorted(self.work.iterdir()):
+            if path.name == HERE:
+                continue
+            if path.is_dir():
+                names += [f"{path.name}/{name}" for name in files_below(path)]
+            else:
+                names.append(path.name)
+        return names
 
     def newest(self) -> tuple[int, Path, dict[str, Any]] | None:
         """Return (step, folder, about) of the newest whole checkpoint; damaged ones are skipped."""

@@ -79,6 +79,7 @@ class Record(_Stored):
     times: list[int] = []
     summary: dict[str, Any] = {}
     device: str = "cpu"
+    processor: Annotated[str, StringConstraints(max_length=1000)] = ""
     threads: int = 1
     work: WorkFacts | None = None
 

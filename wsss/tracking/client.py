@@ -14,7 +14,7 @@ import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,7 @@ def clean(name: str) -> str:
 
 @dataclass
 class _Known:
-    """What is known of a run on the server: `sealed` runs are finished and not touched again.
+    """What is known of a run on the server: `sealed` runs are finished, and only `late` metrics come to them.
 
     `steps` holds, per metric that has been looked at or sent, the steps that are there.
     """
@@ -109,7 +109,8 @@ class MlflowReplay:
         if operation["op"] != "experiment" and not self._experiment:
             self._open_experiment({"name": operation["study"]})
         run = operation.get("run")
-        if run is not None and operation["op"] != "run" and self._known(run).sealed:
+        sealed = run is not None and operation["op"] != "run" and self._known(run).sealed
+        if sealed and not operation.get("late"):
             return
         try:
             self._do[operation["op"]](operation)
@@ -179,7 +180,7 @@ class MlflowReplay:
         run = operation["run"]
         found = self._find(run)
         if found is not None and not self.fill and operation["cached"] and found.info.status == "FINISHED":
-            self._runs[run] = _Known(found.info.run_id, sealed=True, status="FINISHED")
+            self._runs[run] = replace(_recall(found), sealed=True)
             return
         tags = {ID: run, **operation["tags"]}
         if operation["parent"]:

@@ -5,6 +5,7 @@ experiment = study, parent run = sweep, child run = trial.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -156,6 +157,11 @@ class Translator:
 
     def _finish_sweep(self, event: SweepFinished, at: int) -> None:
         run = f"sweep:{event.sweep}"
+        for trial, tried in event.tried.items():
+            # `late`: the trial may have ended long ago, and been chosen from more since.
+            values = {f"tried/{name}": float(value) for name, value in dataclasses.asdict(tried).items()}
+            step = round(3600 * tried.hours)  # grows with all that is tried
+            self._put("metrics", at, run=f"trial:{trial}", values=values, step=step, late=True)
         scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
         if scored:
             best = max(scored, key=lambda trial: scored[trial][self._metric])

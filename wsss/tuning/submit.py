@@ -41,6 +41,7 @@ class JobPlan:
     environment: dict[str, str]
     kept_back: tuple[str, ...] = ()
     """Names of variables that stay here, because they hold a secret."""
+    study: Study | None = None
 
 
 def plan_job(
@@ -51,8 +52,11 @@ def plan_job(
     storage: str | None = None,
     name: str | None = None,
     working_dir: Path = Path("."),
+    allow_commands: bool = False,
 ) -> JobPlan:
     """Return the job that runs a study on a cluster: a file's, or one that a shared storage has.
+
+    `allow_commands` is passed on to it.
 
     Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
     storage or data in its folder, which is deleted with it, or a study file that isn't in there.
@@ -90,10 +94,12 @@ def plan_job(
     words += ["--storage", str(found.storage)]
     words += ["--name", name] if name else []
     words += ["--smoke"] if smoke else []
+    words += ["--allow-commands"] if allow_commands else []
     given = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     passed = {key: value for key, value in given.items() if not secret_in(value)}
     environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed}
-    return JobPlan(shlex.join(words), folder, environment, tuple(sorted(given.keys() - passed.keys())))
+    kept_back = tuple(sorted(given.keys() - passed.keys()))
+    return JobPlan(shlex.join(words), folder, environment, kept_back, found)
 
 
 def _lost_tracking(study: Study, folder: Path) -> list[Problem]:

@@ -18,7 +18,14 @@ from wsss.data.view import DataView, open_data
 from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.chains.execute import run_chain
-from wsss.pipeline.events import ChainEvent, GpuWaiting, StageFinished, StageWaiting, TrialProgress
+from wsss.pipeline.events import (
+    ChainEvent,
+    GpuWaiting,
+    StageFinished,
+    StageSaid,
+    StageWaiting,
+    TrialProgress,
+)
 from wsss.store.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
 
@@ -26,7 +33,9 @@ EVENT = "event"
 ERROR = "error"
 STORAGE = "storage_error"
 """Whether it is the storage that failed: every other trial would meet that too."""
-_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageWaiting, GpuWaiting, StageFinished)}
+_EVENTS = {
+    kind.__name__: kind for kind in (TrialProgress, StageWaiting, GpuWaiting, StageSaid, StageFinished)
+}
 
 
 class ChainTrainable(tune.Trainable):

@@ -15,15 +15,27 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.comparison.published import published_json, published_lines
+from wsss.cli.comparison.published import by_data_set, published_json, published_lines
+from wsss.cli.comparison.tuning import show_tuning
 from wsss.cli.options import StorageOption, find_all
-from wsss.report.notes import arm_title, initial_weights, notes, published_notes, step_title
+from wsss.report.notes import (
+    arm_title,
+    difference_text,
+    initial_weights,
+    notes,
+    published_notes,
+    step_title,
+    supervision_text,
+)
+from wsss.report.work import work_cells, work_columns
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row
     from wsss.report.published import Published
 
-WORDS = 4
+AT_THRESHOLDS = ("τ", "τ=.15", "τ=.20", "area", "PxAP", "published")
+"""Columns of the step at which a threshold is chosen."""
+WORDS = 5
 """Columns of the published table that are words: they may be wrapped."""
 
 
@@ -43,6 +55,7 @@ class View(StrEnum):
     classes = "classes"
     errors = "errors"
     published = "published"
+    tuning = "tuning"
 
 
 TITLES = {
@@ -66,6 +79,10 @@ def compare(
     published: Annotated[
         bool, typer.Option("--published", help="Show published numbers, beside rows of the same protocol.")
     ] = False,
+    tuning: Annotated[
+        bool,
+        typer.Option("--tuning", help="Show the best of k configurations, fewer masks, choosing without."),
+    ] = False,
     baseline: Annotated[str | None, typer.Option("--baseline", help="Arm that differences refer to.")] = None,
 ) -> None:
     """Compare methods: mIoU of every step on `report` or `test`, with intervals and paired differences.
@@ -77,12 +94,22 @@ def compare(
     from wsss.report.compare import compare as compare_studies
     from wsss.report.published import beside_published, publications
 
-    asked = {View.classes: per_class, View.errors: errors, View.published: published}
+    asked = {
+        View.classes: per_class,
+        View.errors: errors,
+        View.published: published,
+        View.tuning: tuning,
+    }
     views = [view for view, wanted in asked.items() if wanted]
     if len(views) > 1:
         message = "only one of them can be shown at a time"
-        raise ConfigError(Problem("--per-class, --errors and --published", message))
+        raise ConfigError(Problem("--per-class, --errors, --published and --tuning", message))
     location, names = find_all(studies or [], storage)
+    if tuning:
+        from wsss.report.tuning import tuning as tuning_of
+
+        show_tuning(tuning_of(location, names, baseline), format_)
+        return
     comparison = compare_studies(location, names, baseline)
     beside = None
     if published:
@@ -121,7 +148,9 @@ def show(
             print("| " + " | ".join(line) + " |")
         print("\n" + below)
     else:
-        _print_table(comparison, header, lines, view)
+        tables = [(header, lines)] if published is None else map(published_lines, by_data_set(published))
+        for head, rows in tables:
+            _print_table(comparison, head, rows, view)
         print(below)
 
 
@@ -147,15 +176,18 @@ def _print_table(comparison: Comparison, header: list[str], lines: list[list[str
 def _with_weights(
     comparison: Comparison, header: list[str], lines: list[list[str]], view: View
 ) -> tuple[list[str], list[list[str]]]:
-    """Return a table with a column of initial weights: what notes say elsewhere, CSV has no room for."""
+    """Return a table with columns of supervision and initial weights: what notes say elsewhere, CSV has no
+    room for."""
     each = [
-        initial_weights(row.networks)
+        [supervision_text(row.supervision), initial_weights(row.networks)]
         for row in comparison.rows
         for _ in (row.cells if view != View.scores else [row])
     ]
-    blanks = [""] * (len(lines) - len(each))  # the floor has none
-    return [*header, "initial weights"], [
-        [*line, weights] for line, weights in zip(lines, [*blanks, *each], strict=True)
+    blanks = [["", ""]] * (len(lines) - len(each))  # the floor has none
+    more = ["supervision", "initial weights"]
+    first = 1 if more[0] in header else 0
+    return [*header, *more[first:]], [
+        [*line, *own[first:]] for line, own in zip(lines, [*blanks, *each], strict=True)
     ]
 
 
@@ -174,12 +206,13 @@ def _parts(comparison: Comparison, header: list[str], lines: list[list[str]], wi
 def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     names = list(dict.fromkeys(name for row in comparison.rows for name in row.holdout))
     titles = ["mAP"] if len(names) == 1 else [f"mAP {name}" for name in names]
+    work = work_columns(comparison)
     lines = [
-        [arm_title(row, comparison), str(len(row.seeds))]
+        [arm_title(row, comparison), str(len(row.seeds)), *work_cells(row, work)]
         + [cell for name in names for cell in (_percent(row.holdout.get(name)), _pixels(row, name))]
         for row in comparison.rows
     ]
-    return ["arm", "seeds", *(cell for title in titles for cell in (title, "px"))], lines
+    return ["arm", "seeds", *work, *(cell for title in titles for cell in (title, "px"))], lines
 
 
 def _pixels(row: Row, classifier: str) -> str:
@@ -193,24 +226,25 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         return _unscored_lines(comparison)
     steps = comparison.steps
     cams = _with_threshold(comparison)
-    header = ["arm", "seeds"]
+    work = work_columns(comparison)
+    header = ["arm", "seeds", *work]
     for step in steps:
         title = step_title(step)
         header += [title, "95 % interval", f"Δ {comparison.baseline}"]
         if comparison.has_controls:
             header.append("Δ control")
         if step == cams:
-            header += ["τ", "τ=.15", "τ=.20", "published"]
+            header += list(AT_THRESHOLDS)
     lines = []
     floors = {step: comparison.protocols[step].floor for step in steps}
     if any(floor is not None for floor in floors.values()):
-        line = ["floor", ""]
+        line = ["floor", "", *[""] * len(work)]
         for step in steps:
-            blanks = 2 + comparison.has_controls + (4 if step == cams else 0)
+            blanks = 2 + comparison.has_controls + (len(AT_THRESHOLDS) if step == cams else 0)
             line += [_percent(floors[step]), *[""] * blanks]
         lines.append(line)
     for row in comparison.rows:
-        line = [arm_title(row, comparison), str(len(row.seeds))]
+        line = [arm_title(row, comparison), str(len(row.seeds)), *work_cells(row, work)]
         for step in steps:
             cell = row.cells.get(step)
             line += _cells(cell, comparison)
@@ -233,14 +267,11 @@ def _cells(cell: Cell | None, comparison: Comparison) -> list[str]:
     if cell is None:
         return [""] * (4 if controls else 3)
     interval = f"[{_percent(cell.low)}, {_percent(cell.high)}]"
-    differences = [_difference(cell.to_baseline), *([_difference(cell.to_control)] if controls else [])]
+    differences = [
+        difference_text(cell.to_baseline),
+        *([difference_text(cell.to_control)] if controls else []),
+    ]
     return [_percent(cell.miou), interval, *differences]
-
-
-def _difference(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    return f"{100 * difference.mean:+.1f}{'*' if difference.significant else ''}"
 
 
 def _interval(difference: Difference | None) -> str:
@@ -249,8 +280,9 @@ def _interval(difference: Difference | None) -> str:
 
 def _threshold_cells(cell: Cell | None) -> list[str]:
     if cell is None or cell.threshold is None:
-        return ["", "", "", ""]
-    return [f"{cell.threshold:.2f}", _percent(cell.at_015), _percent(cell.at_020), _percent(cell.published)]
+        return [""] * len(AT_THRESHOLDS)
+    shares = (cell.at_015, cell.at_020, cell.area, cell.pxap, cell.published)
+    return [f"{cell.threshold:.2f}", *map(_percent, shares)]
 
 
 def class_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -282,7 +314,7 @@ def error_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     ]
     lines = [
         [arm_title(row, comparison), step_title(step), _percent(cell.miou)]
-        + [_difference(cell.to_before), _interval(cell.to_before)]
+        + [difference_text(cell.to_before), _interval(cell.to_before)]
         + [_percent(getattr(cell, name)) for name in names[1:]]
         for row in comparison.rows
         for step, cell in row.cells.items()

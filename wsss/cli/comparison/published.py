@@ -20,7 +20,7 @@ def published_lines(published: Published, *, plain: bool = False) -> tuple[list[
     A "?" stands behind unverified scores; `plain`: numbers alone, unverified ones named in a last column.
     """
     titles = _titles(published)
-    header = ["method", "source", "backbone", "initial weights", "images", *titles.values()]
+    header = ["method", "source", "backbone", "initial weights", "supervision", "images", *titles.values()]
     lines = []
     for line in published.lines:
         scores = [_score(line, name, plain) for name in titles]
@@ -28,11 +28,23 @@ def published_lines(published: Published, *, plain: bool = False) -> tuple[list[
         if line.pixel_labels:
             source += f" ({PIXEL_LABELS})"
         images = "" if line.images is None else str(line.images)
-        text = [line.method, source, line.backbone, line.initial_weights, images, *scores]
+        supervision = ", ".join(line.supervision)
+        text = [line.method, source, line.backbone, line.initial_weights, supervision, images, *scores]
         if plain:
             text.append(", ".join(titles[name] for name in line.unverified))
         lines.append(text)
     return [*header, *(["unverified"] if plain else [])], lines
+
+
+def by_data_set(published: Published) -> list[Published]:
+    """Return a table for each data set that has lines: in one, half of the columns would be blank, and a
+    terminal has no room for that."""
+    coco = [any("_coco_" in name for name in line.scores) for line in published.lines]
+    groups = [
+        tuple(line for line, is_coco in zip(published.lines, coco, strict=True) if is_coco is wanted)
+        for wanted in (False, True)
+    ]
+    return [dataclasses.replace(published, lines=lines) for lines in groups if lines]
 
 
 def published_json(published: Published, comparison: Comparison) -> dict[str, Any]:

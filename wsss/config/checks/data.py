@@ -56,7 +56,8 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
             for place, use in enumerate(arm.stages):
                 asked = use.params.get("supervision")
                 tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
-                if asked == "masks" or any("masks" in values for values in tried):
+                given = asked if isinstance(asked, list | tuple) else [asked]
+                if "masks" in given or any("masks" in values for values in tried):
                     at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
                     hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +12,22 @@ from wsss.addresses import refusal
 from wsss.config.checks.arms import check_arm
 from wsss.config.checks.checker import STAND_INS, Checker, keys_of
 from wsss.config.checks.data import check_folder, check_splits, check_supervision, check_test
+from wsss.config.checks.fairness import check_declared, check_fairness
+from wsss.config.checks.programs import check_programs
+from wsss.config.checks.protocol import filled_in
 from wsss.config.checks.size import check_trials
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
 from wsss.config.naming import study_name_problem
-from wsss.config.resolve import is_scored, kinds_made
-from wsss.config.stage import STAGES
+from wsss.config.resolve import is_ranked, kinds_made
+from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.overrides import ADDRESSES
 from wsss.config.text.yaml_text import Document, Path_
 from wsss.errors import ConfigError, quoted
 
+MAP_SCORES = ("select/area", "select/pxap")
+"""Scores of maps that no threshold enters."""
 WITH_REPLICATE = {"name", "resources", "seeds", "replicate"}
 """Keys of a sweep that replicates another."""
 
@@ -51,6 +56,7 @@ def check_study(
     if isinstance(raw, Mapping):
         own = raw.get("storage")
         raw = {"name": name, **raw, "storage": storage if own is None or own == "" else own}
+        raw = filled_in(checker, raw)
     study = checker.read(Study, raw, base)
     if study is not None:
         study = _checked(checker, study, base, known=known)
@@ -69,7 +75,11 @@ def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Stud
     sweeps = _sweeps(checker, study)
     check_supervision(checker, data, sweeps)
     check_test(checker, data, sweeps)
+    check_programs(checker, sweeps, based=study.base is not None)
     check_trials(checker, sweeps)
+    if not known and not checker.problems:
+        check_fairness(checker, study.allow, sweeps)
+        check_declared(checker, sweeps)
     return study.model_copy(update={"data": data, "sweeps": tuple(sweeps)})
 
 
@@ -139,7 +149,7 @@ def _sweep(
     if ("arms" in said) == ("stages" in said):
         checker.add(path, "a sweep needs either `arms` or `stages`")
     elif "arms" in said:
-        for key in [key for key in ("search", "samples") if key in said]:
+        for key in [key for key in ("search", "samples", "supervision") if key in said]:
             checker.add((*path, key), f"`{key}` belongs into an arm when a sweep has `arms`")
     others = {arm.name for arm in sweep.arms}
     for arm in sweep.arms:
@@ -166,32 +176,39 @@ def _sweep(
 
 
 def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
-    """Return the metric that a sweep's trials are ranked by, None for none; refuse another than that."""
+    """Return the metric that a sweep's trials are ranked by: the score on `select` of the last stage that all
+    arms have, unless the sweep names another score that is no report; None for none."""
+    masks = checker.judge == "masks"
 
-    def ranks(use: StageUse) -> bool:
-        if checker.judge == "masks":
-            return is_scored(use)
-        return checker.judge == "holdout" and STAGES[use.stage].judged
+    def common(scores: Callable[[StageUse], Sequence[str]]) -> list[str]:
+        found = [[f"{use.name}/{score}" for use in arm.stages for score in scores(use)] for arm in sweep.arms]
+        return [name for name in (found[0] if found else []) if all(name in names for names in found)]
 
-    scored = [[use.name for use in arm.stages if ranks(use)] for arm in sweep.arms]
-    common = [name for name in (scored[0] if scored else []) if all(name in names for names in scored)]
-    metric = sweep.metric
-    score = "select/miou" if checker.judge == "masks" else "holdout/mAP"
+    def proxies(use: StageUse) -> Sequence[str]:
+        ranks = STAGES[use.stage].ranks
+        return [ranks] if ranks and (masks or checker.judge == "holdout") else []
+
+    def true_scores(use: StageUse) -> Sequence[str]:
+        return ("select/miou",) if masks and is_ranked(use) else ()
+
+    def other_scores(use: StageUse) -> Sequence[str]:
+        ways = (scored_as(kind) for kind in kinds_made(use)) if masks else ()
+        return MAP_SCORES if any(how is not None and how.files == "maps" for how in ways) else ()
+
     if sweep.replicate is not None:
         return None
+    usual = common(true_scores if masks else proxies)
+    metric = sweep.metric
     if metric is None:
-        return f"{common[-1]}/{score}" if common else None
-    choices = [f"{name}/{score}" for name in common]
+        return usual[-1] if usual else None
+    choices = [*usual, *common(other_scores), *(common(proxies) if masks else [])]
     if re.search(r"/(report|test|published)/", metric[:400]):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {quoted(metric)}, which is for reporting", hint)
-    elif metric not in choices and checker.judge != "masks":
+    elif metric not in choices and not masks:
         hint = checker.nearest("", choices) if choices else "leave it out: all trials are kept"
         message = f"`metric` is {quoted(metric)}, but without masks only hold-out mAP can be measured"
         checker.add((*path, "metric"), message, hint)
     elif metric not in choices:
-        hint = checker.nearest(metric, choices)
-        if metric.endswith("/holdout/mAP"):
-            hint = f"there are masks, which judge CAMs better than a classifier's mAP; {hint}"
-        checker.add((*path, "metric"), f"`metric` is {quoted(metric)}", hint)
+        checker.add((*path, "metric"), f"`metric` is {quoted(metric)}", checker.nearest(metric, choices))
     return metric

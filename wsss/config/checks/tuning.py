@@ -9,7 +9,7 @@ from typing import Any
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import check_parts
-from wsss.config.resolve import is_scored, resolve_stage, variables_in
+from wsss.config.resolve import is_ranked, resolve_stage, variables_in
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse, Sweep
 from wsss.config.text.yaml_text import Path_
@@ -155,7 +155,7 @@ def check_rules(
     if checker.judge != "masks":
         checker.add(path, "`stop_below` looks at scores, but there are no masks to score with")
         return ()
-    scored = {f"{use.name}/select/miou": use.name for arm in arms for use in arm.stages if is_scored(use)}
+    scored = {f"{use.name}/select/miou": use.name for arm in arms for use in arm.stages if is_ranked(use)}
     if not scored:
         checker.add(path, "`stop_below` needs a scored stage (`cams`, `pseudo_masks`)")
         return ()

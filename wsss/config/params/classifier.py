@@ -18,12 +18,12 @@ from wsss.config.params.base import (
     Side,
     Word,
 )
-from wsss.config.parts import REGULARISERS, MixingKind, RegulariserParams
+from wsss.config.parts import HIDINGS, REGULARISERS, HidingParams, MixingKind, RegulariserParams
 from wsss.errors import ConfigError, Problem, quoted
 
 
 class MixingParams(Params):
-    """How the images of a batch are mixed (Mixup, FMix, Manifold Mixup), and their labels with them."""
+    """How the images of a batch are mixed, and their labels with them."""
 
     kind: MixingKind = "none"
     alpha: PositiveFloat = 0.2
@@ -140,12 +140,19 @@ class ClassifierParams(TrainingParams):
         groups = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: group for name, group in groups.items() if isinstance(group, RegulariserParams)}
 
+    @property
+    def hidings(self) -> dict[str, HidingParams]:
+        """The parameters of every way to hide, in the order in which they hide."""
+        groups = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: group for name, group in groups.items() if isinstance(group, HidingParams)}
+
     @model_serializer(mode="wrap")
     def _without_others_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A regulariser that another package adds changes no key, and no record needs it, while it is off."""
+        """A registered part that is added later changes no key, and no record needs it, while it is off."""
         result: dict[str, Any] = handler(self)
-        for name, group in self.regularisers.items():
-            if name not in ClassifierParams.model_fields and not group.weight:
+        groups: dict[str, RegulariserParams | HidingParams] = {**self.regularisers, **self.hidings}
+        for name, group in groups.items():
+            if name not in ClassifierParams.model_fields and group.off:
                 result.pop(name, None)
         return result
 
@@ -166,11 +173,11 @@ class ClassifierParams(TrainingParams):
             return "probe"
         if self.supervision == "masks":
             return "full_masks"
-        mixing = {"none": "cam", "manifold": "manifold_mixup"}.get(self.mixing.kind, self.mixing.kind)
-        if not self.subcategory_weight:
-            return mixing
-        name = "subcategory_teaching" if self.distillation.weight else "subcategories"
-        return name if mixing == "cam" else f"{mixing}+{name}"
+        mixing = {"none": "", "manifold": "manifold_mixup"}.get(self.mixing.kind, self.mixing.kind)
+        names = [mixing, *(name for name, group in self.hidings.items() if not group.off)]
+        if self.subcategory_weight:
+            names.append("subcategory_teaching" if self.distillation.weight else "subcategories")
+        return "+".join(filter(None, names)) or "cam"
 
     @model_validator(mode="after")
     def _span_lies_within(self) -> Self:
@@ -190,8 +197,13 @@ class ClassifierParams(TrainingParams):
             raise ValueError(
                 "`epochs` is 0, but must be greater than 0, unless `head: weights` takes a published one"
             )
-        if not self.epochs and (self.subcategory_weight or self.mixing.kind != "none"):
-            named = "mixing.kind" if self.mixing.kind != "none" else "subcategory_weight"
+        ways = {
+            "mixing.kind": self.mixing.kind != "none",
+            "subcategory_weight": self.subcategory_weight > 0,
+            **{f"{name}.probability": not group.off for name, group in self.hidings.items()},
+        }
+        named = next((name for name, used in ways.items() if used), None)
+        if not self.epochs and named:
             raise ValueError(f"`epochs` is 0, but `{named}` is a way to train")
         return self
 
@@ -208,28 +220,37 @@ class ClassifierParams(TrainingParams):
 
 
 TERMS = ("classification", "masks", "subcategories", "distillation", "method")
-"""Names that are no regulariser's: losses, and the key that stands for several."""
+"""Names that are no part's: losses, and the key that stands for several."""
 
 
 def classifier_params() -> type[ClassifierParams]:
-    """Return the parameters of a classifier, with a group for every regulariser that there is. Raises
-    `ConfigError` for a regulariser that takes the name of something else."""
-    added: dict[str, type[RegulariserParams]] = {}
-    for entry in REGULARISERS.values():
-        field = ClassifierParams.model_fields.get(entry.name)
-        if field is not None and field.annotation is entry.params:
-            continue
-        if field is not None or entry.name in TERMS or not issubclass(entry.params, RegulariserParams):
-            message = f"{entry.__module__}.{entry.__qualname__} can't be named {quoted(entry.name)}"
-            if field is None and entry.name not in TERMS:
-                message = f"{entry.__module__}.{entry.__qualname__} has parameters without a weight"
-            hint = "a name that no parameter or loss has, and parameters that derive from RegulariserParams"
-            raise ConfigError(Problem("regulariser", message, hint))
-        added[entry.name] = entry.params
+    """Return the parameters of a classifier, with a group for every regulariser and every way to hide.
+
+    Raises `ConfigError` for one that takes the name of something else."""
+    added: dict[str, type[Params]] = {}
+    kinds = ((REGULARISERS, RegulariserParams, "weight"), (HIDINGS, HidingParams, "probability"))
+    for registry, base, strength in kinds:
+        for entry in registry.values():
+            field = ClassifierParams.model_fields.get(entry.name)
+            if field is not None and field.annotation is entry.params:
+                continue
+            taken = field is not None or entry.name in TERMS or entry.name in added
+            if taken or not issubclass(entry.params, base):
+                what = (
+                    f"can't be named {quoted(entry.name)}"
+                    if taken
+                    else f"has parameters without a {strength}"
+                )
+                message = f"{entry.__module__}.{entry.__qualname__} {what}"
+                hint = (
+                    f"a name that no parameter or loss has, and parameters that derive from {base.__name__}"
+                )
+                raise ConfigError(Problem(registry.what, message, hint))
+            added[entry.name] = entry.params
     return _with_groups(tuple(added.items())) if added else ClassifierParams
 
 
 @functools.cache
-def _with_groups(groups: tuple[tuple[str, type[RegulariserParams]], ...]) -> type[ClassifierParams]:
+def _with_groups(groups: tuple[tuple[str, type[Params]], ...]) -> type[ClassifierParams]:
     fields: dict[str, Any] = {name: (group, group()) for name, group in groups}
     return create_model("ClassifierParams", __base__=ClassifierParams, **fields)

@@ -16,11 +16,15 @@ METHODS: dict[str, dict[str, Any]] = {
     "mixup": {"mixing": {"kind": "mixup"}, **REGULARISERS},
     "fmix": {"mixing": {"kind": "fmix"}, **REGULARISERS},
     "manifold_mixup": {"mixing": {"kind": "manifold"}, **REGULARISERS},
+    "cutmix": {"mixing": {"kind": "cutmix"}},
+    "hide_and_seek": {"hide_and_seek": {"probability": 0.8}},
+    "random_erasing": {"random_erasing": {"probability": 0.5}},
     "subcategory_exploration": {"subcategory_weight": 5.0},
     "subcategory_teaching": {"subcategory_weight": 2.0, "distillation": {"weight": 0.5}},
     "probe": {"freeze": "all", "color_jitter": False, "rung": {"images": 0}},
 }
-"""`probe` is the reference that any method should beat: a linear head on frozen features."""
+"""Hide-and-seek leaves the whole image as often as it takes one of its four grids, hence 0.8. `probe` is the
+reference that any method should beat: a linear head on frozen features."""
 
 
 def expand_method(params: Mapping[str, Any]) -> dict[str, Any]:

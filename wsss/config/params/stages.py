@@ -26,6 +26,7 @@ from wsss.config.params.base import (
     Radius,
     Scales,
     Side,
+    Word,
 )
 from wsss.config.params.classifier import (
     ClassifierParams,
@@ -126,8 +127,8 @@ class AffinityParams(TrainingParams):
         return self
 
 
-class WalkParams(Params):
-    """A random walk of CAMs over the affinities of their image."""
+class RandomWalkParams(Params):
+    """A random walk over the affinities of an image, whatever walks."""
 
     beta: PositiveFloat = 8.0
     """Affinities are taken to this power: larger means sharper."""
@@ -137,6 +138,14 @@ class WalkParams(Params):
     """A step leads to cells closer than this."""
     pairs: Literal["full", "cropped"] = "full"
     """`cropped` repeats a known bug: cells near three corners have no neighbours, and scores there stay."""
+    memory: PositiveFloat = 4.0
+    """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
+    switches: ClassVar[tuple[str, ...]] = ("pairs",)
+
+
+class WalkParams(RandomWalkParams):
+    """A random walk of CAMs over the affinities of their image, and the background's part in it."""
+
     background_exponent: PositiveFloat = 16.0
     """The background walks too, from the score (1 − largest CAM) to this power."""
     background_threshold: Probability | None = None
@@ -146,8 +155,6 @@ class WalkParams(Params):
     """Before `background_threshold`, scores are divided by the largest of all, or each class's by its own."""
     crf: bool = False
     """Whether a dense CRF follows the walk."""
-    memory: PositiveFloat = 4.0
-    """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
     switches: ClassVar[tuple[str, ...]] = ("pairs", "normalise")
 
     @model_validator(mode="after")
@@ -157,16 +164,53 @@ class WalkParams(Params):
         return self
 
 
+class WalkStageParams(RandomWalkParams):
+    """A random walk whose scores are kept, so that many settings of the background cost one walk."""
+
+    background_exponents: Annotated[tuple[PositiveFloat, ...], Field(max_length=64)] = ()
+    """The exponents whose backgrounds walk along, one map each. Without any, only the classes walk, outside
+    of boundaries, for `background_threshold`."""
+
+
+class WalkedParams(Params):
+    """What follows a walk whose scores were kept: the background, and a CRF."""
+
+    background_exponent: PositiveFloat | None = None
+    """One of those that the `walk` took along."""
+    background_threshold: Probability | None = None
+    """As in `walk`: what ends below this share of the largest score is background."""
+    normalise: Literal["global", "class"] = "global"
+    """As in `walk`."""
+    crf: bool = False
+    """Whether a dense CRF follows."""
+
+    @model_validator(mode="after")
+    def _one_background(self) -> Self:
+        if (self.background_exponent is None) == (self.background_threshold is None):
+            raise ValueError("`walked` takes either `background_exponent` or `background_threshold`")
+        if self.normalise != "global" and self.background_threshold is None:
+            raise ValueError("`normalise: class` needs a `background_threshold`")
+        return self
+
+
 class PseudoMasksParams(Params):
-    """From CAMs to one label per pixel, by a dense CRF or, with `walk`, by a random walk."""
+    """From CAMs to one label per pixel, by a dense CRF or, with `walk` or `walked`, by a random walk."""
 
     background_exponent: PositiveFloat = 4.0
     """Without a walk: the background's score is (1 − largest CAM) to this power."""
     crf: CrfParams = CrfParams()
     walk: WalkParams | None = None
+    walked: WalkedParams | None = None
+    """From the scores that an earlier stage `walk` has kept."""
     confidence: bool = False
     """Whether to keep how sure each pixel is, the winner's share of all scores, for `ignore_below`."""
-    switches: ClassVar[tuple[str, ...]] = ("walk", "confidence")
+    switches: ClassVar[tuple[str, ...]] = ("walk", "walked", "confidence")
+
+    @model_validator(mode="after")
+    def _one_walk(self) -> Self:
+        if self.walk is not None and self.walked is not None:
+            raise ValueError("`pseudo_masks` takes either `walk` or `walked`, the scores of an earlier one")
+        return self
 
 
 class FeaturesParams(Params):
@@ -194,29 +238,47 @@ class SubcategoriesParams(Params):
 
 
 class ImportParams(Params):
-    """CAMs or masks that another program made: one file an image, in one folder."""
+    """CAMs, masks or segmentations that another program made: one file an image, in one folder."""
 
     cams: Folder | None = None
-    """`<id>.npy` in the layouts of PSA or IRN, or `<id>.npz`."""
+    """`<id>.npy`, `<id>.npz` or `<id>.pt`, in one of the layouts that are known, or with named arrays."""
     masks: Folder | None = None
-    """`<id>.png` with 0 for background and n for the n-th class."""
+    """`<id>.png` with 0 for background and n for the n-th class: pseudo masks of images with labels."""
+    segmentations: Folder | None = None
+    """`<id>.png` likewise, or arrays of ids or scores: what a network made of the `test` images."""
+    maps: Word | None = None
+    """The name of the array of maps, or of scores; None for the layouts that are known."""
+    keys: Word | None = None
+    """The name of the array of the maps' classes; None with `maps`: there is one map of every class."""
     missing: Literal["error", "zero"] = "error"
-    """Whether a file may lack the map of a class that its labels name; `zero`: it is then empty."""
-    switches: ClassVar[tuple[str, ...]] = ("missing",)
+    """Whether a file may lack the map of a class that its labels name, or the label of a pixel (255); `zero`:
+    the map is then empty, and the pixel background in scores, where no segmenter learns from it."""
+    switches: ClassVar[tuple[str, ...]] = ("missing", "maps", "keys")
 
     @property
     def kind(self) -> str:
         """The kind of artefact that comes of it."""
-        return "cams" if self.cams is not None else "pseudo_masks"
+        return (
+            "pseudo_masks" if self.masks is not None else "cams" if self.cams is not None else "segmentations"
+        )
 
     def content(self) -> dict[str, Any]:
         # The files count, not where they lie.
-        return {"kind": self.kind, **({"missing": self.missing} if self.missing != "error" else {})}
+        found = super().content()
+        return {"kind": self.kind, **{name: found[name] for name in self.switches if name in found}}
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> Self:
-        if (self.cams is None) == (self.masks is None):
-            raise ValueError("`import` takes either `cams: FOLDER` or `masks: FOLDER`")
-        if self.masks is not None and self.missing != "error":
-            raise ValueError("`missing` belongs to `cams`")
+    def _one_of_them(self) -> Self:
+        if [self.cams, self.masks, self.segmentations].count(None) != 2:
+            raise ValueError(
+                "`import` takes one of `cams: FOLDER`, `masks: FOLDER` and `segmentations: FOLDER`"
+            )
+        if self.missing != "error" and self.segmentations is not None:
+            raise ValueError("`missing` belongs to `cams` and `masks`")
+        if self.keys is not None and self.cams is None:
+            raise ValueError("`keys` belongs to `cams`")
+        if self.maps is not None and self.masks is not None:
+            raise ValueError("`maps` belongs to `cams` and `segmentations`")
+        if self.keys is not None and self.maps is None:
+            raise ValueError("`keys` are the classes of `maps`, which is missing")
         return self

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -57,11 +57,15 @@ class _Loader(yaml.SafeLoader):
         self.most = most
         super().__init__(text)
 
+    if TYPE_CHECKING:  # the types of PyYAML don't have it
+
+        def peek_event(self) -> Any: ...
+
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         self.level += 1
         self.nodes += 1
         if self.level > DEEPEST or self.nodes > self.most:
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            mark: yaml.Mark = self.peek_event().start_mark
             raise yaml.MarkedYAMLError(problem=_too_much(self.most, self.level), problem_mark=mark)
         try:
             return super().compose_node(parent, index)

@@ -14,6 +14,12 @@ class Voc(DataSetKind):
     described = "PASCAL VOC"
 
     @classmethod
+    def recognises(cls, root: Path) -> bool:
+        from wsss.data.readers.voc import FOLDERS
+
+        return any((root / name).is_dir() for name in FOLDERS) or (root / "VOCdevkit").is_dir()
+
+    @classmethod
     def open(cls, spec: Any, storage: Path) -> Any:
         from wsss.data.readers.voc import VocDataset
 

@@ -61,5 +61,6 @@ repaired = _library is not None
 
 import timm  # noqa: E402
 import torchvision  # noqa: E402
+from torchvision.transforms import v2 as transforms  # noqa: E402
 
-__all__ = ["repaired", "timm", "torchvision"]
+__all__ = ["repaired", "timm", "torchvision", "transforms"]

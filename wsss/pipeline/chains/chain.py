@@ -15,7 +15,7 @@ from typing import Any
 from wsss.config.params.base import Params
 from wsss.config.stage import STAGES, scored_as
 from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import sha256_json
 from wsss.store.folder_store import Store
 from wsss.store.records import say_once
@@ -147,7 +147,8 @@ class Chain:
 def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     """Wire parts to a chain; a scored stage gets a node "<label>.scores" when there are masks.
 
-    A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names.
+    A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names, and those
+    that it mentions by name.
     Later parts with a label already taken (the same stage in a later sweep) replace the earlier
     one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
     without its input, or with one that it can't read.
@@ -156,23 +157,37 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     latest: dict[str, str] = {}
     kinds: dict[str, str] = {}
     by_label: dict[str, Params] = {}
+    by_name: dict[str, str] = {}
     for part in parts:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
+        params = kind.settled(part.params)
         inputs = {}
-        for needed in kind.reads(part.params):
+        for needed in kind.reads(params):
             source = part.source if kinds.get(part.source) == needed else ""
             found = source or latest.get(needed)
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
-        kind.check_sources(part.params, {name: by_label[label] for name, label in inputs.items()})
-        nodes.append(_node(label, part.stage, part.params, inputs, nodes, data, seed))
-        by_label[label] = part.params
-        made = kinds[label] = kind.makes(part.params)
+        for mention in kind.mentions(dict(params)):
+            found = by_name.get(mention.name) or latest.get(mention.name)
+            if found is None or kinds[found] not in (mention.kinds or kind.given):
+                message = (
+                    f"names {{{mention.text}}}, but no earlier stage of that name makes what it can read"
+                )
+                raise ConfigError(Problem(part.label, message, nearest(mention.name, by_name)))
+            inputs[mention.name] = found
+        kind.check_sources(params, {name: by_label[label] for name, label in inputs.items()})
+        nodes.append(_node(label, part.stage, params, inputs, nodes, data, seed))
+        by_label[label] = params
+        by_name[part.label] = label
+        made = kinds[label] = kind.makes(params)
         latest[made] = label
         if scored_as(made) is not None and data.has_masks:
-            scores = STAGES[SCORES].model().model_validate({"kind": made})
+            what: dict[str, Any] = {"kind": made}
+            if STAGES[part.stage].leaves_out_select(part.params):
+                what["reported_only"] = True
+            scores = STAGES[SCORES].model().model_validate(what)
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 

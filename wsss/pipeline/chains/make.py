@@ -18,9 +18,10 @@ from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import Problem, StageError, StorageError, shortened
 from wsss.files import storage_error
-from wsss.models.precision import Precision, machine_facts
+from wsss.models.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
-from wsss.pipeline.events import ChainEvent, StageFinished, StageWaiting, TrialProgress
+from wsss.pipeline.chains.processor import processor
+from wsss.pipeline.events import ChainEvent, StageFinished, StageSaid, StageWaiting, TrialProgress
 from wsss.pipeline.forecasts.effort import smaller_copies, work_facts
 from wsss.pipeline.past.results import recorded_steps
 from wsss.stages.contract import Context, Stage
@@ -68,6 +69,8 @@ class Progress:
     history: list[Metrics]
     times: list[int]
     seconds: float
+    saved: bool = False
+    """Whether a checkpoint holds it."""
 
     def state(self) -> dict[str, Any]:
         """Return what a checkpoint notes."""
@@ -152,7 +155,7 @@ class Making:
         smaller = smaller_copies(self._node, self._bench.data)
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
-            on_disk, spent = progress.done, progress.seconds
+            on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
                 yield from _replayed(recorded_steps(self._trial, self._node.label, *earlier))
@@ -165,8 +168,25 @@ class Making:
                 partial.save(progress.done, stage.save, {**about, **progress.state()})
                 on_disk = progress.done
 
+            def tell(event: ChainEvent) -> Iterator[ChainEvent]:
+                try:
+                    with partial.lease.resting():
+                        yield event
+                except GeneratorExit:  # stopped between two steps: the next run does none of them again
+                    if progress.done > on_disk and not partial.lost:
+                        save()
+                    raise
+
             while progress.done < stage.steps:
                 metrics = stage.step()
+                if metrics is None:  # a program is at work
+                    if partial.lost:
+                        raise Again("another run took over")
+                    if on_disk < 0:  # what it leaves in `work` is thrown away where there is no checkpoint
+                        save()
+                        saved = time.monotonic()
+                    yield from tell(StageSaid(self._trial, self._node.label, stage.said))
+                    continue
                 progress.done += 1
                 self._check_finite(progress.done, metrics)
                 progress.history.append(metrics)
@@ -178,20 +198,8 @@ class Making:
                     save()
                     saved = time.monotonic()
                     pause = self._pause(saved - began)
-                try:
-                    with partial.lease.resting():
-                        yield TrialProgress(
-                            self._trial,
-                            self._node.label,
-                            progress.done,
-                            stage.steps,
-                            metrics,
-                            time=progress.times[-1],
-                        )
-                except GeneratorExit:  # stopped between two steps: the next run does none of them again
-                    if progress.done > on_disk and not partial.lost:
-                        save()
-                    raise
+                about_step = self._trial, self._node.label, progress.done, stage.steps, metrics
+                yield from tell(TrialProgress(*about_step, time=progress.times[-1]))
             folder = partial.staging()
             summary = stage.finish(folder)
             progress.seconds = spent + time.monotonic() - started
@@ -249,8 +257,9 @@ class Making:
             },
             "seed": node.seed if STAGES[node.stage].seeded else None,
             "torch": torch.__version__,
+            "processor": processor(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
-            "machine": {**machine_facts(bench.device), **computed_in},
+            **({"gpu": {**card_facts(bench.device), **computed_in}} if cuda else {}),
             "threads": bench.threads,
             "seconds": round(progress.seconds, 3),
             "history": progress.history,
@@ -273,7 +282,7 @@ def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
             stage.load(folder, done)
             history = list(state["history"])
             times = list(state.get("times", [0] * len(history)))
-            return Progress(done, history, times, float(state["seconds"]))
+            return Progress(done, history, times, float(state["seconds"]), saved=True)
     partial.reset()
     return Progress(0, [], [], 0.0)
 

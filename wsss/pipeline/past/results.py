@@ -18,6 +18,8 @@ NUMBERS = (
     "miou_at_0.15",
     "miou_at_0.20",
     "threshold",
+    "area",
+    "pxap",
     "floor",
     "precision",
     "recall",

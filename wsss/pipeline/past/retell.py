@@ -23,9 +23,11 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
     TrialStatus,
+    Tried,
 )
 from wsss.pipeline.past.results import Result, own_steps, recorded_result, unreported
 from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.tried import Attempts, attempts, tried_by
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage
@@ -72,6 +74,8 @@ class Past:
     study: Study | None
     records: dict[str, TrialRecord]
     others: frozenset[str] = frozenset()
+    among: Mapping[str, Attempts] = field(default_factory=dict)
+    """By sweep: the trials that its results may have been chosen from."""
     courses: dict[str, _Course] = field(default_factory=dict)
     closes: dict[str, _Close] = field(default_factory=dict)
     first: int = 0
@@ -89,7 +93,12 @@ def remember(storage: Storage, name: str) -> Past:
     if study is not None and study.base is not None:
         for record in storage.ledger(study.base.study).trials().values():
             others |= set(record.keys.values()) if record.kept else set()
-    past = Past(name, storage.study_address(name), config, study, trials_of(entries), frozenset(others))
+    records = trials_of(entries)
+    among: dict[str, Attempts] = {}
+    if study is not None:
+        for sweep in study.sweeps:
+            among[sweep.name] = attempts(study, storage, records, through=sweep.name)
+    past = Past(name, storage.study_address(name), config, study, records, frozenset(others), among)
     for entry in entries:
         _take(past, entry)
     return past
@@ -148,10 +157,18 @@ def retell(past: Past, store: Store, *, running: bool = False) -> Iterator[Dated
         for record, info in zip(mine, infos, strict=True):
             yield from _trial(record, info, past, store)
         if close.time is not None:
-            yield close.time, SweepFinished(sweep, close.kept)
+            yield close.time, SweepFinished(sweep, close.kept, _tried(sweep, close, past, store))
         elif not running:
             failed = sum(record.status == "failed" for record in mine)
             yield past.last, StudyFinished(failed, interrupted=True)
+
+
+def _tried(sweep: str, close: _Close, past: Past, store: Store) -> dict[str, Tried]:
+    if sweep not in past.among:
+        return {}
+    arms = {id: past.records[id].arm for id in close.kept if id in past.records}
+    tried = tried_by(arms.values(), past.among[sweep], store)
+    return {id: tried[arm] for id, arm in arms.items()}
 
 
 def _info(record: TrialRecord, past: Past) -> TrialInfo:

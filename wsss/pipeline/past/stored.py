@@ -23,6 +23,7 @@ from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.pipeline.chains.base import base_trials
 from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.pipeline.past.extending import overlook_more
 from wsss.pipeline.search.trials import Trial
 from wsss.store.storage import Storage, open_storage
 
@@ -32,8 +33,6 @@ NO_PATHS = ("none",)
 GOES_ON = "`run` the study with your own file: it goes on"
 WRITTEN_ALWAYS = {"name", "data", "seed", "sweeps", "retain", "tracking"}
 """Keys that every stored study has, the last of them at its end: a text that was cut lacks them."""
-MAY_CHANGE = ("storage", "tracking", "budget")
-"""What changes nothing of what a study finds."""
 
 
 def find_study(
@@ -169,7 +168,8 @@ def upstream_of(study: Study, data: DataView) -> list[Trial]:
 
 
 def check_same_content(study: Study, data: Inventory | None = None, *, later: bool = False) -> None:
-    """Refuse to go on under a name that already holds another study, showing the difference.
+    """Refuse to go on under a name that already holds another study, showing the difference. More of what the
+    study has (seeds, samples, arms, budget) is no other study.
 
     `data` is what the study's data hold now: data that were moved may have other paths if they hold the
     same. `later`: that is not known yet, and is looked at in another call.
@@ -180,9 +180,7 @@ def check_same_content(study: Study, data: Inventory | None = None, *, later: bo
     # Read and written anew, so that a key which has come to exist since is there with its default.
     old = find_study(study.name, study.storage).to_raw()
     new = study.to_raw()
-    for raw in (old, new):
-        for key in MAY_CHANGE:
-            raw.pop(key, None)
+    overlook_more(old, new)
     if later or (data is not None and data == stored_inventory(storage, study.name)):
         _overlook_paths(old, new)
     changed = [

@@ -235,6 +235,8 @@ def _one_each(trials: Sequence[Trial]) -> list[Trial]:
 
 def _trial(info: TrialInfo, parts: tuple[Part, ...], configuration: str, data: DataView) -> Trial:
     """Return the trial of these parts; its method and backbone are read from them."""
+    # Settled once: the trials of later sweeps start from these very parts.
+    parts = tuple(replace(part, params=STAGES[part.stage].settled(part.params)) for part in parts)
     # What a chain is known by: its classifier, or without one the network that learns from masks.
     makers = [p.params for p in reversed(parts) if isinstance(p.params, ClassifierParams | SegmenterParams)]
     maker = next((m for m in makers if isinstance(m, ClassifierParams)), makers[0] if makers else None)

@@ -21,6 +21,8 @@ from wsss.report.page.content import Content, read_content
 from wsss.report.page.gallery import WRONG, galleries
 from wsss.report.page.plot import Plot
 from wsss.report.page.search_figures import search_plots
+from wsss.report.page.tuning import tuning_plots
+from wsss.report.tuning import tuning
 
 
 def write_page(location: Location, names: Sequence[str], path: Path, baseline: str | None = None) -> Path:
@@ -49,6 +51,9 @@ def render(content: Content) -> str:
     template = environment.from_string((folder / "page.html").read_text())
     comparison = content.comparison
     sections = {
+        "Tuning": tuning_plots(
+            tuning(content.storage.location, list(content.studies), comparison.baseline or None)
+        ),
         "Search": search_plots(content.tried()),
         "Classes and errors": figures.class_plots(content),
         "Learning curves": figures.learning_plots(content.learning()),

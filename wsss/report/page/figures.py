@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.stage import scored_as
 from wsss.metrics import THRESHOLDS
-from wsss.report.comparison import Cell, Difference
+from wsss.report.comparison import Cell
+from wsss.report.notes import difference_text
 from wsss.report.page.content import Content, Curve, Learning
 from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, whole_ticks
 
@@ -60,8 +61,8 @@ def score_plots(content: Content) -> Iterator[Plot]:
                 title,
                 percent(cell.miou),
                 _interval(cell),
-                _difference(cell.to_baseline),
-                _difference(cell.to_control),
+                difference_text(cell.to_baseline),
+                difference_text(cell.to_control),
             )
             for title, cell, _ in reversed(rows)
         )
@@ -77,12 +78,6 @@ def score_plots(content: Content) -> Iterator[Plot]:
 
 def _interval(cell: Cell) -> str:
     return f"[{percent(cell.low)}, {percent(cell.high)}]"
-
-
-def _difference(difference: Difference | None) -> str:
-    if difference is None:
-        return ""
-    return f"{100 * difference.mean:+.1f}{'*' if difference.significant else ''}"
 
 
 def curve_plot(curves: Sequence[Curve]) -> Iterator[Plot]:

@@ -21,6 +21,7 @@ class Classifier(StageKind[ClassifierParams]):
     seeded = True
     grows = ""
     judged = True
+    ranks = "holdout/mAP"
 
     @classmethod
     def model(cls) -> type[ClassifierParams]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from wsss.config.params.stages import AffinityParams, Params, PseudoMasksParams
+from wsss.config.params.stages import Params, PseudoMasksParams, WalkStageParams
 from wsss.config.stage import STAGES, Place, Scored, StageKind
 from wsss.errors import ConfigError, Problem
+from wsss.stages.kinds.walk import check_pairs, is_boundary
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -25,19 +26,34 @@ class PseudoMasks(StageKind[PseudoMasksParams]):
 
     @classmethod
     def reads(cls, params: PseudoMasksParams) -> tuple[str, ...]:
+        if params.walked is not None:
+            return ("walk",)
         return cls.needs if params.walk is None else (*cls.needs, "affinity")
 
     @classmethod
     def check_sources(cls, params: PseudoMasksParams, sources: Mapping[str, Params]) -> None:
-        boundary = _is_boundary(sources.get("affinity"))
-        if params.walk is not None and params.walk.pairs == "cropped" and boundary:
-            message = "`cropped` belongs to `affinity: {kind: affinity}`, but this one is of kind boundary"
-            raise ConfigError(Problem("walk.pairs", message, "leave it out"))
+        if params.walk is not None:
+            check_pairs(params.walk, sources, "walk.pairs")
+        source, walked = sources.get("walk"), params.walked
+        if walked is None or not isinstance(source, WalkStageParams):
+            return
+        exponents = [f"{one:g}" for one in source.background_exponents]
+        if walked.background_exponent is None and exponents:
+            message = "needs a `walk` without `background_exponents`, in which only classes walk"
+            raise ConfigError(Problem("walked.background_threshold", message))
+        if walked.background_exponent not in (None, *source.background_exponents):
+            message = f"is {walked.background_exponent:g}, but no background with that exponent has walked"
+            hint = (
+                f"those of `walk` are {', '.join(exponents)}"
+                if exponents
+                else "`walk: {background_exponents: […]}`"
+            )
+            raise ConfigError(Problem("walked.background_exponent", message, hint))
 
     @classmethod
     def revision(cls, params: PseudoMasksParams, sources: Mapping[str, Params]) -> int:
         """1 where boundaries are walked: their network saw photos without the canvas that it learnt on."""
-        return int(_is_boundary(sources.get("affinity")))
+        return int(is_boundary(sources.get("affinity")))
 
     @classmethod
     def consumes(cls, params: PseudoMasksParams, data: DataView) -> Mapping[str, str]:
@@ -49,21 +65,22 @@ class PseudoMasks(StageKind[PseudoMasksParams]):
 
     @classmethod
     def passes(cls, params: PseudoMasksParams, facts: Mapping[str, Any]) -> float:
-        return float(params.crf.iterations) if params.walk is None else 1.0
+        return float(params.crf.iterations) if _by_crf(params) else 1.0
 
     @classmethod
     def alike(cls, params: PseudoMasksParams) -> tuple[Any, ...]:
         walk = params.walk
         if walk is None:
-            return ()
+            return () if params.walked is None else ("walked", params.walked.crf)
         return (walk.log_steps, walk.radius, params.crf.iterations if walk.crf else 0)
 
     @classmethod
     def placed(cls, params: PseudoMasksParams) -> Place:
         if params.walk is None:
-            return "pool"
+            return "pool" if _by_crf(params) else "serial"
         return "device and pool" if params.walk.crf else "device"
 
 
-def _is_boundary(source: Params | None) -> bool:
-    return isinstance(source, AffinityParams) and source.kind == "boundary"
+def _by_crf(params: PseudoMasksParams) -> bool:
+    """Whether a CRF does the work."""
+    return params.walk is None and (params.walked is None or params.walked.crf)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import field_validator
 
@@ -19,6 +19,9 @@ class ScoresParams(Params):
     """What is scored: the kind of artefact."""
 
     kind: str
+    reported_only: bool = False
+    """Whether there is nothing of the `select` images to score."""
+    switches: ClassVar[tuple[str, ...]] = ("reported_only",)
 
     @field_validator("kind")
     @classmethod
@@ -37,7 +40,7 @@ class ScoresParams(Params):
 
 def scored_lists(params: ScoresParams) -> tuple[str, ...]:
     """Return the parts that a kind of artefact is scored on; the last one is reported."""
-    return ("select", params.how.on)
+    return (params.how.on,) if params.reported_only else ("select", params.how.on)
 
 
 def scored_ids(params: ScoresParams, data: DataView) -> dict[str, tuple[str, ...]]:
@@ -50,7 +53,7 @@ class Scores(StageKind[ScoresParams]):
     name = "scores"
     params = ScoresParams
     work = "wsss.stages.scores:Scores"
-    version = 2
+    version = 3
     named_in_studies = False
     place = "serial"
     grows = "images"

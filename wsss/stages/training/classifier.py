@@ -1,6 +1,6 @@
 """Stage `classifier`: trains a CAM network on image-level labels.
 
-It is assembled from parts (a backbone, a way to mix batches, regularisers) and knows no method by
+It is assembled from parts (a backbone, ways to hide and to mix, regularisers) and knows no method by
 name. The last epoch is kept; nothing is selected on masks.
 """
 
@@ -16,6 +16,7 @@ from wsss.config.params.stages import ClassifierParams
 from wsss.data.loader import ClassificationBatches
 from wsss.data.transfer import sent
 from wsss.files import write_json
+from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
@@ -97,6 +98,7 @@ class Classifier(Stage):
             grad_clip=params.grad_clip,
             compiled=params.compile,
         )
+        self.hider = Hider(params)
         self.mixer = Mixer(params.mixing, mixing_taps(params))
         self.objective = Objective(params, parent)
         self.epoch = params.begin
@@ -143,7 +145,7 @@ class Classifier(Stage):
 
         What is mixed at a tap isn't compiled: it is another function for every batch.
         """
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = self.hider.hide(images, generator).contiguous(memory_format=torch.channels_last)
         mixed = self.mixer.mix(images, sent(labels, self.device), generator)
         with self.training.autocast():
             if mixed.tap:

@@ -122,11 +122,11 @@ class Training:
     def continue_from(self, folder: Path) -> None:
         """Go on from what another's `save` wrote, with this one's own learning rates, momentum and decay."""
         own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
-        base = self.schedule.base
+        base = self.schedule.base_lrs
         self.load(folder)
         for group, values in zip(self.optimiser.param_groups, own, strict=True):
             group.update(values)
-        self.schedule.base = base
+        self.schedule.base_lrs = base
         self.schedule.apply()
 
     def write_weights(self, path: Path, network: nn.Module | None = None) -> None:

@@ -1,0 +1,208 @@
+"""Arms are tuned as often and trained as long, or the study says why not; labels are declared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from wsss.config import load_study_text
+from wsss.config.study import Study
+from wsss.errors import ConfigError
+
+CLASSIFIER: dict[str, Any] = {"backbone": "efficientnet_lite0", "epochs": 8}
+
+
+def arm(*, epochs: int | str = 8, **fields: Any) -> dict[str, Any]:
+    lr = {"lr": "$lr"} if "search" in fields else {}
+    return {"stages": [{"classifier": {**CLASSIFIER, "epochs": epochs, **lr}}, "cams"], **fields}
+
+
+def study(arms: dict[str, Any], *later: Any, **fields: Any) -> Study:
+    sweep = {"name": "cam", "arms": arms, **fields.pop("sweep", {})}
+    raw = {"name": "fair", "data": {"dataset": "sample"}, "sweeps": [sweep, *later], **fields}
+    return load_study_text(yaml.safe_dump(raw, sort_keys=False), source="fair.yaml", base=Path("/"))
+
+
+def refused(*args: Any, **fields: Any) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        study(*args, **fields)
+    return [f"{problem.message} ({problem.hint})" for problem in caught.value.problems]
+
+
+LR = {"lr": {"loguniform": [0.001, 0.1]}}
+
+
+def test_arms_that_try_different_numbers_are_refused_with_the_numbers() -> None:
+    (message,) = refused(
+        {"baseline": arm(), "mixup": arm(search=LR, samples=4), "fmix": arm(search=LR, samples=4)}
+    )
+    assert message.startswith(
+        "the arms of `cam` try different numbers of configurations: baseline 1, mixup and fmix 4"
+    )
+    assert "`allow: [unequal_tuning]`" in message
+
+
+@pytest.mark.parametrize(
+    "allow", [["unequal_tuning"], [{"unequal_tuning": "a control"}], {"unequal_tuning": "a control"}]
+)
+def test_a_study_may_ask_for_unequal_tuning(allow: Any) -> None:
+    found = study({"baseline": arm(), "fmix": arm(search=LR, samples=4)}, allow=allow)
+    assert list(found.allow) == ["unequal_tuning"]
+    again = load_study_text(yaml.safe_dump(found.to_raw()), source="x.yaml", base=Path("/"))
+    assert again.allow == found.allow
+
+
+def test_a_grid_counts_by_its_size() -> None:
+    grid = {"lr": {"choice": [0.01, 0.02]}}
+    assert study({"a": arm(search=grid), "b": arm(search=LR, samples=2)})
+    assert "a 2, b 3" in refused({"a": arm(search=grid), "b": arm(search=LR, samples=3)})[0]
+
+
+def test_unequal_keep_is_unequal_tuning_where_a_later_sweep_searches() -> None:
+    arms = {"a": arm(), "b": arm(keep=2)}
+    exponents = {
+        "search": {"e": {"choice": [2, 4]}},
+        "stages": [{"pseudo_masks": {"background_exponent": "$e"}}],
+    }
+    assert "a 1, b 2" in refused(arms, {"name": "masks", **exponents})[0]
+    assert study(arms, {"name": "masks", "stages": ["pseudo_masks"]})
+
+
+@pytest.mark.parametrize(
+    ("longer", "named"),
+    [
+        (arm(epochs=9), "b 9 epochs"),
+        (arm(epochs="$e", search={"e": {"choice": [2, 9]}}), "b 9 epochs"),
+        (
+            {"stages": [{"classifier": {"as": "first", **CLASSIFIER}}, {"classifier": CLASSIFIER}, "cams"]},
+            "b 16 epochs",
+        ),
+    ],
+)
+def test_networks_that_train_longer_need_a_reason(longer: dict[str, Any], named: str) -> None:
+    allow = ["unequal_tuning"]
+    if "search" in longer:
+        longer["stages"][0]["classifier"].pop("lr", None)
+    (message,) = refused({"a": arm(), "b": longer}, allow=allow)
+    assert "the networks of the arms of `cam` train differently long: a 8 epochs" in message
+    assert named in message
+    (reason,) = refused({"a": arm(), "b": longer}, allow=[*allow, "unequal_epochs"])
+    assert reason.startswith("`unequal_epochs` needs a reason")
+    assert study({"a": arm(), "b": longer}, allow=[*allow, {"unequal_epochs": "it has two rounds"}])
+
+
+def test_searched_epochs_are_equal_when_their_largest_are() -> None:
+    searched = arm(epochs="$e", search={"e": {"choice": [2, 8]}}, samples=1)
+    searched["stages"][0]["classifier"].pop("lr")
+    assert study({"a": arm(), "b": searched})
+
+
+@pytest.mark.parametrize(
+    ("allow", "message"),
+    [
+        ("unequal_tuning", "`allow` is 'unequal_tuning', but must be a list"),
+        (["unequal_tunning"], "did you mean 'unequal_tuning'?"),
+        (["train_on_masks"], "`data: {allow: [train_on_masks]}`"),
+        ([{"unequal_tuning": 3}], "the reason of `unequal_tuning` is 3"),
+        ([["unequal_tuning"]], "must list names, or `name: reason`"),
+    ],
+)
+def test_what_allow_may_not_say(allow: Any, message: str) -> None:
+    assert message in " ".join(refused({"a": arm()}, allow=allow))
+
+
+def test_a_study_that_a_storage_has_already_is_read_as_it_is(tmp_path: Path) -> None:
+    raw = {
+        "name": "old",
+        "data": {"dataset": "sample"},
+        "sweeps": [{"name": "cam", "arms": {"a": arm(), "b": arm(epochs=9)}}],
+    }
+    assert load_study_text(yaml.safe_dump(raw), source="old.yaml", base=tmp_path, known=True)
+
+
+# Supervision
+
+
+@pytest.mark.parametrize(
+    "stages",
+    [
+        [{"import": {"cams": "made/elsewhere"}}],
+        [{"classifier": {**CLASSIFIER, "weights": "res38.params", "backbone": "resnet38"}}, "cams"],
+    ],
+)
+def test_what_comes_from_elsewhere_must_be_declared(stages: list[Any]) -> None:
+    (message,) = refused({"a": {"stages": stages}})
+    assert "what kinds of labels that rests on can't be known" in message
+    assert "`supervision: [image]`" in message
+    found = study({"a": {"stages": stages, "supervision": ["image", "text", {"masks": 25}]}})
+    assert found.sweeps[0].arms[0].supervision == ("image", "text", "masks: 25")
+    again = load_study_text(yaml.safe_dump(found.to_raw()), source="x.yaml", base=Path("/"))
+    assert again.sweeps == found.sweeps
+
+
+@pytest.mark.parametrize(
+    "entry", ["pixels", 3, {"masks": 0}, {"masks": True}, {"masks": 1, "text": 2}, "unknown"]
+)
+def test_supervision_has_known_names(entry: Any) -> None:
+    (message,) = refused({"a": arm(supervision=[entry])})
+    assert message.startswith("`supervision` names ")
+
+
+# Selecting without masks
+
+
+@pytest.mark.parametrize(
+    "metric", ["classifier/holdout/mAP", "agreement/miou", "cams/select/area", "cams/select/pxap"]
+)
+def test_other_scores_may_choose(metric: str) -> None:
+    stages = [{"classifier": CLASSIFIER}, "cams", "pseudo_masks", "agreement"]
+    assert study({"a": {"stages": stages}}, sweep={"metric": metric}).sweeps[0].metric == metric
+
+
+def test_a_true_score_chooses_unless_another_is_named() -> None:
+    stages = [{"classifier": CLASSIFIER}, "cams", "pseudo_masks", "agreement"]
+    assert study({"a": {"stages": stages}}).sweeps[0].metric == "pseudo_masks/select/miou"
+
+
+# The protocol
+
+
+def test_a_protocol_fills_a_study_in() -> None:
+    arms = {name: arm(search=LR) for name in ("baseline", "fmix")}
+    found = study(arms, protocol="equal_tuning")
+    first, last = found.sweeps
+    assert {one.name: one.samples for one in first.arms} == {"baseline": 30, "fmix": 30, "probe": 30}
+    assert (last.name, last.replicate, last.seeds) == ("finalists", "cam", (1, 2, 3))
+    assert (found.data.select.half, found.data.report.half) == ("a", "b")
+    probe = next(one for one in first.arms if one.name == "probe")
+    assert probe.stages[0].params["method"] == "probe"
+    assert probe.stages[0].params["epochs"] == 8
+    again = load_study_text(yaml.safe_dump(found.to_raw()), source="x.yaml", base=Path("/"))
+    assert again.to_raw() == found.to_raw(), "filling in again changes nothing"
+
+
+def test_the_short_form_tries_ten() -> None:
+    found = study(
+        {"baseline": arm(search=LR), "fmix": arm(search=LR)}, protocol={"name": "equal_tuning", "short": True}
+    )
+    assert {one.samples for one in found.sweeps[0].arms} == {10}
+
+
+def test_a_study_that_says_otherwise_than_its_protocol_is_refused() -> None:
+    arms = {"baseline": arm(), "fmix": arm(search=LR, samples=12)}
+    found = " ".join(refused(arms, protocol="equal_tuning", sweep={"searcher": "grid"}))
+    for part in (
+        "arm `baseline` has nothing to search",
+        "`samples` of arm `fmix` is 12",
+        "`searcher` is 'grid'",
+    ):
+        assert part in found
+    assert "`protocol.name` is 'fair'" in " ".join(refused(arms, protocol={"name": "fair"}))
+    clusters = {"stages": [{"classifier": {"as": "first", **CLASSIFIER}}, "features", "subcategories",
+                           {"classifier": {**CLASSIFIER, "method": "subcategory_exploration", "lr": "$lr"}}, "cams"],
+                "search": LR}  # fmt: skip
+    found = " ".join(refused({"exploration": clusters}, protocol="equal_tuning"))
+    assert "names no control to beat" in found

@@ -1,0 +1,134 @@
+"""What rows rest on, how they are grouped by it, and how differences across groups are marked."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_up import FAIR, GOOD, POOR, Storage
+
+from wsss.cli.comparison.compare import show
+from wsss.config.params.supervision import of_timm, ordered
+from wsss.report.compare import compare
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def trial(storage: Storage, arm: str, report: Any, *networks: str, **fields: Any) -> None:
+    for seed in (1, 2):
+        keys = {f"stage{n}": key for n, key in enumerate(networks)}
+        id = f"cam-{arm}-000"
+        own = {"id": f"{id}-s{seed}", "configuration": id, "seed": seed}
+        storage.trial(arm, None, keys={**keys, "cams.scores": storage.scores(report)}, **own, **fields)
+
+
+def rests_on(storage: Storage) -> dict[str, tuple[str, ...]]:
+    return {row.arm: row.supervision for row in compare(storage.root, ["made"]).rows}
+
+
+@pytest.mark.parametrize(
+    ("network", "expected"),
+    [
+        ({"stage": "classifier"}, ("image",)),
+        ({"stage": "classifier", "weights": "none"}, ("image",)),
+        ({"stage": "classifier", "supervision": "masks"}, ("image", "masks")),
+        ({"stage": "classifier", "supervision": "masks", "weights": "none"}, ("masks",)),
+        ({"stage": "classifier", "backbone": "timm/vit_base_patch16_clip_224.openai"}, ("image", "text")),
+        ({"stage": "classifier", "backbone": "timm/vit_base_patch14_dinov2"}, ("image", "self")),
+        (
+            {"stage": "classifier", "backbone": "timm/vit_base_patch16_224.augreg_in21k"},
+            ("image", "image-21k"),
+        ),
+        ({"stage": "classifier", "weights": "x.pth"}, ("image", "unknown")),
+        (
+            {
+                "stage": "segmenter",
+                "weights": "x.pth",
+                "summary": {"initial_weights": "coco-segmentation (x)"},
+            },
+            ("image", "masks"),
+        ),
+        ({"stage": "segmenter", "supervision": "masks", "weights": "none"}, ("masks",)),
+    ],
+)
+def test_stages_and_weights_tell(
+    storage: Storage, network: dict[str, Any], expected: tuple[str, ...]
+) -> None:
+    given = dict(network)
+    trial(storage, "a", [FAIR], storage.network(given.pop("stage"), given.pop("summary", None), **given))
+    assert rests_on(storage) == {"a": expected}
+
+
+def declare(storage: Storage, **labels: list[Any]) -> None:
+    arms = {
+        arm: {"stages": ["classifier", "cams"], **({"supervision": given} if given else {})}
+        for arm, given in labels.items()
+    }
+    study = {"name": "made", "data": {"dataset": "sample"}, "sweeps": [{"name": "cam", "arms": arms}]}
+    (storage.root / "studies" / "made" / "study.yaml").write_text(yaml.safe_dump(study))
+
+
+def test_what_an_arm_declares_is_added_and_answers_what_is_unknown(storage: Storage) -> None:
+    trial(storage, "theirs", [FAIR], storage.network("classifier", weights="x.pth"))
+    trial(storage, "plain", [FAIR], storage.network("classifier"))
+    declare(storage, theirs=["image", "text", {"masks": 25}], plain=[])
+    assert rests_on(storage) == {"theirs": ("image", "text", "masks: 25"), "plain": ("image",)}
+
+
+def test_rows_are_grouped_and_differences_across_groups_are_marked(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial(storage, "baseline", [POOR] * 5, storage.network("classifier"))
+    trial(storage, "full", [GOOD] * 5, storage.network("classifier", supervision="masks"))
+    trial(storage, "fmix", [FAIR] * 5, storage.network("classifier"))
+    found = compare(storage.root, ["made"])
+    assert [row.arm for row in found.rows] == ["baseline", "fmix", "full"], "what is alike stands together"
+    _, fmix, full = found.rows
+    assert not fmix.cells["cams"].to_baseline.across
+    assert full.cells["cams"].to_baseline.across
+    show(found, "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["supervision"] for line in lines] == ["", "image", "image", "image, masks"]
+    assert lines[-1]["Δ baseline"].endswith("*†")
+    assert lines[2]["Δ baseline"].endswith("*")
+    for format_ in ("table", "markdown"):
+        show(found, format_)
+        text = capsys.readouterr().out
+        assert "†: between rows of different supervision" in text
+    show(found, "json")
+    assert json.loads(capsys.readouterr().out)["rows"][2]["supervision"] == ["image", "masks"]
+
+
+def test_where_all_rows_rest_on_the_same_one_sentence_says_so(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trial(storage, "baseline", [FAIR], storage.network("classifier"))
+    show(compare(storage.root, ["made"]), "markdown")
+    text = capsys.readouterr().out
+    assert "Supervision: image, for all rows." in text
+    assert "†" not in text
+    show(compare(storage.root, ["made"]), "csv")
+    assert "supervision" in capsys.readouterr().out.splitlines()[0]
+
+
+def test_more_of_a_kind_stands_for_fewer_of_it() -> None:
+    assert ordered(["masks", "masks: 25", "text", "image"]) == ("image", "text", "masks")
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("timm/resnet50", "image"), ("timm/vit_base_patch16_siglip_224", "text"), ("timm/swin_base.ms_in22k", "image-21k"),
+        ("timm/vit_small_patch16_224.dino", "self"), ("timm/convnext_base.clip_laion2b", "text"),
+    ],
+)  # fmt: skip
+def test_names_of_timm_tell_what_they_have_learnt_from(name: str, label: str) -> None:
+    assert of_timm(name) == label

@@ -1,0 +1,87 @@
+"""A program of somebody else on Ray: the same artefact as locally, and none left when its worker is killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from wsss.store.folder_store import Store
+
+ROOT = Path(__file__).parents[2]
+TOY = ROOT / "tests/stages/toy_repository"
+pytestmark = pytest.mark.timeout(600)
+STUDY = """
+name: foreign
+data:
+  dataset: sample
+  sample: {train: 8, val: 4, size: 64}
+  select: {split: train, half: a}
+  report: {split: train, half: b}
+sweeps:
+  - name: cam
+    stages:
+      - command:
+          makes: cams
+          run: [python, make_maps.py, --voc, "{data.root}", --list, "{data.images}", --labels, "{data.labels}", --classes, "{data.classes}", --out, "{out}", --work, "{work}", --pause, 2, --epochs, 4, --note, NOTE]
+          folder: TOY
+          supervision: [image]
+          progress: {pattern: 'epoch (?P<step>.*)/4 loss (?P<loss>.*)', steps: 4}
+"""
+
+
+def words(folder: Path, *more: str) -> list[str]:
+    launcher = str(ROOT / "launch.py")
+    return [sys.executable, launcher, "run", str(folder / "s.yaml"), "--allow-commands", *more]
+
+
+def digests(storage: Path) -> dict[str, str]:
+    return {one.stage: one.digest for one in Store(storage / "store") if one.stage == "command"}
+
+
+def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
+    deadline = time.monotonic() + seconds
+    while not (found := condition()) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def test_killed_with_its_worker_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+    note = tmp_path / "note"
+    (tmp_path / "s.yaml").write_text(STUDY.replace("NOTE", str(note)).replace("TOY", str(TOY)))
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    run = subprocess.Popen(
+        words(tmp_path, "--storage", str(tmp_path / "ray")),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    try:
+        assert wait_for(note.exists, 300), "it never started"
+        first = psutil.Process(int(note.read_text().split()[0]))
+        worker = first.parents()[1]  # its watcher's parent
+        assert "ChainTrainable" in " ".join([worker.name(), *worker.cmdline()])
+        assert wait_for(lambda: list(tmp_path.glob("ray/store/partial/*/step-*")), 60)
+        worker.send_signal(signal.SIGKILL)
+        assert wait_for(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE, 20)
+        output, _ = run.communicate(timeout=400)
+    finally:
+        run.kill()
+    assert run.returncode == 0, output
+    assert len(note.read_text().split()) == 2, "it was started again"
+    (log,) = tmp_path.glob("ray/store/??/*/program.log")
+    assert "epoch 1/4" not in log.read_text(), "what was in {work} was there again"
+    done = subprocess.run(
+        words(tmp_path, "--local", "--storage", str(tmp_path / "local")), env=environment, capture_output=True
+    )
+    assert done.returncode == 0
+    assert digests(tmp_path / "ray") == digests(tmp_path / "local") != {}

@@ -1,0 +1,210 @@
+"""`compare --tuning`: the best of k configurations, choosing with fewer masks, and choosing without."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from typing import TYPE_CHECKING, Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from wsss.report.tuning import Tuning, TuningRow
+
+Lines = list[list[str]]
+MORE = "!"
+"""Stands behind a difference that is there with unequal tuning only."""
+
+
+def show_tuning(found: Tuning, format_: str) -> None:
+    """Print what the storage tells of tuning as terminal tables, JSON, CSV or Markdown."""
+    if format_ == "json":
+        print(json.dumps({**dataclasses.asdict(found), "notes": tuning_notes(found)}, indent=1))
+        return
+    tables = [
+        ("Best of k: expected mIoU in percent", *best_of_lines(found)),
+        ("Fewer masks: expected mIoU in percent", *few_mask_lines(found)),
+        ("Chosen by other scores: mIoU in percent", *selected_lines(found)),
+    ]
+    if format_ == "csv":
+        header, lines = long_lines(found)
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([header, *lines])
+        print(text.getvalue(), end="")
+        return
+    for title, header, lines in tables:
+        if lines:
+            _print(title, header, lines, format_)
+    print("\n".join(tuning_notes(found)))
+
+
+def _print(title: str, header: list[str], lines: Lines, format_: str) -> None:
+    if format_ == "markdown":
+        print(f"**{title}**\n\n| " + " | ".join(header) + " |\n|" + "---|" * len(header))
+        print("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
+        return
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    for number, heading in enumerate(header):
+        table.add_column(heading, justify="left" if number < 2 else "right", overflow="fold")
+    for line in lines:
+        table.add_row(*line)
+    console.print(table)
+
+
+def best_of_lines(found: Tuning) -> tuple[list[str], Lines]:
+    """Return the header and two lines an arm: the best of k with its interval, and the difference to the
+    baseline at the same k."""
+    from wsss.metrics.best_of import budgets
+
+    numbers = sorted({k for row in found.rows for k in budgets(row.tried)})
+    header = ["sweep", "arm", "tried", *(f"k={k}" for k in numbers), f"Δ {found.baseline} as tuned"]
+    lines = []
+    for row in found.rows:
+        points = {point.k: point for point in row.best_of}
+        cells = [_share(points[k]) if k in points else "" for k in numbers]
+        lines.append([_sweep(row, found), row.arm, str(row.tried), *cells, _as_tuned(row)])
+        if row.gaps:
+            gaps = [_gap(row.gaps[k]) if k in row.gaps else "" for k in numbers]
+            lines.append(["", f"  Δ {found.baseline}", "", *gaps, ""])
+    return header, lines
+
+
+def few_mask_lines(found: Tuning) -> tuple[list[str], Lines]:
+    """Return the header and a line an arm: what choosing with so many masks a class would have reported."""
+    numbers = sorted({one.masks for row in found.rows for one in row.few_masks if one.masks})
+    header = ["sweep", "arm", *(f"{number} a class" for number in numbers), "all"]
+    lines = []
+    for row in found.rows:
+        cells = {one.masks: _share(one) for one in row.few_masks}
+        if cells:
+            lines.append([_sweep(row, found), row.arm, *(cells.get(number, "") for number in (*numbers, 0))])
+    return header, lines
+
+
+def selected_lines(found: Tuning) -> tuple[list[str], Lines]:
+    """Return the header and a line for every arm and score that it might have been chosen by."""
+    header = ["sweep", "arm", "chosen by", "masks", "mIoU", "lost", "95 % interval"]
+    lines = [
+        [
+            *(_sweep(row, found), row.arm, one.by, "select" if one.masks else "none"),
+            *(_percent(one.score), _signed(one.lost), f"[{_signed(one.low)}, {_signed(one.high)}]"),
+        ]
+        for row in found.rows
+        for one in row.selected
+        if len(row.selected) > 1
+    ]
+    return header, lines
+
+
+def long_lines(found: Tuning) -> tuple[list[str], Lines]:
+    """Return all numbers as lines of one kind, for CSV: shares in percent with two digits."""
+    header = [
+        "study",
+        "sweep",
+        "arm",
+        "tried",
+        "what",
+        "number",
+        "score",
+        "low",
+        "high",
+        "other low",
+        "other high",
+    ]
+    lines = []
+
+    def put(row: TuningRow, what: str, number: Any, *values: float | None) -> None:
+        shares = ["" if value is None else f"{100 * value:.2f}" for value in values]
+        head = [row.study, row.sweep, row.arm, str(row.tried), what, str(number), *shares]
+        lines.append([*head, *[""] * (len(header) - len(head))])
+
+    for row in found.rows:
+        for point in row.best_of:
+            put(
+                row, "best of", point.k, point.score, point.low, point.high, point.other_low, point.other_high
+            )
+        for k, gap in row.gaps.items():
+            put(row, f"best of, minus {found.baseline}", k, *dataclasses.astuple(gap))
+        if row.as_tuned is not None:
+            what = f"as tuned, minus {found.baseline}{MORE if row.only_with_more else ''}"
+            put(row, what, row.tried, *dataclasses.astuple(row.as_tuned))
+        for one in row.few_masks:
+            put(row, "masks a class", one.masks or "all", one.score, one.low, one.high)
+        for choice in row.selected:
+            put(row, f"chosen by {choice.by}", "", choice.score)
+            put(row, f"lost by {choice.by}", "", choice.lost, choice.low, choice.high)
+    return header, lines
+
+
+def tuning_notes(found: Tuning) -> list[str]:
+    """Return the sentences that a reader needs to read the tables rightly."""
+    if not found.rows:
+        return ["No sweep was ranked by a score on `select` masks: there is nothing to tell of its tuning."]
+    lines = [
+        "Best of k: the mean, over all ways to try k of the configurations, of what the one that `select` "
+        "ranks first reports. [ ]: 95 % interval for other images and these very configurations, each as it "
+        "was trained. ( ): for other images and other configurations, drawn and trained anew; where "
+        "configurations were drawn at random, up to half of those that were tried."
+    ]
+    if any(row.scored < row.tried for row in found.rows):
+        lines.append(
+            "Configurations that were stopped or failed count as tried and are ranked last; where all k may "
+            "be of them, nothing is shown."
+        )
+    if any(row.few_masks for row in found.rows):
+        lines.append(
+            "Fewer masks: threshold and configuration chosen with so many `select` masks of each class, the "
+            "mean over ways to draw them; interval over the reported images."
+        )
+    if any(len(row.selected) > 1 for row in found.rows):
+        lines.append(
+            "Chosen by: the configuration that another score ranks first. Lost: what it reports less than "
+            "the one that `select` masks choose. Without masks the threshold is the score's own, or 0.2."
+        )
+    unequal = [row for row in found.rows if row.only_with_more]
+    for row in unequal:
+        equal = max(row.gaps)
+        lines.append(
+            f"{MORE} {row.arm}: its difference to {found.baseline} appears only with unequal tuning; at the "
+            f"best of {equal} each it is {_gap(row.gaps[equal])}."
+        )
+    return lines
+
+
+def _sweep(row: TuningRow, found: Tuning) -> str:
+    several = len({other.study for other in found.rows}) > 1
+    return f"{row.study}: {row.sweep}" if several else row.sweep
+
+
+def _share(one: Any) -> str:
+    """Return "45.1 [43.0, 47.1] (42.6, 47.6)"; the second interval where there is one."""
+    text = f"{_percent(one.score)} [{_percent(one.low)}, {_percent(one.high)}]"
+    other = getattr(one, "other_low", None)
+    return text if other is None else f"{text} ({_percent(other)}, {_percent(one.other_high)})"
+
+
+def _gap(gap: Any) -> str:
+    text = f"{_signed(gap.mean)} [{_signed(gap.low)}, {_signed(gap.high)}]"
+    if gap.other_low is None:
+        return text
+    return f"{text} ({_signed(gap.other_low)}, {_signed(gap.other_high)})"
+
+
+def _as_tuned(row: TuningRow) -> str:
+    if row.as_tuned is None:
+        return ""
+    return f"{_signed(row.as_tuned.mean)}{MORE if row.only_with_more else ''}"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}"
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}"

@@ -1,0 +1,145 @@
+"""Filling a study in by a protocol: what its file leaves out, and a problem where it says otherwise."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from wsss.config.checks.checker import Checker
+from wsss.config.params.fairness import NamedProtocol, Protocol
+from wsss.config.text.yaml_text import Path_
+from wsss.errors import quoted
+
+_PROTOCOL: TypeAdapter[Protocol | None] = TypeAdapter(NamedProtocol)
+CONFIGURATIONS, SHORT = 30, 10
+SEARCHER = "random"
+SEEDS = (1, 2, 3)
+FINALISTS = "finalists"
+HALVES = {"select": {"split": "train", "half": "a"}, "report": {"split": "train", "half": "b"}}
+PROBE_LR = {"loguniform": [0.003, 0.1]}
+PROBE_KEYS = (
+    "backbone",
+    "weights",
+    "epochs",
+    "batch",
+    "crop",
+    "long_side",
+    "color_jitter",
+    "rung",
+    "grad_clip",
+    "amp",
+)
+"""What a probe has in common with the classifier that it stands for."""
+
+
+def filled_in(checker: Checker, raw: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a study's content filled in by the protocol that it names, if it names one that there is."""
+    try:
+        named = _PROTOCOL.validate_python(raw.get("protocol"))
+    except ValidationError:
+        return raw  # said where the study is read
+    return raw if named is None else filled(checker, raw, named)
+
+
+def filled(checker: Checker, raw: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
+    """Return a study's content with what the protocol says where the file says nothing.
+
+    Equal tuning: a random search of 30 configurations of every arm (10 in the short form), chosen on one half
+    and reported on the other; a linear probe beside the arms; the best of each arm again with three seeds.
+    Filling in what was filled in changes nothing.
+    """
+    study: dict[str, Any] = copy.deepcopy(dict(raw))
+    data, sweeps = study.get("data"), study.get("sweeps")
+    if isinstance(data, dict):
+        for key, spec in HALVES.items():
+            given = data.setdefault(key, dict(spec))
+            if isinstance(given, Mapping) and "half" not in given and data["select"] == data.get("report"):
+                checker.add(("data", key), f"`{key}` must be a half: what chooses may not be reported")
+    if not isinstance(sweeps, list) or not sweeps or not isinstance(sweeps[0], dict):
+        return study
+    if study.get("base") is None:
+        _fill_first(checker, sweeps[0], SHORT if protocol.short else CONFIGURATIONS)
+    names = [sweep.get("name") for sweep in sweeps if isinstance(sweep, dict)]
+    if not any(isinstance(sweep, dict) and sweep.get("replicate") for sweep in sweeps) and names:
+        last = sweeps[-1]
+        again: dict[str, Any] = {"name": FINALISTS, "replicate": names[-1], "seeds": list(SEEDS)}
+        if isinstance(last, dict) and "resources" in sweeps[0]:
+            again["resources"] = copy.deepcopy(sweeps[0]["resources"])
+        sweeps.append(again)
+    return study
+
+
+def _fill_first(checker: Checker, sweep: dict[str, Any], count: int) -> None:
+    at: Path_ = ("sweeps", 0)
+    searcher = sweep.setdefault("searcher", SEARCHER)
+    kind = searcher.get("kind") if isinstance(searcher, Mapping) else searcher
+    if kind != SEARCHER:
+        message = (
+            f"`searcher` is {quoted(kind)}, but the protocol's is {SEARCHER}: trials must be independent"
+        )
+        checker.add((*at, "searcher"), message, "leave it out")
+    arms = sweep.get("arms")
+    if not isinstance(arms, dict):
+        checker.add(at, "the protocol compares arms, but the first sweep has none", "give it `arms`")
+        return
+    _add_probe(arms)
+    for name, arm in arms.items():
+        if not isinstance(arm, dict):
+            continue
+        here = (*at, "arms", name)
+        if not arm.get("search"):
+            hint = "search its learning rate: `search: {lr: {loguniform: [0.003, 0.1]}}` and `lr: $lr`"
+            checker.add(
+                here, f"arm `{name}` has nothing to search, but the protocol tries {count} of each", hint
+            )
+        samples = arm.setdefault("samples", count)
+        if samples != count:
+            message = (
+                f"`samples` of arm `{name}` is {quoted(samples)}, but the protocol tries {count} of each arm"
+            )
+            checker.add((*here, "samples"), message, "leave it out")
+        if _clusters(arm) and not arm.get("control"):
+            hint = "an arm with `subcategories: {control: random}`, named by `control`"
+            checker.add(here, f"arm `{name}` learns clusters, but names no control to beat", hint)
+
+
+def _classifiers(arm: Any) -> list[dict[str, Any]]:
+    stages = arm.get("stages") if isinstance(arm, Mapping) else None
+    uses = [stage for stage in stages if isinstance(stage, Mapping)] if isinstance(stages, list) else []
+    return [dict(use["classifier"] or {}) for use in uses if "classifier" in use]
+
+
+def _add_probe(arms: dict[str, Any]) -> None:
+    """Add a linear head on frozen features, made as the first arm is, unless an arm is one."""
+    last = [found[-1] for arm in arms.values() if (found := _classifiers(arm))]
+    if not last or "probe" in arms or any(params.get("method") == "probe" for params in last):
+        return
+    first = next(arm for arm in arms.values() if _classifiers(arm))
+    params = _classifiers(first)[-1]
+    own = {key: params[key] for key in PROBE_KEYS if key in params and "$" not in str(params[key])}
+    after = [
+        stage for stage in first["stages"] if not _is_any(stage, ("classifier", "features", "subcategories"))
+    ]
+    if "$" in str(after):  # what follows is searched, and would need the variables
+        return
+    stages = [{"classifier": {**own, "method": "probe", "lr": "$lr"}}, *copy.deepcopy(after)]
+    arms["probe"] = {"search": {"lr": copy.deepcopy(PROBE_LR)}, "stages": stages}
+
+
+def _clusters(arm: Mapping[str, Any]) -> bool:
+    """Whether an arm learns sub-categories that were not dealt at random."""
+    stages = arm.get("stages")
+    for stage in stages if isinstance(stages, list) else ():
+        if _is_any(stage, ("subcategories",)):
+            params = stage.get("subcategories") if isinstance(stage, Mapping) else None
+            return not (isinstance(params, Mapping) and params.get("control") == "random")
+    return False
+
+
+def _is_any(stage: Any, names: tuple[str, ...]) -> bool:
+    return (
+        stage in names if isinstance(stage, str) else isinstance(stage, Mapping) and set(stage) <= set(names)
+    )

@@ -1,0 +1,1 @@
+"""What `data fetch` can bring, one file each."""

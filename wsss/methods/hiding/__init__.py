@@ -1,0 +1,1 @@
+"""Ways to hide a part of an image, one file each."""

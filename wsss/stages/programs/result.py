@@ -1,0 +1,127 @@
+"""What a foreign program has made: read as `import` reads files, and nothing else believed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from wsss.data.decode import working_size
+from wsss.data.view import DataView
+from wsss.errors import DataError, Problem
+from wsss.files import place
+from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
+from wsss.masks.images import write_mask
+from wsss.stages.kinds.command import CommandParams
+from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts, photo_sizes, working_sizes
+from wsss.stages.programs.given import FILES
+from wsss.stages.shards import split_shards, write_index, write_shard
+
+MOST_FILES = 100_000
+
+
+class Result:
+    """The files of a program, taken over chunk by chunk.
+
+    Args:
+        params: what they are.
+        data: the images.
+        images: ids of which there must be something.
+        out: where the program wrote.
+        work: where chunks are kept.
+    """
+
+    def __init__(
+        self, params: CommandParams, data: DataView, images: tuple[str, ...], out: Path, work: Path
+    ) -> None:
+        self.params, self.data, self.images, self.out, self.work = params, data, images, out, work
+        labels = data.dataset.labels(images) if params.makes == "cams" else np.zeros((len(images), 0))
+        self.keys = {id: np.flatnonzero(row) for id, row in zip(images, labels, strict=True)}
+        self.shards: list[list[str]] = split_shards(images)
+        if params.makes == "cams":
+            sizes = working_sizes(data, images)
+            self.shards = [
+                part
+                for shard in self.shards
+                for part in parts(
+                    shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES
+                )
+            ]
+
+    def read(self) -> Iterator[int]:
+        """Take files over, and iterate over how many images are done. Raises `DataError`."""
+        if not any(self.out.iterdir()):
+            raise DataError(Problem(str(self.out), "the program ended well, but wrote nothing to {out}"))
+        if self.params.makes == "files":
+            _files(self.out)
+            return
+        kind = self.params.makes
+        sources = foreign_files(self.out, self.images, "masks" if kind == "pseudo_masks" else kind)
+        done = 0
+        for number, ids in enumerate(self.shards):
+            if self.params.makes == "cams":
+                self._read_cams(number, ids, sources)
+            else:
+                self._read_masks(ids, sources)
+            done += len(ids)
+            yield done
+
+    def _read_cams(self, number: int, ids: list[str], sources: dict[str, Path]) -> None:
+        arrays = {}
+        for id, (width, height) in photo_sizes(self.data, ids).items():
+            if len(self.keys[id]):
+                arrays[id], _ = read_cams(
+                    sources[id],
+                    self.data.dataset.classes,
+                    (height, width),
+                    self.keys[id],
+                    working_size(width, height)[::-1],
+                    missing=self.params.missing,
+                    maps=self.params.reads.maps,
+                    keys=self.params.reads.ids,
+                )
+        write_shard(self.work, number, arrays)
+
+    def _read_masks(self, ids: list[str], sources: dict[str, Path]) -> None:
+        classes = len(self.data.dataset.classes)
+        for id, (width, height) in photo_sizes(self.data, ids).items():
+            mask = read_segmentation(sources[id], classes, (height, width), self.params.reads.maps)
+            write_mask(self.work / f"{id}.png", mask)
+
+    def finish(self, folder: Path) -> int:
+        """Put what was read into the artefact's folder; return how many images or files that is."""
+        if self.params.makes == "files":
+            names = _files(self.out)
+            for name in names:
+                (folder / FILES / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self.out / name, folder / FILES / name)
+            return len(names)
+        if self.params.makes == "cams":
+            write_index(self.work, folder, self.shards, self.keys)
+        else:
+            for id in self.images:
+                place(self.work / f"{id}.png", folder / f"{id}.png")
+        return len(self.images)
+
+
+def _files(out: Path) -> list[str]:
+    """Return the names of all files below a folder. Raises `DataError` for links, pipes and too many."""
+    names = []
+    for parent, folders, files in os.walk(out):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            mode = path.lstat().st_mode
+            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+                raise DataError(
+                    Problem(str(path), "is a link or no file, but results must be files of their own")
+                )
+        names += [os.path.relpath(os.path.join(parent, name), out) for name in files]
+        if len(names) > MOST_FILES:
+            raise DataError(Problem(str(out), f"holds more than {MOST_FILES} files", "pack them"))
+    if not names:
+        raise DataError(Problem(str(out), "the program ended well, but wrote no file to {out}"))
+    return sorted(names)
