@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from virtual_gpu import Card, MixedDevices, virtual_gpus
 
 from wsss.config.params.methods import METHODS, expand_method
-from wsss.config.params.stages import AffinityParams, ClassifierParams, SegmenterParams
-from wsss.config.parts import REGULARISERS
+from wsss.config.params.stages import AffinityParams, ClassifierParams, SegmenterParams, classifier_params
+from wsss.config.parts import HIDINGS, REGULARISERS
 from wsss.data.view import DataView
 from wsss.files import read_json
 from wsss.masks import cams
 from wsss.masks.images import read_mask, write_mask
 from wsss.methods import objective, regularisers
+from wsss.methods.hider import Hider
 from wsss.models import CamNetwork, DeepLab, backbone_names, create_backbone
 from wsss.models.backbone import can_be_dense
 from wsss.models.head import HEADS
@@ -175,6 +176,15 @@ def test_every_method_learns_without_waiting_for_the_card(
     assert card.waits - before <= steps, f"more than one wait a step: {card.places}"
     assert {f"loss/{name}" for name in extra} <= set(metrics)
     assert card.counts["upload from pageable memory"] == _at(card, "precision.py"), card.places
+
+
+@pytest.mark.parametrize("name", HIDINGS.names())
+def test_every_way_to_hide_works_there(name: str, card: Card) -> None:
+    params = classifier_params().model_validate({name: {"probability": 1.0}})
+    images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) + 1
+    here = Hider(params).hide(images, torch.Generator().manual_seed(3))
+    there = Hider(params).hide(images.to("cuda"), torch.Generator().manual_seed(3))
+    assert there.is_cuda and torch.equal(there.cpu(), here) and not torch.equal(here, images)
 
 
 def _without_holdout(context: Context) -> Any:
