@@ -156,6 +156,11 @@ def test_a_secret_that_comes_into_the_environment_later_is_scrubbed_and_one_that
     assert scrub("another word") == "another word"
 
 
+def test_what_is_not_secret_of_an_address_is_shown() -> None:
+    assert shown(f"ray://u:{C}@h:10001") == "ray://…@h:10001"
+    assert shown(shown(f"s3://KEY:{C}@bucket/x")) == "s3://…@bucket/x"
+
+
 def test_a_tab_in_a_name_hides_no_secret() -> None:
     address = f"https://h/x?to\tken={C}"
     assert refusal(address) and C not in shown(address)

@@ -158,9 +158,9 @@ def _names_a_secret(name: str) -> bool:
 def _spellings(text: str) -> Iterator[str]:
     """Give a text as it is, as it reads without percent signs, at most three layers deep, and with the usual
     letters in place of wide ones."""
-    if not text.isascii() and (usual := unicodedata.normalize("NFKC", text)) != text:
+    if not text.isascii():
         yield text
-        text = usual
+        text = HIDDEN.join(unicodedata.normalize("NFKC", part) for part in text.split(HIDDEN))
     for _ in range(3):
         yield text
         plain = unquote(text)

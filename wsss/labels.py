@@ -1,4 +1,5 @@
-"""What the numbers in a mask mean, besides the background, 0, and the classes, which count from 1."""
+"""What the numbers in a mask mean, besides the classes, which count from 1."""
 
+BACKGROUND = 0
 IGNORED = 255
 """Nobody says what such a pixel shows: no score and no loss counts it."""
