@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -107,6 +109,8 @@ class Predictor:
                 f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f} already"
             )
             raise ConfigError(Problem("--memory", message))
+        self._refused = math.inf
+        """Bytes that the device turned out not to have."""
         self._pool = ImagePool(settings.workers)
 
     def close(self) -> None:
@@ -150,7 +154,8 @@ class Predictor:
                 first = str(error).splitlines()[0]
             # Out of the handler: the error holds the tensors of the attempt.
             torch.cuda.empty_cache()
-            self.budget = min(self.budget, self._need(plan.tiling) * len(photos)) / 2
+            self._refused = min(self._refused, self._need(plan.tiling) * len(photos))
+            self.budget = min(self.budget, self._refused / 2)
             log.warning(
                 "%s: photos of %d × %d pixels are done with less memory from here on, %.2f GiB",
                 first, width, height, self.budget / GIB,
@@ -160,6 +165,9 @@ class Predictor:
         return tiling_memory(tiling, self.model.labels, self.per_pixel)
 
     def _smaller_plan(self, height: int, width: int) -> Plan:
+        with contextlib.suppress(ConfigError):
+            return self.plan(height, width)
+        self.budget = self._refused - 1  # half of it was too little: try what comes next below it
         try:
             return self.plan(height, width)
         except ConfigError as error:
