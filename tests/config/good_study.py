@@ -18,7 +18,7 @@ sweeps:
 """
 
 _ALLOW = "allow: [unequal_tuning, {unequal_epochs: a study to read}]\n"
-ONE_SWEEP = _SWEEP + _ALLOW
+ONE_SWEEP = _SWEEP.replace("seed: 3\n", _ALLOW)
 GOOD = (
     _SWEEP
     + """\

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
@@ -17,8 +18,8 @@ from wsss.pipeline.search.sampling import sample_arm
 
 LOG = "alpha: {loguniform: [0.2, 2]}"
 HOSTILE = {
-    "a NUL": (GOOD + "\0", "s.yaml:16: has a character that no text holds, '\\x00'"),
-    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:16: has a character that no text holds, '\\x1b'"),
+    "a NUL": (GOOD + "\0", "s.yaml:15: has a character that no text holds, '\\x00'"),
+    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:15: has a character that no text holds, '\\x1b'"),
     "half a pair": (GOOD + 'tracking: {uri: "\\ud800"}', "can't be written, U+D800"),
     "5,000 digits": (
         GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),
@@ -26,7 +27,7 @@ HOSTILE = {
     ),
     "an escape beyond Unicode": (
         GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
-        "s.yaml:8: is not valid YAML: an escape or a number is too large",
+        "s.yaml:9: is not valid YAML: an escape or a number is too large",
     ),
     "a version of thousands of digits": (
         f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
@@ -37,7 +38,7 @@ HOSTILE = {
         "found duplicate anchor 'x', an anchor that stands above already",
     ),
     "a word as data": (
-        GOOD.replace("{dataset: sample}", "sample"),
+        re.sub("data: .*", "data: sample", GOOD),
         "`data` is 'sample', but must be a mapping of keys",
     ),
     "a number as sizes": (

@@ -31,6 +31,8 @@ _SECRET_OPTION = re.compile(
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FOUND = ("cams", "pseudo_masks", "segmentations")
 MOST_WORDS, MOST_STEPS = 1000, 10_000
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Real = Annotated[float, Field(ge=-1e300, le=1e300)]
 Supervision = Literal["image", "text", "saliency", "points", "scribbles", "boxes", "masks"]
 Seconds = Annotated[str, Field(max_length=20)] | PositiveFloat
 
@@ -98,7 +100,7 @@ class CommandParams(Params):
     makes: Literal["cams", "pseudo_masks", "segmentations", "files"]
     """What it writes to {out}: `<id>.npy` or `.npz` of CAMs, `<id>.png` of masks or segmentations, or files
     that only later commands read."""
-    run: tuple[str | int | float | bool, ...] = ()
+    run: tuple[str | Whole | Real | bool, ...] = ()
     """Its name and arguments; no shell reads them. `python` is the environment's."""
     folder: Folder
     """Where its code is: a git repository, or any folder. The program works in a copy of it."""
@@ -112,7 +114,7 @@ class CommandParams(Params):
     timeout: Annotated[Seconds, AfterValidator(_time)] = "1d"
     """How long it may run each time it is started."""
     progress: ProgressParams | None = None
-    smoke: tuple[str | int | float | bool, ...] = ()
+    smoke: tuple[str | Whole | Real | bool, ...] = ()
     """Further arguments in `--smoke`, such as one epoch."""
     code: Annotated[str, Field(max_length=64)] = ""
     """The digest of `folder`; written by the program, not by study files."""
