@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from virtual_gpu import Card, MixedDevices, virtual_gpus
 
 from wsss.config.params.methods import METHODS, expand_method
-from wsss.config.params.stages import AffinityParams, ClassifierParams, SegmenterParams, classifier_params
+from wsss.config.params.stages import AffinityParams, SegmenterParams, classifier_params
 from wsss.config.parts import HIDINGS, REGULARISERS
 from wsss.data.view import DataView
 from wsss.files import read_json
@@ -73,7 +73,7 @@ def make(tiny_view: DataView, masks: Path, tmp_path: Path) -> Make:
         kinds: dict[str, tuple[Any, Any, dict[str, Any]]] = {
             "classifier": (
                 Classifier,
-                lambda raw: ClassifierParams.model_validate(expand_method(raw)),
+                lambda raw: classifier_params().model_validate(expand_method(raw)),
                 SMALL,
             ),
             "affinity": (Affinity, AffinityParams.model_validate, {k: SMALL[k] for k in [*SMALL][:5]}),
@@ -278,11 +278,11 @@ def test_a_span_goes_on_from_another_devices_classifier(
                 stage.finish(folder)
 
 
-def rank_of(tiny_view: DataView, masks: Path, rank: int) -> SegmenterTraining:
+def rank_of(tiny_view: DataView, masks: Path, rank: int, workers: int = 2) -> SegmenterTraining:
     params = SegmenterParams.model_validate({**DENSE, "accumulate": 2})
     labels = PixelLabels(tiny_view.dataset, masks)
     task = Task(params, tiny_view.dataset, tiny_view.train, (), labels, 0, 2, "cuda")
-    return SegmenterTraining(task, rank, 2)
+    return SegmenterTraining(task, rank, workers)
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -351,8 +351,7 @@ def test_maps_that_were_not_fetched_are_found(monkeypatch: pytest.MonkeyPatch, c
 
 def test_a_worker_on_its_neighbours_card_is_found(tiny_view: DataView, masks: Path) -> None:
     with virtual_gpus(gpus=2):
-        training = rank_of(tiny_view, masks, 0)
-        training.workers = 1
+        training = rank_of(tiny_view, masks, 0, workers=1)
         training.batches.device = torch.device("cuda", 1)
         with pytest.raises(MixedDevices, match=r"cuda:0.*cuda:1"):
             training.learn()
@@ -373,7 +372,7 @@ def test_the_virtual_card_refuses_what_a_card_does() -> None:
     assert not torch.cuda.is_available()
 
 
-@pytest.mark.parametrize("factor", [1.0, 1e-9, 1e6], ids=["plain", "tiny", "huge"])
+@pytest.mark.parametrize("factor", [1.0, 1e-4, 1e6], ids=["plain", "tiny", "huge"])
 def test_shares_of_gradients_that_float16_holds_not(factor: float) -> None:
     """Against float64: tiny gradients vanish in float16 unless they are scaled, huge ones overflow when they are."""
     torch.manual_seed(0)
@@ -392,7 +391,7 @@ def test_shares_of_gradients_that_float16_holds_not(factor: float) -> None:
     expected = shares(exact.clone(), (1.0,))
     found = shares(exact.half(), SCALES)
     assert found == pytest.approx(expected, rel=0.02)
-    if factor == 1e-9:
+    if factor == 1e-4:
         assert shares(exact.half(), (1.0,))["small"] == 0.0 < expected["small"], "what was reported before"
 
 
