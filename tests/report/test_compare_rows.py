@@ -274,6 +274,25 @@ def test_what_a_study_was_allowed_is_said_below_its_numbers(
     assert "made was allowed to select on report: its numbers are optimistic" in text
 
 
+def test_what_was_made_smaller_for_want_of_memory_is_said_below(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = {"smaller": {"a": [80, 60], "b": [80, 60]}, "free_memory_allowed_gib": 1.25}
+    walk = storage.network("pseudo_masks", {**short, "crf": {"smaller": {"a": [40, 30]}}})
+    plain = storage.network("pseudo_masks", {"smaller": {}})
+    storage.trial("small", score := storage.scores([GOOD] * 2), keys={"cams.scores": score, "walk": walk})
+    storage.trial("plain", score := storage.scores([GOOD] * 2), keys={"cams.scores": score, "walk": plain})
+    found = compare(storage.root, ["made"])
+    rows = {row.arm: row.smaller for row in found.rows}
+    assert rows["plain"] == ()
+    assert rows["small"] == (
+        "walk saw 2 photos as smaller copies, as only 1.25 GiB were free for it",
+        "walk's CRF saw 1 photos as smaller copies",
+    )
+    show(found, "table")
+    assert "small was made smaller: walk saw 2 photos" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_a_step_adds_is_paired_with_the_step_before(storage: Storage) -> None:
     """By image and by seed; the same as the difference of two arms with these scores."""
     before, after = [[POOR, FAIR, GOOD], [FAIR, FAIR, POOR]], [[FAIR, GOOD, GOOD], [GOOD, FAIR, POOR]]

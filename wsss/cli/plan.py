@@ -160,7 +160,9 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
     time = "unknown" if total.seconds is None else f"{duration(total.seconds)}{more}"
     print(f"Work left: {total.trials} trials, {time} on one trial at a time")
     if total.gpu_hours:
-        print(f"GPU hours: {total.gpu_hours:.2f}{more}")
+        kinds = ", ".join(f"{kind} {hours:.2f}" for kind, hours in total.accelerators.items())
+        apart = f" ({kinds})" if kinds else ""
+        print(f"GPU hours: {total.gpu_hours:.2f}{apart}{more}")
     more = " + what is unknown" if total.unknown_bytes else ""
     print(f"Disk:      {'unknown' if total.bytes is None else f'{gibibytes(total.bytes)}{more}'}")
     devices = sorted({device for row in rows for device in row["measured_on"]})

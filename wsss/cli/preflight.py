@@ -24,6 +24,11 @@ def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals
     from wsss.pipeline.forecasts.preflight import Check, storage_checks
+    from wsss.pipeline.forecasts.shared_memory import (
+        free_shared_memory,
+        needed_shared_memory,
+        shared_memory_check,
+    )
     from wsss.store.storage import open_storage
 
     storage = open_storage(study.storage)
@@ -32,7 +37,8 @@ def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None
         kept = [Check("storage", "ok", f"{study.storage}, copies in {storage.local}")]
     else:
         kept = storage_checks(storage.local, total.bytes, complete=not total.unknown_bytes)
-    return [*kept, _tracking_check(uri)]
+    shared = shared_memory_check(needed_shared_memory(study), free_shared_memory())
+    return [*kept, *shared, _tracking_check(uri)]
 
 
 def study_checks(study: Study, data: DataView) -> list[Check]:

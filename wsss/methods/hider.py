@@ -30,7 +30,7 @@ class Hider:
         Where no way is on, it returns the images themselves and draws nothing.
 
         Args:
-            images: float32[B, 3, H, W] on the CPU, normalised, so that 0 is the mean colour.
+            images: float32[B, 3, H, W] on any device, normalised, so that 0 is the mean colour.
             generator: of all random choices.
         """
         if not self.ways:

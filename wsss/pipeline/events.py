@@ -98,6 +98,15 @@ class StageWaiting:
 
 
 @dataclass(frozen=True)
+class GpuWaiting:
+    """A trial waits before its first stage while other programs leave its GPU, or gives that up; told again
+    and again. `reason` says for whom, in words that follow "waits"."""
+
+    trial: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class StageSaid:
     """A program that a stage waits for goes on; sent repeatedly. `text` is its last line, or empty."""
 
@@ -175,7 +184,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | StageSaid | StageFinished
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageSaid | StageFinished
 """The events of making a chain."""
 Event = (
     StudyStarted
@@ -184,6 +193,7 @@ Event = (
     | TrialStarted
     | TrialProgress
     | StageWaiting
+    | GpuWaiting
     | StageSaid
     | StageFinished
     | SharedEnded

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wsss.config.params.supervision import names_masks, of_timm, ordered
 from wsss.config.stage import STAGES
@@ -102,6 +103,25 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
         if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
+
+
+def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return, in words, which stages worked on smaller copies of photos, as their records say."""
+    found: dict[str, None] = {}
+    for trial in trials:
+        for label, key in trial.keys.items():
+            artefact = None if label.endswith(".scores") else store.known(key)
+            summary = {} if artefact is None else artefact.record.get("summary", {})
+            for what, notes in ((label, summary), (f"{label}'s CRF", summary.get("crf"))):
+                if isinstance(notes, Mapping) and notes.get("smaller"):
+                    found[_smaller(what, notes)] = None
+    return tuple(found)
+
+
+def _smaller(what: str, notes: Mapping[str, Any]) -> str:
+    text = f"{what} saw {len(notes['smaller'])} photos as smaller copies"
+    allowed = notes.get("free_memory_allowed_gib")
+    return text if allowed is None else f"{text}, as only {allowed:g} GiB were free for it"
 
 
 def processors_of(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
