@@ -93,10 +93,9 @@ def test_a_convolution_that_others_read_too_is_left_alone() -> None:
 
 @pytest.mark.parametrize("name", ["timm/vit_tiny_patch16_224", "timm/resnet18"])
 @torch.inference_mode()
-def test_a_network_of_timms_is_folded_where_it_can_be(name: str) -> None:
+def test_a_network_of_timms_that_looks_at_its_input_stays_as_it_is(name: str) -> None:
     network = CamNetwork(create_backbone(name, "none"), 2).eval()
     x = torch.randn(1, 3, 32, 32)
     before = network.cam(x)
     fold_norms(network)
-    assert not norms(network)
-    torch.testing.assert_close(network.cam(x), before, rtol=1e-4, atol=1e-5)
+    assert torch.equal(network.cam(x), before)

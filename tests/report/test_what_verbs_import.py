@@ -29,6 +29,7 @@ data:
   select: {split: train, half: a}
   report: {split: train, half: b}
   test: {split: val}
+allow: [unequal_tuning, unequal_epochs: they are there to be planned]
 sweeps:
   - name: masks
     arms:
