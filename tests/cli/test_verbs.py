@@ -63,7 +63,7 @@ def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
     assert sum(row["to_make"] for row in done["sweeps"]) == 0
     longer = in_process(
         "plan", finished / "tiny.yaml", "--storage", finished / "runs", "--name", "longer",
-        "-s", "sweeps.cam.baseline.classifier.epochs=4", "--json",
+        "-s", "sweeps.cam.baseline.classifier.epochs=4", "-s", "allow=[{unequal_epochs: a longer one}]", "--json",
     )  # fmt: skip
     rows = {(row["sweep"], row["arm"], row["stage"]): row for row in json.loads(longer.stdout)["sweeps"]}
     assert rows["cam", "baseline", "classifier"]["to_make"] == 1

@@ -36,7 +36,7 @@ def list_studies(as_json: JsonOption = False) -> None:
         print(textwrap.fill(question, columns, initial_indent=first, subsequent_indent=rest))
 
 
-@app.command()
+@app.command("copy")
 def copy(
     name: Annotated[str, typer.Argument(help="One of the names that `studies list` prints.")],
     to: Annotated[
