@@ -192,7 +192,7 @@ def tracked(
     client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None
-    timeless = ("seconds", "system/")
+    timeless = ("seconds", "tried/", "system/")
     return sorted(
         (
             str(run.info.run_name),
