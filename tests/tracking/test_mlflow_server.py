@@ -12,7 +12,7 @@ import toy_studies as toy
 from command_line import in_process
 from mlflow.tracking import MlflowClient
 
-from wsss.pipeline.past.stored import stored_text
+from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 
 

@@ -7,15 +7,14 @@ import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
-import torch
-
 from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.effort import is_kind_of_gpu
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.store.folder_store import Store
 
 
@@ -85,11 +84,26 @@ def machine_checks(resources: Resources) -> list[Check]:
         found = [Check("CPUs", "bad", f"{wants}, but this machine has {cpus}", f"give at most {cpus}")]
     else:
         found = [Check("CPUs", "ok", f"{wants}, this machine has {cpus}")]
+    if not resources.gpu:
+        return found
+    import torch
+
     gpus = torch.cuda.device_count()
     wants = f"a trial asks for {resources.gpu:g} GPU"
     if resources.gpu > gpus:
         hint = "`-s sweeps.*.resources.gpu=0` uses the CPU"
         found.append(Check("GPUs", "bad", f"{wants}, but this machine has {gpus}", hint))
     elif resources.gpu:
-        found.append(Check("GPUs", "ok", f"{wants}, this machine has {gpus}"))
+        found.append(_card_check(wants, gpus, resources.accelerator))
     return found
+
+
+def _card_check(wants: str, gpus: int, accelerator: str | None) -> Check:
+    """Compare the kind of GPU that a trial asks for with the first of this machine, which it would get."""
+    import torch
+
+    card = torch.cuda.get_device_name(0)
+    if accelerator and not is_kind_of_gpu(card, accelerator):
+        hint = "leave `resources.accelerator` out, or run on a cluster that has one"
+        return Check("GPUs", "bad", f"{wants} of kind {accelerator}, but this machine's is {card}", hint)
+    return Check("GPUs", "ok", f"{wants}, this machine has {gpus}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator
 
-import torch
-
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chains.chain import Chain
@@ -46,7 +44,8 @@ def run_chain(
         device: a torch device string.
         threads: CPUs of the trial; set for torch in this process, since it changes results.
         workers: processes that train one network together, where a stage can.
-        checkpoint_seconds: least time between two checkpoints.
+        checkpoint_seconds: least time between two checkpoints; it grows until they take at most 2 % of the
+            time. With 0 there is one after every step.
         poll_seconds: how often what another run is making is looked at.
 
     Examples:
@@ -69,6 +68,8 @@ def run_chain(
         >>> [node.label for node in chain.nodes if store.get(node.key)]
         ['classifier', 'cams', 'cams.scores']
     """
+    import torch  # here: plans read chains, and need no network
+
     torch.set_num_threads(threads)
     bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)
     reported: set[str] = set()

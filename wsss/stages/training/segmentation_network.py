@@ -5,24 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from wsss.config.params.stages import SegmenterParams
-from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
-from wsss.models import DeepLab, create_backbone, dense_class, weights_identity
+from wsss.models import DeepLab, create_backbone, weights_identity
+from wsss.models.precision import Precision, placed
 from wsss.stages.training.network import to_channels_last
 
 WEIGHTS = "segmenter.safetensors"
 ABOUT = "segmenter.json"
-
-
-def check_backbone(params: SegmenterParams) -> None:
-    """Raise `ConfigError` for a backbone that can't be dense, or without the tap that `freeze` names."""
-    choices = ["default", "none", "all", *(tap.name for tap in dense_class(params.backbone).taps)]
-    if params.freeze not in choices:
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
 
 
 def describe_weights(params: SegmenterParams) -> str:
@@ -54,11 +47,10 @@ def build_segmenter(
     return network
 
 
-def load_segmenter(folder: Path) -> DeepLab:
-    """Return the trained network that a segmenter artefact holds, in evaluation mode."""
+def load_segmenter(folder: Path, device: torch.device | str = "cpu") -> DeepLab:
+    """Return the trained network that a segmenter artefact holds, on a device and in evaluation mode."""
     about = read_json(folder / ABOUT)
-    network = build_segmenter(
-        SegmenterParams.model_validate(about["params"]), about["classes"], weights="none"
-    )
+    params = SegmenterParams.model_validate(about["params"])
+    network = build_segmenter(params, about["classes"], weights="none")
     network.load_state_dict(load_file(folder / WEIGHTS))
-    return network.eval()
+    return placed(network, device, Precision.of(params)).eval()
