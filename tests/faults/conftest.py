@@ -53,18 +53,19 @@ def faulty() -> Iterator[Any]:
     from wsss.config.stage import STAGES
     from wsss.pipeline.chains import execute
     from wsss.report import compare as report_compare
+    from wsss.report import page
     from wsss.tuning import executor
 
     defaults: Any = execute.run_chain.__kwdefaults__
     before = STAGES.instead, dict(defaults), executor.ChainTrainable
-    shown = report_compare.compare, cli_compare.show, cli_compare.comparison_json
+    shown = report_compare.compare, cli_compare.show, cli_compare.comparison_json, page.write_page
     handler = signal.getsignal(signal.SIGTERM)
     with by_value(module.toy, module):
         module.install_driver()
         yield module
     STAGES.instead, old, executor.ChainTrainable = before  # type: ignore[misc]
     defaults.update(old)
-    report_compare.compare, cli_compare.show, cli_compare.comparison_json = shown
+    report_compare.compare, cli_compare.show, cli_compare.comparison_json, page.write_page = shown
     signal.signal(signal.SIGTERM, handler)
 
 
