@@ -31,6 +31,8 @@ def drawn_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("devkit") / "VOC2012"
     write_sample(root, train=40, val=20, size=64)
     (root / "classes.txt").unlink()
+    lists = root / "ImageSets" / "Segmentation"
+    (lists / "train_aug.txt").write_text((lists / "train.txt").read_text())
     ids = np.arange(256, dtype=np.uint8)
     for number, name in enumerate(SAMPLE_CLASSES, start=1):
         ids[number] = 1 + VOC_CLASSES.index(STANDS_FOR[name])

@@ -53,3 +53,23 @@ def test_without_classes_all_is_background() -> None:
 def test_refuses_other_numbers_of_classes_than_maps() -> None:
     with pytest.raises(DataError, match="one for each of 1 classes"):
         threshold_mask(np.zeros((2, 3, 3), np.float16), [5], 0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("tau", [0.0, 0.1, 0.25, 1 / 3, 0.59, 1.0])
+def test_a_mask_is_the_argmax_over_threshold_and_maps(dtype: type, tau: float) -> None:
+    """Values on a coarse grid, so that there are ties, between maps and with the threshold; zeros of both signs."""
+    rng = np.random.default_rng(0)
+    cams = (rng.integers(-1, 21, (4, 40, 50)) / 20).astype(dtype)
+    cams[:, :3] *= -0.0
+    before = cams.copy()
+    scores = np.concatenate([np.full((1, 40, 50), tau, np.float32), cams.astype(np.float32)])
+    expected = np.array([0, 3, 8, 1, 20], np.uint8)[scores.argmax(0)]
+    found = threshold_mask(cams, [2, 7, 0, 19], tau)
+    assert found.dtype == np.uint8 and np.array_equal(found, expected)
+    assert np.array_equal(cams, before)
+    assert np.array_equal(threshold_mask(cams[:, :, ::2], [2, 7, 0, 19], tau), expected[:, ::2])
+
+
+def test_without_a_map_all_is_background() -> None:
+    assert threshold_mask(np.zeros((0, 3, 4), np.float16), [], 0.2).tolist() == [[0] * 4] * 3

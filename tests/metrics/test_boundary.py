@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from scipy.ndimage import distance_transform_edt
 
 from wsss.errors import DataError
 from wsss.metrics import confusion, pixel_accuracy
-from wsss.metrics.boundary import boundary_counts, boundary_f, error_split, mean_boundary_f, outline
+from wsss.metrics.boundary import boundary_counts, boundary_f, error_split, mean_boundary_f, near, outline
 
 
 def brute_force(gt: np.ndarray, pred: np.ndarray, id: int, reach: float) -> list[int]:
@@ -100,3 +101,43 @@ def test_errors_split_by_hand_and_add_up() -> None:
     assert sum(split.values()) + pixel_accuracy(conf) == pytest.approx(1)
     both = confusion(square(10, 10), square(10, 12), 1)
     assert error_split(both) == {"false_positive": 40 / 3600, "false_negative": 40 / 3600, "confused": 0}
+
+
+def by_distances(gt: np.ndarray, pred: np.ndarray, classes: int, reach: int) -> np.ndarray:
+    """Whole images and Euclid's distance to each outline, as the counts were made once."""
+    counts = np.zeros((classes, 4), np.int64)
+    for id in range(1, classes + 1):
+        true, found = outline(gt == id), outline(pred == id)
+        near_true, near_found = (
+            distance_transform_edt(~marks) <= reach if marks.any() else np.zeros_like(marks)
+            for marks in (true, found)
+        )
+        counted = found & (near_true | (gt != 255))
+        parts = (counted & near_true, counted, true & near_found, true)
+        counts[id - 1] = [part.sum() for part in parts]
+    return counts
+
+
+@pytest.mark.parametrize("reach", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("shape", [(60, 80), (1, 30), (30, 1), (7, 7)])
+def test_counts_are_those_of_distances_over_the_whole_image(reach: int, shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(reach)
+    for roughness in (2, 6, 20):
+        coarse = rng.integers(0, 4, (2, -(-shape[0] // roughness), -(-shape[1] // roughness)))
+        grown = np.kron(coarse, np.ones((1, roughness, roughness), int)).astype(np.uint8)
+        gt, pred = grown[:, : shape[0], : shape[1]].copy()
+        gt[rng.random(shape) < 0.1] = 255
+        tolerance = (reach + 0.2) / math.hypot(*shape)
+        assert np.array_equal(boundary_counts(gt, pred, 4, tolerance), by_distances(gt, pred, 4, reach))
+
+
+@pytest.mark.parametrize("reach", [1, 4, 9])
+def test_a_disc_is_what_lies_within_its_radius(reach: int) -> None:
+    marks = np.zeros((30, 40), bool)
+    marks[3, 2] = marks[20, 33] = True
+    rows, columns = np.mgrid[:30, :40]
+    expected = np.zeros_like(marks)
+    for row, column in np.argwhere(marks):
+        expected |= (rows - row) ** 2 + (columns - column) ** 2 <= reach**2
+    assert np.array_equal(near(marks, reach), expected)
+    assert not near(np.zeros((4, 5), bool), reach).any()

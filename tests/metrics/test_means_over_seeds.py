@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 
 from wsss.metrics import estimate, holm
+from wsss.metrics.student import normal_quantile, t_quantile, t_tail
 
 
 def shifts(values: np.ndarray, spread: float, count: int = 2000, seed: int = 0) -> np.ndarray:
@@ -104,3 +105,27 @@ def test_holm_keeps_false_alarms_of_a_whole_family_at_5_per_cent() -> None:
     random = np.random.default_rng(0)
     alarms = np.mean([min(holm(random.random(6).tolist())) < 0.05 for _ in range(4000)])
     assert 0.035 < alarms < 0.065
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 30])
+def test_students_tail_and_quantile_are_scipys(freedom: int) -> None:
+    for x in (0.0, 0.4, 1.0, 2.5, 12.0, 300.0):
+        assert t_tail(x, freedom) == pytest.approx(stats.t.sf(x, freedom), rel=1e-9, abs=1e-15)
+    for tail in (0.5, 0.3, 0.025, 1e-4, 1e-8):
+        assert t_quantile(tail, freedom) == pytest.approx(stats.t.isf(tail, freedom), rel=1e-6, abs=1e-12)
+
+
+@pytest.mark.parametrize("tail", [0.5, 0.1, 0.025, 1e-6, 5e-13])
+def test_normal_quantiles_are_scipys(tail: float) -> None:
+    assert normal_quantile(tail) == pytest.approx(stats.norm.isf(tail), rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_p_is_where_the_interval_ends_at_nothing(count: int) -> None:
+    """Of several seeds and of images that both vary: at level 1 − p a bound of the interval is 0."""
+    rng = np.random.default_rng(count)
+    values = rng.normal(1.5, 1.0, count)
+    draws = shifts(values, 0.3)
+    _, _, p = estimate(values, draws)
+    low, high, _ = estimate(values, draws, level=1 - p)
+    assert 0 < p < 1 and min(abs(low), abs(high)) == pytest.approx(0, abs=1e-6)

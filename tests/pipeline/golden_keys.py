@@ -45,7 +45,10 @@ def study_keys(study: Study) -> dict[str, dict[str, str]]:
     A study with a base starts from that study's own first trials.
     """
     data = MadeUpData()
-    with mock.patch("wsss.models.weights._version", return_value="1"):
+    with (
+        mock.patch("wsss.models.weights._version", return_value="1"),
+        mock.patch("wsss.models.weights._file_digest", side_effect=lambda file: sha256_json([file])),
+    ):
         kept: list[Trial] = []
         if study.base is not None:
             base = load_study(ROOT / "tune_configs" / f"{study.base.study}.yaml")

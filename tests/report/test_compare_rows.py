@@ -171,14 +171,14 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     assert header == [
         "arm", "seeds", "tried", "epochs", "CPU-h",
         "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "area", "PxAP", "published",
-        "mask", "95 % interval", "Δ baseline", "initial weights",
+        "mask", "95 % interval", "Δ baseline", "supervision", "initial weights",
     ]  # fmt: skip
-    assert floor == ["floor", "", "", "", "", "25.0", "", "", "", "", "", "", "", "", "25.0", "", "", ""]
+    assert floor == ["floor", "", "", "", "", "25.0", "", "", "", "", "", "", "", "", "25.0", "", "", "", ""]
     work, cut = ["1", "1", "0", "0"], ["0.30", "11.0", "22.0", "33.0", "44.0", "77.0"]
     assert base[:14] == ["baseline", *work, "45.0", "[45.0, 45.0]", "", *cut]
-    assert base[14:] == ["", "", "", ""]
+    assert base[14:] == ["", "", "", "", ""]
     assert fmix[:14] == ["fmix", *work, "69.4", "[69.4, 69.4]", "+24.4", *cut]
-    assert fmix[14:] == ["100.0", "[100.0, 100.0]", "", ""]
+    assert fmix[14:] == ["100.0", "[100.0, 100.0]", "", "", ""]
 
 
 def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
@@ -189,8 +189,8 @@ def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
     assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
     show(found, "csv", View.classes)
     assert capsys.readouterr().out.splitlines() == [
-        "arm,step,background,cat,dog,initial weights",
-        "baseline,CAM,88.9,50.0,,",
+        "arm,step,background,cat,dog,supervision,initial weights",
+        "baseline,CAM,88.9,50.0,,,",
     ]
 
 
@@ -338,6 +338,7 @@ def test_the_step_before_is_that_of_the_chain_whatever_its_name(storage: Storage
     storage.trial("plain", None, keys=keys)
     path = storage.root / "studies" / "made" / "study.yaml"
     study = {"name": "made", "data": {"dataset": "sample"}, "sweeps": [{"name": "cam", "stages": stages}]}
+    study |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
     path.write_text(yaml.safe_dump(study))
     found = compare(storage.root, ["made"])
     assert found.steps == ("cams", "rough", "fine")

@@ -20,7 +20,7 @@ from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.readers.voc import VOC_CLASSES
 from wsss.data.view import DataView, open_data
 from wsss.errors import PreflightError
-from wsss.pipeline.forecasts.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.pipeline.forecasts.preflight import Check, disk_check, gibibytes, refuse_bad, storage_checks
 from wsss.tracking.location import tracking_uri
 from wsss.tracking.reach import reach
 
@@ -328,7 +328,7 @@ def test_a_storage_that_goes_with_the_job_is_refused_and_all_that_is_bad_is_told
 def test_a_database_in_the_folder_of_a_job_is_bad(
     tmp_path: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.cli.preflight import ready_checks
+    from wsss.cli.preflight import preflight_checks
     from wsss.config import load_study
 
     job = tmp_path / "session_2026-01-01_1_2/runtime_resources/working_dir_files/_ray_pkg_1"
@@ -338,10 +338,10 @@ def test_a_database_in_the_folder_of_a_job_is_bad(
     study = load_study(tiny_study, storage=str(tmp_path / "runs"))
     data = open_data(study.data, storage=tmp_path / "runs", verify=False)
     for uri in (tracking_uri(None, "s3://bucket/x"), "sqlite:///mlflow.db", f"sqlite+pysqlite:///{job}/a.db"):
-        row = ready_checks(study, data, uri)[-1]
+        row = preflight_checks(study, data, uri)[-1]
         assert (row.what, row.state) == ("tracking", "bad") and str(job) in row.found
         assert "give `tracking.uri`" in row.hint
-    assert ready_checks(study, data, f"sqlite:///{tmp_path}/mlflow.db")[-1].state == "ok"
+    assert preflight_checks(study, data, f"sqlite:///{tmp_path}/mlflow.db")[-1].state == "ok"
 
 
 def disk_free(folder: Path) -> bool:

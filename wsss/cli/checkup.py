@@ -99,7 +99,7 @@ def _gpu() -> Finding:
 
 
 def _shared_memory() -> Finding:
-    from wsss.pipeline.forecasts.readiness import gibibytes
+    from wsss.pipeline.forecasts.preflight import gibibytes
     from wsss.pipeline.forecasts.shared_memory import HINT, SHARED, free_shared_memory
 
     free = free_shared_memory()

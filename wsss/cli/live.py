@@ -30,7 +30,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 
 RECENT = 8
 BAR = 12

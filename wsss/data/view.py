@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -10,6 +10,7 @@ from pathlib import Path
 from wsss.config import DataSpec
 from wsss.config.data_set import DATA_SETS
 from wsss.data.check import check_images
+from wsss.data.decode import photo_size, working_size
 from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind
 from wsss.data.photo_set import PhotoSet
 from wsss.data.pool import Progress
@@ -207,3 +208,14 @@ def _raise_if_any(problems: Sequence[Problem], title: str = "") -> None:
     if not problems:
         return
     raise DataError(problems[:MOST_LISTED], title=title, more=max(0, len(problems) - MOST_LISTED))
+
+
+def working_sizes(data: DataView, ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return the (height, width) at which stages see photos. Raises `DataError` for one without a size."""
+    return {id: working_size(*size)[::-1] for id, size in photo_sizes(data, ids).items()}
+
+
+def photo_sizes(data: DataView, ids: Iterable[str]) -> dict[str, tuple[int, int]]:
+    """Return the (width, height) of upright photos as they are on disk, from their headers."""
+    paths = {id: data.dataset.image_path(id) for id in ids}
+    return {id: data.fingerprints.size(path) or photo_size(path) for id, path in paths.items()}

@@ -39,19 +39,36 @@ def threshold_mask(cams: Cams, keys: npt.ArrayLike, tau: float) -> npt.NDArray[n
         >>> threshold_mask(cams, keys=[7, 14], tau=0.25).tolist()
         [[8, 15, 0]]
     """
-    constant = np.full(cams.shape[1:], tau, np.float32)
-    return _winners(constant, cams, keys)
+    classes = np.asarray(keys, dtype=np.int64)
+    if len(classes) != len(cams):
+        raise DataError(f"there are {len(cams)} CAMs, but must be one for each of {len(classes)} classes")
+    ids = (classes + 1).astype(np.uint8)
+    if not len(ids):
+        return np.zeros(cams.shape[1:], np.uint8)
+    largest, position = strongest(cams)
+    mask: npt.NDArray[np.uint8] = ids[position] * (largest.astype(np.float32) > np.float32(tau))
+    return mask
+
+
+def strongest(cams: Cams) -> tuple[Cams, npt.NDArray[np.uint8]]:
+    """Return the largest CAM of each pixel, float16 or float32[H, W], and which it is, the first one on ties.
+
+    Non-negative floats are ordered like the integers with the same bits, and integers compare many at a time.
+    Where all are negative any of them may be returned: no threshold is below.
+
+    Args:
+        cams: float[n, H, W], n ≥ 1; whatever isn't float16 is compared as float32.
+    """
+    halves = cams.dtype == np.float16
+    values = cams.view(np.int16) if halves else cams.astype(np.float32, copy=False)
+    largest = values[0]
+    position = np.zeros(largest.shape, np.uint8)
+    for number in range(1, len(values)):
+        position[values[number] > largest] = number
+        largest = np.maximum(values[number], largest)
+    return largest.view(np.float16) if halves else largest, position
 
 
 def with_background(background: npt.NDArray[np.float32], cams: Cams) -> npt.NDArray[np.float32]:
     """Return float32[n + 1, H, W]: the background's scores first, then the classes'."""
     return np.concatenate([background[None], cams.astype(np.float32)])
-
-
-def _winners(background: npt.NDArray[np.float32], cams: Cams, keys: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    classes = np.asarray(keys, dtype=np.int64)
-    if len(classes) != len(cams):
-        raise DataError(f"there are {len(cams)} CAMs, but must be one for each of {len(classes)} classes")
-    ids = np.concatenate([[0], classes + 1]).astype(np.uint8)
-    mask: npt.NDArray[np.uint8] = ids[with_background(background, cams).argmax(0)]
-    return mask

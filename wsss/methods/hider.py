@@ -17,8 +17,8 @@ class Hider:
         >>> from wsss.config.params.stages import classifier_params
         >>> on = {"hide_and_seek": {"probability": 1, "grids": [2]}}
         >>> hider = Hider(classifier_params().model_validate(on))
-        >>> hider.hide(torch.ones(1, 3, 4, 4), torch.Generator().manual_seed(1))[0, 0].tolist()
-        [[0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0]]
+        >>> hider.hide(torch.ones(1, 3, 4, 4), torch.Generator().manual_seed(2))[0, 0].tolist()
+        [[1.0, 1.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]]
     """
 
     def __init__(self, params: ClassifierParams) -> None:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from wsss.errors import ConfigError, DataError
 from wsss.labels import IGNORED
+from wsss.masks.seeds import strongest
 from wsss.metrics.confusion import iou, mean_present
 
 THRESHOLDS: tuple[float, ...] = tuple(step / 100 for step in range(60))
@@ -181,22 +182,15 @@ class ThresholdCurve:
     def _cells(self, cams: npt.NDArray[Any]) -> npt.NDArray[np.intp]:
         """Return intp[H, W]: (position of the largest CAM) · (T + 1) + number of thresholds below it."""
         bins = len(self._limits) + 1
-        halves = cams.dtype == np.float16
-        # Non-negative floats are ordered like the integers with the same bits, and integers compare
-        # many at a time. Negative ones come out of order, but all lie below every threshold.
-        values = cams.view(np.int16) if halves else cams.astype(np.float32, copy=False)
-        largest = values[0]
-        position: Any = 0
-        for number in range(1, len(values)):
-            position = np.where(values[number] > largest, number * bins, position)
-            largest = np.maximum(values[number], largest)
+        largest, position = strongest(cams)
         cells: npt.NDArray[np.intp]
-        if halves:
+        if largest.dtype == np.float16:
             cells = self._half_levels[largest.view(np.uint16)]
         else:
             # A value at a threshold has not passed it: count the thresholds strictly below.
             cells = np.searchsorted(self._limits, largest, side="left")
-        cells += position
+        if len(cams) > 1:
+            cells += position.astype(np.intp) * bins
         return cells
 
 

@@ -6,12 +6,13 @@ to train. Both enter the error of a mean over seeds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
-from scipy.optimize import brentq
+
+from wsss.metrics.student import normal_quantile, root, t_quantile, t_tail
 
 SMALLEST = 1e-12
 """Smaller p-values are reported as this one."""
@@ -74,15 +75,19 @@ def interval_of(
     return value - reach, value + reach
 
 
+def _weight(images: float, seeds: float) -> float:
+    """Return how much Student's quantile counts, in [0, 1]."""
+    return float((seeds / (images + seeds)) ** STUDENTS_POWER)
+
+
 def _reach(p: float, images: float, seeds: float, freedom: float) -> float:
     """Return how far from the mean the bound of a two-sided interval lies; `images` and `seeds` are the
     two variances of the mean."""
     if images + seeds == 0:
         return 0.0
-    student = float(stats.t.isf(p / 2, freedom)) if seeds else 0.0
-    weight = float((seeds / (images + seeds)) ** STUDENTS_POWER)
-    quantile = (1 - weight) * float(stats.norm.isf(p / 2)) + weight * student
-    return quantile * float(np.sqrt(images + seeds))
+    student = t_quantile(p / 2, freedom) if seeds else 0.0
+    weight = _weight(images, seeds)
+    return ((1 - weight) * normal_quantile(p / 2) + weight * student) * math.sqrt(images + seeds)
 
 
 def _p(mean: float, images: float, seeds: float, count: int) -> float:
@@ -92,7 +97,16 @@ def _p(mean: float, images: float, seeds: float, count: int) -> float:
     freedom = max(count - 1, 1)  # of one seed nothing varies
     if abs(mean) >= _reach(SMALLEST, images, seeds, freedom):
         return SMALLEST
-    return float(brentq(lambda p: _reach(p, images, seeds, freedom) - abs(mean), SMALLEST, 1.0))
+    distance = abs(mean) / math.sqrt(images + seeds)
+    if not seeds:
+        return math.erfc(distance / math.sqrt(2))
+    weight = _weight(images, seeds)
+
+    def beyond(student: float) -> float:
+        normal = normal_quantile(t_tail(student, freedom))
+        return (1 - weight) * normal + weight * student - distance
+
+    return 2 * t_tail(root(beyond, t_quantile(SMALLEST / 2, freedom)), freedom)
 
 
 def holm(values: Sequence[float]) -> list[float]:

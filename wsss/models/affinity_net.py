@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, interpolate
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics
+from wsss.models.backbone import Backbone
+from wsss.models.kind import Statistics
 from wsss.models.precision import Precision
 
 GAIN = 4.0

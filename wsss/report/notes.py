@@ -67,8 +67,8 @@ def difference_text(difference: Difference | None) -> str:
 
 
 def supervision_text(supervision: Sequence[str]) -> str:
-    """Return "image, text": what a row rests on."""
-    return ", ".join(supervision) or "none"
+    """Return "image, text": what a row rests on; empty where nothing tells."""
+    return ", ".join(supervision)
 
 
 def _across(comparison: Comparison) -> list[str]:

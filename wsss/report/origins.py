@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.config.params.supervision import of_timm, ordered
+from wsss.config.params.supervision import names_masks, of_timm, ordered
 from wsss.config.stage import STAGES
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
@@ -39,7 +39,7 @@ def pixel_labels(
     masks = [
         f"{label} is trained on masks"
         for label, artefact in _made(trials, store)
-        if "masks" in _supervision(artefact)
+        if names_masks(artefact.record.get("params", {}).get("supervision"))
     ]
     return tuple(dict.fromkeys([*coco, *masks]))
 
@@ -122,12 +122,6 @@ def _smaller(what: str, notes: Mapping[str, Any]) -> str:
     text = f"{what} saw {len(notes['smaller'])} photos as smaller copies"
     allowed = notes.get("free_memory_allowed_gib")
     return text if allowed is None else f"{text}, as only {allowed:g} GiB were free for it"
-
-
-def _supervision(artefact: Artefact) -> Sequence[str]:
-    """Return the kinds of labels that a stage's parameters name: one word, or several of a program."""
-    found = artefact.record.get("params", {}).get("supervision") or ()
-    return [found] if isinstance(found, str) else list(found)
 
 
 def processors_of(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:

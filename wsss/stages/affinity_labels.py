@@ -9,6 +9,7 @@ import numpy as np
 
 from wsss.config.params.stages import AffinityLabelsParams
 from wsss.data.decode import resize_mask
+from wsss.data.view import working_sizes
 from wsss.files import place
 from wsss.labels import IGNORED
 from wsss.masks.affinity_labels import affinity_labels
@@ -16,7 +17,7 @@ from wsss.masks.crf import crf_memory
 from wsss.masks.images import read_mask, write_mask
 from wsss.stages.chunks import ChunkedStage, crf_need
 from wsss.stages.contract import Context
-from wsss.stages.memory_bound import MemoryBound, copies, working_sizes
+from wsss.stages.memory_bound import MemoryBound, copies
 from wsss.stages.shards import CamShards
 
 

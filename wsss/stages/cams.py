@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import CamsParams
+from wsss.data.view import working_sizes
 from wsss.masks.cams import (
     TOGETHER_PIXELS,
     CamSource,
@@ -18,9 +19,10 @@ from wsss.masks.cams import (
     scaled_size,
 )
 from wsss.models.cam_net import SubcategoryMaps
+from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.stages.contract import Context, Stage
-from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts, working_sizes
+from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard
 from wsss.stages.training.network import load_classifier, subcategory_parents
 
@@ -45,6 +47,7 @@ class Cams(Stage):
         ]
         network = load_classifier(context.inputs["classifier"], context.device)
         self.precision = network.precision
+        fold_norms(network)
         self.source: CamSource = network
         if context.params.head == "subcategories":
             self.source = SubcategoryMaps(network, subcategory_parents(context.inputs["classifier"]))

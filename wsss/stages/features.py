@@ -14,6 +14,7 @@ from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
 from wsss.data.transfer import sent
 from wsss.files import write_atomic
+from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.models.precision import applied
 from wsss.stages.contract import Context, Stage
@@ -36,6 +37,7 @@ class Features(Stage):
         self.chunks = split_shards(context.data.train)
         self.network = load_classifier(context.inputs["classifier"], context.device)
         self.precision = self.network.precision
+        fold_norms(self.network)
         self.per_pixel = network_bytes_per_pixel(self._network, context.device)
         self.bound = MemoryBound(context.work, "features", context.device)
         self.done = 0

@@ -9,12 +9,13 @@ import numpy as np
 
 from wsss.config.params.stages import ImportParams
 from wsss.data.decode import working_size
+from wsss.data.view import photo_sizes, working_sizes
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask, read_segmentation
 from wsss.masks.images import write_mask
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds.imported import imported_ids, source
-from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts, photo_sizes, working_sizes
+from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard
 
 

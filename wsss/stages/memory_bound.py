@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from wsss.data.decode import photo_size, shrunk, working_size
-from wsss.data.view import DataView
+from wsss.data.decode import shrunk
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
 from wsss.models.memory import FREE_SHARE, free_memory
@@ -112,17 +111,6 @@ class MemoryBound:
             return {}
         allowed = {"free_memory_allowed_gib": round(self.budget / GIB, 3)} if self.limited else {}
         return {"smaller": dict(self.smaller), **allowed}
-
-
-def working_sizes(data: DataView, ids: Iterable[str]) -> dict[str, Size]:
-    """Return the (height, width) at which stages see photos. Raises `DataError` for one without a size."""
-    return {id: working_size(*size)[::-1] for id, size in photo_sizes(data, ids).items()}
-
-
-def photo_sizes(data: DataView, ids: Iterable[str]) -> dict[str, tuple[int, int]]:
-    """Return the (width, height) of upright photos as they are on disk, from their headers."""
-    paths = {id: data.dataset.image_path(id) for id in ids}
-    return {id: data.fingerprints.size(path) or photo_size(path) for id, path in paths.items()}
 
 
 def copies(

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsss.config.params.stages import PseudoMasksParams, WalkedParams
 from wsss.data.decode import resize_mask
+from wsss.data.view import photo_sizes
 from wsss.files import place
 from wsss.masks.crf import (
     cam_to_sure_mask_with_crf,
@@ -21,7 +22,7 @@ from wsss.masks.crf import (
 from wsss.masks.images import Mask, write_mask
 from wsss.stages.chunks import crf_need
 from wsss.stages.contract import Context
-from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
+from wsss.stages.memory_bound import MemoryBound, copies
 from wsss.stages.shards import CamShards
 from wsss.stages.walk import KeptWalks
 from wsss.stages.walker import Walker

@@ -10,15 +10,17 @@ import numpy as np
 
 from wsss.config.params.stages import SegmentationsParams
 from wsss.data.decode import resize_mask
+from wsss.data.view import photo_sizes
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
 from wsss.masks.segmentation import label_batch, segment
+from wsss.models.folding import fold_norms
 from wsss.models.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
 from wsss.stages.kinds.segmentations import segmented_ids
-from wsss.stages.memory_bound import MemoryBound, copies, photo_sizes
+from wsss.stages.memory_bound import MemoryBound, copies
 from wsss.stages.training.segmentation_network import load_segmenter
 
 
@@ -32,6 +34,7 @@ class Segmentations(ChunkedStage):
         self.params = context.params
         self.network = load_segmenter(context.inputs["segmenter"], context.device)
         self.precision = self.network.precision
+        fold_norms(self.network)
         self.scales = self.params.scales or self.network.scales
         self.bound = MemoryBound(context.work, "segmentations", context.device)
         self.per_pixel = bytes_per_pixel(self._scores)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from wsss.config.params.stages import RandomWalkParams
+from wsss.data.view import working_sizes
 from wsss.files import read_json, write_json
+from wsss.models.folding import fold_norms
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
-from wsss.stages.memory_bound import working_sizes
 from wsss.stages.training.affinity import load_affinity
 from wsss.stages.walker import GIB, Walker
 
@@ -28,6 +29,7 @@ class WalkingStage(ChunkedStage):
         if walk is not None:
             network = load_affinity(context.inputs["affinity"], context.device)
             self.precision = network.precision
+            fold_norms(network)
             self.walker = Walker(network, walk, context.device)
             self._prepare(self.walker)
 

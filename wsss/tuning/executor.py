@@ -15,7 +15,7 @@ from wsss.config import Resources, Study
 from wsss.data.view import DataView
 from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import open_storage
 from wsss.tuning.asking import JobSearcher

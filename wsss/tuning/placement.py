@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsss.config import Resources
 from wsss.errors import nearest
-from wsss.pipeline.forecasts.readiness import Check, sharing_check
+from wsss.pipeline.forecasts.preflight import Check, sharing_check
 
 HEAD = "node:__internal_head__"
 """The resource by which Ray marks the head node."""
@@ -24,8 +24,8 @@ TIMEOUT = 120.0
 def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """Return the resources of each kind of node that the cluster's autoscaler may start.
 
-    They are in the file that `ray up` leaves on the head node, which looks there itself. A head that can't
-    say has none to tell of; what else is wrong with it is told where every node is looked at.
+    The head node reads them from the file that `ray up` leaves there. A head that can't be asked counts as
+    one without any; the checks of all nodes report what else is wrong with it.
     """
     head = next((node for node in nodes if HEAD in node["Resources"]), None)
     if head is None:

@@ -24,7 +24,7 @@ from wsss.config.text.location import Location, is_remote
 from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.forecasts.shared_memory import free_shared_memory, shared_memory_check
 from wsss.store.storage import open_storage
 from wsss.tuning.placement import TIMEOUT, placement_checks, startable_nodes

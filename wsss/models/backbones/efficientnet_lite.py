@@ -1,50 +1,28 @@
-"""EfficientNet-Lite0 (Tan and Le, ICML 2019; Lite variant of 2020) at output stride 16 or, dense, 8
-by dilation.
+"""EfficientNet-Lite0, -Lite1 and -Lite2 (Tan and Le, ICML 2019; Lite variants of 2020) at output stride 16
+or, dense, 8 by dilation.
 
-Its ImageNet weights come with an installed package, which makes it the backbone that runs anywhere.
+Their ImageNet weights come with installed packages, Lite0's always, which makes it the backbone that runs
+anywhere.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import Tensor, nn
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics, Tap, register
+from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import timm
+from wsss.models.kinds import efficientnet_lite as kinds
 from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 
-@register
-class EfficientNetLite0(Backbone):
-    """Taps after every stage of blocks; the last one is the 1280-channel convolution before pooling."""
-
-    name: ClassVar[str] = "efficientnet_lite0"
-    channels: ClassVar[int] = 1280
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
-        Tap("stem", 32, 2),
-        Tap("blocks0", 16, 2),
-        Tap("blocks1", 24, 4),
-        Tap("blocks2", 40, 8),
-        Tap("blocks3", 80, 16),
-        Tap("blocks4", 112, 16),
-        Tap("blocks5", 192, 16),
-        Tap("blocks6", 320, 16),
-        Tap("head", 1280, 16),
-    )
-    mean: ClassVar[Statistics] = (0.5, 0.5, 0.5)
-    std: ClassVar[Statistics] = (0.5, 0.5, 0.5)
-    default_freeze: ClassVar[str] = "blocks2"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks2", "blocks4", "blocks6")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")
-
+class _EfficientNetLite(kinds.EfficientNetLiteKind, Backbone):
     def __init__(self) -> None:
         super().__init__()
         full: Any = timm.create_model(
-            "tf_efficientnet_lite0", output_stride=self.stride, num_classes=0, global_pool=""
+            f"tf_{self.name}", output_stride=self.stride, num_classes=0, global_pool=""
         )
         self.conv_stem, self.bn1, self.blocks = full.conv_stem, full.bn1, full.blocks
         self.conv_head, self.bn2 = full.conv_head, full.bn2
@@ -63,11 +41,22 @@ class EfficientNetLite0(Backbone):
                 tensors = self._renamed(tensors, source)
         load_tensors(self, tensors, source, ignore=("classifier.",))
 
-    @staticmethod
-    def _renamed(tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
+    def _renamed(self, tensors: dict[str, Tensor], source: str) -> dict[str, Tensor]:
         """Return the package's tensors under timm's names: both list them in the same order."""
-        names = list(timm.create_model("tf_efficientnet_lite0").state_dict())
+        names = list(timm.create_model(f"tf_{self.name}").state_dict())
         if len(names) != len(tensors):
-            message = f"has {len(tensors)} tensors, but tf_efficientnet_lite0 has {len(names)}"
+            message = f"has {len(tensors)} tensors, but tf_{self.name} has {len(names)}"
             raise ConfigError(Problem(source, message))
         return dict(zip(names, tensors.values(), strict=True))
+
+
+class EfficientNetLite0(kinds.EfficientNetLite0, _EfficientNetLite):
+    pass
+
+
+class EfficientNetLite1(kinds.EfficientNetLite1, _EfficientNetLite):
+    pass
+
+
+class EfficientNetLite2(kinds.EfficientNetLite2, _EfficientNetLite):
+    pass

@@ -2,38 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from torch import nn
 
-from wsss.models.backbone import Backbone, Tap, register
+from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import torchvision
+from wsss.models.kinds import mobilenet as kinds
 from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 _ENDS = (2, 4, 7, 14, 18, 19)
 """Exclusive ends of the segments in torchvision's list of 19 feature blocks."""
 
 
-@register
-class MobileNetV2(Backbone):
+class MobileNetV2(kinds.MobileNetV2, Backbone):
     """The trunk `features` of torchvision's model; blocks 14 to 17 (dense: 7 to 17) are dilated instead of
     strided."""
-
-    name: ClassVar[str] = "mobilenet_v2"
-    channels: ClassVar[int] = 1280
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
-        Tap("blocks1", 16, 2),
-        Tap("blocks3", 24, 4),
-        Tap("blocks6", 32, 8),
-        Tap("blocks13", 96, 16),
-        Tap("blocks17", 320, 16),
-        Tap("head", 1280, 16),
-    )
-    default_freeze: ClassVar[str] = "blocks6"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks6", "blocks13", "blocks17")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks1", "blocks3", "blocks6", "blocks13", "blocks17")
 
     def __init__(self) -> None:
         super().__init__()

@@ -12,25 +12,13 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from wsss.models.backbone import Backbone, Tap, register
+from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import torchvision
+from wsss.models.kinds import resnet as kinds
 from wsss.models.weights import fetch, load_tensors, stored_tensors
 
 
-class _ResNet(Backbone):
-    channels: ClassVar[int] = 2048
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
-        Tap("stem", 64, 4),
-        Tap("layer1", 256, 4),
-        Tap("layer2", 512, 8),
-        Tap("layer3", 1024, 16),
-        Tap("layer4", 2048, 16),
-    )
-    default_freeze: ClassVar[str] = "layer2"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("layer2", "layer3", "layer4")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
+class _ResNet(kinds.ResNetKind, Backbone):
     model: ClassVar[str]
 
     def __init__(self) -> None:
@@ -64,13 +52,9 @@ class _ResNet(Backbone):
         load_tensors(self, tensors, source, ignore=("fc.",))
 
 
-@register
-class ResNet50(_ResNet):
-    name: ClassVar[str] = "resnet50"
+class ResNet50(kinds.ResNet50, _ResNet):
     model: ClassVar[str] = "resnet50"
 
 
-@register
-class ResNet101(_ResNet):
-    name: ClassVar[str] = "resnet101"
+class ResNet101(kinds.ResNet101, _ResNet):
     model: ClassVar[str] = "resnet101"

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Statistics, Tap, register
+from wsss.models.backbone import Backbone
+from wsss.models.kinds import resnet_caffe as kinds
 from wsss.models.weights import load_tensors, stored_tensors
 
 FIRST = "layer1.conv1.conv.weight"
@@ -59,28 +59,7 @@ class _BlueFirst(nn.Module):
         return x.flip(1)
 
 
-@register
-class ResNet101Caffe(Backbone):
-    """Dense it is DeepLabv2's: stages 4 and 5 look 2 and 4 times as far apart."""
-
-    name: ClassVar[str] = "resnet101_caffe"
-    channels: ClassVar[int] = 2048
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
-        Tap("layer1", 64, 4),
-        Tap("layer2", 256, 4),
-        Tap("layer3", 512, 8),
-        Tap("layer4", 1024, 16),
-        Tap("layer5", 2048, 16),
-    )
-    mean: ClassVar[Statistics] = (122.675 / 255, 116.669 / 255, 104.008 / 255)
-    std: ClassVar[Statistics] = (1 / 255, 1 / 255, 1 / 255)
-    default_freeze: ClassVar[str] = "layer3"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("layer3", "layer4", "layer5")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("layer1", "layer2", "layer3", "layer4", "layer5")
-    frozen_norms: ClassVar[bool] = True
-
+class ResNet101Caffe(kinds.ResNet101Caffe, Backbone):
     def __init__(self) -> None:
         super().__init__()
         dense = self.stride == 8

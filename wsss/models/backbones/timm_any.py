@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.backbone import Backbone, Tap, register_family
+from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import timm
+from wsss.models.kind import Tap
+from wsss.models.kinds.timm_any import PREFIX
 from wsss.models.weights import fetch, load_tensors, stored_tensors
-
-PREFIX = "timm/"
 
 
 class TimmBackbone(Backbone):
@@ -107,6 +107,3 @@ def timm_backbone(name: str) -> type[TimmBackbone]:
             "std": tuple(config["std"]),
         },
     )
-
-
-register_family(PREFIX, timm_backbone)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Generator
 
-import torch
-
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chains.chain import Chain
@@ -70,6 +68,8 @@ def run_chain(
         >>> [node.label for node in chain.nodes if store.get(node.key)]
         ['classifier', 'cams', 'cams.scores']
     """
+    import torch  # here: plans read chains, and need no network
+
     torch.set_num_threads(threads)
     bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)
     reported: set[str] = set()

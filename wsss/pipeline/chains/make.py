@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
@@ -125,6 +124,8 @@ class Making:
     def _give_memory_back(self) -> None:
         """Leave to others, and to later stages' looks at what is free, what this stage's tensors took."""
         if self._bench.device.startswith("cuda"):
+            import torch
+
             gc.collect()
             torch.cuda.empty_cache()
 
@@ -220,6 +221,8 @@ class Making:
         return artefact
 
     def _build(self, inputs: Mapping[str, Artefact], work: Path) -> Stage:
+        import torch
+
         node, bench = self._node, self._bench
         work_of: type[Stage] = STAGES[node.stage].stage()  # what it imports may draw numbers too
         random.seed(node.seed)
@@ -245,6 +248,8 @@ class Making:
         summary: dict[str, Any],
         precision: Precision | None,
     ) -> dict[str, Any]:
+        import torch
+
         node, bench = self._node, self._bench
         cuda = bench.device.startswith("cuda")
         computed_in = {} if precision is None else precision.facts(torch.device(bench.device))

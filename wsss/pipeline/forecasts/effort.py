@@ -21,9 +21,8 @@ from pydantic import ValidationError
 from wsss.config.params.base import Params
 from wsss.config.stage import STAGES, StageKind
 from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
-from wsss.data.view import DataView
+from wsss.data.view import DataView, photo_sizes
 from wsss.pipeline.chains.chain import Chain, Node
-from wsss.stages.memory_bound import photo_sizes
 
 log = logging.getLogger("wsss")
 

@@ -19,7 +19,7 @@ from wsss.pipeline.forecasts.effort import (
     work_facts,
 )
 from wsss.pipeline.past.results import chain_result
-from wsss.pipeline.past.stored import upstream_of
+from wsss.pipeline.past.stored_studies import upstream_of
 from wsss.pipeline.search.budget import Spent
 from wsss.pipeline.search.selection import kept_trials
 from wsss.pipeline.search.trials import Trial, sweep_trials

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsss.config import Study
 from wsss.config.stage import STAGES
-from wsss.pipeline.forecasts.readiness import Check, gibibytes
+from wsss.pipeline.forecasts.preflight import Check, gibibytes
 
 SHARED = Path("/dev/shm")  # noqa: S108 - it is only looked at
 AHEAD = 2

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.stages import AffinityParams, Params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
+from wsss.errors import ConfigError, Problem, nearest
+from wsss.models.kind import backbone_class, backbone_names
+from wsss.models.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -23,20 +26,17 @@ class Affinity(StageKind[AffinityParams]):
 
     @classmethod
     def consumes(cls, params: AffinityParams, data: DataView) -> Mapping[str, str]:
-        from wsss.models import weights_identity
-        from wsss.stages.training.affinity import check_backbone
-
         check_backbone(params)
         weights = weights_identity(params.backbone, params.weights)
         return {"train": data.image_key(data.train), "weights": weights}
 
     @classmethod
     def revision(cls, params: AffinityParams, sources: Mapping[str, Params]) -> int:
-        """1 where the network reads pre-activated features: it read raw sums before."""
-        from wsss.models import backbone_class
-        from wsss.stages.training.affinity import head_taps
-
-        return int(any(tap in backbone_class(params.backbone).next_norms for tap in head_taps(params)))
+        """1 where the network reads pre-activated features: it read raw sums before; or where it learns in
+        depthwise convolutions: their gradients are summed in another order."""
+        kind = backbone_class(params.backbone)
+        learns = params.kind == "affinity" and params.freeze != "all"
+        return int((learns and kind.depthwise) or any(tap in kind.next_norms for tap in head_taps(params)))
 
     @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,3 +45,23 @@ class Affinity(StageKind[AffinityParams]):
     @classmethod
     def alike(cls, params: AffinityParams) -> tuple[Any, ...]:
         return (params.kind, params.freeze)
+
+
+def check_backbone(params: AffinityParams) -> None:
+    """Raise `ConfigError` for a backbone whose taps can't be read, or without the tap that `freeze` names."""
+    kind = backbone_class(params.backbone)
+    if not head_taps(params):
+        able = [name for name in backbone_names() if backbone_class(name).affinity_taps]
+        raise ConfigError(
+            Problem("backbone", f"{params.backbone} has no taps for affinities", f"one of {', '.join(able)}")
+        )
+    choices = ["default", "none", "all", *(tap.name for tap in kind.taps)]
+    if params.freeze not in choices:
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
+
+
+def head_taps(params: AffinityParams) -> tuple[str, ...]:
+    """Return the taps of the backbone that the network reads; none where it can't."""
+    kind = backbone_class(params.backbone)
+    return kind.affinity_taps if params.kind == "affinity" else kind.boundary_taps

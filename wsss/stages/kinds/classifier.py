@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.methods import METHODS, expand_method
-from wsss.config.params.stages import ClassifierParams, classifier_params
+from wsss.config.params.stages import ClassifierParams, Params, RungParams, classifier_params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
+from wsss.errors import ConfigError, Problem, nearest
+from wsss.models.kind import CONVOLUTION, backbone_class
+from wsss.models.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -41,14 +45,17 @@ class Classifier(StageKind[ClassifierParams]):
         return (*needed, "classifier") if params.begin else needed
 
     @classmethod
-    def consumes(cls, params: ClassifierParams, data: DataView) -> Mapping[str, str]:
-        from wsss.models import weights_identity
-        from wsss.stages.training.network import check_head, check_taps, head_of_weights
-        from wsss.stages.training.rung import rung_ids
+    def revision(cls, params: ClassifierParams, sources: Mapping[str, Params]) -> int:
+        """1 where it learns in depthwise convolutions: their gradients are summed in another order."""
+        return int(params.freeze != "all" and backbone_class(params.backbone).depthwise)
 
+    @classmethod
+    def consumes(cls, params: ClassifierParams, data: DataView) -> Mapping[str, str]:
         check_taps(params)
         check_head(params)
         if params.head == "weights":
+            from wsss.stages.training.network import head_of_weights  # reads tensors
+
             head_of_weights(params, data.dataset.classes)
         quick = rung_ids(data, params.rung)
         masks = {"masks": data.mask_key(data.train)} if params.supervision == "masks" else {}
@@ -71,6 +78,7 @@ class Classifier(StageKind[ClassifierParams]):
         freeze = "all" if raw.get("method") == "probe" else "default"
         params = {**raw, **SMALL_NETWORK, "freeze": freeze, "rung": {"images": 4}}
         params.pop("head", None)  # the smallest backbone has no published one
+        params.pop("span", None)  # one epoch has no parts
         if "taps" in params.get("mixing", {}):
             params["mixing"] = {**params["mixing"], "taps": "all"}  # other backbones, other taps
         return params
@@ -110,3 +118,41 @@ def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]
     """
     decides = data.holdout and not data.has_masks and params.middle != params.crop
     return {"holdout_size": str(params.middle)} if decides else {}
+
+
+def check_taps(params: ClassifierParams) -> None:
+    """Raise `ConfigError` when `freeze` or `mixing.taps` name a tap that the backbone doesn't have."""
+    names = [tap.name for tap in backbone_class(params.backbone).taps]
+    problems = []
+    if params.freeze not in ("default", "none", "all", *names):
+        choices = ["default", "none", "all", *names]
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        problems.append(Problem("freeze", message, nearest(params.freeze, choices)))
+    for name in () if params.mixing.taps == "all" else params.mixing.taps:
+        if name not in ("input", *names):
+            message = f"{params.backbone} has no tap {name!r}"
+            problems.append(Problem("mixing.taps", message, nearest(name, ["input", *names])))
+    if problems:
+        raise ConfigError(problems)
+
+
+def check_head(params: ClassifierParams) -> None:
+    """Raise `ConfigError` for a class head that there isn't, or that no published classifier has."""
+    own = backbone_class(params.backbone).head
+    name = own if params.class_maps == "backbone" else params.class_maps
+    if name != CONVOLUTION:
+        from wsss.models.head import HEADS  # heads are networks, which need torch
+
+        if name not in HEADS:
+            choices = ["backbone", *HEADS.names()]
+            raise ConfigError(Problem("class_maps", f"there is no head {name!r}", nearest(name, choices)))
+    if params.head == "weights" and name != CONVOLUTION:
+        message = f"`weights` is a published convolution, but class maps are made by {name!r}"
+        raise ConfigError(Problem("head", message, "`class_maps: convolution`"))
+
+
+def rung_ids(data: DataView, rung: RungParams) -> tuple[str, ...]:
+    """Return the `select` images of the quick score: the first by the SHA-256 of their ids."""
+    if not data.has_masks:
+        return ()
+    return tuple(sorted(data.select, key=lambda id: hashlib.sha256(id.encode()).digest())[: rung.images])

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wsss.config.params.stages import ClassifierParams, FeaturesParams, Params
 from wsss.config.stage import STAGES, StageKind
 from wsss.errors import ConfigError, Problem
+from wsss.models.kind import backbone_class
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -18,13 +19,12 @@ class Features(StageKind[FeaturesParams]):
     name = "features"
     params = FeaturesParams
     work = "wsss.stages.features:Features"
+    version = 2
     needs = ("classifier",)
     grows = "images"
 
     @classmethod
     def check_sources(cls, params: FeaturesParams, sources: Mapping[str, Params]) -> None:
-        from wsss.models import backbone_class
-
         teacher = sources["classifier"]
         if params.embedding != "class_token" or not isinstance(teacher, ClassifierParams):
             return

@@ -52,8 +52,9 @@ class PseudoMasks(StageKind[PseudoMasksParams]):
 
     @classmethod
     def revision(cls, params: PseudoMasksParams, sources: Mapping[str, Params]) -> int:
-        """1 where boundaries are walked: their network saw photos without the canvas that it learnt on."""
-        return int(is_boundary(sources.get("affinity")))
+        """Where there is a walk: since its network's normalisation is folded. Once more where boundaries are
+        walked: their network saw photos without the canvas that it learnt on."""
+        return int(params.walk is not None) + int(is_boundary(sources.get("affinity")))
 
     @classmethod
     def consumes(cls, params: PseudoMasksParams, data: DataView) -> Mapping[str, str]:

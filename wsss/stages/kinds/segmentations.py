@@ -18,6 +18,7 @@ class Segmentations(StageKind[SegmentationsParams]):
     name = "segmentations"
     params = SegmentationsParams
     work = "wsss.stages.segmentations:Segmentations"
+    version = 2
     needs = ("segmenter",)
     scored = Scored("masks", "segmentation", 2, "segmentation", on="test")
     lists = ("select", "test")

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, nearest
+from wsss.models.kind import backbone_class, dense_class
+from wsss.models.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -34,10 +36,12 @@ class Segmenter(StageKind[SegmenterParams]):
             raise ConfigError(Problem("ignore_below", message, "`pseudo_masks: {confidence: true}`"))
 
     @classmethod
-    def consumes(cls, params: SegmenterParams, data: DataView) -> Mapping[str, str]:
-        from wsss.models import weights_identity
-        from wsss.stages.training.segmentation_network import check_backbone
+    def revision(cls, params: SegmenterParams, sources: Mapping[str, Params]) -> int:
+        """1 where there are depthwise convolutions: they and their gradients are summed in another order."""
+        return int(backbone_class(params.backbone).depthwise)
 
+    @classmethod
+    def consumes(cls, params: SegmenterParams, data: DataView) -> Mapping[str, str]:
         check_backbone(params)
         if params.patience and not data.holdout:
             message = "needs images to compare with, but the hold-out is empty"
@@ -68,3 +72,11 @@ class Segmenter(StageKind[SegmenterParams]):
     def alike(cls, params: SegmenterParams) -> tuple[Any, ...]:
         # Small parts keep a device less busy.
         return (params.freeze, params.supervision, -(-params.batch // params.accumulate))
+
+
+def check_backbone(params: SegmenterParams) -> None:
+    """Raise `ConfigError` for a backbone that can't be dense, or without the tap that `freeze` names."""
+    choices = ["default", "none", "all", *(tap.name for tap in dense_class(params.backbone).taps)]
+    if params.freeze not in choices:
+        message = f"{params.backbone} has no tap {params.freeze!r}"
+        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))

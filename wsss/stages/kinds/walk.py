@@ -18,6 +18,7 @@ class Walk(StageKind[WalkStageParams]):
     name = "walk"
     params = WalkStageParams
     work = "wsss.stages.walk:Walk"
+    version = 2
     needs = ("cams", "affinity")
     lists = ("labelled_ids",)
 

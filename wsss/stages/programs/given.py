@@ -9,9 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wsss.data.view import DataView
+from wsss.data.view import DataView, photo_sizes
 from wsss.stages.kinds.command import LISTS
-from wsss.stages.memory_bound import photo_sizes
 from wsss.stages.shards import INDEX, CamShards
 
 CAM_STRIDE = 4

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from wsss.data.decode import working_size
-from wsss.data.view import DataView
+from wsss.data.view import DataView, photo_sizes, working_sizes
 from wsss.errors import DataError, Problem
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
 from wsss.masks.images import write_mask
 from wsss.stages.kinds.command import CommandParams
-from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts, photo_sizes, working_sizes
+from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.programs.given import FILES
 from wsss.stages.shards import split_shards, write_index, write_shard
 

@@ -13,7 +13,6 @@ from torch.nn.functional import interpolate
 from wsss.config.params.stages import AffinityParams
 from wsss.data.loader import ClassificationBatches
 from wsss.data.transfer import sent
-from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json, write_json
 from wsss.masks.images import read_mask
 from wsss.masks.pairs import (
@@ -27,8 +26,6 @@ from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.models import (
     AffinityNetwork,
     BoundaryNetwork,
-    backbone_class,
-    backbone_names,
     create_backbone,
 )
 from wsss.models.precision import Precision, placed
@@ -142,26 +139,6 @@ class Affinity(Stage):
         self.training.write_weights(folder / WEIGHTS)
         write_json(folder / ABOUT, {"params": self.params.model_dump(mode="json")})
         return {"images": len(self.context.data.train), "pairs": len(self.offsets)}
-
-
-def check_backbone(params: AffinityParams) -> None:
-    """Raise `ConfigError` for a backbone whose taps can't be read, or without the tap that `freeze` names."""
-    kind = backbone_class(params.backbone)
-    if not head_taps(params):
-        able = [name for name in backbone_names() if backbone_class(name).affinity_taps]
-        raise ConfigError(
-            Problem("backbone", f"{params.backbone} has no taps for affinities", f"one of {', '.join(able)}")
-        )
-    choices = ["default", "none", "all", *(tap.name for tap in kind.taps)]
-    if params.freeze not in choices:
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
-
-
-def head_taps(params: AffinityParams) -> tuple[str, ...]:
-    """Return the taps of the backbone that the network reads; none where it can't."""
-    kind = backbone_class(params.backbone)
-    return kind.affinity_taps if params.kind == "affinity" else kind.boundary_taps
 
 
 def build_affinity(params: AffinityParams, weights: str | None = None) -> AffinityNetwork | BoundaryNetwork:

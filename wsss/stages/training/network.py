@@ -1,4 +1,4 @@
-"""From classifier parameters to a network and back from an artefact, and what only the backbone can check."""
+"""From classifier parameters to a network and back from an artefact."""
 
 from __future__ import annotations
 
@@ -13,40 +13,11 @@ from wsss.data.readers.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem, StageError, nearest
 from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
-from wsss.models.head import HEADS
 from wsss.models.layouts import published_head
 from wsss.models.precision import Precision, placed
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
-
-
-def check_taps(params: ClassifierParams) -> None:
-    """Raise `ConfigError` when `freeze` or `mixing.taps` name a tap that the backbone doesn't have."""
-    names = [tap.name for tap in backbone_class(params.backbone).taps]
-    problems = []
-    if params.freeze not in ("default", "none", "all", *names):
-        choices = ["default", "none", "all", *names]
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        problems.append(Problem("freeze", message, nearest(params.freeze, choices)))
-    for name in () if params.mixing.taps == "all" else params.mixing.taps:
-        if name not in ("input", *names):
-            message = f"{params.backbone} has no tap {name!r}"
-            problems.append(Problem("mixing.taps", message, nearest(name, ["input", *names])))
-    if problems:
-        raise ConfigError(problems)
-
-
-def check_head(params: ClassifierParams) -> None:
-    """Raise `ConfigError` for a class head that there isn't, or that no published classifier has."""
-    own = backbone_class(params.backbone).head
-    name = own if params.class_maps == "backbone" else params.class_maps
-    if name not in HEADS:
-        choices = ["backbone", *HEADS.names()]
-        raise ConfigError(Problem("class_maps", f"there is no head {name!r}", nearest(name, choices)))
-    if params.head == "weights" and name != "convolution":
-        message = f"`weights` is a published convolution, but class maps are made by {name!r}"
-        raise ConfigError(Problem("head", message, "`class_maps: convolution`"))
 
 
 def mixing_taps(params: ClassifierParams) -> tuple[str, ...]:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import numpy as np
 import torch
 
 from wsss.config.params.stages import RungParams
 from wsss.data.augment import evaluation_image, resized
 from wsss.data.transfer import sent
-from wsss.data.view import DataView
+from wsss.data.view import DataView, working_sizes
 from wsss.masks.cams import group_by_size, images_at_once, multi_scale_cams
 from wsss.metrics import ThresholdCurve, mean_average_precision
 from wsss.models import CamNetwork
 from wsss.models.precision import applied
-from wsss.stages.memory_bound import working_sizes
+from wsss.stages.kinds.classifier import rung_ids
 
 BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches
 
@@ -51,13 +49,6 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
     labels = data.dataset.labels(data.holdout)
     mean = mean_average_precision(scores, labels)
     return {} if mean is None else {"mAP": mean, "mAP_size": float(size)}
-
-
-def rung_ids(data: DataView, rung: RungParams) -> tuple[str, ...]:
-    """Return the `select` images of the quick score: the first by the SHA-256 of their ids."""
-    if not data.has_masks:
-        return ()
-    return tuple(sorted(data.select, key=lambda id: hashlib.sha256(id.encode()).digest())[: rung.images])
 
 
 def rung_score(

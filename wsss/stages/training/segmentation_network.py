@@ -9,22 +9,13 @@ import torch
 from safetensors.torch import load_file
 
 from wsss.config.params.stages import SegmenterParams
-from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import read_json
-from wsss.models import DeepLab, create_backbone, dense_class, weights_identity
+from wsss.models import DeepLab, create_backbone, weights_identity
 from wsss.models.precision import Precision, placed
 from wsss.stages.training.network import to_channels_last
 
 WEIGHTS = "segmenter.safetensors"
 ABOUT = "segmenter.json"
-
-
-def check_backbone(params: SegmenterParams) -> None:
-    """Raise `ConfigError` for a backbone that can't be dense, or without the tap that `freeze` names."""
-    choices = ["default", "none", "all", *(tap.name for tap in dense_class(params.backbone).taps)]
-    if params.freeze not in choices:
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
 
 
 def describe_weights(params: SegmenterParams) -> str:

@@ -1,4 +1,4 @@
-"""What is looked at before hours are spent: findings in one table, and refusing all that is bad at once."""
+"""Preflight: what the driver checks before it spends hours; it refuses all that is bad at once."""
 
 from __future__ import annotations
 

@@ -1,0 +1,51 @@
+"""What is known of EfficientNet-Lite0, -Lite1 and -Lite2."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from wsss.models.kind import BackboneKind, Statistics, Tap, register
+
+
+def _taps(*blocks: int) -> tuple[Tap, ...]:
+    """Return a tap after every stage of blocks, which have these channels."""
+    strides = (2, 4, 8, 16, 16, 16, 16)
+    named = (
+        Tap(f"blocks{number}", channels, stride)
+        for number, (channels, stride) in enumerate(zip(blocks, strides, strict=True))
+    )
+    return (Tap("stem", 32, 2), *named, Tap("head", 1280, 16))
+
+
+class EfficientNetLiteKind(BackboneKind):
+    """Taps after every stage of blocks; the last one is the 1280-channel convolution before pooling."""
+
+    channels: ClassVar[int] = 1280
+    stride: ClassVar[int] = 16
+    dense: ClassVar[bool] = True
+    taps: ClassVar[tuple[Tap, ...]] = _taps(16, 24, 40, 80, 112, 192, 320)
+    mean: ClassVar[Statistics] = (0.5, 0.5, 0.5)
+    std: ClassVar[Statistics] = (0.5, 0.5, 0.5)
+    depthwise: ClassVar[bool] = True
+    default_freeze: ClassVar[str] = "blocks2"
+    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks2", "blocks4", "blocks6")
+    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")
+
+
+@register
+class EfficientNetLite0(EfficientNetLiteKind):
+    name: ClassVar[str] = "efficientnet_lite0"
+    work = "wsss.models.backbones.efficientnet_lite:EfficientNetLite0"
+
+
+@register
+class EfficientNetLite1(EfficientNetLiteKind):
+    name: ClassVar[str] = "efficientnet_lite1"
+    work = "wsss.models.backbones.efficientnet_lite:EfficientNetLite1"
+
+
+@register
+class EfficientNetLite2(EfficientNetLiteKind):
+    name: ClassVar[str] = "efficientnet_lite2"
+    work = "wsss.models.backbones.efficientnet_lite:EfficientNetLite2"
+    taps: ClassVar[tuple[Tap, ...]] = _taps(16, 24, 48, 88, 120, 208, 352)
