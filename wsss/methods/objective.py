@@ -112,9 +112,17 @@ class Objective:
         """
         if not features.requires_grad or len(terms) < 2:
             return {}
-        norms = {
-            name: _gradient_norm(self.weights[name] * term, features, scales) for name, term in terms.items()
-        }
+        norms = dict.fromkeys(terms, 0.0)
+        left = {name: self.weights[name] * term for name, term in terms.items()}
+        for scale in scales:
+            found = {name: _gradient_norm(term, features, scale) for name, term in left.items()}
+            learning = {name: norm for name, norm in found.items() if norm is not None}
+            if learning:
+                values = torch.stack(list(learning.values())).tolist()  # the CPU waits for a GPU once
+                norms |= {name: value / scale for name, value in zip(learning, values, strict=True)}
+            left = {name: left[name] for name in learning if not math.isfinite(norms[name])}
+            if not left:
+                break
         total = sum(norms.values())
         return {name: norm / total for name, norm in norms.items()} if total > 0 else {}
 
@@ -137,18 +145,11 @@ class Objective:
         return (first + (1 - mixed.weight) * loss(mixed.labels_b)).mean()
 
 
-def _gradient_norm(term: Tensor, features: Tensor, scales: Sequence[float]) -> float:
-    """Return the norm of a term's gradient at the features, taken at the first scale at which it is
-    finite."""
+def _gradient_norm(term: Tensor, features: Tensor, scale: float) -> Tensor | None:
+    """Return the norm of `scale` times a term's gradient at the features, a scalar on their device; None
+    where it has none."""
     if not term.requires_grad:
-        return 0.0
-    norm = 0.0
-    for scale in scales:
-        scaled = term if scale == 1 else scale * term
-        (gradient,) = torch.autograd.grad(scaled, features, retain_graph=True, allow_unused=True)
-        if gradient is None:
-            return 0.0
-        norm = float(gradient.float().norm()) / scale
-        if math.isfinite(norm):
-            break
-    return norm
+        return None
+    scaled = term if scale == 1 else scale * term
+    (gradient,) = torch.autograd.grad(scaled, features, retain_graph=True, allow_unused=True)
+    return None if gradient is None else gradient.float().norm()
