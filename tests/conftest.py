@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from s3_server import s3_server
@@ -24,6 +27,26 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """What `-n auto` means: one worker more than cores, as some tests wait for Ray or for a server."""
     return (os.cpu_count() or 1) + 1
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _disks_at_leisure() -> Iterator[None]:
+    """Nothing waits until bytes are on the disk: no test cuts the power, and that was half of the time.
+
+    Tests of what is synced, and when, put their own `os.fsync` in this one's place.
+    """
+    connect = sqlite3.dbapi2.connect  # as SQLAlchemy calls it for MLflow
+
+    def connected(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        database = connect(*arguments, **options)
+        with contextlib.suppress(sqlite3.Error):  # of a broken file, which is for others to tell
+            database.execute("PRAGMA synchronous = OFF")
+        return database
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda number: None)
+        patch.setattr(sqlite3.dbapi2, "connect", connected)
+        yield
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 
 GOOD = TrialInfo("cam-fmix-000", "cam", "fmix", 0, {"alpha": 0.5})
 BAD = TrialInfo("cam-mixup-000", "cam", "mixup", 0)

@@ -58,6 +58,12 @@ def finished(folder: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def mine(finished: Path, tmp_path: Path) -> Path:
+    """A copy, for what goes on there."""
+    return Path(shutil.copytree(finished, tmp_path / "mine"))
+
+
 def test_every_stage_runs_and_the_masks_are_named(finished: Path) -> None:
     table = json.loads(in_process("compare", "--storage", finished / "runs", "--format", "json").stdout)
     assert table["steps"] == [] and table["protocols"] == {}
@@ -91,16 +97,16 @@ def test_every_format_and_view_says_so(finished: Path) -> None:
         assert "mAP" in done.stdout and "baseline" in done.stdout
 
 
-def test_again_computes_nothing_and_plan_knows(finished: Path) -> None:
-    again = in_process("resume", "own", "--local", "--storage", "runs", "--json", cwd=finished)
+def test_again_computes_nothing_and_plan_knows(mine: Path) -> None:
+    again = in_process("resume", "own", "--local", "--storage", "runs", "--json", cwd=mine)
     assert json.loads(again.stdout)["computed"] == 0
-    plan = json.loads(in_process("plan", "own.yaml", "--storage", "runs", "--json", cwd=finished).stdout)
+    plan = json.loads(in_process("plan", "own.yaml", "--storage", "runs", "--json", cwd=mine).stdout)
     assert sum(row["to_make"] for row in plan["sweeps"]) == 0
     assert {row["stage"] for row in plan["sweeps"]} == {"classifier", "cams", "pseudo_masks"}
     assert plan["images"]["select"] == 0 < plan["images"]["holdout"]
 
 
-def test_with_masks_it_is_scored(finished: Path) -> None:
+def test_with_masks_it_is_scored(mine: Path) -> None:
     words = [
         "-s",
         "data.masks=truth",
@@ -109,10 +115,10 @@ def test_with_masks_it_is_scored(finished: Path) -> None:
         "--name",
         "scored",
     ]
-    refused = in_process("run", "own.yaml", "--storage", "runs", "-s", "data.masks=truth", "--name", "scored", cwd=finished)  # fmt: skip
+    refused = in_process("run", "own.yaml", "--storage", "runs", "-s", "data.masks=truth", "--name", "scored", cwd=mine)  # fmt: skip
     assert refused.returncode == 2
     assert "classes.txt: is missing, but masks hold ids" in refused.stderr
-    done = in_process("run", "own.yaml", "--local", "--storage", "runs", *words, cwd=finished)
+    done = in_process("run", "own.yaml", "--local", "--storage", "runs", *words, cwd=mine)
     assert done.returncode == 0, done.stderr
     assert "Scored: CAM" in done.stdout and "floor" in done.stdout
 

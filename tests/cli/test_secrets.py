@@ -13,7 +13,7 @@ from wsss.cli.running import say_who_runs_it
 from wsss.config import load_study
 from wsss.errors import ConfigError
 from wsss.pipeline import local
-from wsss.pipeline.past.stored import stored_text
+from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 from wsss.tracking import sync, tracker
 from wsss.tuning.cluster import connect

@@ -8,7 +8,7 @@ import pytest
 from command_line import in_process
 
 from wsss.config import load_study
-from wsss.pipeline.past.stored import find_study, stored_text
+from wsss.pipeline.past.stored_studies import find_study, stored_text
 from wsss.store.storage import open_storage
 
 

@@ -18,7 +18,14 @@ sweeps:
 """
 
 _ALLOW = "allow: [unequal_tuning, {unequal_epochs: a study to read}]\n"
-ONE_SWEEP = _SWEEP + _ALLOW
+ONE_SWEEP = _SWEEP.replace("seed: 3\n", _ALLOW)
+
+
+def with_more(text: str) -> str:
+    """Return the study with one sweep and more of it: keys of the sweep, or further sweeps."""
+    return _SWEEP + text + _ALLOW
+
+
 GOOD = (
     _SWEEP
     + """\

@@ -51,6 +51,7 @@ def command(**changes: Any) -> dict[str, Any]:
         ({"supervision": None}, "`supervision` is missing"),
         ({"supervision": []}, "supervision"),
         ({"supervision": ["picture"]}, "picture"),
+        ({"supervision": ["image", {"masks": 25}]}, "trains on pixel masks, which are for evaluation"),
         ({"supervision": ["image", "masks"]}, "trains on pixel masks, which are for evaluation"),
         ({"makes": "maps"}, "maps"),
         ({"makes": "segmentations"}, "scored on `data.test`, which is missing"),
@@ -110,6 +111,21 @@ def test_a_name_of_an_earlier_sweep_is_known_and_a_later_one_not() -> None:
     load_study_text(text, source="s.yaml", base=Path("/"))
 
 
+def test_how_long_a_program_trains_is_not_compared() -> None:
+    """Nobody can know; the arms of ours beside it are still compared with each other."""
+    ours = [{"classifier": {"backbone": "efficientnet_lite0", "epochs": 2}}, "cams"]
+    longer = [{"classifier": {"backbone": "efficientnet_lite0", "epochs": 4}}, "cams"]
+    arms = {"theirs": {"stages": [command(**{"as": "cams"})]}, "ours": {"stages": ours}}
+
+    def text(**more: Any) -> str:
+        sweep = {"name": "cam", "arms": {**arms, **more}}
+        return yaml.safe_dump({"data": {"dataset": "sample"}, "sweeps": [sweep]})
+
+    load_study_text(text(), source="s.yaml", base=Path("/"))
+    with pytest.raises(ConfigError, match="train differently long: longer 4 epochs, ours 2 epochs"):
+        load_study_text(text(longer={"stages": longer}), source="s.yaml", base=Path("/"))
+
+
 def test_smoke_adds_its_words() -> None:
     study = smoke(load(command(smoke=["--epochs", 1])))
     params = study.sweeps[0].arms[0].stages[0].params
@@ -117,4 +133,8 @@ def test_smoke_adds_its_words() -> None:
 
 
 def test_pixel_labels_are_allowed_by_name() -> None:
-    load(command(supervision=["image", "masks"]), data={"allow": ["train_on_masks"]})
+    for labels in (["image", "masks"], ["image", {"masks": 25}]):
+        study = load(command(supervision=labels), data={"allow": ["train_on_masks"]})
+        params = resolve_stage(study.sweeps[0].arms[0].stages[0], {})
+        again = type(params).model_validate(params.model_dump(mode="json"))
+        assert again == params, "as it comes from a record"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from pathlib import Path
 
 import pytest
 from command_line import in_process
 from good_study import ONE_SWEEP as GOOD
+from good_study import with_more
 
 from wsss.config import load_study, load_study_text, smoke
 from wsss.config.checks.size import MOST_TRIALS
@@ -17,8 +19,8 @@ from wsss.pipeline.search.sampling import sample_arm
 
 LOG = "alpha: {loguniform: [0.2, 2]}"
 HOSTILE = {
-    "a NUL": (GOOD + "\0", "s.yaml:16: has a character that no text holds, '\\x00'"),
-    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:16: has a character that no text holds, '\\x1b'"),
+    "a NUL": (GOOD + "\0", "s.yaml:15: has a character that no text holds, '\\x00'"),
+    "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:15: has a character that no text holds, '\\x1b'"),
     "half a pair": (GOOD + 'tracking: {uri: "\\ud800"}', "can't be written, U+D800"),
     "5,000 digits": (
         GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),
@@ -26,7 +28,7 @@ HOSTILE = {
     ),
     "an escape beyond Unicode": (
         GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
-        "s.yaml:8: is not valid YAML: an escape or a number is too large",
+        "s.yaml:9: is not valid YAML: an escape or a number is too large",
     ),
     "a version of thousands of digits": (
         f"%YAML 1.{'9' * 5000}\n---\n{GOOD}",
@@ -37,7 +39,7 @@ HOSTILE = {
         "found duplicate anchor 'x', an anchor that stands above already",
     ),
     "a word as data": (
-        GOOD.replace("{dataset: sample}", "sample"),
+        re.sub("data: .*", "data: sample", GOOD),
         "`data` is 'sample', but must be a mapping of keys",
     ),
     "a number as sizes": (
@@ -97,13 +99,14 @@ HOSTILE = {
         "s.yaml:11: `samples` is 1000000000000, but must be a whole number from 1 to 10000\n",
     ),
     "trials": (
-        GOOD.replace("samples: 2", "samples: 5000") + f"    seeds: {list(range(10))}\n",
+        with_more(f"    seeds: {list(range(10))}\n").replace("samples: 2", "samples: 5000"),
         "has 50,010 trials up to here, but may have 10,000",
     ),
     "trials of later sweeps": (
-        GOOD.replace("samples: 2", "samples: 900, keep: 900".replace(", ", "\n        "))
-        + "  - {name: b, search: {p: {choice: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}},"
-        " stages: [pseudo_masks: {background_exponent: $p}]}\n",
+        with_more(
+            "  - {name: b, search: {p: {choice: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]}},"
+            " stages: [pseudo_masks: {background_exponent: $p}]}\n"
+        ).replace("samples: 2", "samples: 900, keep: 900".replace(", ", "\n        ")),
         "has 11,713 trials up to here",
     ),
     "an alias": (GOOD + "x: *" + "a" * 108_000, "found undefined alias"),
@@ -111,14 +114,14 @@ HOSTILE = {
     "no truth": (GOOD + "x: !!bool no\n", "'no' is not what its tag"),
     "a method in a list": (GOOD.replace("method: cam", "method: [1]"), "there is no method [1]"),
     "a mixing in a list": (GOOD.replace("mixing: {", "mixing: {kind: [1], "), "`mixing.kind` is [1]"),
-    "a searcher in a list": (GOOD + "    searcher: {kind: [1]}\n", "`searcher` is [1]"),
+    "a searcher in a list": (with_more("    searcher: {kind: [1]}\n"), "`searcher` is [1]"),
     "to replicate a list": (
-        GOOD + "  - {name: b, replicate: [1], seeds: [1]}\n",
+        with_more("  - {name: b, replicate: [1], seeds: [1]}\n"),
         "no earlier sweep is named [1]",
     ),
     "a bracket in a key": (GOOD.replace("epochs: 2", '"a[b": 2'), "unknown key `a[b`"),
     "a sliver of a GPU": (
-        GOOD + "    resources: {gpu: 5e-324}\n",
+        with_more("    resources: {gpu: 5e-324}\n"),
         "no GPU is shared by more than a thousand",
     ),
     "infinite hours": (GOOD + "budget: {hours: .inf}\n", "`hours` is inf"),

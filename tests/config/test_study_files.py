@@ -116,7 +116,7 @@ def test_several_errors_are_told_together_with_line_and_nearest_name() -> None:
         ("keep: 1", "resources: {gpu: -1}", "`gpu` is -1, but must be greater than or equal to 0"),
         ("keep: 1", "resources: {gpus: 1}", "unknown key `gpus` (did you mean 'gpu'?)"),
         ("keep: 1", "schedulr: asha", "unknown key `schedulr` in a sweep (did you mean 'scheduler'?)"),
-        ("dataset: sample", "dataset: sampel", "`dataset` is 'sampel', but must be 'folder', 'sample' or 'voc' (did you mean 'sample'?)"),
+        ("dataset: sample", "dataset: sampel", "`dataset` is 'sampel', but must be 'coco', 'folder', 'sample' or 'voc' (did you mean 'sample'?)"),
         ("name: good", "name: ../evil", "the name of the study is '../evil', but must be letters"),
         ("name: masks", "name: cam", "two sweeps are named 'cam'"),
         ("seed: 3", "seed: 3\nseed: 4", "the key 'seed' stands here a second time (first: line 3)"),

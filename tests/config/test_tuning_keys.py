@@ -125,7 +125,8 @@ def test_what_is_wrong_is_said(old: str, new: str, message: str) -> None:
 
 
 def test_a_scheduler_needs_a_classifier_to_judge() -> None:
-    text = TEXT + "  - name: later\n    scheduler: asha\n    stages: [pseudo_masks: {as: again}]\n"
+    later = "  - name: later\n    scheduler: asha\n    stages: [pseudo_masks: {as: again}]\n"
+    text = TEXT.replace("allow:", f"{later}allow:")
     with pytest.raises(
         ConfigError, match="`asha` judges classifier epochs, but arm `later` has no classifier"
     ):

@@ -88,3 +88,8 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 @given(st.recursive(scalars, lambda kids: st.lists(kids) | st.dictionaries(words, kids), max_leaves=8))
 def test_what_is_dumped_is_read_back(value: object) -> None:
     assert parse_yaml(dump_yaml(value), "x").value == value
+
+
+def test_what_stands_in_two_places_is_written_twice() -> None:
+    shared = [64, 128]
+    assert dump_yaml({"a": shared, "b": shared}) == dump_yaml({"a": [64, 128], "b": [64, 128]})

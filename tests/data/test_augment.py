@@ -11,6 +11,7 @@ from PIL import Image, ImageEnhance
 
 from wsss.data.augment import (
     Augmentation,
+    draw_jitter,
     evaluation_image,
     jitter,
     normalise,
@@ -140,7 +141,7 @@ def test_hue_against_colorsys(turn: float) -> None:
 def test_jitter_against_pillow(order: tuple[int, ...]) -> None:
     image = picture(60, 40, seed=5)
     brightness, contrast, saturation = factors = (0.8, 1.25, 0.75)
-    result = jitter(planes(image), Fixed(factors, 0.0, order))  # type: ignore[arg-type]
+    result = jitter(planes(image), draw_jitter(Fixed(factors, 0.0, order)))  # type: ignore[arg-type]
     enhance = (
         lambda x: ImageEnhance.Brightness(x).enhance(brightness),
         lambda x: ImageEnhance.Contrast(x).enhance(contrast),
@@ -154,7 +155,7 @@ def test_jitter_against_pillow(order: tuple[int, ...]) -> None:
 
 def test_jitter_draws_from_its_ranges() -> None:
     grey = np.full((3, 1, 1), 0.5, np.float32)
-    values = np.array([jitter(grey.copy(), random_state(k))[:, 0, 0] for k in range(2000)])
+    values = np.array([jitter(grey.copy(), draw_jitter(random_state(k)))[:, 0, 0] for k in range(2000)])
     assert np.allclose(values, values[:, :1], atol=1e-6)  # only brightness changes a lone grey pixel
     assert 0.35 <= values.min() < 0.352
     assert 0.648 < values.max() <= 0.65

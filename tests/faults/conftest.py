@@ -31,9 +31,9 @@ QUIET = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _quiet() -> Iterator[None]:
-    """Nodes are missed after three seconds instead of a minute, here and in what is started here."""
+    """Nodes are missed after three seconds instead of a minute, in these tests and in what they start."""
     before = {name: os.environ.get(name) for name in QUIET}
     os.environ.update(QUIET)
     yield
@@ -157,7 +157,7 @@ def calm(
     return run
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster() -> Iterator[Any]:
     """A head without CPUs, to which tests add nodes of one CPU each."""
     from wsss.tuning import environment as _environment  # noqa: F401 - before Ray is imported

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import nn
 from torch.nn.functional import interpolate
+from virtual_gpu import virtual_gpus
 
 from wsss.config.params.stages import SegmentationCrfParams
 from wsss.errors import DataError, StageError
 from wsss.masks.crf import dense_crf, probabilities_to_mask_with_crf
-from wsss.masks.segmentation import segment
+from wsss.masks.segmentation import label_batch, segment
 from wsss.models import DeepLab, create_backbone
 
 
@@ -25,6 +26,23 @@ def network() -> DeepLab:
 @pytest.fixture(scope="module")
 def photo() -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (50, 71, 3), dtype=np.uint8)
+
+
+def test_labels_are_the_most_probable_on_either_device(network: DeepLab, photo: np.ndarray) -> None:
+    expected = segment(network, photo, scales=(1.0, 0.5), flip=True, device="cpu").argmax(0)
+    (here,) = label_batch(network, [photo], scales=(1.0, 0.5), flip=True, device="cpu")
+    assert np.array_equal(here, expected) and here.dtype == np.uint8
+    with virtual_gpus() as card:
+        copy = load_copy(network).to("cuda")
+        (there,) = label_batch(copy, [photo], scales=(1.0, 0.5), flip=True, device="cuda")
+        assert card.waits <= 2, "whether all is finite, and the labels"
+    assert np.array_equal(there, expected) and there.dtype == np.uint8
+
+
+def load_copy(network: DeepLab) -> DeepLab:
+    other = DeepLab(create_backbone("efficientnet_lite0", "none", dense=True), network.classes)
+    other.load_state_dict(network.state_dict())
+    return other.eval()
 
 
 def shown(network: DeepLab, photo: np.ndarray) -> torch.Tensor:

@@ -21,7 +21,7 @@ from wsss.pipeline.events import Event, TrialProgress
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
-from wsss.pipeline.past.stored import check_same_content
+from wsss.pipeline.past.stored_studies import check_same_content
 from wsss.pipeline.search.budget import Spent, describe, spent_so_far
 from wsss.pipeline.study import StudyRun
 from wsss.store.folder_store import Store

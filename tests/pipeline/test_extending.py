@@ -13,7 +13,7 @@ import yaml
 from wsss.config import Study, load_study_text
 from wsss.errors import ConfigError
 from wsss.pipeline import study as study_module
-from wsss.pipeline.past.stored import check_same_content, stored_text
+from wsss.pipeline.past.stored_studies import check_same_content, stored_text
 from wsss.store.storage import open_storage
 
 LR = {"lr": {"loguniform": [0.001, 0.1]}}

@@ -117,6 +117,36 @@ def test_gpus_of_different_names_are_counted_apart() -> None:
     assert estimate_seconds(work(device="cuda"), [*slow, fast[0]]) == on["Tesla T4"], "of equals the slower"
 
 
+def test_a_kind_of_gpu_is_known_by_the_names_of_its_cards() -> None:
+    names = ("NVIDIA A100-SXM4-40GB", "Tesla T4", "NVIDIA A10")
+    known = [
+        Measured(work(device=name), seconds, 1) for name, seconds in zip(names, (2.0, 30.0, 9.0), strict=True)
+    ]
+    for kind, seconds in (("A100", 2.0), ("T4", 30.0), ("A10", 9.0)):
+        found = estimate_seconds(work(device=kind), known)
+        assert found is not None and found.value == pytest.approx(seconds), kind
+    assert estimate_seconds(work(device="H100"), known) is None
+
+
+def test_gpu_hours_are_counted_apart_where_sweeps_ask_for_kinds() -> None:
+    def row(accelerator: str | None, hours: float) -> dict[str, Any]:
+        head = {
+            "sweep": "a",
+            "arm": str(accelerator),
+            "unfinished": 1,
+            "to_make": 1,
+            "seconds": 1.0,
+            "bytes": 1.0,
+        }
+        return {**head, "gpu_hours": hours, "accelerator": accelerator}
+
+    assert totals([row(None, 1.0), row(None, 2.0)]).accelerators == {}
+    assert totals([row("A100", 1.0), row(None, 2.0), row("A100", 0.5)]).accelerators == {
+        "A100": 1.5,
+        "any": 2.0,
+    }
+
+
 SEGMENTER = SegmenterParams(batch=4, iterations=100, scales=(1.0,), crop=65)
 
 

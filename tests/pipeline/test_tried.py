@@ -12,7 +12,7 @@ import yaml
 from wsss.config import Study
 from wsss.files import write_json
 from wsss.pipeline.events import Tried
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import attempts, tried_by
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage
@@ -26,6 +26,7 @@ class Made:
 
     def study(self, name: str, *sweeps: dict[str, Any], **more: Any) -> Study:
         raw = {"name": name, "data": {"dataset": "sample"}, "sweeps": list(sweeps), **more}
+        raw |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
         folder = self.root / "studies" / name
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "study.yaml").write_text(yaml.safe_dump(raw))

@@ -169,3 +169,38 @@ def test_a_photo_of_24_megapixels_stays_within_the_memory(tmp_path: Path) -> Non
 def test_memory_for_not_even_the_smallest_tiles_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"4000 × 3000 pixels takes .* in the smallest tiles, but 0\.10"):
         plan_tiles(3000, 4000, 21, 1000, 0.1 * GIB)
+
+
+def test_where_a_gpu_has_less_than_was_thought_tiles_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    from trained import CLASSES, make_network
+
+    from wsss.errors import StageError
+    from wsss.predict import predictor as module
+    from wsss.predict.model import Model
+
+    network, _ = make_network()
+    predictor = module.Predictor(Model(network, CLASSES, (1.0,), "id"), module.Settings((1.0,), memory=64))
+    room, asked = 700 * 700, []
+
+    def segment_batch(network: object, photos: list[np.ndarray], **more: object) -> list[np.ndarray]:
+        area = sum(photo.shape[0] * photo.shape[1] for photo in photos)
+        asked.append(area)
+        if area > room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+        scores = np.zeros((4, *photos[0].shape[:2]), np.float32)
+        scores[2] = 1
+        return [scores for _ in photos]
+
+    monkeypatch.setattr(module, "segment_batch", segment_batch)
+    monkeypatch.setattr(module, "segment", lambda network, photo, **more: segment_batch(network, [photo])[0])
+    plan = predictor.plan(600, 1000)
+    assert plan.tiling.count == 1 and plan.batch > 1
+    masks = predictor.masks([noise(600, 1000)] * 2, plan)
+    assert [mask.shape for mask in masks] == [(600, 1000)] * 2 and all((mask == 2).all() for mask in masks)
+    assert asked[0] == 2 * 600 * 1000 and asked[-1] <= room
+    failures = sum(area > room for area in asked)
+    predictor.masks([noise(600, 1000)], plan)
+    assert sum(area > room for area in asked) == failures, "later photos begin where this one ended"
+    room = 1000
+    with pytest.raises(StageError, match=r"out of memory on cpu: .*even in the smallest tiles"):
+        predictor.masks([noise(600, 1000)], plan)

@@ -171,14 +171,14 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     assert header == [
         "arm", "seeds", "tried", "epochs", "CPU-h",
         "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "area", "PxAP", "published",
-        "mask", "95 % interval", "Δ baseline", "initial weights",
+        "mask", "95 % interval", "Δ baseline", "supervision", "initial weights",
     ]  # fmt: skip
-    assert floor == ["floor", "", "", "", "", "25.0", "", "", "", "", "", "", "", "", "25.0", "", "", ""]
+    assert floor == ["floor", "", "", "", "", "25.0", "", "", "", "", "", "", "", "", "25.0", "", "", "", ""]
     work, cut = ["1", "1", "0", "0"], ["0.30", "11.0", "22.0", "33.0", "44.0", "77.0"]
     assert base[:14] == ["baseline", *work, "45.0", "[45.0, 45.0]", "", *cut]
-    assert base[14:] == ["", "", "", ""]
+    assert base[14:] == ["", "", "", "", ""]
     assert fmix[:14] == ["fmix", *work, "69.4", "[69.4, 69.4]", "+24.4", *cut]
-    assert fmix[14:] == ["100.0", "[100.0, 100.0]", "", ""]
+    assert fmix[14:] == ["100.0", "[100.0, 100.0]", "", "", ""]
 
 
 def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
@@ -189,8 +189,8 @@ def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
     assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
     show(found, "csv", View.classes)
     assert capsys.readouterr().out.splitlines() == [
-        "arm,step,background,cat,dog,initial weights",
-        "baseline,CAM,88.9,50.0,,",
+        "arm,step,background,cat,dog,supervision,initial weights",
+        "baseline,CAM,88.9,50.0,,,",
     ]
 
 
@@ -274,6 +274,25 @@ def test_what_a_study_was_allowed_is_said_below_its_numbers(
     assert "made was allowed to select on report: its numbers are optimistic" in text
 
 
+def test_what_was_made_smaller_for_want_of_memory_is_said_below(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = {"smaller": {"a": [80, 60], "b": [80, 60]}, "free_memory_allowed_gib": 1.25}
+    walk = storage.network("pseudo_masks", {**short, "crf": {"smaller": {"a": [40, 30]}}})
+    plain = storage.network("pseudo_masks", {"smaller": {}})
+    storage.trial("small", score := storage.scores([GOOD] * 2), keys={"cams.scores": score, "walk": walk})
+    storage.trial("plain", score := storage.scores([GOOD] * 2), keys={"cams.scores": score, "walk": plain})
+    found = compare(storage.root, ["made"])
+    rows = {row.arm: row.smaller for row in found.rows}
+    assert rows["plain"] == ()
+    assert rows["small"] == (
+        "walk saw 2 photos as smaller copies, as only 1.25 GiB were free for it",
+        "walk's CRF saw 1 photos as smaller copies",
+    )
+    show(found, "table")
+    assert "small was made smaller: walk saw 2 photos" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_a_step_adds_is_paired_with_the_step_before(storage: Storage) -> None:
     """By image and by seed; the same as the difference of two arms with these scores."""
     before, after = [[POOR, FAIR, GOOD], [FAIR, FAIR, POOR]], [[FAIR, GOOD, GOOD], [GOOD, FAIR, POOR]]
@@ -319,6 +338,7 @@ def test_the_step_before_is_that_of_the_chain_whatever_its_name(storage: Storage
     storage.trial("plain", None, keys=keys)
     path = storage.root / "studies" / "made" / "study.yaml"
     study = {"name": "made", "data": {"dataset": "sample"}, "sweeps": [{"name": "cam", "stages": stages}]}
+    study |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
     path.write_text(yaml.safe_dump(study))
     found = compare(storage.root, ["made"])
     assert found.steps == ("cams", "rough", "fine")

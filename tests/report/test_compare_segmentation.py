@@ -86,7 +86,7 @@ def test_segmentations_alone_make_a_table(storage: Storage, capsys: pytest.Captu
     header, line = csv.reader(io.StringIO(capsys.readouterr().out))
     assert header == [
         *("arm", "seeds", "tried", "epochs", "CPU-h"),
-        *("segmentation", "95 % interval", "Δ baseline", "initial weights"),
+        *("segmentation", "95 % interval", "Δ baseline", "supervision", "initial weights"),
     ]
     assert line[:6] == ["baseline", "1", "1", "0", "0", f"{100 * FAIR_MIOU:.1f}"]
     show(compare(storage.root, ["made"]), "table")

@@ -16,7 +16,7 @@ from made_up import FAIR, GOOD, POOR, Storage
 from wsss.cli.comparison.compare import View, show
 from wsss.data.readers.voc import VOC_CLASSES
 from wsss.errors import ConfigError
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison
 from wsss.report.published import FILE, PROTOCOLS, Published, beside_published, publications

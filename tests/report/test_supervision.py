@@ -73,6 +73,7 @@ def declare(storage: Storage, **labels: list[Any]) -> None:
         for arm, given in labels.items()
     }
     study = {"name": "made", "data": {"dataset": "sample"}, "sweeps": [{"name": "cam", "arms": arms}]}
+    study |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
     (storage.root / "studies" / "made" / "study.yaml").write_text(yaml.safe_dump(study))
 
 

@@ -15,6 +15,7 @@ from made_up import FAIR, GOOD, POOR, Storage
 from wsss.cli.comparison.tuning import show_tuning
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
+from wsss.report.page.tuning import tuning_plots
 from wsss.report.tuning import tuning
 from wsss.stages.scores import write_arrays
 
@@ -55,13 +56,14 @@ def study(storage: Storage, *arms: str, searcher: str = "random", samples: int |
         "searcher": searcher,
     }
     raw = {"name": "made", "data": {"dataset": "sample"}, "allow": ["unequal_tuning"], "sweeps": [sweep]}
+    raw |= {"seed": 0, "retain": "kept", "tracking": {"uri": None}}
     (storage.root / "studies" / "made" / "study.yaml").write_text(yaml.safe_dump(raw))
 
 
 def mixed(share: float) -> list[list[int]]:
     """Return a confusion whose mIoU grows with `share`."""
     hits = round(100 * share)
-    return [[100, 100 - hits], [100 - hits, 100]]
+    return [[hits, 100 - hits], [100 - hits, hits]]
 
 
 def arm(storage: Storage, name: str, select: list[float], report: list[float], **fields: Any) -> None:
@@ -214,10 +216,10 @@ def test_every_format_shows_it(storage: Storage, capsys: pytest.CaptureFixture[s
     arm(storage, "fmix", [0.5, 0.7], [0.6, 0.7])
     study(storage, "baseline", "fmix", samples=2)
     found = tuning(storage.root, ["made"])
-    expected = f"{100 * found.rows[0].best_of[0].score:.1f}"
+    score = 100 * found.rows[0].best_of[0].score
     for format_ in ("table", "markdown", "csv"):
         show_tuning(found, format_)
-        assert expected in capsys.readouterr().out
+        assert f"{score:.{2 if format_ == 'csv' else 1}f}" in capsys.readouterr().out
     show_tuning(found, "json")
     assert json.loads(capsys.readouterr().out)["rows"][0]["best_of"][0]["k"] == 1
 
@@ -227,3 +229,23 @@ def test_unused_confusions_of_older_versions_are_no_trouble(storage: Storage) ->
     storage.trial("fmix", storage.scores([GOOD, FAIR, POOR]), kept=False)
     study(storage, "fmix")
     assert rows(storage)["fmix"].best_of == ()
+
+
+def test_the_page_draws_it(storage: Storage) -> None:
+    arm(storage, "baseline", [0.5, 0.6], [0.5, 0.6])
+    arm(storage, "fmix", [0.5, 0.7], [0.6, 0.7])
+    study(storage, "baseline", "fmix", samples=2)
+    found = tuning(storage.root, ["made"])
+    (plot,) = tuning_plots(found)
+    assert plot.title == "Best of k, made: cam"
+    assert [trace.name for trace in plot.figure.data] == ["baseline", "fmix"]
+    scores = [f"{100 * point.score:.1f}" for row in found.rows for point in row.best_of]
+    assert [cells[2] for cells in plot.cells] == scores
+
+
+def test_a_baseline_of_which_nothing_was_scored_leaves_the_other_rows(storage: Storage) -> None:
+    storage.trial("baseline", "0" * 64, id="cam-baseline-000", kept=False, status="failed")
+    arm(storage, "fmix", [0.3, 0.6], [0.4, 0.7])
+    study(storage, "baseline", "fmix", samples=2)
+    found = rows(storage)
+    assert len(found["fmix"].best_of) == 2 and not found["fmix"].gaps

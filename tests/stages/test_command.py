@@ -186,7 +186,7 @@ def test_it_never_outlives_its_runner(tmp_path: Path, number: int) -> None:
         [sys.executable, *words], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
-        assert wait_for(lambda: len(pids_in(note)) == 3, 60)
+        assert wait_for(lambda: len(pids_in(note)) == 3, 240)
         pids = pids_in(note)
         assert len(alive(pids)) == 3
         runner.send_signal(number)

@@ -280,7 +280,8 @@ def test_a_study_file_imports_from_a_folder_beside_it(
     for id in (devkit / "ImageSets/Segmentation/val.txt").read_text().split():
         mask = read_mask(devkit / f"SegmentationClass/{id}.png")
         np.save(tmp_path / f"segmented/{id}.npy", np.where(mask == 255, 0, mask))
-    tiny["sweeps"][0]["arms"]["whole"] = {"stages": [{"import": {"segmentations": "segmented"}}]}
+    whole = {"stages": [{"import": {"segmentations": "segmented"}}], "supervision": ["masks"]}
+    tiny["sweeps"][0]["arms"]["whole"] = whole
     tiny["name"] = "whole"
     for sweep in ({}, {"metric": "import/select/miou"}):
         tiny["sweeps"][0].update(sweep)

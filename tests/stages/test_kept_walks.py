@@ -14,6 +14,7 @@ from wsss.config import load_study_text
 from wsss.config.params.stages import WalkedParams, WalkParams, WalkStageParams
 from wsss.data.view import DataView, open_data
 from wsss.errors import ConfigError
+from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.stages.walker import Walker, settled
@@ -99,28 +100,32 @@ RULES: list[Mapping[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("rule", RULES, ids=str)
-@pytest.mark.parametrize("memory", [4.0, 0.02], ids=["whole", "smaller copy"])
-@pytest.mark.parametrize("kind", ["affinity", "boundary"])
-def test_what_was_kept_gives_what_walking_gives(kind: str, rule: Mapping[str, Any], memory: float) -> None:
-    from wsss.config.params.stages import AffinityParams
-    from wsss.stages.training.affinity import build_affinity
-
+@pytest.fixture(scope="module")
+def networks() -> Mapping[str, Any]:
     torch.manual_seed(0)
-    network = build_affinity(AffinityParams(kind=kind, backbone="efficientnet_lite0"), weights="none").eval()
-    rng = np.random.default_rng(0)
-    rgb = rng.integers(0, 256, (90, 130, 3), dtype=np.uint8)
-    cams = rng.random((2, 90, 130), dtype=np.float32)
-    direct = Walker(network, WalkParams(log_steps=3, memory=memory, **rule), "cpu")
-    expected = direct(rgb, cams)
+    kinds = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}
+    return {name: kind(create_backbone("efficientnet_lite0", "none")) for name, kind in kinds.items()}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("smaller", [False, True], ids=["whole", "smaller copy"])
+@pytest.mark.parametrize("kind", ["affinity", "boundary"])
+def test_what_was_kept_gives_what_walking_gives(
+    kind: str, rule: Mapping[str, Any], smaller: bool, networks: Mapping[str, Any]
+) -> None:
+    network, rng = networks[kind], np.random.default_rng(0)
+    rgb = rng.integers(0, 256, (100, 134, 3), dtype=np.uint8)
+    cams = rng.random((2, 100, 134), dtype=np.float32)
+    direct = Walker(network, WalkParams(log_steps=3, **rule), "cpu")
     exponents = (4.0, 16.0) if "background_exponent" in rule else ()
-    keeping = Walker(
-        network, WalkStageParams(log_steps=3, memory=memory, background_exponents=exponents), "cpu"
-    )
+    keeping = Walker(network, WalkStageParams(log_steps=3, background_exponents=exponents), "cpu")
+    if smaller:
+        direct.budget = keeping.budget = int(0.7 * direct.memory(100, 134))
+    expected = direct(rgb, cams)
     kept, size = keeping.on_grid(rgb, cams, exponents)
-    assert (size == rgb.shape[:2]) == (direct.fitting_size(90, 130) == (90, 130))
+    assert (size != (100, 134)) == smaller
     if exponents:
         kept = kept[[exponents.index(rule["background_exponent"]), 2, 3]]
-    found = settled(kept, network.stride, size, (90, 130), WalkedParams(**rule))
+    found = settled(kept, network.stride, size, (100, 134), WalkedParams(**rule))
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.array_equal(found.argmax(0), expected.argmax(0))

@@ -67,3 +67,5 @@ def test_every_score_keeps_them(calm_store: Store, tiny_chain: Chain) -> None:
     for label in ("cams.scores", "pseudo_masks.scores", "segmentations.scores"):
         files = {path.name for path in calm_store.folder(tiny_chain[label].key).glob("*.png")}
         assert files == {"overlays.png", *(["threshold_curve.png"] if label == "cams.scores" else [])}
+        rows = pixels(calm_store.folder(tiny_chain[label].key) / "overlays.png").shape[0] / round(2.3 * 80)
+        assert rows == 1, "as many as `small_chunks` lets it draw"

@@ -19,7 +19,7 @@ from wsss.store.folder_store import Store
 LABELS = (
     *("first", "features", "subcategories", "classifier"),
     *("cams", "cams.scores", "pseudo_masks", "pseudo_masks.scores"),
-    *("affinity_labels", "affinity", "walk", "walk.scores"),
+    *("agreement", "affinity_labels", "affinity", "walk", "walk.scores"),
     *("boundaries", "boundary_walk", "boundary_walk.scores"),
     *("kept_walk", "from_kept_walk", "from_kept_walk.scores"),
     *("segmenter", "segmentations", "segmentations.scores"),

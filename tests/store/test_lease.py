@@ -21,8 +21,9 @@ from wsss.files import read_json, sha256_json, write_json
 from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import StageFinished, StageWaiting, TrialProgress
+from wsss.store.file_lease import FileLease, leases_at
 from wsss.store.folder_store import Store
-from wsss.store.lease import FileLease, is_dead, leases_at, this_process
+from wsss.store.lease import is_dead, this_process
 from wsss.store.partial import Partial
 
 KEY = sha256_json("one")

@@ -16,8 +16,8 @@ from wsss.errors import ConfigError, StorageError
 from wsss.files import read_copy, read_json, sha256_json, write_copy
 from wsss.pipeline.past.retention import prune, wanted_by
 from wsss.store import records
+from wsss.store.file_lease import FileLease, leases_at
 from wsss.store.folder_store import Store
-from wsss.store.lease import FileLease, leases_at
 from wsss.store.ledger import Ledger
 from wsss.store.storage import Storage
 

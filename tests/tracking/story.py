@@ -89,7 +89,7 @@ def history(uri: str, run: Run, metric: str) -> list[tuple[int, float]]:
     return sorted((point.step, point.value) for point in points)
 
 
-def wait(condition: object, seconds: float = 60) -> None:
+def wait(condition: object, seconds: float = 150) -> None:
     """Wait until `condition()` holds."""
     deadline = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]

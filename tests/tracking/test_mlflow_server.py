@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 import toy_studies as toy
 from command_line import in_process
-from mlflow.cli import cli
 from mlflow.tracking import MlflowClient
 
-from wsss.pipeline.past.stored import stored_text
+from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 
 
@@ -47,6 +46,8 @@ def test_the_server_is_this_machine_s_alone_and_its_page_is_the_study_s_runs(
     assert words["--host"] == "127.0.0.1" and words["--port"] == str(port)
     assert words["--backend-store-uri"] == f"sqlite:///{storage}/mlflow.db"
     assert environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] == "false"
+    from mlflow.cli import cli  # takes two seconds
+
     known = {option for parameter in cli.commands["server"].params for option in parameter.opts}
     assert set(words) <= known, "MLflow has these options"
 

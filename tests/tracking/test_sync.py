@@ -28,7 +28,6 @@ from wsss.pipeline.study import StudyRun
 from wsss.store.storage import open_storage
 from wsss.tracking import MlflowTracker
 from wsss.tracking.sync import sync_study
-from wsss.tuning.schedulers import make_judge
 
 SWEEP = "name: cam, metric: cams/select/miou, keep: 1, %s, stages: [classifier: {epochs: 4, lr: $lr}, cams]"
 SEARCH = "search: {lr: {choice: [0.01, 0.1, 1.0]}}"
@@ -43,6 +42,8 @@ def data(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def run(study: Any, data: Any, uri: str, *, stop_after: int = -1) -> list[str]:
     """Run a study as `run` does, MLflow beside it; return what was said."""
+    from wsss.tuning.schedulers import make_judge  # takes Ray along
+
     said: list[str] = []
     storage = open_storage(study.storage)
     tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage, warn=said.append)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,11 +15,17 @@ from typing import Any
 import psutil
 import pytest
 
+from wsss.config import load_study_text
+from wsss.data.view import open_data
+from wsss.pipeline.events import StageSaid, TrialProgress
+from wsss.pipeline.search.trials import sweep_trials
 from wsss.store.folder_store import Store
+from wsss.store.storage import open_storage
+from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
 
 ROOT = Path(__file__).parents[2]
 TOY = ROOT / "tests/stages/toy_repository"
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1200)
 STUDY = """
 name: foreign
 data:
@@ -41,6 +48,39 @@ sweeps:
 def words(folder: Path, *more: str) -> list[str]:
     launcher = str(ROOT / "launch.py")
     return [sys.executable, launcher, "run", str(folder / "s.yaml"), "--allow-commands", *more]
+
+
+def test_the_trainable_tells_what_a_program_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without actors around it: every event goes through JSON, and a stopped trial leaves no program."""
+    monkeypatch.setenv("RAY_CHDIR_TO_TRIAL_DIR", "0")
+    note = tmp_path / "note"
+    text = STUDY.replace("NOTE", str(note)).replace("TOY", str(TOY)).replace("--pause, 2", "--pause, 0.3")
+    study = load_study_text(text, source="s.yaml", base=tmp_path, storage=str(tmp_path / "runs"))
+    storage = open_storage(study.storage)
+    data = open_data(study.data, storage=storage.local)
+    chain = sweep_trials(study, study.sweeps[0], [], data)[0].chain
+    job = {
+        "id": "t",
+        "chain": chain.to_json(),
+        "storage": str(study.storage),
+        "device": "cpu",
+        "gpu": 0,
+        "data": study.data.model_dump(mode="json"),
+        "threads": 1,
+        "workers": 1,
+    }
+    stopped = ChainTrainable({"job": json.loads(json.dumps(job))})
+    while not isinstance(event_from_json(stopped.train()[EVENT]), TrialProgress):
+        continue
+    stopped.stop()
+    assert not psutil.pid_exists(int(note.read_text().split()[0]))
+    trial, told = ChainTrainable({"job": job}), []
+    while EVENT in (result := trial.train()):
+        told.append(event_from_json(result[EVENT]))
+    assert result["done"] and not result.get(ERROR)
+    steps = [event.step for event in told if isinstance(event, TrialProgress) and event.stage == "command"]
+    assert steps[-4:] == [2, 3, 4, 5] and any(isinstance(event, StageSaid) for event in told)
+    trial.stop()
 
 
 def digests(storage: Path) -> dict[str, str]:
@@ -66,7 +106,9 @@ def test_killed_with_its_worker_it_goes_on_to_the_same_bytes(tmp_path: Path) -> 
         text=True,
     )
     try:
-        assert wait_for(note.exists, 300), "it never started"
+        assert wait_for(lambda: note.exists() or run.poll() is not None, 500) and note.exists(), (
+            "it never started"
+        )
         first = psutil.Process(int(note.read_text().split()[0]))
         worker = first.parents()[1]  # its watcher's parent
         assert "ChainTrainable" in " ".join([worker.name(), *worker.cmdline()])

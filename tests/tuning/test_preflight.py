@@ -20,7 +20,7 @@ from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.readers.voc import VOC_CLASSES
 from wsss.data.view import DataView, open_data
 from wsss.errors import PreflightError
-from wsss.pipeline.forecasts.readiness import Check, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.pipeline.forecasts.preflight import Check, disk_check, gibibytes, refuse_bad, storage_checks
 from wsss.tracking.location import tracking_uri
 from wsss.tracking.reach import reach
 
@@ -328,7 +328,7 @@ def test_a_storage_that_goes_with_the_job_is_refused_and_all_that_is_bad_is_told
 def test_a_database_in_the_folder_of_a_job_is_bad(
     tmp_path: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.cli.preflight import ready_checks
+    from wsss.cli.preflight import preflight_checks
     from wsss.config import load_study
 
     job = tmp_path / "session_2026-01-01_1_2/runtime_resources/working_dir_files/_ray_pkg_1"
@@ -338,10 +338,10 @@ def test_a_database_in_the_folder_of_a_job_is_bad(
     study = load_study(tiny_study, storage=str(tmp_path / "runs"))
     data = open_data(study.data, storage=tmp_path / "runs", verify=False)
     for uri in (tracking_uri(None, "s3://bucket/x"), "sqlite:///mlflow.db", f"sqlite+pysqlite:///{job}/a.db"):
-        row = ready_checks(study, data, uri)[-1]
+        row = preflight_checks(study, data, uri)[-1]
         assert (row.what, row.state) == ("tracking", "bad") and str(job) in row.found
         assert "give `tracking.uri`" in row.hint
-    assert ready_checks(study, data, f"sqlite:///{tmp_path}/mlflow.db")[-1].state == "ok"
+    assert preflight_checks(study, data, f"sqlite:///{tmp_path}/mlflow.db")[-1].state == "ok"
 
 
 def disk_free(folder: Path) -> bool:
@@ -394,12 +394,90 @@ def test_a_whole_gpu_is_waited_for_and_a_part_is_kept_to(monkeypatch: pytest.Mon
     monkeypatch.setattr(gpu, "time", clock)
     cuda = FakeCuda(others=80)
     monkeypatch.setattr(gpu, "torch", SimpleNamespace(cuda=cuda))
-    assert gpu.prepare_gpu(1.0) == 2.0, "80, then 50, then 20 bytes: two waits"
+    monkeypatch.setattr(gpu, "_kept", {})
+    told = list(gpu.prepare_gpu(1.0))
+    assert len(looks) == 2, "80, then 50, then 20 bytes: two waits"
+    assert told == [f"for other programs to leave GPU 0: they hold {n}% of its memory" for n in (80, 50)]
     assert not cuda.fractions
-    cuda.others = 10**6
-    assert gpu.prepare_gpu(1.0, wait=5) == 5.0, "it doesn't wait for ever"
     looks.clear()
-    assert gpu.prepare_gpu(0.25) == 0.0 and cuda.fractions == [0.25] and not looks
+    cuda.others = 10**6
+    assert len(list(gpu.prepare_gpu(1.0, wait=5))) == 6 and len(looks) == 5, "it doesn't wait for ever"
+    looks.clear()
+    assert not list(gpu.prepare_gpu(0.25)) and not looks
+    assert cuda.fractions == [0.125], (
+        "CUDA itself takes more than a card of 100 bytes has: half a share is left"
+    )
+
+
+def test_what_others_keep_is_waited_for_once_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A display holds a third of the card: no trial waits a minute for it."""
+    from wsss.tuning import gpu
+
+    looks: list[float] = []
+    monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: sum(looks), sleep=looks.append))
+    monkeypatch.setattr(gpu, "_kept", {})
+    held = [0.9, 0.6, *[0.35] * 100]
+    monkeypatch.setattr(gpu, "_held_by_others", lambda device: held.pop(0))
+    monkeypatch.setattr(gpu, "torch", SimpleNamespace(cuda=FakeCuda(others=0)))
+    told = list(gpu.prepare_gpu(1.0))
+    assert sum(looks) == pytest.approx(2 * gpu.POLL + gpu.PATIENCE), "while it falls, and a little longer"
+    assert told[-1] == "no longer for other programs, which keep 35% of GPU 0's memory"
+    looks.clear()
+    assert not list(gpu.prepare_gpu(1.0)) and not looks, "the next trial of this process knows"
+    held.insert(0, 0.7)
+    assert list(gpu.prepare_gpu(1.0)) and looks, "more than that is another trial's"
+
+
+def test_a_share_of_a_card_leaves_room_for_cuda_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from virtual_gpu import virtual_gpus
+
+    from wsss.tuning import gpu
+
+    with virtual_gpus(total=16 * 2**30) as card:
+        assert not list(gpu.prepare_gpu(0.5))
+        assert 2 * (card.fraction * card.total + gpu.CONTEXT) <= card.total
+        assert card.fraction == 0.5 - 1 / 32
+
+
+def test_a_kind_of_gpu_is_asked_of_ray_and_looked_for_on_nodes() -> None:
+    from wsss.tuning.executor import asked_of_ray
+    from wsss.tuning.placement import placement_checks
+
+    wanted = Resources(cpu=1, gpu=1, accelerator="A100")
+    assert asked_of_ray(wanted) == {"cpu": 1, "gpu": 1, "accelerator_type:A100": 0.001}
+    assert asked_of_ray(Resources(cpu=1, gpu=1)) == {"cpu": 1, "gpu": 1}
+    nodes = [{"Resources": {"CPU": 8, "GPU": 2, f"accelerator_type:{kind}": 1}} for kind in ("T4", "A100")]
+    (check,) = placement_checks([wanted], nodes)
+    assert check.state == "ok" and "GPU of kind A100: 2 at a time" in check.found
+    (check,) = placement_checks([Resources(cpu=1, gpu=1, accelerator="A10O")], nodes)
+    assert check.state == "bad" and check.hint == "did you mean 'A100'?"
+    (check,) = placement_checks([wanted], [{"Resources": {"CPU": 8, "GPU": 2}}])
+    assert check.state == "bad" and check.hint == "no node says which kind of GPU it has"
+    with pytest.raises(ValueError, match="`accelerator` is A100, but `gpu` is 0"):
+        Resources(accelerator="A100")
+
+
+def test_shared_memory_is_compared_with_what_a_trial_keeps_there(tmp_path: Path) -> None:
+    from wsss.config import load_study_text
+    from wsss.pipeline.forecasts.shared_memory import needed_shared_memory, shared_memory_check
+
+    text = """
+name: shm
+data: {dataset: sample}
+sweeps:
+  - name: cam
+    resources: {cpu: 4, gpu: 1}
+    stages: [classifier: {crop: 448, batch: 16}, cams: {}]
+"""
+    study = load_study_text(text, source="shm.yaml", base=tmp_path)
+    needed = needed_shared_memory(study)
+    assert needed == 7 * 16 * 448**2 * 4, "three processes keep two batches each, and one is in use"
+    alone = load_study_text(text.replace("cpu: 4", "cpu: 1"), source="shm.yaml", base=tmp_path)
+    assert needed_shared_memory(alone) == 0
+    (check,) = shared_memory_check(needed, 2**26, "10.0.0.7")
+    assert check.state == "bad" and "10.0.0.7: 64 MiB are free" in check.found and "--shm-size" in check.hint
+    assert shared_memory_check(needed, 2**30)[0].state == "ok"
+    assert not shared_memory_check(0, 2**10) and not shared_memory_check(needed, None)
 
 
 def test_the_local_preflight_has_only_what_makes_sense(tiny_study: Path, tmp_path: Path) -> None:

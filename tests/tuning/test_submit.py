@@ -14,7 +14,7 @@ from command_line import in_process
 
 from wsss.config import load_study
 from wsss.errors import ConfigError, PreflightError
-from wsss.pipeline.past.stored import stored_text
+from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 from wsss.tuning import submit
 

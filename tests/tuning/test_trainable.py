@@ -74,3 +74,19 @@ def test_the_next_trial_closes_the_one_before_and_a_failing_storage_is_told_as_s
     assert trial.reset(config(tmp_path, "three")), "an error here would be final for trial three"
     result = trial.train()
     assert (result["done"], result[ERROR], result[STORAGE]) == (True, "the disk is full", True)
+
+
+def test_a_trial_that_waits_for_its_gpu_says_so(
+    told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.pipeline.events import GpuWaiting
+
+    monkeypatch.setattr(module, "prepare_gpu", lambda gpus: iter(["for others", "no longer"]))
+    given = config(tmp_path)
+    given["job"] |= {"device": "cuda", "gpu": 1.0}
+    trial = ChainTrainable(given)
+    first, second, third = (event_from_json(trial.train()[EVENT]) for _ in range(3))
+    assert (first, second) == (GpuWaiting("one", "for others"), GpuWaiting("one", "no longer"))
+    assert isinstance(third, StageWaiting)
+    trial.stop()
+    assert told == ["one begins", "one is closed"]

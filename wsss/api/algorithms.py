@@ -21,6 +21,7 @@ from wsss.masks.pairs import pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled
 from wsss.masks.random_walk import walk as walk_matrix
 from wsss.methods.mixing import Mixed, Mixer
+from wsss.models.precision import Precision, placed
 
 Maps = npt.NDArray[np.float16]
 Scores = npt.NDArray[np.float32]
@@ -63,7 +64,7 @@ def cams(
     keys = [class_numbers(list(some), (), "wsss.cams") for some in labels]
     place = chosen_device(device)
     if isinstance(network, nn.Module):
-        network.to(place).eval()
+        placed(network, place, getattr(network, "precision", Precision())).eval()
     found: dict[int, Maps] = {}
     for group in group_by_size([array.shape for array in arrays]):
         maps = multi_scale_cams(

@@ -18,6 +18,8 @@ from wsss.tuning.auth import look_at_mode, look_at_token
 Finding = tuple[str, str, str]
 """(what was looked at, "ok" | "note" | "bad", what was found)."""
 
+ENOUGH_SHARED = 2**29
+"""Bytes of /dev/shm that hold the batches of an ordinary trial on a GPU with eight CPUs."""
 PACKAGES = ("torch", "torchvision", "timm", "ray", "mlflow", "numpy", "pydantic", "scikit-learn")
 
 
@@ -32,6 +34,7 @@ def examine(storage: Location) -> list[Finding]:
         "torchvision models": _torchvision,
         "processors": _processors,
         "GPU": _gpu,
+        "shared memory": _shared_memory,
     }.items():
         findings.append(_guarded(what, look))
     findings += [("Ray's mode", *look_at_mode()), ("Ray's token", *look_at_token())]
@@ -93,6 +96,19 @@ def _gpu() -> Finding:
         return "GPU", "note", "none; studies with `gpu: 1` won't start here"
     names = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     return "GPU", "ok", ", ".join(names)
+
+
+def _shared_memory() -> Finding:
+    from wsss.pipeline.forecasts.preflight import gibibytes
+    from wsss.pipeline.forecasts.shared_memory import HINT, SHARED, free_shared_memory
+
+    free = free_shared_memory()
+    if free is None:
+        return "shared memory", "note", f"no {SHARED}"
+    text = f"{gibibytes(free)} free in {SHARED}"
+    if free >= ENOUGH_SHARED:
+        return "shared memory", "ok", text
+    return "shared memory", "note", f"{text}: little for trials on a GPU with several CPUs; {HINT}"
 
 
 def _storage(location: Location) -> Finding:

@@ -28,7 +28,7 @@ from wsss.cli.permission import AllowOption, check_permission
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.data.view import DataView
-    from wsss.pipeline.forecasts.readiness import Check
+    from wsss.pipeline.forecasts.preflight import Check
 
 app = typer.Typer(help="Look at a Ray cluster, and send studies to it.", no_args_is_help=True)
 AddressOption = Annotated[
@@ -70,9 +70,9 @@ def check(
 
 def look(study: Study, data: DataView, uri: str, address: str | None) -> list[Check]:
     """Return what `run` would look at before its first trial, on a cluster."""
-    from wsss.cli.preflight import ready_checks, study_checks
+    from wsss.cli.preflight import preflight_checks, study_checks
 
-    own = [*study_checks(study, data), *ready_checks(study, data, uri)]
+    own = [*study_checks(study, data), *preflight_checks(study, data, uri)]
     return [*own, *look_at_nodes(study, data, address)]
 
 

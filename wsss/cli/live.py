@@ -14,6 +14,7 @@ from rich.text import Text
 
 from wsss.pipeline.events import (
     Event,
+    GpuWaiting,
     Observer,
     PreflightDone,
     SharedEnded,
@@ -29,7 +30,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 
 RECENT = 8
 BAR = 12
@@ -104,6 +105,11 @@ class Lines:
             if (event.trial, event.key) not in self._waits:
                 self._waits.add((event.trial, event.key))
                 self._say(f"{event.trial}  waiting for {event.stage}, made by another run ({event.holder})")
+        elif isinstance(event, GpuWaiting):
+            told = event.reason.partition(":")[0]  # the share changes
+            if (event.trial, told) not in self._waits:
+                self._waits.add((event.trial, told))
+                self._say(f"{event.trial}  waits {event.reason}")
         elif isinstance(event, StageSaid):
             if event.text and self._said.get(event.trial) != event.text:
                 self._said[event.trial] = event.text
@@ -175,6 +181,9 @@ class LiveTable:
         elif isinstance(event, StageWaiting):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.state = f"{event.stage} (waits for another run)", "running"
+        elif isinstance(event, GpuWaiting):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            row.stage, row.state = f"waits {event.reason}", "running"
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.step, row.stage_began, row.said = event.stage, 0, now, ""

@@ -23,7 +23,7 @@ def mlflow(
     import os
 
     from wsss.addresses import shown
-    from wsss.pipeline.past.stored import find_study
+    from wsss.pipeline.past.stored_studies import find_study
     from wsss.store.storage import open_storage
     from wsss.tracking import tracking_uri
     from wsss.tracking.server import ENVIRONMENT, HOST, page, server_command

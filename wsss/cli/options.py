@@ -55,7 +55,7 @@ def find(
     if names_a_file(study):
         found = load_study(Path(study), overrides or (), name=name, storage=storage)
     else:
-        from wsss.pipeline.past.stored import find_study
+        from wsss.pipeline.past.stored_studies import find_study
 
         found = find_study(study, location, overrides or (), rename=name)
     return shrink(found) if smoke else found

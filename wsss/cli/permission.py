@@ -66,7 +66,7 @@ def _programs(study: Study) -> list[StudyProgram]:
     seen = {study.name}
     while study.base is not None and study.base.study not in seen:
         from wsss.errors import WsssError
-        from wsss.pipeline.past.stored import find_study
+        from wsss.pipeline.past.stored_studies import find_study
 
         seen.add(study.base.study)
         if isinstance(study.storage, Path) and not study.storage.is_dir():

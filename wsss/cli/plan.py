@@ -77,7 +77,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         as_json: for a program to read.
     """
     # After the study file was read: what is wrong with it is said without waiting for torch.
-    from wsss.cli.preflight import ready_checks, study_checks
+    from wsss.cli.preflight import preflight_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
     from wsss.pipeline.search.budget import spent_so_far
     from wsss.store.storage import open_storage
@@ -90,7 +90,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
     total = totals(rows)
     budget = budget_rows(found.budget, spent_so_far(found, store), total)
     checks = study_checks(found, data)
-    checks += ready_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
+    checks += preflight_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
     if address:
         from wsss.cli.cluster import look_at_nodes
 
@@ -128,7 +128,7 @@ def _table(title: str, rows: list[dict[str, Any]]) -> Table:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    from wsss.pipeline.forecasts.readiness import gibibytes
+    from wsss.pipeline.forecasts.preflight import gibibytes
 
     todo = row["to_make"]
     costs = ["", "", "", ""]
@@ -151,7 +151,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
-    from wsss.pipeline.forecasts.readiness import gibibytes
+    from wsss.pipeline.forecasts.preflight import gibibytes
 
     if not total.trials:
         print("Nothing is left to do.")
@@ -160,7 +160,9 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
     time = "unknown" if total.seconds is None else f"{duration(total.seconds)}{more}"
     print(f"Work left: {total.trials} trials, {time} on one trial at a time")
     if total.gpu_hours:
-        print(f"GPU hours: {total.gpu_hours:.2f}{more}")
+        kinds = ", ".join(f"{kind} {hours:.2f}" for kind, hours in total.accelerators.items())
+        apart = f" ({kinds})" if kinds else ""
+        print(f"GPU hours: {total.gpu_hours:.2f}{apart}{more}")
     more = " + what is unknown" if total.unknown_bytes else ""
     print(f"Disk:      {'unknown' if total.bytes is None else f'{gibibytes(total.bytes)}{more}'}")
     devices = sorted({device for row in rows for device in row["measured_on"]})

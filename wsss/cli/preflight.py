@@ -1,4 +1,4 @@
-"""What the driver looks at before a study starts, besides the machines that it runs on."""
+"""Preflight, besides the machines: the storage, its disk, MLflow, and what has changed since the last run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,26 @@ if TYPE_CHECKING:
     from wsss.data.readers.inventory import Inventory
     from wsss.data.view import DataView
     from wsss.pipeline.forecasts.forecast import Total
-    from wsss.pipeline.forecasts.readiness import Check
+    from wsss.pipeline.forecasts.preflight import Check
 
 
-def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = None) -> list[Check]:
-    """Look at the storage, its disk against what the study is estimated to need (`total`, if somebody has
-    reckoned it already), and the tracking."""
+def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None = None) -> list[Check]:
+    """Check the storage, its free disk, and the tracking.
+
+    Args:
+        study: The study to run.
+        data: Its images.
+        uri: Of MLflow.
+        total: The forecast of what is left to do, where the caller has made it already.
+    """
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals
-    from wsss.pipeline.forecasts.readiness import Check, storage_checks
+    from wsss.pipeline.forecasts.preflight import Check, storage_checks
+    from wsss.pipeline.forecasts.shared_memory import (
+        free_shared_memory,
+        needed_shared_memory,
+        shared_memory_check,
+    )
     from wsss.store.storage import open_storage
 
     storage = open_storage(study.storage)
@@ -26,7 +37,8 @@ def ready_checks(study: Study, data: DataView, uri: str, total: Total | None = N
         kept = [Check("storage", "ok", f"{study.storage}, copies in {storage.local}")]
     else:
         kept = storage_checks(storage.local, total.bytes, complete=not total.unknown_bytes)
-    return [*kept, _tracking_check(uri)]
+    shared = shared_memory_check(needed_shared_memory(study), free_shared_memory())
+    return [*kept, *shared, _tracking_check(uri)]
 
 
 def study_checks(study: Study, data: DataView) -> list[Check]:
@@ -34,7 +46,7 @@ def study_checks(study: Study, data: DataView) -> list[Check]:
     foreign programs it starts: no row where there is nothing to say."""
     from wsss.config.checks.programs import study_programs
     from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
-    from wsss.pipeline.forecasts.readiness import Check
+    from wsss.pipeline.forecasts.preflight import Check
     from wsss.pipeline.running import current_holder
     from wsss.store.storage import open_storage
 
@@ -57,7 +69,7 @@ def data_changes(before: Inventory | None, now: Inventory) -> list[str]:
 
 
 def _tracking_check(uri: str) -> Check:
-    from wsss.pipeline.forecasts.readiness import Check, goes_with_the_job
+    from wsss.pipeline.forecasts.preflight import Check, goes_with_the_job
     from wsss.tracking.location import database_file
     from wsss.tracking.reach import reach
 

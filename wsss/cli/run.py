@@ -85,7 +85,7 @@ def resume(
     python launch.py resume quickstart -s budget.hours=8
     """
     name, location = find_stored(study, storage)
-    from wsss.pipeline.past.stored import find_study
+    from wsss.pipeline.past.stored_studies import find_study
 
     found = find_study(name, location, set_ or ())
     check_permission(found, allow_commands, always_allow_commands)
@@ -99,7 +99,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
     from wsss.config.text.location import check_cluster_address
-    from wsss.pipeline.past.stored import check_same_content
+    from wsss.pipeline.past.stored_studies import check_same_content
     from wsss.pipeline.running import Overtaken, StudyLease, current_holder
     from wsss.store.storage import open_storage
     from wsss.tracking import tracking_uri
@@ -137,7 +137,7 @@ def _run(
     """Run a study whose lease is held; return how it ended and what has changed of its data."""
     from wsss.addresses import shown
     from wsss.cli.live import live_view
-    from wsss.cli.preflight import data_changes, ready_checks
+    from wsss.cli.preflight import data_changes, preflight_checks
     from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
     from wsss.pipeline.executor import Executor
     from wsss.pipeline.local import LocalExecutor
@@ -171,7 +171,7 @@ def _run(
             executor,
             [view, tracker],
             _judge,
-            ready=lambda: ready_checks(study, data, uri),
+            preflight=lambda: preflight_checks(study, data, uri),
             inventory=inventory,
             lease=lease,
         )
@@ -263,7 +263,7 @@ def _note(text: str) -> None:
 
 
 def _check_disk(folder: Path) -> None:
-    from wsss.pipeline.forecasts.readiness import refuse_bad, storage_checks
+    from wsss.pipeline.forecasts.preflight import refuse_bad, storage_checks
 
     refuse_bad(storage_checks(folder, None))
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.pipeline.forecasts.preflight import gibibytes
 
 if TYPE_CHECKING:
     from wsss.store.storage import Storage
@@ -45,11 +46,11 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps(entries, indent=1))
         return
-    table = Table(caption=f"{len(entries)} artefacts, {_size(sum(int(e['bytes']) for e in entries))}")
+    table = Table(caption=f"{len(entries)} artefacts, {gibibytes(sum(int(e['bytes']) for e in entries))}")
     for name in ("key", "stage", "size", "seconds", "studies"):
         table.add_column(name, justify="right" if name in ("size", "seconds") else "left")
     for entry in entries:
-        size = "evicted" if entry["evicted"] else _size(int(entry["bytes"]))
+        size = "evicted" if entry["evicted"] else gibibytes(int(entry["bytes"]))
         names = ", ".join(entry["studies"]) or "none"
         table.add_row(entry["key"][:12], entry["stage"], size, f"{entry['seconds']:.1f}", names)
     Console().print(table)
@@ -82,14 +83,5 @@ def prune(
 
     freed = prune_storage(_opened(storage), dry_run=dry_run)
     for what, size in freed.items():
-        print(f"{_size(size):>10}  {what}")
-    print(f"{_size(sum(freed.values())):>10}  {'would be freed' if dry_run else 'freed'}")
-
-
-def _size(count: int) -> str:
-    size = float(count)
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
+        print(f"{gibibytes(size):>10}  {what}")
+    print(f"{gibibytes(sum(freed.values())):>10}  {'would be freed' if dry_run else 'freed'}")

@@ -65,7 +65,7 @@ def sync(
 
 
 def _sync(place: Storage, name: str) -> tuple[str, Synced]:
-    from wsss.pipeline.past.stored import find_study
+    from wsss.pipeline.past.stored_studies import find_study
     from wsss.tracking import tracking_uri
     from wsss.tracking.sync import sync_study
 

@@ -1,4 +1,4 @@
-"""How a sweep chooses configurations, and when it gives up on a trial: what a study file may say of it."""
+"""The searchers, which choose a sweep's configurations, and the schedulers, which stop its trials."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Searcher(Group):
 
 
 class Scheduler(Group):
-    """When a sweep gives up on a trial. A subclass is registered under its `name`, which is its `kind`."""
+    """When a sweep stops a trial. A subclass is registered under its `name`, which is its `kind`."""
 
     name: ClassVar[str]
     judges: ClassVar[bool] = True

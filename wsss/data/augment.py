@@ -15,12 +15,17 @@ import numpy.typing as npt
 from PIL import Image
 
 Pixels = npt.NDArray[np.float32]
+Raw = npt.NDArray[np.uint8]
 Statistics = tuple[float, float, float]
 
 JITTER = 0.3
 """Brightness, contrast and saturation are scaled by a factor in [1 - JITTER, 1 + JITTER]."""
 HUE = 0.1
 """The hue turns by at most this part of the colour circle, either way."""
+GREY = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in the brightness of a colour."""
+HUE_CHANNELS = (0, 2, 4)
+"""Where the hues of red, green and blue lie on the colour circle, in sixths of it."""
 
 
 def random_state(*parts: Any) -> np.random.Generator:
@@ -101,7 +106,7 @@ class Augmentation:
         place = self._place(image.size, random)
         pixels = planes(place.cut(image, Image.Resampling.BICUBIC))
         if self.color_jitter:
-            pixels = jitter(pixels, random)
+            pixels = jitter(pixels, draw_jitter(random))
         pixels = normalise(pixels, self.mean, self.std)
         rows, columns = pixels.shape[1:]
         if (rows, columns) == (self.crop, self.crop):
@@ -109,6 +114,16 @@ class Augmentation:
         canvas = np.zeros((3, self.crop, self.crop), np.float32)
         canvas[:, place.row : place.row + rows, place.column : place.column + columns] = pixels
         return canvas
+
+    def raw(self, image: Image.Image, random: np.random.Generator) -> tuple[Raw, Place, Jitter | None]:
+        """Return the same crop before any arithmetic, uint8[crop, crop, 3] with zeros around the photo, where
+        the photo lies on it, and how its colours are to be changed."""
+        place = self._place(image.size, random)
+        pixels = np.asarray(place.cut(image, Image.Resampling.BICUBIC))
+        canvas = np.zeros((self.crop, self.crop, 3), np.uint8)
+        rows, columns = pixels.shape[:2]
+        canvas[place.row : place.row + rows, place.column : place.column + columns] = pixels
+        return canvas, place, draw_jitter(random) if self.color_jitter else None
 
     def mask(self, mask: npt.NDArray[np.uint8], random: np.random.Generator) -> npt.NDArray[np.uint8]:
         """Return the ids uint8[crop, crop] under the crop that an image gets from an equal `random`; 255
@@ -161,25 +176,48 @@ def window(length: int, crop: int, random: np.random.Generator) -> tuple[int, in
     return 0, int(random.integers(0, crop - length + 1)), length
 
 
-def jitter(pixels: Pixels, random: np.random.Generator) -> Pixels:
-    """Return float32[3, H, W] in [0, 1] with brightness, contrast, saturation and hue changed, each
-    by a random amount, in random order; works in place."""
-    brightness, contrast, saturation = random.uniform(1 - JITTER, 1 + JITTER, size=3)
-    turn = random.uniform(-HUE, HUE)
-    for step in random.permutation(4):
+@dataclass(frozen=True)
+class Jitter:
+    """How the colours of one crop change: factors of brightness, contrast and saturation, the part of the
+    colour circle by which the hue turns, and the order of the four (0 brightness, 1 contrast, 2 saturation, 3
+    hue)."""
+
+    brightness: float
+    contrast: float
+    saturation: float
+    turn: float
+    order: tuple[int, ...]
+
+    def row(self) -> list[float]:
+        """Return it as eight numbers."""
+        return [self.brightness, self.contrast, self.saturation, self.turn, *map(float, self.order)]
+
+
+def draw_jitter(random: np.random.Generator) -> Jitter:
+    """Return changes of random amounts in random order."""
+    brightness, contrast, saturation = map(float, random.uniform(1 - JITTER, 1 + JITTER, size=3))
+    turn = float(random.uniform(-HUE, HUE))
+    return Jitter(brightness, contrast, saturation, turn, tuple(map(int, random.permutation(4))))
+
+
+def jitter(pixels: Pixels, draw: Jitter) -> Pixels:
+    """Return float32[3, H, W] in [0, 1] with brightness, contrast, saturation and hue changed; works in
+    place."""
+    for step in draw.order:
         if step == 0:
-            _blend(pixels, np.float32(0), brightness)
+            _blend(pixels, np.float32(0), draw.brightness)
         elif step == 1:
-            _blend(pixels, _grey(pixels).mean(), contrast)
+            _blend(pixels, _grey(pixels).mean(), draw.contrast)
         elif step == 2:
-            _blend(pixels, _grey(pixels), saturation)
+            _blend(pixels, _grey(pixels), draw.saturation)
         else:
-            pixels = turn_hue(pixels, turn)
+            pixels = turn_hue(pixels, draw.turn)
     return pixels
 
 
 def _grey(pixels: Pixels) -> Pixels:
-    grey: Pixels = 0.299 * pixels[0] + 0.587 * pixels[1] + 0.114 * pixels[2]
+    red, green, blue = GREY
+    grey: Pixels = red * pixels[0] + green * pixels[1] + blue * pixels[2]
     return grey
 
 
@@ -207,7 +245,7 @@ def turn_hue(pixels: Pixels, turn: float) -> Pixels:
     )
     hue += np.float32(6 * turn)
     result = np.empty_like(pixels)
-    for own, channel in zip((0, 2, 4), result, strict=True):
+    for own, channel in zip(HUE_CHANNELS, result, strict=True):
         np.abs(hue - np.float32(own), out=channel)
         np.minimum(channel, 6 - channel, out=channel)
         channel -= 1

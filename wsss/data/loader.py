@@ -15,12 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from wsss.data.augment import Augmentation, Statistics, evaluation_image, random_state
+from wsss.data.augment import Augmentation, Pixels, Statistics, evaluation_image, random_state
 from wsss.data.readers.voc import Dataset, Mask
-from wsss.errors import DataError
+from wsss.data.transfer import Crops, finished
+from wsss.errors import DataError, StageError
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
 
+Made = tuple[Crops | Pixels, Tensor, tuple[str, ...]]
+"""A batch before it reaches its device: crops as bytes, or finished images float32[B, 3, S, S]."""
 Batch = tuple[Tensor, Tensor, tuple[str, ...]]
 """(images float32[B, 3, S, S], labels float32[B, C], ids)."""
 Key = tuple[int, tuple[int, ...]]
@@ -48,6 +51,8 @@ class ClassificationBatches:
         seed: of order and augmentation.
         workers: processes that decode in the background, from the first epoch until `close`; with 0 this
             process decodes each batch when it is needed.
+        device: where images are wanted. For a GPU they travel as bytes, and it computes what is left to do;
+            the labels stay on the CPU.
 
     Examples:
         >>> import tempfile
@@ -79,6 +84,7 @@ class ClassificationBatches:
         std: Statistics,
         seed: int,
         workers: int = 0,
+        device: torch.device | str = "cpu",
     ) -> None:
         if not ids:
             raise DataError("there are no images to train on")
@@ -90,8 +96,9 @@ class ClassificationBatches:
         self.batch = min(batch, len(ids))
         self.seed = seed
         self.workers = max(0, workers)
+        self.device = torch.device(device)
         augmentation = Augmentation(crop, (long_side[0], long_side[1]), color_jitter, mean, std)
-        self._source = Source(dataset, self.ids, targets[order], augmentation, seed)
+        self._source = Source(dataset, self.ids, targets[order], augmentation, seed, raw=self._on_gpu)
         self._sampler = _Sampler()
         self._loader: DataLoader[Any] | None = None
 
@@ -107,6 +114,21 @@ class ClassificationBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. Raises `DataError` when a photo can't be decoded."""
         keys: list[Key] = [(epoch, positions) for positions in self.order(epoch)]
+        yield from map(self._finished, self._made(keys))
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.device.type == "cuda"
+
+    def _finished(self, made: Made) -> Batch:
+        pixels, labels, ids = made
+        if isinstance(pixels, Crops):
+            augmentation = self._source.augmentation
+            return finished(pixels, augmentation.mean, augmentation.std, self.device), labels, ids
+        return torch.from_numpy(pixels), labels, ids
+
+    def _made(self, keys: list[Key]) -> Iterator[Made]:
+        """Yield what the source makes of keys, in this process or in others."""
         if not self.workers:
             yield from map(self._source.make, keys)
             return
@@ -118,13 +140,20 @@ class ClassificationBatches:
                 batch_size=None,  # the source makes whole batches
                 num_workers=self.workers,
                 collate_fn=_as_it_is,
+                pin_memory=self._on_gpu,
                 persistent_workers=True,
                 multiprocessing_context=_fork_server(),
             )
-        for result in self._loader:
-            if isinstance(result, DataError):
-                raise result
-            yield result
+        try:
+            for result in self._loader:
+                if isinstance(result, DataError):
+                    raise result
+                yield result
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            why = str(error).splitlines()[0]
+            raise StageError(f"{why}: most likely memory, or /dev/shm, is full (docs/gpus.md)") from error
 
     def masks(self, epoch: int, ids: Sequence[str], read: Callable[[str], Mask] | None = None) -> Tensor:
         """Return uint8[B, S, S], the masks under the crops that these images have in that epoch.
@@ -145,6 +174,12 @@ class ClassificationBatches:
 
 
 class Source(TorchDataset[Any]):
+    """Makes batches, in any process.
+
+    `raw`: of crops as bytes, for a GPU; they go through shared memory. Finished ones are four times as large
+    and go through a pipe, as arrays: the shared memory of a container may hold less than one of them.
+    """
+
     def __init__(
         self,
         dataset: Dataset,
@@ -152,23 +187,39 @@ class Source(TorchDataset[Any]):
         labels: npt.NDArray[np.float32],
         augmentation: Augmentation,
         seed: int,
+        raw: bool = False,
     ) -> None:
         self.dataset = dataset
         self.ids = ids
         self.labels = labels
         self.augmentation = augmentation
         self.seed = seed
+        self.raw = raw
 
-    def make(self, key: Key) -> Batch:
+    def make(self, key: Key) -> Made:
         epoch, positions = key
         ids = tuple(self.ids[position] for position in positions)
-        size = self.augmentation.crop
-        images = np.empty((len(ids), 3, size, size), np.float32)
-        for target, id in zip(images, ids, strict=True):
-            target[:] = self.augmentation(self.dataset.image(id), random_state(self.seed, epoch, id))
-        return torch.from_numpy(images), torch.from_numpy(self.labels[list(positions)]), ids
+        return self._pixels(epoch, ids), torch.from_numpy(self.labels[list(positions)]), ids
 
-    def __getitem__(self, key: Key) -> Batch | DataError:
+    def _pixels(self, epoch: int, ids: Sequence[str]) -> Crops | Pixels:
+        size = self.augmentation.crop
+        draws = ((id, random_state(self.seed, epoch, id)) for id in ids)
+        if not self.raw:
+            images = np.empty((len(ids), 3, size, size), np.float32)
+            for target, (id, random) in zip(images, draws, strict=True):
+                target[:] = self.augmentation(self.dataset.image(id), random)
+            return images
+        pixels = torch.empty((len(ids), size, size, 3), dtype=torch.uint8)
+        windows, jitters = [], []
+        for number, (id, random) in enumerate(draws):
+            canvas, place, jitter = self.augmentation.raw(self.dataset.image(id), random)
+            pixels[number] = torch.from_numpy(canvas)
+            windows.append((place.row, place.column, place.rows, place.columns))
+            jitters += [] if jitter is None else [jitter.row()]
+        draws_of_colour = torch.tensor(jitters, dtype=torch.float64).reshape(-1, 8)
+        return Crops(pixels, torch.tensor(windows).reshape(-1, 4), draws_of_colour)
+
+    def __getitem__(self, key: Key) -> Made | DataError:
         # A background process hands its error over as a value: torch would wrap it in a traceback.
         try:
             return self.make(key)

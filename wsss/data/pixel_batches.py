@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from wsss.data.augment import Augmentation, Place, Statistics, random_state, window
-from wsss.data.loader import Batch, ClassificationBatches, Key, Source
+from wsss.data.loader import ClassificationBatches, Key, Made, Source
 from wsss.data.readers.voc import Dataset, Mask
 
 ReadMask = Callable[[str], Mask]
@@ -53,6 +53,7 @@ class SegmentationBatches(ClassificationBatches):
         workers: processes that decode in the background.
         share: (rank, workers): every batch is cut into as many parts as there are workers that train, and
             this object makes one of them; some are empty when there are fewer images than workers.
+        device: where images are wanted; labels stay on the CPU.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class SegmentationBatches(ClassificationBatches):
         seed: int,
         workers: int = 0,
         share: tuple[int, int] = (0, 1),
+        device: torch.device | str = "cpu",
     ) -> None:
         nothing = np.zeros((len(ids), 0), np.float32)
         super().__init__(
@@ -84,9 +86,10 @@ class SegmentationBatches(ClassificationBatches):
             std=std,
             seed=seed,
             workers=workers,
+            device=device,
         )
         augmentation = ResizedCrop(crop, (crop, crop), color_jitter, mean, std, resize)
-        self._source = _Masked(dataset, self.ids, nothing, augmentation, seed, read)
+        self._source = _Masked(dataset, self.ids, nothing, augmentation, seed, read, self._on_gpu)
         self.share = share
 
     def order(self, epoch: int) -> list[tuple[int, ...]]:
@@ -105,11 +108,12 @@ class _Masked(Source):
         augmentation: Augmentation,
         seed: int,
         read: ReadMask,
+        raw: bool,
     ) -> None:
-        super().__init__(dataset, ids, labels, augmentation, seed)
+        super().__init__(dataset, ids, labels, augmentation, seed, raw)
         self.read = read
 
-    def make(self, key: Key) -> Batch:
+    def make(self, key: Key) -> Made:
         images, _, ids = super().make(key)
         size = self.augmentation.crop
         masks = np.empty((len(ids), size, size), np.uint8)

@@ -19,7 +19,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from wsss.data.transfer import sent
 from wsss.errors import DataError, StageError
+from wsss.models.precision import applied
 
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, so that an empty map stays empty."""
@@ -204,9 +206,9 @@ def _summed_maps(
 ) -> Tensor:
     """Return float32[M, H, W], the M maps of all images' classes one after the other."""
     height, width = images[0].shape[:2]
-    photos = torch.from_numpy(np.stack(images)).to(device).permute(0, 3, 1, 2).float().contiguous() / 255
-    owner = torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])).to(device)
-    wanted = torch.from_numpy(np.concatenate(keys)).to(device)
+    photos = sent(torch.from_numpy(np.stack(images)), device).permute(0, 3, 1, 2).float().contiguous() / 255
+    owner = sent(torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])), device)
+    wanted = sent(torch.from_numpy(np.concatenate(keys)), device)
     mean = photos.new_tensor(network.mean).view(1, 3, 1, 1)
     std = photos.new_tensor(network.std).view(1, 3, 1, 1)
 
@@ -214,9 +216,9 @@ def _summed_maps(
     for size in sizes:
         x = (_resize(photos, size) - mean) / std
         if flip and len(x) == 1 and 2 * x.shape[2] * x.shape[3] > TOGETHER_PIXELS:
-            maps = torch.cat([network.cam(x).float(), network.cam(x.flip(-1)).float()]).relu()
+            maps = torch.cat([_maps(network, x), _maps(network, x.flip(-1))]).relu()
         else:
-            maps = network.cam(torch.cat([x, x.flip(-1)]) if flip else x).float().relu()
+            maps = _maps(network, torch.cat([x, x.flip(-1)]) if flip else x).relu()
         present = maps[owner, wanted]
         if registration == "legacy":
             total += _legacy_upsampled(present, (height, width))
@@ -229,6 +231,14 @@ def _summed_maps(
             present = present + maps[owner + len(keys), wanted].flip(-1)
         total += _upsampled(present, (height, width))
     return total
+
+
+def _maps(network: CamSource, x: Tensor) -> Tensor:
+    if x.is_cuda:  # on a CPU another layout gives other bits
+        x = x.contiguous(memory_format=torch.channels_last)
+    with applied(network, x.device):
+        maps = network.cam(x)
+    return maps.float()
 
 
 def _largest(maps: Tensor, counts: Sequence[int]) -> Tensor:

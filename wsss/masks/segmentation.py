@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
 from wsss.models.deeplab import fuse
+from wsss.models.precision import applied
 
 
 class PyramidNetwork(Protocol):
@@ -85,24 +86,58 @@ def segment_batch(
         flip: whether the mirrored photos are shown too.
         device: a torch device.
     """
+    with torch.inference_mode():
+        found = _probabilities(network, photos, scales, flip, device)
+        return list(found.cpu().numpy())
+
+
+def label_batch(
+    network: PyramidNetwork,
+    photos: Sequence[npt.NDArray[np.uint8]],
+    *,
+    scales: Sequence[float],
+    flip: bool,
+    device: torch.device | str,
+) -> list[npt.NDArray[np.uint8]]:
+    """Return uint8[H, W] of each photo, the number of its most probable label, the first of equals.
+
+    A GPU finds it itself: one byte a pixel has to be fetched, not a float for each label. The arguments are
+    those of `segment_batch`.
+    """
+    with torch.inference_mode():
+        found = _probabilities(network, photos, scales, flip, device)
+        if found.is_cuda:
+            return list(found.argmax(1).to(torch.uint8).cpu().numpy())
+        return [probabilities.argmax(0).astype(np.uint8) for probabilities in found.numpy()]
+
+
+def _probabilities(
+    network: PyramidNetwork,
+    photos: Sequence[npt.NDArray[np.uint8]],
+    scales: Sequence[float],
+    flip: bool,
+    device: torch.device | str,
+) -> Tensor:
+    """Return float32[B, C + 1, H, W] on the device."""
     for photo in photos:
         if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
             raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")
     if len({photo.shape for photo in photos}) != 1:
         raise DataError(f"photos are of {sorted({photo.shape for photo in photos})}, but must be of one size")
-    with torch.inference_mode():
-        pixels = torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).float() / 255
-        mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
-        std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
-        x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-        logits = _fused(network, x, scales)
-        if flip:
-            logits = (logits + _fused(network, x.flip(-1), scales).flip(-1)) / 2
-        logits = interpolate(logits, photos[0].shape[:2], mode="bilinear", align_corners=False)
-        if not bool(torch.isfinite(logits).all()):
-            raise StageError("a logit is not finite: the segmentation network has diverged")
-        return list(logits.softmax(1).cpu().numpy())
+    pixels = torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).float() / 255
+    mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
+    std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
+    x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
+    logits = _fused(network, x, scales)
+    if flip:
+        logits = (logits + _fused(network, x.flip(-1), scales).flip(-1)) / 2
+    logits = interpolate(logits, photos[0].shape[:2], mode="bilinear", align_corners=False)
+    if not bool(torch.isfinite(logits).all()):
+        raise StageError("a logit is not finite: the segmentation network has diverged")
+    return logits.softmax(1)
 
 
 def _fused(network: PyramidNetwork, x: Tensor, scales: Sequence[float]) -> Tensor:
-    return fuse([logits.float() for logits in network.pyramid(x, scales)], scales)
+    with applied(network, x.device):
+        pyramid = network.pyramid(x, scales)
+    return fuse([logits.float() for logits in pyramid], scales)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from wsss.config.params.stages import MixingParams
 from wsss.config.parts import MIXINGS, NOT_MIXED, WayToMix
+from wsss.data.transfer import sent
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Mixer:
         rng = np.random.default_rng(int(torch.randint(2**62, (), generator=generator)))
         if self.params.kind == NOT_MIXED or rng.random() >= self.params.probability:
             return unmixed(images, labels)
-        permutation = torch.as_tensor(rng.permutation(count), device=images.device)
+        permutation = sent(torch.from_numpy(rng.permutation(count)), images.device)
         draws = count if self.params.per_sample else 1
         weights = rng.beta(self.params.alpha, self.params.alpha, size=draws)
         if self.params.fixed is not None:
@@ -83,8 +84,8 @@ class Mixer:
         height, width = images.shape[2:]
         shares = self.way.shares(self.params, (height, width), weights, rng)
         weights = shares.mean(axis=(1, 2), dtype=np.float64)  # the share that is mixed, not the one drawn
-        share = torch.as_tensor(shares, dtype=torch.float32, device=images.device)[:, None]
-        weight = torch.as_tensor(weights, dtype=torch.float32, device=images.device).expand(count)
+        share = sent(torch.as_tensor(shares, dtype=torch.float32), images.device)[:, None]
+        weight = sent(torch.as_tensor(weights, dtype=torch.float32), images.device).expand(count)
         # Drawn last, so that mixing at the input is Mixup, number by number.
         tap = self.taps[int(rng.integers(len(self.taps)))] if self.way.at_taps else "input"
         mixed = share * images + (1 - share) * images[permutation] if tap == "input" else images

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -95,7 +96,9 @@ class Objective:
         total = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         return total, terms
 
-    def gradient_shares(self, terms: Mapping[str, Tensor], features: Tensor) -> dict[str, float]:
+    def gradient_shares(
+        self, terms: Mapping[str, Tensor], features: Tensor, scales: Sequence[float] = (1.0,)
+    ) -> dict[str, float]:
         """Return, per term, the norm of its weighted gradient at the features over the sum of all norms.
 
         A regulariser whose share is next to nothing is switched off, however large its weight. Call
@@ -104,17 +107,14 @@ class Objective:
         Args:
             terms: those that a call of the objective returned.
             features: float[B, D, h, w], what the terms were computed from.
+            scales: factors of a term, from large to small. The first with a finite gradient counts, whose
+                norm is divided by it: in float16 small gradients would vanish.
         """
         if not features.requires_grad or len(terms) < 2:
             return {}
-        norms = {}
-        for name, term in terms.items():
-            weighted = self.weights[name] * term
-            if not weighted.requires_grad:
-                norms[name] = 0.0
-                continue
-            (gradient,) = torch.autograd.grad(weighted, features, retain_graph=True, allow_unused=True)
-            norms[name] = 0.0 if gradient is None else float(gradient.float().norm())
+        norms = {
+            name: _gradient_norm(self.weights[name] * term, features, scales) for name, term in terms.items()
+        }
         total = sum(norms.values())
         return {name: norm / total for name, norm in norms.items()} if total > 0 else {}
 
@@ -135,3 +135,20 @@ class Objective:
 
         first = mixed.weight * loss(mixed.labels_a)
         return (first + (1 - mixed.weight) * loss(mixed.labels_b)).mean()
+
+
+def _gradient_norm(term: Tensor, features: Tensor, scales: Sequence[float]) -> float:
+    """Return the norm of a term's gradient at the features, taken at the first scale at which it is
+    finite."""
+    if not term.requires_grad:
+        return 0.0
+    norm = 0.0
+    for scale in scales:
+        scaled = term if scale == 1 else scale * term
+        (gradient,) = torch.autograd.grad(scaled, features, retain_graph=True, allow_unused=True)
+        if gradient is None:
+            return 0.0
+        norm = float(gradient.float().norm()) / scale
+        if math.isfinite(norm):
+            break
+    return norm

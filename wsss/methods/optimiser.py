@@ -43,12 +43,16 @@ def build_optimiser(
         >>> [group["lr"] for group in optimiser.param_groups]
         [0.01, 0.02, 0.1, 0.2]
     """
-    groups = []
+    groups: list[dict[str, Any]] = []
     for module, multiplier in ((backbone, 1.0), *((head, head_multiplier) for head in heads)):
         weights, biases = _weights_and_biases(module)
         groups.append({"params": weights, "lr": lr * multiplier, "weight_decay": weight_decay})
         groups.append({"params": biases, "lr": lr * multiplier * BIAS_MULTIPLIER, "weight_decay": 0.0})
-    return torch.optim.SGD([group for group in groups if group["params"]], lr=lr, momentum=momentum)
+    groups = [group for group in groups if group["params"]]
+    # One kernel for all weights, which also undoes a loss's scale without asking the card. A CPU keeps its
+    # bits.
+    fused = all(weight.is_cuda for group in groups for weight in group["params"]) or None
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, fused=fused)
 
 
 def _weights_and_biases(module: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter]]:

@@ -12,6 +12,7 @@ from torch.nn.functional import elu, interpolate
 from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone
 from wsss.models.kind import Statistics
+from wsss.models.precision import Precision
 
 GAIN = 4.0
 WIDTHS = (64, 128, 256)
@@ -29,6 +30,8 @@ class PairNetwork(nn.Module):
     stride: ClassVar[int]
     reduce: nn.ModuleList
     mix: nn.Conv2d
+    precision: Precision = Precision()
+    """In which numbers it computes on a GPU."""
     canvas: int = 0
     """Smallest height and width, in pixels, of what it looks at: a smaller photo is padded."""
 

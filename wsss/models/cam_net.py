@@ -18,6 +18,7 @@ from wsss.models.backbone import Backbone, Change
 from wsss.models.head import HEADS
 from wsss.models.heads.convolution import Convolution
 from wsss.models.kind import Statistics
+from wsss.models.precision import Precision
 
 
 class CamOutput(NamedTuple):
@@ -79,6 +80,9 @@ class CamNetwork(nn.Module):
     def std(self) -> Statistics:
         return self.backbone.std
 
+    precision: Precision = Precision()
+    """In which numbers it computes on a GPU."""
+
     @property
     def heads(self) -> list[nn.Module]:
         """The layers that start from nothing."""
@@ -122,6 +126,7 @@ class SubcategoryMaps:
 
     def __init__(self, network: CamNetwork, parents: Sequence[int]) -> None:
         self.network = network
+        self.precision = network.precision
         self.parents = tuple(parents)
 
     @property

@@ -17,6 +17,7 @@ from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, create_backbone
 from wsss.models.backbones.resnet_caffe import HEAD, deeplab_tensors
 from wsss.models.kind import Statistics
+from wsss.models.precision import Precision
 from wsss.models.weights import load_tensors, read_tensors
 
 RATES = (6, 12, 18, 24)
@@ -58,6 +59,9 @@ class DeepLab(nn.Module):
         ...     tuple(network.logits(torch.zeros(1, 3, 64, 96)).shape)
         (1, 3, 8, 12)
     """
+
+    precision: Precision = Precision()
+    """In which numbers it computes on a GPU."""
 
     def __init__(self, backbone: Backbone, classes: Sequence[str], scales: Sequence[float] = SCALES) -> None:
         super().__init__()

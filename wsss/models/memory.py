@@ -127,10 +127,19 @@ def free_memory(device: torch.device, cgroups: Path = CGROUPS, own: Path = OWN_G
         own: the file that names this process's group.
     """
     if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        share = torch.cuda.get_per_process_memory_fraction(device) * total
-        return int(min(free, share - torch.cuda.memory_reserved(device)))
+        free, _ = torch.cuda.mem_get_info(device)
+        share, total = gpu_share(device)
+        held = torch.cuda.memory_allocated(device)
+        # What this process keeps of tensors that are gone is taken for others and free for itself.
+        cached = torch.cuda.memory_reserved(device) - held
+        return max(0, int(min(free + cached, share * total - held)))
     return min([int(psutil.virtual_memory().available), *_left_by_limits(cgroups, own)])
+
+
+def gpu_share(device: torch.device) -> tuple[float, int]:
+    """Return the part of a GPU's memory that this process is held to, in (0, 1], and all of it in bytes."""
+    _, total = torch.cuda.mem_get_info(device)
+    return float(torch.cuda.get_per_process_memory_fraction(device)), int(total)
 
 
 def _left_by_limits(cgroups: Path, own: Path) -> Iterator[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 
 Scalar = bool | int | float | str
 TrialStatus = Literal["done", "failed", "stopped"]
@@ -49,14 +49,14 @@ class SweepStarted:
     sweep: str
     metric: str
     trials: tuple[TrialInfo, ...]
-    """Those that are known; a search that learns from scores adds to them."""
+    """The trials known so far; a search that learns from scores adds more."""
     total: int = 0
-    """How many trials there will be; 0: as many as are known."""
+    """The number of trials that the sweep will have; 0: those of `trials`."""
 
 
 @dataclass(frozen=True)
 class PreflightDone:
-    """What was looked at before the first trial starts; with a bad finding among it, none will."""
+    """The preflight's checks, before the first trial; with a bad one among them no trial starts."""
 
     checks: tuple[Check, ...]
 
@@ -86,7 +86,7 @@ class TrialProgress:
 
 @dataclass(frozen=True)
 class StageWaiting:
-    """Another run makes the artefact that this trial needs next; told again and again while it does.
+    """Another run makes the artefact that this trial needs next; sent repeatedly while it does.
 
     `holder` names that run ("host, process 12").
     """
@@ -98,8 +98,17 @@ class StageWaiting:
 
 
 @dataclass(frozen=True)
+class GpuWaiting:
+    """A trial waits before its first stage while other programs leave its GPU, or gives that up; told again
+    and again. `reason` says for whom, in words that follow "waits"."""
+
+    trial: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class StageSaid:
-    """A program that a stage waits for goes on; told again and again. `text` is its last line, or empty."""
+    """A program that a stage waits for goes on; sent repeatedly. `text` is its last line, or empty."""
 
     trial: str
     stage: str
@@ -175,8 +184,8 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | StageSaid | StageFinished
-"""What making a chain tells."""
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageSaid | StageFinished
+"""The events of making a chain."""
 Event = (
     StudyStarted
     | SweepStarted
@@ -184,6 +193,7 @@ Event = (
     | TrialStarted
     | TrialProgress
     | StageWaiting
+    | GpuWaiting
     | StageSaid
     | StageFinished
     | SharedEnded
@@ -194,7 +204,7 @@ Event = (
 
 
 class Observer(Protocol):
-    """Anything that wants to know what happens. It must not raise: a study outlives its audience."""
+    """Receives every event of a study. It must not raise: an observer that fails must not stop the study."""
 
     def on_event(self, event: Event) -> None: ...
 

@@ -9,7 +9,7 @@ from typing import Protocol
 from wsss.config import Resources
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.events import Event
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.search.trials import Trial
 
 

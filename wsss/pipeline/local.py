@@ -13,7 +13,8 @@ from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.effort import is_kind_of_gpu
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.store.folder_store import Store
 
 
@@ -92,6 +93,17 @@ def machine_checks(resources: Resources) -> list[Check]:
     if resources.gpu > gpus:
         hint = "`-s sweeps.*.resources.gpu=0` uses the CPU"
         found.append(Check("GPUs", "bad", f"{wants}, but this machine has {gpus}", hint))
-    else:
-        found.append(Check("GPUs", "ok", f"{wants}, this machine has {gpus}"))
+    elif resources.gpu:
+        found.append(_card_check(wants, gpus, resources.accelerator))
     return found
+
+
+def _card_check(wants: str, gpus: int, accelerator: str | None) -> Check:
+    """Compare the kind of GPU that a trial asks for with the first of this machine, which it would get."""
+    import torch
+
+    card = torch.cuda.get_device_name(0)
+    if accelerator and not is_kind_of_gpu(card, accelerator):
+        hint = "leave `resources.accelerator` out, or run on a cluster that has one"
+        return Check("GPUs", "bad", f"{wants} of kind {accelerator}, but this machine's is {card}", hint)
+    return Check("GPUs", "ok", f"{wants}, this machine has {gpus}")

@@ -11,7 +11,7 @@ from wsss.errors import Problem
 from wsss.pipeline.chains.holdings import store_inventory, stored_inventory
 from wsss.pipeline.events import Event, Observer, PreflightDone, StageFinished, TrialStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.forecasts.readiness import Check, refuse_bad
+from wsss.pipeline.forecasts.preflight import Check, refuse_bad
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.past.results import Result
 from wsss.pipeline.running import Overtaken, StudyLease
@@ -32,7 +32,7 @@ class Session:
         executor: what makes chains.
         observers: get every event, in order.
         judges: from a scheduler and an arm's epochs to the rule that stops trials; None without schedulers.
-        ready: looks at what isn't the executor's (storage, tracking) before the first trial starts.
+        preflight: looks at what isn't the executor's (storage, tracking) before the first trial starts.
         clock: seconds; for the budget.
         inventory: what the data hold, kept for the next run once this one starts work; None: nothing is.
         lease: the right to run the study; None without one.
@@ -47,7 +47,7 @@ class Session:
         observers: Sequence[Observer],
         judges: JudgeFactory | None,
         *,
-        ready: Callable[[], Sequence[Check]],
+        preflight: Callable[[], Sequence[Check]],
         clock: Callable[[], float],
         inventory: Inventory | None = None,
         lease: StudyLease | None = None,
@@ -69,7 +69,7 @@ class Session:
         self._inventory = inventory
         self._lease = lease
         self._observers = observers
-        self._ready = ready
+        self._preflight = preflight
         self._checked = False
 
     def tell(self, event: Event) -> None:
@@ -88,7 +88,7 @@ class Session:
         if self._checked:
             return
         resources = [sweep.resources for sweep in self.study.sweeps]
-        checks = (*self._ready(), *self.executor.preflight(resources))
+        checks = (*self._preflight(), *self.executor.preflight(resources))
         self.tell(PreflightDone(checks))
         refuse_bad(checks)
         self.remember_data()

@@ -15,10 +15,10 @@ from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
 from wsss.pipeline.events import Observer, StudyFinished, StudyStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.past.retention import evict_unkept
-from wsss.pipeline.past.stored import check_same_content, stored_text, upstream_of
+from wsss.pipeline.past.stored_studies import check_same_content, stored_text, upstream_of
 from wsss.pipeline.running import StudyLease
 from wsss.pipeline.search.budget import describe
 from wsss.pipeline.search.judging import JudgeFactory, check_rungs
@@ -42,7 +42,7 @@ class StudyRun:
         observers: Sequence[Observer] = (),
         judges: JudgeFactory | None = None,
         *,
-        ready: Callable[[], Sequence[Check]] = tuple,
+        preflight: Callable[[], Sequence[Check]] = tuple,
         clock: Callable[[], float] = time.monotonic,
         inventory: Inventory | None = None,
         lease: StudyLease | None = None,
@@ -58,7 +58,7 @@ class StudyRun:
             executor,
             observers,
             judges,
-            ready=ready,
+            preflight=preflight,
             clock=clock,
             inventory=inventory,
             lease=lease,

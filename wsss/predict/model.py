@@ -15,6 +15,7 @@ from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
 from wsss.models.folding import fold_norms
+from wsss.models.precision import Precision, placed
 from wsss.models.weights import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
@@ -49,7 +50,7 @@ class Model:
     def to(self, device: str) -> Model:
         """Move the network to a device and return itself."""
         assert isinstance(self.network, DeepLab | ExportedNetwork)
-        self.network.to(device)
+        placed(self.network, device, getattr(self.network, "precision", Precision()))
         return self
 
 
@@ -94,6 +95,7 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         network = build_segmenter(params, classes, weights="none")
         tensors = load_file(weights)
         network.load_state_dict(tensors)
+        network.precision = Precision.of(params)
     except (KeyError, TypeError, ValidationError, WsssError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error

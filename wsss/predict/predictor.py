@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,12 +17,13 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params.stages import CrfParams, SegmentationCrfParams
 from wsss.data.pool import ImagePool
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, StageError
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
-from wsss.masks.segmentation import segment, segment_batch
+from wsss.masks.segmentation import label_batch, segment, segment_batch
 from wsss.models.memory import bytes_per_pixel, used_memory
 from wsss.predict.model import Model
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
+from wsss.stages.out_of_memory import is_out_of_memory
 
 LATER = 128 * 2**20
 """Bytes that the process takes only while it works: encoders, pieces that an allocator keeps."""
@@ -27,6 +31,8 @@ PHOTO_BYTES = 16
 """Bytes a pixel for the decoded photo, its mask and its overlay, some of them twice."""
 BLOCK = 2**21
 REDUCTIONS = tuple(2**power for power in range(ALIGNMENT.bit_length()))
+
+log = logging.getLogger("wsss")
 
 Rgb = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.uint8]
@@ -103,6 +109,8 @@ class Predictor:
                 f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f} already"
             )
             raise ConfigError(Problem("--memory", message))
+        self._refused = math.inf
+        """Bytes that the device turned out not to have."""
         self._pool = ImagePool(settings.workers)
 
     def close(self) -> None:
@@ -127,16 +135,57 @@ class Predictor:
         return Plan(tiling, reduction, batch)
 
     def masks(self, photos: Sequence[Rgb], plan: Plan) -> list[Mask]:
-        """Return the masks uint8[H, W] of photos uint8[H, W, 3] of the size that the plan was made for."""
+        """Return the masks uint8[H, W] of photos uint8[H, W, 3] of the size that the plan was made for.
+
+        Where a GPU has less memory than was thought, photos are done one by one, then in smaller tiles, and
+        those that follow too. Raises `StageError` when the smallest take too much.
+        """
+        height, width = photos[0].shape[:2]
+        while True:
+            if len(photos) > 1 and self._need(plan.tiling) * len(photos) > self.budget:
+                return [mask for photo in photos for mask in self.masks([photo], plan)]
+            if self._need(plan.tiling) > self.budget:
+                plan = self._smaller_plan(height, width)
+            try:
+                return self._masks(photos, plan)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                first = str(error).splitlines()[0]
+            # Out of the handler: the error holds the tensors of the attempt.
+            torch.cuda.empty_cache()
+            self._refused = min(self._refused, self._need(plan.tiling) * len(photos))
+            self.budget = min(self.budget, self._refused / 2)
+            log.warning(
+                "%s: photos of %d × %d pixels are done with less memory from here on, %.2f GiB",
+                first, width, height, self.budget / GIB,
+            )  # fmt: skip
+
+    def _need(self, tiling: Tiling) -> float:
+        return tiling_memory(tiling, self.model.labels, self.per_pixel)
+
+    def _smaller_plan(self, height: int, width: int) -> Plan:
+        with contextlib.suppress(ConfigError):
+            return self.plan(height, width)
+        self.budget = self._refused - 1  # half of it was too little: try what comes next below it
+        try:
+            return self.plan(height, width)
+        except ConfigError as error:
+            place = torch.device(self.settings.device)
+            message = f"out of memory on {place}: {error.problems[0].message}"
+            raise StageError(Problem("", message, "use smaller --scales, or --device cpu")) from error
+
+    def _masks(self, photos: Sequence[Rgb], plan: Plan) -> list[Mask]:
         if plan.tiling.count > 1 or plan.reduction > 1:
             return [self._large(photo, plan) for photo in photos]
-        scores = segment_batch(
-            self.model.network,
-            photos,
-            scales=self.settings.scales,
-            flip=self.settings.flip,
-            device=self.settings.device,
-        )
+        how: dict[str, Any] = {
+            "scales": self.settings.scales,
+            "flip": self.settings.flip,
+            "device": self.settings.device,
+        }
+        if not self.settings.crf and torch.device(self.settings.device).type == "cuda":
+            return label_batch(self.model.network, photos, **how)
+        scores = segment_batch(self.model.network, photos, **how)
         if not self.settings.crf:
             return [winners(one) for one in scores]
         tasks = [(photo, one, self.settings.crf_params) for photo, one in zip(photos, scores, strict=True)]

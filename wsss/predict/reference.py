@@ -11,7 +11,7 @@ from pathlib import Path
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.predict.model import Model, load_artefact, load_file_model
 from wsss.stages.training.segmentation_network import WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store

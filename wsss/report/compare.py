@@ -23,10 +23,17 @@ from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.pipeline.chains.chain import SCORES_FILE
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
-from wsss.report.origins import networks_of, pixel_labels, processors_of, supervision_of, trained_on
+from wsss.report.origins import (
+    made_smaller,
+    networks_of,
+    pixel_labels,
+    processors_of,
+    supervision_of,
+    trained_on,
+)
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
@@ -289,6 +296,7 @@ def _row(
         networks=networks,
         pixel_labels=pixel_labels(networks, group, store),
         trained_on=trained_on(group, store),
+        smaller=made_smaller(group, store),
         holdout=_holdout(group),
         holdout_sizes=_holdout_sizes(group),
         masks=_masks(first, store),

@@ -104,6 +104,9 @@ class Row:
     networks: Mapping[str, Network] = field(default_factory=dict)
     pixel_labels: tuple[str, ...] = ()
     trained_on: int | None = None
+    smaller: tuple[str, ...] = ()
+    """In words, which of its stages worked on smaller copies of photos, for want of memory: another machine
+    may give other numbers."""
     holdout: Mapping[str, float] = field(default_factory=dict)
     """Classifier's name → mAP in [0, 1] on the hold-out, a mean over seeds."""
     holdout_sizes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)

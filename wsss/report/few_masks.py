@@ -45,7 +45,7 @@ def few_masks(tried: Sequence[Configuration]) -> tuple[FewMasks, ...]:
     """
     scored = [one for one in tried if one.runs]
     runs = [run for one in scored for run in one.runs]
-    if not runs or not runs[0].curves or any(run.thresholds != runs[0].thresholds for run in runs):
+    if not runs or not all(run.curves and run.thresholds == runs[0].thresholds for run in runs):
         return ()
     if any(
         run.ids != runs[0].ids or not np.array_equal(run.select.true, runs[0].select.true) for run in runs

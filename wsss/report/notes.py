@@ -67,8 +67,8 @@ def difference_text(difference: Difference | None) -> str:
 
 
 def supervision_text(supervision: Sequence[str]) -> str:
-    """Return "image, text": what a row rests on."""
-    return ", ".join(supervision) or "none"
+    """Return "image, text": what a row rests on; empty where nothing tells."""
+    return ", ".join(supervision)
 
 
 def _across(comparison: Comparison) -> list[str]:
@@ -150,7 +150,8 @@ def _warnings(comparison: Comparison) -> list[str]:
             f"{_titles(apart)}: these rows were NOT all scored on the same images and classes: "
             "don't compare them."
         )
-    return lines + leaks(comparison) + unequal_lines(comparison) + pixel_label_lines(comparison.rows)
+    unequal = [*unequal_lines(comparison), *pixel_label_lines(comparison.rows)]
+    return [*lines, *leaks(comparison), *unequal, *smaller_lines(comparison.rows)]
 
 
 def leaks(comparison: Comparison) -> list[str]:
@@ -180,6 +181,17 @@ def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
         if row.pixel_labels
     }
     return [f"{arm} has seen {PIXEL_LABELS} Its {reason}." for arm, reason in reasons.items()]
+
+
+def smaller_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for every row whose stages worked on smaller copies of photos."""
+    several = len({row.study for row in rows}) > 1
+    return [
+        f"{f'{row.study}: ' if several else ''}{row.arm} was made smaller: {'; '.join(row.smaller)}. "
+        "More memory gives other numbers."
+        for row in rows
+        if row.smaller
+    ]
 
 
 def _scored_on(comparison: Comparison) -> str:

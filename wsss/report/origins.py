@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from wsss.config.params.supervision import of_timm, ordered
+from wsss.config.params.supervision import names_masks, of_timm, ordered
 from wsss.config.stage import STAGES
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
@@ -38,7 +39,7 @@ def pixel_labels(
     masks = [
         f"{label} is trained on masks"
         for label, artefact in _made(trials, store)
-        if "masks" in _supervision(artefact)
+        if names_masks(artefact.record.get("params", {}).get("supervision"))
     ]
     return tuple(dict.fromkeys([*coco, *masks]))
 
@@ -104,10 +105,23 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
     return counts[-1] if counts else None
 
 
-def _supervision(artefact: Artefact) -> Sequence[str]:
-    """Return the kinds of labels that a stage's parameters name: one word, or several of a program."""
-    found = artefact.record.get("params", {}).get("supervision") or ()
-    return [found] if isinstance(found, str) else list(found)
+def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return, in words, which stages worked on smaller copies of photos, as their records say."""
+    found: dict[str, None] = {}
+    for trial in trials:
+        for label, key in trial.keys.items():
+            artefact = None if label.endswith(".scores") else store.known(key)
+            summary = {} if artefact is None else artefact.record.get("summary", {})
+            for what, notes in ((label, summary), (f"{label}'s CRF", summary.get("crf"))):
+                if isinstance(notes, Mapping) and notes.get("smaller"):
+                    found[_smaller(what, notes)] = None
+    return tuple(found)
+
+
+def _smaller(what: str, notes: Mapping[str, Any]) -> str:
+    text = f"{what} saw {len(notes['smaller'])} photos as smaller copies"
+    allowed = notes.get("free_memory_allowed_gib")
+    return text if allowed is None else f"{text}, as only {allowed:g} GiB were free for it"
 
 
 def processors_of(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:

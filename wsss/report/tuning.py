@@ -20,7 +20,7 @@ from wsss.metrics.few_masks import Counts
 from wsss.metrics.intervals import bootstrap_of_marginals
 from wsss.metrics.seeds import interval_of
 from wsss.pipeline.chains.chain import SCORES_FILE
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.report.compare import SAMPLES, baseline_of
 from wsss.report.comparison import LEVEL
 from wsss.report.few_masks import FewMasks, few_masks
@@ -48,11 +48,8 @@ class Run:
     thresholds: int
     ids: tuple[list[str], list[str]]
     draws: Floats
-
-    @property
-    def curves(self) -> bool:
-        """Whether other thresholds are known than the one that was chosen."""
-        return self.thresholds > 1 or self.place == 0
+    curves: bool
+    """Whether all thresholds are known that might have been chosen: of masks, which have none, always."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +210,8 @@ def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
     draws = bootstrap_of_marginals(
         report.hits[:, place], report.true, report.predicted[:, place], seed=0, samples=SAMPLES
     )
-    return Run(trial, by_part["select"], report, place, thresholds, (ids[0], ids[1]), draws)
+    known = curves is not None or content[part].get("threshold") is None
+    return Run(trial, by_part["select"], report, place, thresholds, (ids[0], ids[1]), draws, known)
 
 
 def _counts(confusions: npt.NDArray[Any]) -> Counts:
@@ -239,11 +237,12 @@ def _row(
     select, report = (np.array([getattr(one, part) for one in mine]) for part in ("select", "report"))
     draws = np.stack([one.draws for one in mine])
     points = [best_of(select, report, draws, k, drawn=drawn) for k in range(1, len(mine) + 1)]
-    base = base if _same_images([*mine, *base]) else []
+    base_arm = next((run.trial.arm for one in base for run in one.runs), None)
+    base = base if base_arm is not None and _same_images([*mine, *base]) else []
     gaps: dict[int, Gap] = {}
     as_tuned, only = None, False
-    if base:
-        base_drawn = _drawn(sweep, next(run.trial.arm for one in base for run in one.runs), base)
+    if base and base_arm is not None:
+        base_drawn = _drawn(sweep, base_arm, base)
         for k in range(1, min(len(mine), len(base)) + 1):
             gap = _gap(mine, k, base, k, drawn=drawn and base_drawn)
             if gap is not None:

@@ -45,7 +45,8 @@ class Cams(Stage):
             for shard in split_shards(self.ids)
             for part in parts(shard, [self._map_bytes(id) for id in shard], MOST_BYTES)
         ]
-        network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        network = load_classifier(context.inputs["classifier"], context.device)
+        self.precision = network.precision
         fold_norms(network)
         self.source: CamSource = network
         if context.params.head == "subcategories":

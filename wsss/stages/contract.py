@@ -14,6 +14,7 @@ from typing import Any
 
 from wsss.config.params.stages import Params
 from wsss.data.view import DataView
+from wsss.models.precision import Precision
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Stage(ABC):
     however often the stage was saved, thrown away, built again and loaded in between.
     """
 
+    precision: Precision | None = None
+    """In which numbers its network computes on a GPU, for the record; None where it has none."""
     said: str = ""
 
     def __init__(self, context: Context) -> None:

@@ -12,9 +12,11 @@ import torch
 from wsss.config.params.stages import FeaturesParams
 from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
+from wsss.data.transfer import sent
 from wsss.files import write_atomic
 from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
+from wsss.models.precision import applied
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import split_shards
@@ -33,7 +35,8 @@ class Features(Stage):
         self.size = context.params.size
         self.as_token = context.params.embedding == "class_token"
         self.chunks = split_shards(context.data.train)
-        self.network = load_classifier(context.inputs["classifier"]).to(context.device).eval()
+        self.network = load_classifier(context.inputs["classifier"], context.device)
+        self.precision = self.network.precision
         fold_norms(self.network)
         self.per_pixel = network_bytes_per_pixel(self._network, context.device)
         self.bound = MemoryBound(context.work, "features", context.device)
@@ -59,7 +62,11 @@ class Features(Stage):
         width, height = resized(*photo.size, self.size) if self.size else photo.size
         size = max(self.bound.fit(id, (height, width), self.per_pixel))
         x = torch.as_tensor(evaluation_image(photo, size, self.network.mean, self.network.std))
-        array: np.ndarray = self._network(x[None].to(self.context.device))[0].float().cpu().numpy()
+        batch = sent(x[None], self.context.device)
+        if batch.is_cuda:  # on a CPU another layout gives other bits
+            batch = batch.contiguous(memory_format=torch.channels_last)
+        with applied(self.network, self.context.device):
+            array: np.ndarray = self._network(batch)[0].float().cpu().numpy()
         return array
 
     def _network(self, batch: torch.Tensor) -> torch.Tensor:

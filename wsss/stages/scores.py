@@ -17,7 +17,7 @@ import numpy as np
 
 from wsss.data.decode import shrink_mask
 from wsss.files import write_json
-from wsss.labels import BACKGROUND, IGNORED
+from wsss.labels import IGNORED
 from wsss.masks.images import read_mask
 from wsss.masks.seeds import threshold_mask
 from wsss.metrics import (
@@ -164,7 +164,7 @@ class Scores(Stage):
     def _mask(self, id: str, threshold: int | None) -> np.ndarray:
         if self.cams is None or threshold is None:
             mask = shrink_mask(read_mask(self.source / f"{id}.png"))
-            return np.where(mask == IGNORED, np.uint8(BACKGROUND), mask)  # an import may have gaps
+            return np.where(mask == IGNORED, np.uint8(0), mask)  # an import may have gaps
         cams, keys = self.cams[id]
         if len(keys):
             return threshold_mask(cams, keys, THRESHOLDS[threshold])

@@ -14,7 +14,7 @@ from wsss.data.view import photo_sizes
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
-from wsss.masks.segmentation import segment
+from wsss.masks.segmentation import label_batch, segment
 from wsss.models.folding import fold_norms
 from wsss.models.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
@@ -32,7 +32,8 @@ class Segmentations(ChunkedStage):
         super().__init__(context, segmented_ids(context.data))
         assert isinstance(context.params, SegmentationsParams)
         self.params = context.params
-        self.network = load_segmenter(context.inputs["segmenter"]).to(context.device)
+        self.network = load_segmenter(context.inputs["segmenter"], context.device)
+        self.precision = self.network.precision
         fold_norms(self.network)
         self.scales = self.params.scales or self.network.scales
         self.bound = MemoryBound(context.work, "segmentations", context.device)
@@ -49,7 +50,7 @@ class Segmentations(ChunkedStage):
 
     def _masks(self, ids: Sequence[str]) -> list[Mask]:
         if self.params.crf is None:
-            return [self._scores(self._photo(id)).argmax(0).astype(np.uint8) for id in ids]
+            return [self._labels(self._photo(id)) for id in ids]
         return self.refine(probabilities_to_mask_with_crf, (self._task(id) for id in ids), _need)
 
     def _photo(self, id: str) -> np.ndarray:
@@ -62,6 +63,11 @@ class Segmentations(ChunkedStage):
         return segment(
             self.network, photo, scales=self.scales, flip=self.params.flip, device=self.context.device
         )
+
+    def _labels(self, photo: np.ndarray) -> Mask:
+        return label_batch(
+            self.network, [photo], scales=self.scales, flip=self.params.flip, device=self.context.device
+        )[0]
 
     def _task(self, id: str) -> tuple[Any, ...]:
         """Return what a CRF on probabilities is given."""

@@ -20,6 +20,7 @@ from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_mem
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
 from wsss.models.memory import FREE_SHARE, bytes_per_pixel, free_memory
+from wsss.models.precision import applied
 
 GIB = 2**30
 SHRINK = 0.9
@@ -172,12 +173,16 @@ class Walker:
         height, width = self.network.grid(photo)
         x = (photo - mean) / std
         if isinstance(self.network, AffinityNetwork):
-            features = self.network(self._padded(x, least))[:, :, :height, :width]
+            with applied(self.network, self.device):
+                found = self.network(self._padded(x, least))
+            features = found.float()[:, :, :height, :width]
             affinities = pair_affinities(features, self.offsets, self.crop)
             return affinities, features.new_zeros(height, width)
         # Mirrored before it is padded, as by IRNet's authors: both copies begin at the canvas's corner.
         both = self._padded(torch.cat([x, x.flip(-1)]), least)
-        logits, mirrored = self.network(both).float()[:, :height, :width]
+        with applied(self.network, self.device):
+            found = self.network(both)
+        logits, mirrored = found.float()[:, :height, :width]
         boundary = ((logits + mirrored.flip(-1)) / 2).sigmoid()
         return boundary_affinities(boundary[None], self.offsets), boundary
 

@@ -27,7 +27,8 @@ class WalkingStage(ChunkedStage):
         self.notes: dict[str, Any] = {}
         self.walker: Walker | None = None
         if walk is not None:
-            network = load_affinity(context.inputs["affinity"])
+            network = load_affinity(context.inputs["affinity"], context.device)
+            self.precision = network.precision
             fold_norms(network)
             self.walker = Walker(network, walk, context.device)
             self._prepare(self.walker)

@@ -41,7 +41,8 @@ from wsss.files import (
     writing,
 )
 from wsss.store.artefact import EVICTED, RECORD, Artefact
-from wsss.store.lease import LEASE, TIMEOUT, FileLease
+from wsss.store.file_lease import FileLease
+from wsss.store.lease import LEASE, TIMEOUT
 from wsss.store.leftovers import (
     Leases,
     Leftover,

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from wsss.store.artefact import EVICTED, RECORD
-from wsss.store.lease import LEASE, FileLease, leases_at
+from wsss.store.file_lease import FileLease, leases_at
+from wsss.store.lease import LEASE
 from wsss.store.records import say_once
 
 KEPT = (RECORD, EVICTED)

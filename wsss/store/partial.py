@@ -30,7 +30,8 @@ from wsss.files import (
     write_json,
     writing,
 )
-from wsss.store.lease import TIMEOUT, FileLease, Lease
+from wsss.store.file_lease import FileLease
+from wsss.store.lease import TIMEOUT, Lease
 from wsss.store.records import parse_manifest, say_once
 
 MANIFEST = "manifest.json"

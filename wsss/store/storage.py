@@ -19,8 +19,9 @@ from pathlib import Path
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, nearest
 from wsss.files import read_file, write_atomic, writing
+from wsss.store.file_lease import FileLease
 from wsss.store.folder_store import Store
-from wsss.store.lease import TIMEOUT, FileLease, Lease
+from wsss.store.lease import TIMEOUT, Lease
 from wsss.store.ledger import Ledger
 
 STUDY = "study.yaml"

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import sqlite3
 import subprocess
 import sys
@@ -19,22 +18,16 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote, unquote
 
 from wsss.errors import Problem, TrackingError
 from wsss.tracking.client import quiet_mlflow
+from wsss.tracking.database_state import Found, columns_of, examine, open_database
 from wsss.tracking.location import ARTIFACTS, database_file
 
-State = Literal["missing", "good", "older", "newer", "broken"]
 PATIENCE = 5.0
 """Seconds for which a file that looks half-made must not change before it counts as broken."""
-BUSY = 30.0
-"""Seconds to wait for another process that writes to a database."""
-HEADER = b"SQLite format 3\0"
-CORE = {"experiments", "runs", "metrics", "params", "tags"}
 COMPANIONS = ("-journal", "-wal", "-shm")
 LINKS = {
     "experiments": ("artifact_location",),
@@ -43,15 +36,6 @@ LINKS = {
     "model_versions": ("source", "storage_location"),
 }
 """Where MLflow keeps addresses of files."""
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a file is, why it is no good, and the version of its tables."""
-
-    state: State
-    reason: str = ""
-    revision: str = ""
 
 
 def artifacts_folder(uri: str) -> Path | None:
@@ -152,96 +136,6 @@ def _stamp(file: Path) -> list[tuple[int, int, int]]:
     return found
 
 
-def examine(file: Path) -> Found:
-    """Return what a file is. Raises `TrackingError` for a database of another program, and
-    `sqlite3.OperationalError` when it is busy or can't be opened."""
-    if file.is_dir():
-        raise TrackingError(Problem(str(file), "is a folder, but must be MLflow's database"))
-    if not file.exists():
-        return Found("missing")
-    if not file.stat().st_size:
-        return Found("broken", "it is empty")
-    with file.open("rb") as content:
-        if content.read(len(HEADER)) != HEADER:  # sqlite would tidy up what lies beside it
-            return Found("broken", "it is no sqlite file")
-    try:
-        with closing(_open(file)) as database:
-            return _examine(file, database)
-    except sqlite3.DatabaseError as error:
-        if _is_damage(error):
-            return Found("broken", str(error))
-        raise
-
-
-def _open(file: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(file))}?mode=rw", uri=True, timeout=BUSY)
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _examine(file: Path, database: sqlite3.Connection) -> Found:
-    import mlflow.store.db.utils  # noqa: F401 - registers every table
-    from mlflow.store.db.base_sql_model import Base
-
-    (whole,) = database.execute("PRAGMA quick_check(1)").fetchone()
-    if whole != "ok":
-        return Found("broken", str(whole).replace("\n", " ")[:100])
-    columns = _columns(database)
-    wanted = {name: set(table.columns.keys()) for name, table in Base.metadata.tables.items()}
-    own = {name for name in columns if not name.startswith(("alembic_", "_alembic_", "sqlite_"))}
-    if own and not own & wanted.keys():
-        message = f"is a database of another program (with {', '.join(sorted(own)[:3])})"
-        raise TrackingError(Problem(str(file), message, "give `tracking.uri` another file"))
-    revisions = []
-    if "alembic_version" in columns:
-        revisions = [str(row[0]) for row in database.execute("SELECT version_num FROM alembic_version")]
-    lacking = _lacking(wanted, columns)
-    if len(revisions) != 1:
-        return Found("broken", "its tables were never finished")
-    (revision,) = revisions
-    head, known = _revisions()
-    if revision == head:
-        return Found("broken", f"it lacks {lacking}", revision) if lacking else Found("good", "", revision)
-    if revision in known:
-        return Found("older", "", revision)
-    if re.fullmatch(r"[0-9a-f]{12}", revision) and columns.keys() >= CORE:
-        return Found("newer", "", revision)
-    return Found("broken", f"its tables are of an unknown version {revision[:20]!r}", revision)
-
-
-def _columns(database: sqlite3.Connection) -> dict[str, set[str]]:
-    names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    return {
-        name: {row[1] for row in database.execute("SELECT * FROM pragma_table_xinfo(?)", (name,))}
-        for name in names
-    }
-
-
-def _lacking(wanted: dict[str, set[str]], columns: dict[str, set[str]]) -> str:
-    """Name the first table or column that is missing; empty when none is."""
-    for table, names in sorted(wanted.items()):
-        if table not in columns:
-            return f"the table {table}"
-        for name in sorted(names - columns[table]):
-            return f"the column {table}.{name}"
-    return ""
-
-
-def _revisions() -> tuple[str, set[str]]:
-    """Return this MLflow's version of the tables, and all versions that it can upgrade."""
-    import mlflow.store
-    from alembic.config import Config
-    from alembic.script import ScriptDirectory
-
-    config = Config()
-    config.set_main_option("script_location", str(Path(mlflow.store.__path__[0]) / "db_migrations"))
-    scripts = ScriptDirectory.from_config(config)
-    return str(scripts.get_current_head()), {script.revision for script in scripts.walk_revisions()}
-
-
 @contextlib.contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Let one process of ours at a time mend a file. The lock goes with its holder. Sqlite itself locks in
@@ -282,7 +176,7 @@ def _upgraded(file: Path) -> Path | None:
     """Return a copy of a database with the tables of this MLflow; None if that can't be."""
     copy = _aside(file)
     try:
-        with closing(_open(file)) as source, closing(sqlite3.connect(copy)) as target:
+        with closing(open_database(file)) as source, closing(sqlite3.connect(copy)) as target:
             source.backup(target)
         # In a process of its own: alembic sets loggers up anew.
         command = [sys.executable, "-m", "mlflow", "db", "upgrade", f"sqlite:///{copy}"]
@@ -334,7 +228,7 @@ def _drop(made: Path) -> None:
 def moved_from(file: Path) -> set[str]:
     """Return the folders in which a database lay when its experiments were made, if it is in another now."""
     here, found = file.absolute().parent, set()
-    with closing(_open(file)) as database:
+    with closing(open_database(file)) as database:
         locations = database.execute("SELECT name, artifact_location FROM experiments").fetchall()
     for name, location in locations:
         ending = f"/{ARTIFACTS}/{quote(str(name))}"
@@ -356,9 +250,9 @@ def _is_same(one: Path, other: Path) -> bool:
 def relink(file: Path, folders: set[str]) -> None:
     """Make the addresses of files that lay beside a database in earlier folders lead to where it lies now."""
     new = (file.absolute().parent / ARTIFACTS).as_uri()
-    with closing(_open(file)) as database, database:
+    with closing(open_database(file)) as database, database:
         database.execute("BEGIN IMMEDIATE")
-        columns = _columns(database)
+        columns = columns_of(database)
         for folder in folders:
             old = (Path(folder) / ARTIFACTS).as_uri()
             there = [(table, name) for table, names in LINKS.items() for name in names]

@@ -1,4 +1,4 @@
-"""From events of a study to operations on MLflow: the same whether they are told live or again.
+"""From events of a study to operations on MLflow: for a study that runs and for one that is read back.
 
 experiment = study, parent run = sweep, child run = trial.
 """

@@ -1,7 +1,7 @@
 """Who may talk to Ray on this machine: a token, in a file that its owner alone can read.
 
-Ray's processes listen on every interface, and whoever reaches them with the token runs code. Ray writes the
-token's file so that every user of the machine can read it, unless the file is there already.
+Ray's processes listen on every interface; a program that reaches them with the token runs code. Ray writes
+the token's file so that every user of the machine can read it, unless the file is there already.
 """
 
 from __future__ import annotations

@@ -15,11 +15,13 @@ from wsss.config import Resources, Study
 from wsss.data.view import DataView
 from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import open_storage
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
+from wsss.tuning.placement import accelerator_resource
 from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
 
@@ -39,7 +41,8 @@ class RayExecutor:
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
         """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
-        return cluster_checks(resources, self.study.storage, self.data, self.study.data)
+        needed = needed_shared_memory(self.study)
+        return cluster_checks(resources, self.study.storage, self.data, self.study.data, needed)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster holds, until the listener stops it.
@@ -61,7 +64,7 @@ class RayExecutor:
         else:
             searcher = JobSearcher(self._described(jobs, resources, handed), callback.keep)
         tuner = tune.Tuner(
-            tune.with_resources(ChainTrainable, {"cpu": resources.cpu, "gpu": resources.gpu}),
+            tune.with_resources(ChainTrainable, asked_of_ray(resources)),
             param_space=space,
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
@@ -118,6 +121,14 @@ class RayExecutor:
         """Leave the cluster, or stop the one that was started."""
         if ray.is_initialized():
             ray.shutdown()
+
+
+def asked_of_ray(resources: Resources) -> dict[str, float]:
+    """Return what a trial asks Ray for. Of the mark of a kind of GPU it takes next to nothing."""
+    asked: dict[str, float] = {"cpu": resources.cpu, "gpu": resources.gpu}
+    if resources.accelerator:
+        asked[accelerator_resource(resources.accelerator)] = 0.001
+    return asked
 
 
 class _Stopper(tune.Stopper):

@@ -11,7 +11,8 @@ import yaml
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsss.config import Resources
-from wsss.pipeline.forecasts.readiness import Check, sharing_check
+from wsss.errors import nearest
+from wsss.pipeline.forecasts.preflight import Check, sharing_check
 
 HEAD = "node:__internal_head__"
 """The resource by which Ray marks the head node."""
@@ -23,8 +24,8 @@ TIMEOUT = 120.0
 def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """Return the resources of each kind of node that the cluster's autoscaler may start.
 
-    They are in the file that `ray up` leaves on the head node, which looks there itself. A head that can't
-    say has none to tell of; what else is wrong with it is told where every node is looked at.
+    The head node reads them from the file that `ray up` leaves there. A head that can't be asked counts as
+    one without any; the checks of all nodes report what else is wrong with it.
     """
     head = next((node for node in nodes if HEAD in node["Resources"]), None)
     if head is None:
@@ -65,7 +66,8 @@ def placement_checks(
     have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in there)
     checks = []
     for wanted in dict.fromkeys(resources):
-        asks = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU"
+        kind = f" of kind {wanted.accelerator}" if wanted.accelerator else ""
+        asks = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU{kind}"
         room = sum(_holds(node, wanted) for node in there)
         if room:
             checks.append(Check("placement", "ok", f"{asks}: {room} at a time"))
@@ -73,13 +75,28 @@ def placement_checks(
             checks.append(Check("placement", "note", f"{asks}: no node has them, one will be started"))
         else:
             more = ", nor has any that could be started" if startable else ""
-            hint = "give less, for example `-s sweeps.*.resources.gpu=0`"
+            hint = _hint(wanted, [*there, *startable])
             checks.append(Check("placement", "bad", f"{asks}, but the nodes have: {have}{more}", hint))
     return [*checks, *sharing_check([wanted.gpu for wanted in resources])]
 
 
+def accelerator_resource(name: str) -> str:
+    """Return the resource by which Ray marks the nodes that have a kind of GPU."""
+    return f"accelerator_type:{name}"
+
+
+def _hint(wanted: Resources, nodes: Sequence[dict[str, float]]) -> str:
+    prefix = accelerator_resource("")
+    kinds = sorted({name.removeprefix(prefix) for node in nodes for name in node if name.startswith(prefix)})
+    if wanted.accelerator and wanted.accelerator not in kinds:
+        return nearest(wanted.accelerator, kinds) if kinds else "no node says which kind of GPU it has"
+    return "give less, for example `-s sweeps.*.resources.gpu=0`"
+
+
 def _holds(node: dict[str, float], wanted: Resources) -> int:
     """Return how many trials a node has room for at a time."""
+    if wanted.accelerator and not node.get(accelerator_resource(wanted.accelerator)):
+        return 0
     room = int(node.get("CPU", 0) / wanted.cpu)
     if 0 < wanted.gpu < 1:  # a trial's share is on one GPU
         return min(room, int(node.get("GPU", 0)) * int(1 / wanted.gpu + 1e-6))

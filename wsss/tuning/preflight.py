@@ -24,7 +24,8 @@ from wsss.config.text.location import Location, is_remote
 from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
-from wsss.pipeline.forecasts.readiness import Check
+from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.forecasts.shared_memory import free_shared_memory, shared_memory_check
 from wsss.store.storage import open_storage
 from wsss.tuning.placement import TIMEOUT, placement_checks, startable_nodes
 
@@ -36,16 +37,21 @@ NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray"
 
 
 def cluster_checks(
-    resources: Sequence[Resources], storage: Location, data: DataView | None, spec: DataSpec | None = None
+    resources: Sequence[Resources],
+    storage: Location,
+    data: DataView | None,
+    spec: DataSpec | None = None,
+    shared: int = 0,
 ) -> list[Check]:
     """Look at the cluster that this process is connected to.
 
     Every node has to hold the code of the driver, see its storage and have its photos; some node, or
-    one that the cluster could start, has to hold each sweep's trial. `spec` is what `data` was opened by.
+    one that the cluster could start, has to hold each sweep's trial. `spec` is what `data` was opened by;
+    `shared` the bytes that a trial needs in /dev/shm.
     """
     nodes = alive_nodes()
     checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes(nodes))]
-    return [*checks, *node_checks(nodes, storage, data, spec)]
+    return [*checks, *node_checks(nodes, storage, data, spec, shared)]
 
 
 def alive_nodes() -> list[dict[str, Any]]:
@@ -64,6 +70,7 @@ def node_checks(
     storage: Location,
     data: DataView | None,
     spec: DataSpec | None = None,
+    shared: int = 0,
 ) -> list[Check]:
     """Run the task on every node and compare what it found with what the driver has.
 
@@ -79,6 +86,7 @@ def node_checks(
         found = _ask(nodes, str(storage), files, drawn)
         return [
             *_same_checks(own, found),
+            *_shared_memory_checks(shared, nodes, found),
             *_reach_checks(str(storage), found),
             *_data_checks(own, found, files),
         ]
@@ -90,6 +98,7 @@ def node_checks(
         found = _ask(nodes, str(folder), files)
         return [
             *_same_checks(own, found),
+            *_shared_memory_checks(shared, nodes, found),
             *_storage_checks(storage, folder, content, found),
             *_data_checks(own, found, files),
         ]
@@ -127,6 +136,7 @@ def describe_node(files: Sequence[Path]) -> dict[str, Any]:
         "ray": ray.__version__,
         "torch": importlib.metadata.version("torch").split("+")[0],
         "files": [_digest(path) for path in files],
+        "shared_memory": free_shared_memory(),
     }
 
 
@@ -217,6 +227,19 @@ def _same_checks(own: dict[str, Any], found: dict[str, dict[str, Any] | str]) ->
         return [*checks, *differ]
     text = ", ".join(f"{NAMES[name]} {own[name]}" for name in SAME)
     return [Check("versions", "ok", f"{text}{' everywhere' if len(found) > 1 else ''}")]
+
+
+def _shared_memory_checks(
+    needed: int, nodes: Sequence[dict[str, Any]], found: dict[str, dict[str, Any] | str]
+) -> list[Check]:
+    """Compare what a trial needs of /dev/shm with what each node that has a GPU found there."""
+    gpus = {node["NodeManagerAddress"] for node in nodes if node["Resources"].get("GPU")}
+    return [
+        check
+        for label, answer in found.items()
+        if not isinstance(answer, str) and label.partition(" ")[0] in gpus
+        for check in shared_memory_check(needed, answer.get("shared_memory"), label)
+    ]
 
 
 def _storage_checks(

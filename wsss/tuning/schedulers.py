@@ -100,7 +100,7 @@ class RayJudge:
 
     def __init__(self, scheduler: TrialScheduler) -> None:
         self._scheduler: Any = scheduler
-        # The median rule keeps a result that is told so, and says nothing; the others forget the trial.
+        # Of a finished trial, the median rule keeps the last result; the others forget it.
         quiet = isinstance(scheduler, MedianStoppingRule)
         self._record: Any = self._scheduler.on_trial_complete if quiet else self._scheduler.on_trial_result
         self._subjects: dict[str, _Subject] = {}

@@ -16,7 +16,7 @@ from wsss.config.load import DEFAULT_STORAGE
 from wsss.config.naming import names_a_file
 from wsss.config.text.location import check_cluster_address, is_remote, parse_location
 from wsss.errors import ConfigError, PreflightError, Problem
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.tracking.location import VARIABLE, database_file
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 

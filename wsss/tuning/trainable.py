@@ -18,7 +18,14 @@ from wsss.data.view import DataView, open_data
 from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.chains.execute import run_chain
-from wsss.pipeline.events import ChainEvent, StageFinished, StageSaid, StageWaiting, TrialProgress
+from wsss.pipeline.events import (
+    ChainEvent,
+    GpuWaiting,
+    StageFinished,
+    StageSaid,
+    StageWaiting,
+    TrialProgress,
+)
 from wsss.store.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
 
@@ -26,7 +33,9 @@ EVENT = "event"
 ERROR = "error"
 STORAGE = "storage_error"
 """Whether it is the storage that failed: every other trial would meet that too."""
-_EVENTS = {kind.__name__: kind for kind in (TrialProgress, StageWaiting, StageSaid, StageFinished)}
+_EVENTS = {
+    kind.__name__: kind for kind in (TrialProgress, StageWaiting, GpuWaiting, StageSaid, StageFinished)
+}
 
 
 class ChainTrainable(tune.Trainable):
@@ -49,10 +58,8 @@ class ChainTrainable(tune.Trainable):
     def _start(self, config: dict[str, Any]) -> None:
         self._close()
         job = config["job"]
-        if job["device"] != "cpu":
-            prepare_gpu(job["gpu"])
         storage = open_storage(job["storage"])
-        self._events = run_chain(
+        events = run_chain(
             job["id"],
             Chain.from_json(job["chain"]),
             storage.store,
@@ -61,6 +68,7 @@ class ChainTrainable(tune.Trainable):
             threads=job["threads"],
             workers=job["workers"],
         )
+        self._events = _with_gpu(job, events) if job["device"] != "cpu" else events
         self._waiting = None
 
     def _open(self, spec: dict[str, Any], folder: Path) -> DataView:
@@ -101,6 +109,13 @@ class ChainTrainable(tune.Trainable):
         close = getattr(events, "close", None)
         if close is not None:
             close()  # releases the lease on a half-made artefact
+
+
+def _with_gpu(job: dict[str, Any], events: Iterator[ChainEvent]) -> Iterator[ChainEvent]:
+    """Yield the events of a chain after those of waiting for its GPU."""
+    for reason in prepare_gpu(job["gpu"]):
+        yield GpuWaiting(job["id"], reason)
+    yield from events
 
 
 def _end_with_parent(every: float = 1.0) -> None:

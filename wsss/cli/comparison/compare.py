@@ -90,7 +90,7 @@ def compare(
     python launch.py compare quickstart --format markdown
     """
     from wsss.errors import ConfigError, Problem
-    from wsss.pipeline.past.stored import find_study
+    from wsss.pipeline.past.stored_studies import find_study
     from wsss.report.compare import compare as compare_studies
     from wsss.report.published import beside_published, publications
 

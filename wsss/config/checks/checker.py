@@ -110,7 +110,7 @@ class Checker:
             self.problems.append(problem)
 
     def nearest(self, word: object, choices: Iterable[object]) -> str:
-        """Return a hint, unless so many problems were found that nobody would read it."""
+        """Return a hint; an empty one when there are more problems than a person reads."""
         return nearest(word, choices) if len(self.problems) < MOST_HINTS else ""
 
     def add_validation(self, path: Path_, error: ValidationError, model: type[BaseModel]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from wsss.config.checks.checker import Checker
 from wsss.config.data_set import DATA_SETS, DataSpec
+from wsss.config.params.supervision import names_masks
 from wsss.config.resolve import kinds_made, variables_in
 from wsss.config.stage import scored_as
 from wsss.config.study import Sweep
@@ -56,8 +57,7 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
             for place, use in enumerate(arm.stages):
                 asked = use.params.get("supervision")
                 tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
-                given = asked if isinstance(asked, list | tuple) else [asked]
-                if "masks" in given or any("masks" in values for values in tried):
+                if names_masks(asked) or any("masks" in values for values in tried):
                     at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
                     hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"

@@ -67,11 +67,11 @@ def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) ->
                         continue
                     path = (*at, *mention.path)
                     if given is not None:
-                        kinds = " or ".join(sorted(good))
-                        message = f"{{{mention.text}}} is what `{mention.name}` makes, but must be {kinds}"
+                        one_of = " or ".join(sorted(good))
+                        message = f"{{{mention.text}}} is what `{mention.name}` makes, but must be {one_of}"
                         checker.add(path, message)
                         continue
-                    names = [name for name, kinds in known.items() if kinds & set(kind.given)]
+                    names = [name for name, own in known.items() if own & set(kind.given)]
                     message = f"`run` holds {{{mention.text}}}, which is neither a value nor an earlier stage"
                     hint = checker.nearest(mention.text, [*mention.others, *names])
                     checker.add(path, message, f"{hint}; a brace is written twice, {{{{" if hint else "")

@@ -1,4 +1,4 @@
-"""Bounding what a study asks for, before anything is made of it."""
+"""Limits on the number of trials, before any is drawn."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def configurations(search: Mapping[str, Distribution], samples: int | None, sear
 def check_arm_size(
     checker: Checker, searcher: str, search: Mapping[str, Distribution], samples: int | None, path: Path_
 ) -> None:
-    """Refuse a grid that nobody could try."""
+    """Refuse a grid with more configurations than a study has trials."""
     number = configurations(search, samples, searcher)
     if number > MOST_TRIALS and all(values.countable for values in search.values()):
         message = (

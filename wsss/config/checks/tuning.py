@@ -107,7 +107,7 @@ def _check_judged(
 
 
 def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, at: Path_) -> None:
-    """What changes while a classifier trains may be no part of its network or its data."""
+    """Refuse to change, while a classifier trains, a parameter of its network or its data."""
     where = (*at[:2], "scheduler", "mutate")
     mutable = STAGES[use.stage].mutable()
     for name in scheduler.mutate:

@@ -173,7 +173,13 @@ class LearningParams(Params):
     crop: Crop = 448
     color_jitter: bool = True
     amp: bool = True
-    """Mixed precision, on GPUs only."""
+    """Mixed precision, on GPUs only: bfloat16, or float16 with scaled gradients on a card without it."""
+    tf32: bool = False
+    """Whether float32 convolutions and products may round their inputs to TF32's 10 bits, on GPUs only."""
+    compile: bool = False
+    """Whether `torch.compile` translates the network before it is trained. It takes minutes and pays for long
+    trainings on a GPU; sums are added in another order."""
+    switches: ClassVar[tuple[str, ...]] = ("tf32", "compile")
 
 
 class CrfParams(Params):

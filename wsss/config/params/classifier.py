@@ -125,6 +125,7 @@ class ClassifierParams(TrainingParams):
     """The head that makes class maps and logits of features: the `backbone`'s own, mostly `convolution`, or
     another by its name."""
     switches: ClassVar[tuple[str, ...]] = (
+        *TrainingParams.switches,
         "supervision",
         "optimiser",
         "dropout",

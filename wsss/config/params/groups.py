@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from wsss.config.naming import LONGEST_NAME
 from wsss.config.params.base import Group, PositiveFloat, PositiveInt, Word
+from wsss.errors import quoted
 
 
 class Base(Group):
@@ -26,6 +28,8 @@ class Resources(Group):
     cpu: Annotated[int, Field(gt=0, le=10_000)] = 1
     gpu: Annotated[float, Field(ge=0, le=10_000, allow_inf_nan=False)] = 0
     """Whole GPUs, or one n-th of one: then n trials share it, each held to its share of the memory."""
+    accelerator: str | None = None
+    """The kind of GPU, by Ray's name (`T4`, `A100`, `H100`), in a cluster of several; None takes any."""
     workers: Annotated[int, Field(gt=0, le=10_000)] | None = None
     """Processes that train one network together, where a stage can; None means one for each whole GPU."""
 
@@ -40,9 +44,20 @@ class Resources(Group):
             raise ValueError(
                 f"`workers` is {self.workers}, but must be at most {self.gpu:g}, one for each GPU"
             )
+        if self.accelerator and not self.gpu:
+            raise ValueError(
+                f"`accelerator` is {self.accelerator}, but `gpu` is 0: give the trial one, or leave it out"
+            )
         if not self.gpu and self.processes > self.cpu:
             raise ValueError(f"`workers` is {self.workers}, but must be at most {self.cpu}, one a CPU")
         return self
+
+    @field_validator("accelerator")
+    @classmethod
+    def _one_word(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9][\w.-]{0,99}", value, re.ASCII):
+            raise ValueError(f"`accelerator` is {quoted(value)}, but must be one word, such as A100 or T4")
+        return value
 
     @field_validator("gpu")
     @classmethod

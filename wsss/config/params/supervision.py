@@ -59,6 +59,13 @@ def raw_label(label: str) -> Any:
     return {name: int(count)} if count else name
 
 
+def names_masks(entries: Any) -> bool:
+    """Whether pixel masks are among entries of `supervision`, as written or as labels: all, or a number."""
+    given = entries if isinstance(entries, list | tuple) else [entries]
+    names = (next(iter(one), "") if isinstance(one, dict) else str(one) for one in given)
+    return any(str(name).partition(": ")[0] == "masks" for name in names)
+
+
 def ordered(labels: Iterable[str]) -> tuple[str, ...]:
     """Return labels in the order of `LABELS`, each once; more of a kind stands for fewer of it."""
     names = list(LABELS)

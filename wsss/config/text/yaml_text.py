@@ -76,6 +76,10 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, list[tuple[str, Any]]] = {}  # noqa: RUF012 - as the base class
 
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value that stands in two places twice: equal studies then have equal texts."""
+        return True
+
 
 def _too_much(most: int, level: int) -> str:
     return f"more than {DEEPEST} levels of nesting" if level > DEEPEST else f"more than {most} values"

@@ -19,7 +19,7 @@ from wsss.data.fetch import FETCHES, Bars, Fetch, Source, obtain
 from wsss.data.photo_set import is_safe
 from wsss.data.tables.text import capped, numbered_lines, quote
 from wsss.errors import DataError, Problem
-from wsss.labels import BACKGROUND, IGNORED
+from wsss.labels import IGNORED
 
 PLACE = "https://www.robots.ox.ac.uk/~vgg/data/pets/data"
 CLASSES = ("cat", "dog")
@@ -107,7 +107,7 @@ def _arrange(source: Path, target: Path) -> None:
             problems.append(Problem(str(trimap.relative_to(source)), "is no trimap of 1, 2 and 3"))
             continue
         mask = np.full(256, IGNORED, np.uint8)
-        mask[[ANIMAL, AROUND]] = number, BACKGROUND
+        mask[[ANIMAL, AROUND]] = number, 0
         write_mask(target / f"masks/{name}.png", mask[parts])
         photo.rename(target / f"images/{name}.jpg")
     if problems:

@@ -30,7 +30,9 @@ class HideAndSeek(WayToHide[HideAndSeekParams]):
     def hide(cls, params: HideAndSeekParams, image: Any, rng: Any) -> Any:
         import torch
 
+        from wsss.data.transfer import sent
+
         count = params.grids[int(rng.integers(len(params.grids)))]
         patches = torch.from_numpy(rng.random((count, count)) >= params.hidden)
         rows, columns = (torch.arange(length) * count // length for length in image.shape[1:])
-        return image * patches[rows][:, columns]
+        return image * sent(patches[rows][:, columns], image.device)

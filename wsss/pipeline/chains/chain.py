@@ -169,7 +169,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
-        for mention in kind.mentions(dict(params)):
+        for mention in kind.mentions(dict(iter(params))):  # `dict(params)` would call a field named `keys`
             found = by_name.get(mention.name) or latest.get(mention.name)
             if found is None or kinds[found] not in (mention.kinds or kind.given):
                 message = (

@@ -44,7 +44,8 @@ def run_chain(
         device: a torch device string.
         threads: CPUs of the trial; set for torch in this process, since it changes results.
         workers: processes that train one network together, where a stage can.
-        checkpoint_seconds: least time between two checkpoints.
+        checkpoint_seconds: least time between two checkpoints; it grows until they take at most 2 % of the
+            time. With 0 there is one after every step.
         poll_seconds: how often what another run is making is looked at.
 
     Examples:

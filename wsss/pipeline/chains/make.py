@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
@@ -14,18 +15,22 @@ import numpy as np
 
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
-from wsss.errors import StageError, StorageError
+from wsss.errors import Problem, StageError, StorageError, shortened
 from wsss.files import storage_error
+from wsss.models.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
 from wsss.pipeline.chains.processor import processor
 from wsss.pipeline.events import ChainEvent, StageFinished, StageSaid, StageWaiting, TrialProgress
 from wsss.pipeline.forecasts.effort import smaller_copies, work_facts
 from wsss.pipeline.past.results import recorded_steps
 from wsss.stages.contract import Context, Stage
+from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
 from wsss.store.records import CheckpointFacts, checked, say_once
 
+CHECKPOINT_SHARE = 0.02
+"""Of the time, at most, goes into checkpoints: one that takes long to write is written less often."""
 RUNG_SCORE = "rung_score"
 """The metric of a step that schedulers judge a trial by."""
 Metrics = dict[str, float]
@@ -41,7 +46,8 @@ class Bench:
 
     `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
     processes that train one network together, where a stage can. A checkpoint is written every
-    `checkpoint_seconds`; what another run is making is looked at every `poll_seconds`.
+    `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
+    what another run is making is looked at every `poll_seconds`.
     """
 
     store: Store
@@ -97,10 +103,6 @@ class Making:
         keys = [source.key for source in self._sources.values()]
         partial = store.partial(node.key, inputs=keys)
         while not partial.acquire():
-            if self._bench.device.startswith("cuda"):
-                import torch
-
-                torch.cuda.empty_cache()  # what earlier stages left behind is for others meanwhile
             yield StageWaiting(self._trial, node.label, node.key, partial.holder)
             time.sleep(self._bench.poll_seconds)
             if store.has(node.key):
@@ -114,8 +116,18 @@ class Making:
                         return
                     except Exception as error:
                         self._explain(error, keys, partial)
+                    finally:
+                        self._give_memory_back()
                 partial.remove()  # the other run did so before this one began here again
         yield from found(self._trial, node, store)
+
+    def _give_memory_back(self) -> None:
+        """Leave to others, and to later stages' looks at what is free, what this stage's tensors took."""
+        if self._bench.device.startswith("cuda"):
+            import torch
+
+            gc.collect()
+            torch.cuda.empty_cache()
 
     def _explain(self, error: Exception, inputs: Sequence[str], partial: Partial) -> None:
         """Raise what an error in the middle of the work means; return if the artefact is there after all."""
@@ -131,6 +143,10 @@ class Making:
             raise Again("another run took over") from error
         if not all(store.has(key) for key in inputs):
             raise Again("an input was deleted from the storage while it was in use") from error
+        if is_out_of_memory(error):  # and would be again: an error of ours is not tried anew
+            message = described(self._node.label, self._node.params, self._bench.device)
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            raise StageError(Problem("", message, shortened(first, 300))) from error
         raise error
 
     def _work(self, partial: Partial) -> Generator[ChainEvent, None, float]:
@@ -145,6 +161,7 @@ class Making:
                 earlier = progress.history, progress.times, stage.steps
                 yield from _replayed(recorded_steps(self._trial, self._node.label, *earlier))
             started = saved = time.monotonic()
+            pause = self._bench.checkpoint_seconds
 
             def save() -> None:
                 nonlocal on_disk
@@ -177,18 +194,25 @@ class Making:
                 progress.times.append(int(time.time() * 1000))
                 if partial.lost:
                     raise Again("another run took over")
-                if time.monotonic() - saved >= self._bench.checkpoint_seconds:
+                if time.monotonic() - saved >= pause:
+                    began = time.monotonic()
                     save()
                     saved = time.monotonic()
+                    pause = self._pause(saved - began)
                 about_step = self._trial, self._node.label, progress.done, stage.steps, metrics
                 yield from tell(TrialProgress(*about_step, time=progress.times[-1]))
             folder = partial.staging()
             summary = stage.finish(folder)
             progress.seconds = spent + time.monotonic() - started
-            record = {**self._record(inputs, progress, summary), **smaller}
+            record = {**self._record(inputs, progress, summary, stage.precision), **smaller}
             self._bench.store.commit(self._node.key, folder, record)
             partial.remove()
             return progress.seconds
+
+    def _pause(self, cost: float) -> float:
+        """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""
+        least = self._bench.checkpoint_seconds
+        return max(least, cost / CHECKPOINT_SHARE) if least else 0.0
 
     def _input(self, source: Node) -> Artefact:
         artefact = self._bench.store.get(source.key, thorough=True)
@@ -218,12 +242,17 @@ class Making:
             raise StageError(f"{self._node.label}, step {step}: {named}; a smaller learning rate may help")
 
     def _record(
-        self, inputs: Mapping[str, Artefact], progress: Progress, summary: dict[str, Any]
+        self,
+        inputs: Mapping[str, Artefact],
+        progress: Progress,
+        summary: dict[str, Any],
+        precision: Precision | None,
     ) -> dict[str, Any]:
         import torch
 
         node, bench = self._node, self._bench
         cuda = bench.device.startswith("cuda")
+        computed_in = {} if precision is None else precision.facts(torch.device(bench.device))
         return {
             "stage": node.stage,
             "version": STAGES[node.stage].version,
@@ -235,6 +264,7 @@ class Making:
             "torch": torch.__version__,
             "processor": processor(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
+            **({"gpu": {**card_facts(bench.device), **computed_in}} if cuda else {}),
             "threads": bench.threads,
             "seconds": round(progress.seconds, 3),
             "history": progress.history,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,7 +102,7 @@ def _size(data: DataView, id: str) -> tuple[int, int]:
 @dataclass(frozen=True)
 class Work:
     """A piece of work, planned or done: a stage's parameters as JSON, and `work_facts`. `device` is
-    "cpu" or the name of a GPU ("cuda" while it has none)."""
+    "cpu" or the name of a GPU (its kind, such as "A100", or "cuda" while it has none)."""
 
     stage: str
     params: Mapping[str, Any]
@@ -220,14 +221,23 @@ def _estimate(work: Work, like: Sequence[Measured], rates: Sequence[float], amou
     return Estimate(rate * amount, len(chosen), devices)
 
 
+def is_kind_of_gpu(name: str, accelerator: str) -> bool:
+    """Tell whether a card of that name ("NVIDIA A100-SXM4-40GB") is of a kind by Ray's name ("A100")."""
+    dashed = name.replace(" ", "-").upper()
+    return re.search(rf"(^|-){re.escape(accelerator.upper())}(-|$)", dashed) is not None
+
+
 def _on_one_device(work: Work, like: Sequence[Measured]) -> Sequence[Measured]:
-    """Return what was measured on GPUs of one name: the work's own or, while that isn't known, the name with
-    most artefacts, of several the one that took longest. GPUs differ by a factor of ten."""
+    """Return what was measured on GPUs of one name: the work's own or, while that isn't known, of those of
+    its kind the name with most artefacts, of several the one that took longest. GPUs differ by a factor of
+    ten."""
     groups: dict[str, list[Measured]] = {}
     for one in like:
         groups.setdefault(one.work.device, []).append(one)
+    if work.device in groups:
+        return groups[work.device]
     if work.device != "cuda":
-        return groups.get(work.device, ())
+        groups = {name: group for name, group in groups.items() if is_kind_of_gpu(name, work.device)}
     rate = {name: sum(one.seconds / one.work.amount for one in group) for name, group in groups.items()}
     return max(groups.values(), key=lambda group: (len(group), rate[group[0].work.device]), default=())
 

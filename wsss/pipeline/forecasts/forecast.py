@@ -19,7 +19,7 @@ from wsss.pipeline.forecasts.effort import (
     work_facts,
 )
 from wsss.pipeline.past.results import chain_result
-from wsss.pipeline.past.stored import upstream_of
+from wsss.pipeline.past.stored_studies import upstream_of
 from wsss.pipeline.search.budget import Spent
 from wsss.pipeline.search.selection import kept_trials
 from wsss.pipeline.search.trials import Trial, sweep_trials
@@ -104,6 +104,7 @@ class _Line:
             "each": each,
             "seconds": seconds,
             "gpu_hours": None if seconds is None else seconds * resources.gpu / 3600,
+            "accelerator": resources.accelerator,
             "each_bytes": each_bytes,
             "bytes": size,
             "measured_on": sorted(self.devices),
@@ -119,7 +120,7 @@ def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float |
 
 
 def _work(node: Node, chain: Chain, resources: Resources, data: DataView, looked: Looked) -> Work:
-    device = "cuda" if resources.gpu else "cpu"
+    device = (resources.accelerator or "cuda") if resources.gpu else "cpu"
     params = node.params.model_dump(mode="json")
     return Work(node.stage, params, work_facts(node, chain, data, looked), device, resources.cpu)
 
@@ -134,6 +135,9 @@ class Total:
     bytes: float | None
     unknown_time: bool
     unknown_bytes: bool
+    accelerators: Mapping[str, float] = field(default_factory=dict)
+    """The GPU hours of each kind of GPU, where sweeps ask for kinds, as far as they are known; "any" are
+    those of sweeps that don't."""
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Total:
@@ -147,7 +151,17 @@ def totals(rows: Sequence[Mapping[str, Any]]) -> Total:
         _sum(row["bytes"] for row in todo),
         any(row["seconds"] is None for row in todo),
         any(row["bytes"] is None for row in todo),
+        _by_accelerator(todo),
     )
+
+
+def _by_accelerator(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    hours: dict[str, float] = {}
+    for row in rows:
+        if row["gpu_hours"]:
+            kind = row.get("accelerator") or "any"
+            hours[kind] = hours.get(kind, 0.0) + row["gpu_hours"]
+    return {} if set(hours) <= {"any"} else hours
 
 
 def _sum(values: Any) -> float | None:

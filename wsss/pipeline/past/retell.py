@@ -26,7 +26,7 @@ from wsss.pipeline.events import (
     Tried,
 )
 from wsss.pipeline.past.results import Result, own_steps, recorded_result, unreported
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import Attempts, attempts, tried_by
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of

@@ -11,7 +11,7 @@ from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.errors import WsssError
 from wsss.pipeline.events import Tried
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage

@@ -28,10 +28,10 @@ class Judge(Protocol):
     """A scheduler's rule for the trials of one arm."""
 
     def record(self, trial: str, epoch: int, score: float) -> None:
-        """Learn how a trial fared that can no longer be stopped."""
+        """Record the rung scores of a trial that can no longer be stopped."""
 
     def stops(self, trial: str, epoch: int, score: float) -> bool:
-        """Learn how a trial fared, and say whether it should end here."""
+        """Record the rung scores of a trial; return whether it should stop here."""
 
 
 JudgeFactory = Callable[[Scheduler, int], Judge]
@@ -45,7 +45,7 @@ def arm_of(sweep: Sweep, label: str) -> Arm:
 
 
 class Subject(NamedTuple):
-    """What is judged once, for all trials of an arm that have this artefact in their chains."""
+    """The key of one verdict: it holds for all trials of an arm whose chains contain this artefact."""
 
     arm: str
     key: str
@@ -53,14 +53,14 @@ class Subject(NamedTuple):
 
 @dataclass
 class _Course:
-    """How a classifier fared: its rung scores by epoch. `name` is what its judge calls it."""
+    """A classifier's rung scores by epoch. Its judge knows it by `name`."""
 
     name: str
     rungs: dict[int, float] = field(default_factory=dict)
 
 
 class Verdicts:
-    """What is known of a sweep's trials while it runs, and which of them are to stop.
+    """Which trials of a running sweep stop, and the scores that decide it.
 
     Trials of an arm that share a classifier count as one, named after the first of them: the driver judges
     it once, for all of them. So do trials that share a score, or the whole chain.
@@ -94,22 +94,22 @@ class Verdicts:
         return sorted(course.rungs.items()) if course else []
 
     def stopped(self, trial: Trial) -> str:
-        """Return why a trial is to stop; empty when it goes on."""
+        """Return why a trial stops; empty when it goes on."""
         return self._reasons.get(_whole(trial), "")
 
     def stopped_all(self, trials: Sequence[Trial]) -> bool:
-        """Whether all of these trials are to stop; False for none."""
+        """Whether all of these trials stop; False for no trials."""
         return bool(trials) and all(self.stopped(trial) for trial in trials)
 
     def classifier_stopped(self, trial: Trial) -> str:
-        """Return why the classifier of a trial was stopped, for another that has it too; else nothing."""
+        """Return why another trial with the same classifier stopped; empty when none did."""
         node = self._classifier(trial)
         if node is None or self._store.known(node.key) is not None:
             return ""
         return self._reasons.get(Subject(trial.info.arm, node.key), "")
 
     def remember(self, trial: Trial, known: TrialRecord | None = None) -> None:
-        """Take in what there is of a trial: how it ended, as the ledger has it, and its artefacts."""
+        """Record what the storage holds of a trial: its end, from the ledger, and its artefacts."""
         for node in trial.chain.nodes:
             value = self._score(node)
             if value is not None:
@@ -130,7 +130,7 @@ class Verdicts:
             self._reasons[Subject(trial.info.arm, judged.key)] = known.reason
 
     def on_event(self, trial: Trial, event: Event) -> None:
-        """Judge a trial after what it, or a job for it, just did: see `stopped`."""
+        """Judge a trial after an event of its own, or of a job that works for it: see `stopped`."""
         if self.stopped(trial):
             return
         reason = ""
@@ -162,7 +162,7 @@ class Verdicts:
         return reason
 
     def _course(self, trial: Trial, node: Node) -> _Course:
-        """Return how a trial's classifier fared so far, by the name under which it is judged."""
+        """Return the rung scores so far of a trial's classifier, under the name that its judge knows."""
         return self._courses.setdefault(Subject(trial.info.arm, node.key), _Course(trial.info.id))
 
     def _after_stage(self, trial: Trial, event: StageFinished) -> str:
@@ -209,7 +209,7 @@ class Verdicts:
         return next((node for node in reversed(trial.chain.nodes) if STAGES[node.stage].judged), None)
 
     def _judge(self, trial: Trial, node: Node) -> Judge:
-        """Return the judge of an arm: arms are compared, so that none may end another's trials."""
+        """Return the judge of an arm: each has its own, so that no arm stops the trials of another."""
         if trial.info.arm not in self._of_arm:
             assert self._judges is not None, "a sweep with a scheduler needs somebody who makes judges"
             params: Any = node.params

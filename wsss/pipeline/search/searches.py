@@ -32,8 +32,8 @@ class _Configuration:
 class Searches:
     """The searches of a sweep's branches; there are none when everything is drawn up front.
 
-    Arms take turns, so that on a cluster each is asked for as few configurations as can be before it
-    is told how the earlier ones fared.
+    Arms take turns: on a cluster, each then proposes as few configurations as possible before it learns the
+    scores of its earlier ones.
     """
 
     def __init__(self, sweep_branches: Sequence[Branch], records: Mapping[str, TrialRecord]) -> None:
@@ -77,7 +77,7 @@ class Searches:
         metrics: Mapping[str, float],
         rungs: Sequence[tuple[int, float]],
     ) -> None:
-        """Learn how a trial ended; once all seeds of its configuration have, its search is told."""
+        """Record how a trial ended; after the last seed of a configuration, report to its search."""
         found = self._asked.get(trial.configuration)
         if found is None:
             return

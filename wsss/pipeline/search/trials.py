@@ -174,7 +174,7 @@ def sweep_trials(
 
 
 def population(branch: Branch, records: Mapping[str, TrialRecord]) -> list[Trial]:
-    """Return an arm's trials in population-based training, as they have come to be by the records."""
+    """Return an arm's trials in population-based training, each with the history that the records hold."""
     trials = []
     for number, values in enumerate(branch.drawn()):
         known = records.get(branch.configuration(number))

@@ -12,7 +12,7 @@ from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.metrics import THRESHOLDS
 from wsss.pipeline.chains.chain import SCORES_FILE
-from wsss.pipeline.past.stored import find_study
+from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.search.budget import read_ledger
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison, Row

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
 from wsss.addresses import is_secret_name
 from wsss.config.params.base import Folder, Params, PositiveFloat, Word
+from wsss.config.params.supervision import Labels, names_masks, raw_label
 from wsss.config.stage import STAGES, Mention, Place, StageKind
 from wsss.errors import ConfigError, Problem, nearest, quoted, shortened
 
@@ -31,7 +32,8 @@ _SECRET_OPTION = re.compile(
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FOUND = ("cams", "pseudo_masks", "segmentations")
 MOST_WORDS, MOST_STEPS = 1000, 10_000
-Supervision = Literal["image", "text", "saliency", "points", "scribbles", "boxes", "masks"]
+Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Real = Annotated[float, Field(ge=-1e300, le=1e300)]
 Seconds = Annotated[str, Field(max_length=20)] | PositiveFloat
 
 
@@ -43,6 +45,21 @@ def seconds_of(text: str | float) -> float:
     if found is None or not float(found[1]):
         raise ValueError(f"`timeout` is {quoted(text)}, but must be like 90s, 30m, 6h or 2d")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def _as_written(raw: Any) -> Any:
+    """Return kinds of labels as a study file has them, whether they come from one or from a record."""
+    return (
+        [raw_label(one) if isinstance(one, str) else one for one in raw]
+        if isinstance(raw, list | tuple)
+        else raw
+    )
+
+
+def _some(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if not labels:
+        raise ValueError("`supervision` is empty, but must name the kinds of labels that the result rests on")
+    return labels
 
 
 def _time(value: str | float) -> str | float:
@@ -98,7 +115,7 @@ class CommandParams(Params):
     makes: Literal["cams", "pseudo_masks", "segmentations", "files"]
     """What it writes to {out}: `<id>.npy` or `.npz` of CAMs, `<id>.png` of masks or segmentations, or files
     that only later commands read."""
-    run: tuple[str | int | float | bool, ...] = ()
+    run: tuple[str | Whole | Real | bool, ...] = ()
     """Its name and arguments; no shell reads them. `python` is the environment's."""
     folder: Folder
     """Where its code is: a git repository, or any folder. The program works in a copy of it."""
@@ -107,12 +124,12 @@ class CommandParams(Params):
     reads: ReadsParams = ReadsParams()
     missing: Literal["error", "zero"] = "error"
     """As in `import`: whether a file may lack the map of a class that its labels name."""
-    supervision: Annotated[tuple[Supervision, ...], Field(min_length=1)]
+    supervision: Annotated[Labels, BeforeValidator(_as_written), AfterValidator(_some), PlainSerializer(list)]
     """The kinds of labels that its result rests on; nobody else can know."""
     timeout: Annotated[Seconds, AfterValidator(_time)] = "1d"
     """How long it may run each time it is started."""
     progress: ProgressParams | None = None
-    smoke: tuple[str | int | float | bool, ...] = ()
+    smoke: tuple[str | Whole | Real | bool, ...] = ()
     """Further arguments in `--smoke`, such as one epoch."""
     code: Annotated[str, Field(max_length=64)] = ""
     """The digest of `folder`; written by the program, not by study files."""
@@ -136,7 +153,8 @@ class CommandParams(Params):
     def content(self) -> dict[str, Any]:
         # What was run and with what; not where it lay, nor how it was watched.
         kept = super().content()
-        for name in ("folder", "timeout", "progress", "smoke", "supervision"):
+        # What it is declared to rest on is: tables read it in the record.
+        for name in ("folder", "timeout", "progress", "smoke"):
             del kept[name]
         return {**kept, "run": list(self.words)}
 
@@ -150,8 +168,6 @@ class CommandParams(Params):
             raise ValueError("`reads.maps` belongs to `makes: cams` and `makes: segmentations`")
         if self.reads.ids is not None and self.reads.maps is None:
             raise ValueError("`reads.ids` are the classes of `reads.maps`, which is missing")
-        if len(set(self.supervision)) < len(self.supervision):
-            raise ValueError(f"`supervision` is {list(self.supervision)}, which names a kind twice")
         for number, word in enumerate(self.words):
             if message := _wrong_word(word, self.words[number + 1 :]):
                 raise ValueError(message)
@@ -211,10 +227,6 @@ class Command(StageKind[CommandParams]):
     lists = ("labelled_ids",)
 
     @classmethod
-    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
-        return tuple(params["supervision"])
-
-    @classmethod
     def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
         if "code" in raw:
             known = [name for name in CommandParams.model_fields if name != "code"]
@@ -229,6 +241,11 @@ class Command(StageKind[CommandParams]):
     def program(cls, raw: Mapping[str, Any]) -> tuple[str, ...]:
         run = raw.get("run")
         return tuple(map(as_word, run)) if isinstance(run, list | tuple) else ()
+
+    @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the kinds of labels that its result rests on, as declared."""
+        return tuple(params.get("supervision", ()))
 
     @classmethod
     def mentions(cls, raw: Mapping[str, Any]) -> list[Mention]:
@@ -255,7 +272,7 @@ class Command(StageKind[CommandParams]):
         return {
             "images": data.image_key(data.labelled_ids),
             **({"unlabelled": data.photo_key(wanted(params, data))} if cls._sees_test(params) else {}),
-            **({"masks": data.mask_key(data.train)} if "masks" in params.supervision else {}),
+            **({"masks": data.mask_key(data.train)} if names_masks(params.supervision) else {}),
         }
 
     @staticmethod

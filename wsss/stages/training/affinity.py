@@ -12,6 +12,7 @@ from torch.nn.functional import interpolate
 
 from wsss.config.params.stages import AffinityParams
 from wsss.data.loader import ClassificationBatches
+from wsss.data.transfer import sent
 from wsss.files import read_json, write_json
 from wsss.masks.images import read_mask
 from wsss.masks.pairs import (
@@ -27,9 +28,10 @@ from wsss.models import (
     BoundaryNetwork,
     create_backbone,
 )
+from wsss.models.precision import Precision, placed
 from wsss.stages.contract import Context, Stage
 from wsss.stages.training.network import to_channels_last
-from wsss.stages.training.training import Training, epoch_seed
+from wsss.stages.training.training import Sums, Training, epoch_seed
 
 WEIGHTS = "affinity.safetensors"
 ABOUT = "affinity.json"
@@ -43,13 +45,14 @@ class Affinity(Stage):
         assert isinstance(context.params, AffinityParams)
         self.params = params = context.params
         self.device = torch.device(context.device)
+        self.precision = Precision.of(params)
         self.labels = context.inputs["affinity_labels"]
         self.network = build_affinity(params)
         if params.kind == "affinity":
             self.network.backbone.freeze(params.freeze)
         else:
             self.network.backbone.freeze("all")
-        to_channels_last(self.network.to(self.device))
+        to_channels_last(placed(self.network, self.device, self.precision))
         self.batches = ClassificationBatches(
             context.data.dataset,
             context.data.train,
@@ -61,6 +64,7 @@ class Affinity(Stage):
             std=self.network.std,
             seed=context.seed,
             workers=context.threads - 1,
+            device=self.device,
         )
         self.offsets = pair_offsets(params.radius)
         self.crop = params.radius if params.pairs == "cropped" else 0
@@ -74,7 +78,13 @@ class Affinity(Stage):
         )
         schedule = PolySchedule(optimiser, len(self.batches) * params.epochs, params.poly_power)
         self.training = Training(
-            self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
+            self.network,
+            optimiser,
+            schedule,
+            self.device,
+            precision=self.precision,
+            grad_clip=params.grad_clip,
+            compiled=params.compile,
         )
         self.epoch = 0
 
@@ -86,25 +96,24 @@ class Affinity(Stage):
         seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         self.network.train()
-        sums: dict[str, float] = {}
+        sums = Sums()
         count = 0
-        for images, _, ids in self.batches.epoch(self.epoch):
-            masks = self.batches.masks(self.epoch, ids, lambda id: read_mask(self.labels / f"{id}.png"))
-            for name, value in self._batch(images, masks).items():
-                sums[name] = sums.get(name, 0.0) + value
-            count += 1
+        with self.training.epoch():
+            for images, _, ids in self.batches.epoch(self.epoch):
+                masks = self.batches.masks(self.epoch, ids, lambda id: read_mask(self.labels / f"{id}.png"))
+                sums.add(self._batch(images, masks))
+                count += 1
         self.epoch += 1
-        metrics = {name: value / count for name, value in sums.items()}
-        return {**metrics, "lr": self.training.lr}
+        return {**sums.means(count), "lr": self.training.lr}
 
-    def _batch(self, images: Tensor, masks: Tensor) -> dict[str, float]:
-        """Take one step; return the loss and the mean affinity of each kind of pair."""
-        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+    def _batch(self, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
+        """Take one step; return the loss and the mean affinity of each kind of pair, on the device."""
+        images = images.contiguous(memory_format=torch.channels_last)
         with self.training.autocast():
             output = self.network(images)
         size = output.shape[-2:]
         labels = interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)
-        pairs = pair_labels(labels.to(self.device), self.offsets, self.crop)
+        pairs = pair_labels(sent(labels, self.device), self.offsets, self.crop)
         if self.params.kind == "affinity":
             affinities = pair_affinities(output, self.offsets, self.crop)
         else:
@@ -113,10 +122,10 @@ class Affinity(Stage):
         self.training.step(loss)
         known = affinities.detach()
         means = {
-            f"affinity/{name}": float((known * chosen).sum() / chosen.sum().clamp(min=1))
+            f"affinity/{name}": (known * chosen).sum() / chosen.sum().clamp(min=1)
             for name, chosen in pairs._asdict().items()
         }
-        return {"loss": float(loss.detach()), **means}
+        return {"loss": loss, **means}
 
     def save(self, folder: Path) -> None:
         self.training.save(folder)
@@ -140,10 +149,10 @@ def build_affinity(params: AffinityParams, weights: str | None = None) -> Affini
     return BoundaryNetwork(backbone, canvas=params.crop)
 
 
-def load_affinity(folder: Path) -> AffinityNetwork | BoundaryNetwork:
-    """Return the trained network that an affinity artefact holds."""
+def load_affinity(folder: Path, device: torch.device | str = "cpu") -> AffinityNetwork | BoundaryNetwork:
+    """Return the trained network that an affinity artefact holds, on a device and in evaluation mode."""
     params = AffinityParams.model_validate(read_json(folder / ABOUT)["params"])
     network = build_affinity(params, weights="none")
     network.load_state_dict(load_file(folder / WEIGHTS))
     to_channels_last(network)
-    return network
+    return placed(network, device, Precision.of(params)).eval()

@@ -14,11 +14,13 @@ import torch
 
 from wsss.config.params.stages import ClassifierParams
 from wsss.data.loader import ClassificationBatches
+from wsss.data.transfer import sent
 from wsss.files import write_json
 from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
+from wsss.models.precision import Precision, placed
 from wsss.stages.contract import Context, Stage
 from wsss.stages.subcategories import read_subcategories
 from wsss.stages.training.network import (
@@ -30,7 +32,7 @@ from wsss.stages.training.network import (
     to_channels_last,
 )
 from wsss.stages.training.rung import holdout_map, rung_score
-from wsss.stages.training.training import Training, epoch_seed
+from wsss.stages.training.training import Sums, Training, epoch_seed
 
 
 class Classifier(Stage):
@@ -44,6 +46,7 @@ class Classifier(Stage):
         assert isinstance(context.params, ClassifierParams)
         self.params = params = context.params
         self.device = torch.device(context.device)
+        self.precision = Precision.of(params)
         ids = context.data.train
         labels = context.data.dataset.labels(ids).astype(np.float32)
         parent: torch.Tensor | None = None
@@ -60,7 +63,7 @@ class Classifier(Stage):
             self.network.head.get_parameter("weight").data.copy_(head)
             self.origin = {"initial_weights": layout}
         self.network.backbone.freeze(params.freeze)
-        to_channels_last(self.network.to(self.device))
+        to_channels_last(placed(self.network, self.device, self.precision))
         self.batches = ClassificationBatches(
             context.data.dataset,
             ids,
@@ -73,6 +76,7 @@ class Classifier(Stage):
             std=self.network.std,
             seed=context.seed,
             workers=context.threads - 1,
+            device=self.device,
         )
         legacy = params.optimiser == "legacy"
         optimiser = build_optimiser(
@@ -86,7 +90,13 @@ class Classifier(Stage):
         total = LEGACY_TOTAL if legacy else len(self.batches) * max(1, params.epochs)
         schedule = PolySchedule(optimiser, total, params.poly_power)
         self.training = Training(
-            self.network, optimiser, schedule, self.device, amp=params.amp, grad_clip=params.grad_clip
+            self.network,
+            optimiser,
+            schedule,
+            self.device,
+            precision=self.precision,
+            grad_clip=params.grad_clip,
+            compiled=params.compile,
         )
         self.hider = Hider(params)
         self.mixer = Mixer(params.mixing, mixing_taps(params))
@@ -106,18 +116,18 @@ class Classifier(Stage):
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
         self.network.train()
-        sums: dict[str, float] = {}
+        sums = Sums()
         shares: dict[str, float] = {}
         count = 0
-        for images, labels, ids in self.batches.epoch(self.epoch):
-            masks = self.batches.masks(self.epoch, ids) if self.params.supervision == "masks" else None
-            losses, found = self._batch(images, labels, generator, masks, measure=not count)
-            shares |= found
-            for name, value in losses.items():
-                sums[name] = sums.get(name, 0.0) + value
-            count += 1
+        with self.training.epoch():
+            for images, labels, ids in self.batches.epoch(self.epoch):
+                masks = self.batches.masks(self.epoch, ids) if self.params.supervision == "masks" else None
+                losses, found = self._batch(images, labels, generator, masks, measure=not count)
+                shares |= found
+                sums.add(losses)
+                count += 1
         self.epoch += 1
-        metrics = {name: value / count for name, value in sums.items()}
+        metrics = sums.means(count)
         metrics |= {f"gradient/{name}": value for name, value in shares.items()}
         metrics["lr"] = self.training.lr
         return {**metrics, **self._evaluate()}
@@ -129,21 +139,28 @@ class Classifier(Stage):
         generator: torch.Generator,
         masks: torch.Tensor | None = None,
         measure: bool = False,
-    ) -> tuple[dict[str, float], dict[str, float]]:
-        """Take one step; return the losses and, with `measure`, each term's share of the gradient."""
-        images = self.hider.hide(images, generator)
-        images = images.to(self.device, non_blocking=True, memory_format=torch.channels_last)
-        mixed = self.mixer.mix(images, labels.to(self.device, non_blocking=True), generator)
+    ) -> tuple[dict[str, torch.Tensor], dict[str, float]]:
+        """Take one step; return the losses, on the device, and with `measure` each term's share of the
+        gradient.
+
+        What is mixed at a tap isn't compiled: it is another function for every batch.
+        """
+        images = self.hider.hide(images, generator).contiguous(memory_format=torch.channels_last)
+        mixed = self.mixer.mix(images, sent(labels, self.device), generator)
         with self.training.autocast():
-            output = self.network(mixed.images, mixed.tap, mixed.mix_features)
+            if mixed.tap:
+                output = self.network.forward(mixed.images, mixed.tap, mixed.mix_features)
+            else:
+                output = self.network(mixed.images)
             cams = self.network.maps(output.features) if self.objective.needs_cams else None
         sub_logits = None if output.sub_logits is None else output.sub_logits.float()
-        masks = None if masks is None else masks.to(self.device)
+        masks = None if masks is None else sent(masks, self.device)
         loss, terms = self.objective(output.logits.float(), cams, mixed, sub_logits, masks)
-        shares = self.objective.gradient_shares(terms, output.features) if measure else {}
+        shares: dict[str, float] = {}
+        if measure:
+            shares = self.objective.gradient_shares(terms, output.features, self.training.gradient_scales)
         self.training.step(loss)
-        values = {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}
-        return {name: float(value.detach()) for name, value in values.items()}, shares
+        return {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}, shares
 
     def _evaluate(self) -> dict[str, float]:
         """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""

@@ -14,6 +14,7 @@ from wsss.errors import ConfigError, Problem, StageError, nearest
 from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
 from wsss.models.layouts import published_head
+from wsss.models.precision import Precision, placed
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"
@@ -61,14 +62,14 @@ def head_of_weights(params: ClassifierParams, classes: Sequence[str]) -> tuple[t
     return head[[VOC_CLASSES.index(name) for name in classes]], layout.name
 
 
-def load_classifier(folder: Path) -> CamNetwork:
-    """Return the trained network that a classifier artefact holds."""
+def load_classifier(folder: Path, device: torch.device | str = "cpu") -> CamNetwork:
+    """Return the trained network that a classifier artefact holds, on a device and in evaluation mode."""
     about = read_json(folder / ABOUT)
     params = classifier_params().model_validate(about["params"])
     network = build_network(params, len(about["classes"]), about["subcategories"], weights="none")
     network.load_state_dict(load_file(folder / WEIGHTS))
     to_channels_last(network)
-    return network
+    return placed(network, device, Precision.of(params)).eval()
 
 
 def subcategory_parents(folder: Path) -> list[int]:

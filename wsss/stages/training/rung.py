@@ -7,10 +7,12 @@ import torch
 
 from wsss.config.params.stages import RungParams
 from wsss.data.augment import evaluation_image, resized
+from wsss.data.transfer import sent
 from wsss.data.view import DataView, working_sizes
 from wsss.masks.cams import group_by_size, images_at_once, multi_scale_cams
 from wsss.metrics import ThresholdCurve, mean_average_precision
 from wsss.models import CamNetwork
+from wsss.models.precision import applied
 from wsss.stages.kinds.classifier import rung_ids
 
 BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches
@@ -41,7 +43,9 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
             photos = [data.dataset.image(data.holdout[index]) for index in part]
             arrays = [evaluation_image(photo, size, network.mean, network.std) for photo in photos]
             batch = torch.stack([torch.as_tensor(array) for array in arrays])
-            scores[part] = network(batch.to(device)).logits.float().cpu().numpy()
+            with applied(network, device):
+                output = network(sent(batch, device))
+            scores[part] = output.logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
     mean = mean_average_precision(scores, labels)
     return {} if mean is None else {"mAP": mean, "mAP_size": float(size)}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file
 
 from wsss.config.params.stages import SegmenterParams
 from wsss.files import read_json
 from wsss.models import DeepLab, create_backbone, weights_identity
+from wsss.models.precision import Precision, placed
 from wsss.stages.training.network import to_channels_last
 
 WEIGHTS = "segmenter.safetensors"
@@ -45,11 +47,10 @@ def build_segmenter(
     return network
 
 
-def load_segmenter(folder: Path) -> DeepLab:
-    """Return the trained network that a segmenter artefact holds, in evaluation mode."""
+def load_segmenter(folder: Path, device: torch.device | str = "cpu") -> DeepLab:
+    """Return the trained network that a segmenter artefact holds, on a device and in evaluation mode."""
     about = read_json(folder / ABOUT)
-    network = build_segmenter(
-        SegmenterParams.model_validate(about["params"]), about["classes"], weights="none"
-    )
+    params = SegmenterParams.model_validate(about["params"])
+    network = build_segmenter(params, about["classes"], weights="none")
     network.load_state_dict(load_file(folder / WEIGHTS))
-    return network.eval()
+    return placed(network, device, Precision.of(params)).eval()

@@ -9,6 +9,7 @@ from typing import Any
 from wsss.config.params.stages import SegmenterParams
 from wsss.errors import DataError, StageError
 from wsss.files import write_json
+from wsss.models.precision import Precision
 from wsss.stages.contract import Context, Stage
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, describe_weights
 from wsss.stages.training.segmenter_training import (
@@ -40,6 +41,7 @@ class Segmenter(Stage):
         if context.workers > min(params.batch, len(context.data.train)):
             raise StageError(f"{context.workers} workers can't share a batch of {params.batch} images")
         self.initial_weights = describe_weights(params)
+        self.precision = Precision.of(params)
         self.task = Task(
             params=params,
             dataset=context.data.dataset,

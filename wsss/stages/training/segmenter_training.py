@@ -21,14 +21,16 @@ from wsss.config.params.stages import SegmenterParams
 from wsss.data.decode import shrink_mask
 from wsss.data.pixel_batches import SegmentationBatches
 from wsss.data.readers.voc import Dataset
+from wsss.data.transfer import sent
 from wsss.errors import StageError
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
-from wsss.masks.segmentation import segment
+from wsss.masks.segmentation import label_batch
 from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
 from wsss.models import DeepLab
+from wsss.models.precision import Precision, placed
 from wsss.stages.pseudo_masks import CONFIDENCE
 from wsss.stages.training.segmentation_network import build_segmenter
 from wsss.stages.training.training import Training, epoch_seed
@@ -94,7 +96,8 @@ class SegmenterTraining:
         several = workers > 1 and task.device == "cuda"
         self.device = torch.device("cuda", rank) if several else torch.device(task.device)
         torch.manual_seed(task.seed)
-        self.network: DeepLab = build_segmenter(params, task.dataset.classes).to(self.device)
+        precision = Precision.of(params)
+        self.network: DeepLab = placed(build_segmenter(params, task.dataset.classes), self.device, precision)
         self.loss = SegmentationLoss(params.loss)
         self.batches = SegmentationBatches(
             task.dataset,
@@ -109,6 +112,7 @@ class SegmenterTraining:
             seed=task.seed,
             workers=task.threads // workers - 1,
             share=(rank, workers),
+            device=self.device,
         )
         self.total = params.iterations or params.epochs * len(self.batches)
         optimiser = build_optimiser(
@@ -129,8 +133,9 @@ class SegmenterTraining:
             optimiser,
             PolySchedule(optimiser, self.total, params.poly_power),
             self.device,
-            amp=params.amp,
+            precision=precision,
             grad_clip=params.grad_clip,
+            compiled=params.compile,
             more={"best": self.best, **({"average": self.average} if self.average else {})},
         )
         self.forward: nn.Module = self.network
@@ -159,36 +164,41 @@ class SegmenterTraining:
         torch.manual_seed(epoch_seed(self.task.seed, self.epoch) + self.rank)
         self.network.train()
         count = min(len(self.batches), self.total - self.epoch * len(self.batches))
-        sums = torch.zeros(3, dtype=torch.float64, device=self.device)  # loss, ignored pixels, pixels
-        skipped = 0
-        for images, labels, _ in itertools.islice(self.batches.epoch(self.epoch), count):
-            loss = self._update(images, labels, grids)
-            skipped += loss is None
-            sums[0] += 0.0 if loss is None else loss
-            sums[1] += (labels == IGNORED).sum().item()
-            sums[2] += labels.numel()
+        losses = torch.zeros((), dtype=torch.float64, device=self.device)
+        skipped = ignored = pixels = 0
+        with self.training.epoch():
+            for images, labels, _ in itertools.islice(self.batches.epoch(self.epoch), count):
+                loss = self._update(images, labels, grids)
+                skipped += loss is None
+                losses += 0.0 if loss is None else loss
+                ignored += int((labels == IGNORED).sum())  # labels lie on the CPU
+                pixels += labels.numel()
         self.epoch += 1
-        loss_sum, ignored, pixels = self._over_all(sums).tolist()
+        counted = sent(torch.tensor([ignored, pixels], dtype=torch.float64), self.device)
+        loss_sum, ignored, pixels = self._over_all(torch.cat([losses[None], counted])).tolist()
         metrics = {"loss": loss_sum / max(1, count - skipped), "ignored": ignored / pixels}
         return {**metrics, "skipped": float(skipped), "lr": self.training.lr, **self._examine()}
 
     def _update(self, images: Tensor, labels: Tensor, grids: Sequence[torch.Size]) -> Tensor | None:
         """Take one step and return this process's share of the loss; without a known label do nothing."""
-        counts = self._over_all(torch.stack([self.loss.counts(labels_at(labels, size)) for size in grids]))
-        if not bool(counts.sum()):
+        counts = torch.stack([self.loss.counts(labels_at(labels, size)) for size in grids])
+        if self.workers > 1:
+            counts = self._over_all(counts)
+        if not bool(counts.sum()):  # with one process they still lie on the CPU: no wait for a GPU
             self.training.schedule.step()
             return None
+        counts = sent(counts, self.device)
         self.training.clear()
         parts = min(self.params.accumulate, len(images))
         value = torch.zeros((), device=self.device)
         for number, (photos, truth) in enumerate(
             zip(images.tensor_split(parts), labels.tensor_split(parts), strict=True), start=1
         ):
-            photos = photos.to(self.device, non_blocking=True, memory_format=torch.channels_last)
+            photos = photos.contiguous(memory_format=torch.channels_last)
             with self._summing(last=number == parts):
                 with self.training.autocast():
                     pyramid = self.forward(photos)
-                loss = pyramid_loss(self.loss, pyramid, truth.to(self.device), counts)
+                loss = pyramid_loss(self.loss, pyramid, sent(truth, self.device), counts)
                 # Gradients are averaged over processes, but their shares are to be added up.
                 self.training.backward(loss * self.workers)
             value += loss.detach()
@@ -205,7 +215,7 @@ class SegmenterTraining:
 
     def _over_all(self, values: Tensor) -> Tensor:
         """Return the sum of a tensor over all processes."""
-        values = values.to(self.device)
+        values = sent(values, self.device)
         if self.workers > 1:
             distributed.all_reduce(values)
         return values
@@ -227,7 +237,7 @@ class SegmenterTraining:
         total = np.zeros((classes + 1, classes + 1), np.int64)
         for id in self.task.holdout:
             photo = np.asarray(self.task.dataset.image(id))
-            found = segment(network, photo, scales=(1.0,), flip=False, device=self.device).argmax(0)
+            (found,) = label_batch(network, [photo], scales=(1.0,), flip=False, device=self.device)
             total += confusion(self.task.labels(id), found, classes)
         score = miou(total)
         self.best.offer(score, network)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,14 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from wsss.methods.optimiser import PolySchedule
+from wsss.models.precision import Precision, fixed_sizes
 
 STATE = "training.pt"
+SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
+"""Factors of a loss whose gradient float16 is to hold, the largest that doesn't overflow first."""
+HOW = ("fused", "foreach")
+"""What of an optimiser's groups says how the device computes, and not what: a checkpoint of another device
+doesn't decide over it."""
 
 
 class Training:
@@ -24,8 +31,9 @@ class Training:
         optimiser: of its parameters.
         schedule: of the optimiser's learning rates.
         device: where training happens.
-        amp: whether to use mixed precision on a GPU.
+        precision: in which numbers, on a GPU.
         grad_clip: gradients of a larger norm are scaled down to it; 0 leaves them alone.
+        compiled: whether `torch.compile` translates the network's `forward`.
         more: further parts, by name, whose state belongs to the rest.
     """
 
@@ -36,27 +44,41 @@ class Training:
         schedule: PolySchedule,
         device: torch.device,
         *,
-        amp: bool,
+        precision: Precision,
         grad_clip: float,
+        compiled: bool = False,
         more: Mapping[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.optimiser = optimiser
         self.schedule = schedule
         self.device = device
-        self.amp = amp and device.type == "cuda"
+        self.precision = precision
         self.grad_clip = grad_clip
         self.more = dict(more or {})
-        self.scaler = torch.amp.GradScaler(device.type, enabled=self.amp)
+        self.half = precision.kind(device) == torch.float16
+        """Whether gradients pass through float16, in which small ones vanish unless the loss is scaled."""
+        self.scaler = torch.amp.GradScaler(device.type, enabled=self.half)
+        if compiled:
+            network.compile()
 
     @property
     def lr(self) -> float:
         """The learning rate of the pretrained layers."""
         return float(self.optimiser.param_groups[0]["lr"])
 
+    @property
+    def gradient_scales(self) -> tuple[float, ...]:
+        """The factors by which a term's gradient is to be tried."""
+        return SCALES if self.half else (1.0,)
+
     def autocast(self) -> torch.autocast:
         """Return the context in which the network is applied."""
-        return torch.autocast(self.device.type, enabled=self.amp)
+        return self.precision.autocast(self.device)
+
+    def epoch(self) -> AbstractContextManager[None]:
+        """Return the context of an epoch, whose batches are all of one size."""
+        return fixed_sizes(self.device)
 
     def step(self, loss: Tensor) -> None:
         """Take one step down the gradient of a loss, a scalar."""
@@ -87,10 +109,15 @@ class Training:
         torch.save({name: part.state_dict() for name, part in parts.items()}, folder / STATE)
 
     def load(self, folder: Path) -> None:
-        """Go on from what `save` wrote."""
+        """Go on from what `save` wrote, on any device and in any precision."""
         state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
+        how = [{name: group[name] for name in HOW if name in group} for group in self.optimiser.param_groups]
         for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+            # A scaler that did nothing has saved nothing: this one begins at its own scale.
+            if part is not self.scaler or state[name]:
+                part.load_state_dict(state[name])
+        for group, own in zip(self.optimiser.param_groups, how, strict=True):
+            group.update(own)
 
     def continue_from(self, folder: Path) -> None:
         """Go on from what another's `save` wrote, with this one's own learning rates, momentum and decay."""
@@ -115,6 +142,29 @@ class Training:
             "scaler": self.scaler,
             **self.more,
         }
+
+
+class Sums:
+    """Sums of scalars over an epoch, kept on the device: reading one makes the CPU wait for the GPU.
+
+    Added up in float64, like Python's numbers.
+    """
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+
+    def add(self, values: Mapping[str, Tensor]) -> None:
+        """Add tensors without dimensions."""
+        for name, value in values.items():
+            exact = value.detach().double()
+            self._sums[name] = self._sums[name] + exact if name in self._sums else exact
+
+    def means(self, count: int) -> dict[str, float]:
+        """Return every sum divided by `count`; the CPU waits once."""
+        if not self._sums:
+            return {}
+        values: Iterable[float] = torch.stack(list(self._sums.values())).tolist()
+        return {name: value / count for name, value in zip(self._sums, values, strict=True)}
 
 
 def epoch_seed(seed: int, epoch: int) -> int:

@@ -24,6 +24,7 @@ import torch
 from torch import distributed
 
 from wsss.errors import StageError, WsssError
+from wsss.stages.out_of_memory import is_out_of_memory
 
 Make = Callable[[int, int], Any]
 """Makes the object of (rank, workers), in its process; it can be sent to one."""
@@ -142,6 +143,9 @@ def _serve(
     except WsssError as error:
         pipe.send((error, None))
     except Exception as error:
+        if is_out_of_memory(error):  # the process that waits knows what was asked for
+            pipe.send((MemoryError(f"worker {rank} of {workers}: {error}"), None))
+            return
         text = "".join(traceback.format_exception(error)).rstrip()
         pipe.send((StageError(f"worker {rank} of {workers} failed:\n{text}"), None))
 

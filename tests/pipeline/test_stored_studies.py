@@ -9,13 +9,14 @@ import pytest
 import toy_studies as toy
 from tiny_devkit import write_tiny_voc
 
-from wsss.config import Study, load_study_text
+from wsss.config import Study, load_study, load_study_text
 from wsss.config.naming import names_a_file, study_name_problem
+from wsss.config.smoke import smoke
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.data.view import open_data
 from wsss.errors import ConfigError
 from wsss.pipeline.chains.holdings import store_inventory, study_inventory
-from wsss.pipeline.past.stored import check_same_content, find_study, stored_text
+from wsss.pipeline.past.stored_studies import check_same_content, find_study, stored_text
 from wsss.store.storage import open_storage
 
 STUDY = """\
@@ -63,6 +64,17 @@ def test_the_storage_that_an_older_version_wrote_down_is_not_looked_at(tmp_path:
     found = find_study("s", tmp_path / "new", ["seed=3"])
     assert found.storage == tmp_path / "new" and found.seed == 3
     check_same_content(find_study("s", tmp_path / "new"))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "voc"])
+def test_a_study_that_was_made_small_is_the_same_when_it_runs_again(name: str, tmp_path: Path) -> None:
+    """Making it small gives many stages the same sizes, in one list."""
+    file = Path(__file__).parents[2] / "tune_configs" / f"{name}.yaml"
+    for _ in range(2):
+        study = smoke(load_study(file, storage=str(tmp_path)))
+        check_same_content(study, later=True)
+        storage = open_storage(tmp_path)
+        storage.write_study(study.name, stored_text(study, storage))
 
 
 def test_a_stored_study_is_not_told_to_be_elsewhere(tmp_path: Path) -> None:

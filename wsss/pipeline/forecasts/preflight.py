@@ -1,4 +1,4 @@
-"""What is looked at before hours are spent: findings in one table, and refusing all that is bad at once."""
+"""Preflight: what the driver checks before it spends hours; it refuses all that is bad at once."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def sharing_check(shares: Sequence[float]) -> list[Check]:
             "GPU sharing",
             "note",
             f"with gpu: {share:g}, {int(1 / share + 1e-6)} trials share a GPU, "
-            f"each may take {share:.0%} of its memory",
+            f"each may take {share:.0%} of its memory, less half a GiB for CUDA itself",
         )
         for share in sorted({share for share in shares if 0 < share < 1})
     ]
