@@ -149,7 +149,7 @@ class TestBackbone:
         with pytest.raises(ConfigError) as caught:
             weights_identity(name, "package")
         assert all(word in str(caught.value) for word in (name, "FILE", "download", "none"))
-        with pytest.raises(ConfigError, match="no installed package"):
+        with pytest.raises(ConfigError, match="installed"):
             create_backbone(name, "package")
 
     def test_identities_differ_by_source(self, name: str) -> None:
