@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from torch import nn
 from wsss.errors import ConfigError
 from wsss.methods.optimiser import build_optimiser
 from wsss.models import Backbone, CamNetwork, backbone_names, create_backbone, weights_identity
+from wsss.models.weights import PACKAGES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -39,6 +41,12 @@ def without_chance(backbone: Backbone) -> Backbone:
         if isinstance(module, nn.Dropout2d):
             module.p = 0.0
     return backbone
+
+
+def is_installed(name: str) -> bool:
+    """Whether a package with weights for a backbone is there."""
+    package = PACKAGES.get(name, "")
+    return bool(package) and importlib.util.find_spec(package.replace("-", "_")) is not None
 
 
 def freeze_specs() -> list[tuple[str, str]]:
@@ -133,7 +141,7 @@ class TestBackbone:
             assert torch.equal(first(x), second(x))
 
     def test_packaged_weights_load_or_the_message_says_what_else(self, name: str) -> None:
-        if name == "efficientnet_lite0":
+        if name == "efficientnet_lite0" or is_installed(name):
             assert weights_identity(name, "package").startswith("package:")
             assert "==" in weights_identity(name, "package")
             create_backbone(name, "package")
@@ -141,7 +149,7 @@ class TestBackbone:
         with pytest.raises(ConfigError) as caught:
             weights_identity(name, "package")
         assert all(word in str(caught.value) for word in (name, "FILE", "download", "none"))
-        with pytest.raises(ConfigError, match="no installed package"):
+        with pytest.raises(ConfigError, match="installed"):
             create_backbone(name, "package")
 
     def test_identities_differ_by_source(self, name: str) -> None:

@@ -59,5 +59,5 @@ def test_a_missing_package_is_named_with_the_extra_that_installs_it(
         weights_identity(name, "package")
     with pytest.raises(ConfigError, match=r"wsss\[lite\]"):
         create_backbone(name, "package")
-    with pytest.raises(ConfigError, match=r"is not installed$"):
+    with pytest.raises(ConfigError, match=r"is not installed \(give a FILE"):
         weights_identity("efficientnet_lite0", "package")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, elu
 
 from wsss.config.params.stages import AffinityParams
-from wsss.models import AffinityNetwork, Backbone, BoundaryNetwork, Tap, backbone_class, create_backbone
+from wsss.models import AffinityNetwork, Backbone, BoundaryNetwork, Tap, create_backbone
 from wsss.stages import STAGES
 
 
@@ -148,9 +148,16 @@ def test_heads_of_resnet38_read_what_the_next_blocks_convolutions_see() -> None:
     assert all(float(found.min()) == 0 for found in seen.values())
 
 
-def test_keys_of_affinities_change_on_pre_activated_backbones_alone() -> None:
-    assert backbone_class("resnet38").next_norms
-    for kind in ("affinity", "boundary"):
-        for name, revision in (("resnet38", 1), ("resnet50", 0), ("efficientnet_lite0", 0), ("resnet101", 0)):
-            params = AffinityParams.model_validate({"backbone": name, "kind": kind})
-            assert STAGES["affinity"].revision(params, {}) == revision
+@pytest.mark.parametrize(
+    ("name", "affinity", "boundary"),
+    [("resnet38", 1, 1), ("resnet50", 0, 0), ("resnet101", 0, 0), ("efficientnet_lite0", 1, 0)],
+)
+def test_keys_of_affinities_change_where_readings_or_gradients_did(
+    name: str, affinity: int, boundary: int
+) -> None:
+    """Of pre-activated backbones, and of those that learn in depthwise convolutions: boundaries don't."""
+    for kind, freeze, revision in (("affinity", "default", affinity), ("boundary", "default", boundary)):
+        params = AffinityParams.model_validate({"backbone": name, "kind": kind, "freeze": freeze})
+        assert STAGES["affinity"].revision(params, {}) == revision
+    frozen = AffinityParams.model_validate({"backbone": "efficientnet_lite0", "freeze": "all"})
+    assert STAGES["affinity"].revision(frozen, {}) == 0

