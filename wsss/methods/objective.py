@@ -152,4 +152,7 @@ def _gradient_norm(term: Tensor, features: Tensor, scale: float) -> Tensor | Non
         return None
     scaled = term if scale == 1 else scale * term
     (gradient,) = torch.autograd.grad(scaled, features, retain_graph=True, allow_unused=True)
-    return None if gradient is None else gradient.float().norm()
+    if gradient is None:
+        return None
+    norm: Tensor = gradient.float().norm()
+    return norm
