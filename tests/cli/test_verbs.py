@@ -63,7 +63,7 @@ def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
     assert sum(row["to_make"] for row in done["sweeps"]) == 0
     longer = in_process(
         "plan", finished / "tiny.yaml", "--storage", finished / "runs", "--name", "longer",
-        "-s", "sweeps.cam.baseline.classifier.epochs=4", "-s", "allow=[{unequal_epochs: a longer one}]", "--json",
+        "-s", "sweeps.cam.baseline.classifier.epochs=4", "-s", "allow=[unequal_tuning, {unequal_epochs: a longer one}]", "--json",
     )  # fmt: skip
     rows = {(row["sweep"], row["arm"], row["stage"]): row for row in json.loads(longer.stdout)["sweeps"]}
     assert rows["cam", "baseline", "classifier"]["to_make"] == 1
@@ -111,11 +111,12 @@ def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
     parsed = json.loads(compare("--format", "json"))
     expected = f"{100 * parsed['rows'][0]['cells']['cams']['miou']:.1f}"
     rows = list(csv.reader(io.StringIO(compare("--format", "csv"))))
-    assert rows[0][:3] == ["arm", "seeds", "CAM"]
+    assert rows[0][:3] == ["arm", "seeds", "tried"]
+    cam = rows[0].index("CAM")
     assert [row[0].split(" ")[0] for row in rows[1:]] == ["floor", "baseline", "fmix"]
-    assert rows[2][2] == expected
+    assert rows[2][cam] == expected
     assert len({len(row) for row in rows}) == 1
-    assert f"| baseline | 1 | {expected} |" in compare("--format", "markdown")
+    assert f"| {' | '.join(rows[2][: cam + 1])} |" in compare("--format", "markdown")
     assert expected in compare()
     per_class = list(csv.reader(io.StringIO(compare("--format", "csv", "--per-class"))))
     assert per_class[0][:3] == ["arm", "step", "background"]

@@ -90,7 +90,9 @@ def test_a_dense_lite0_is_timms() -> None:
     backbone.load_state_dict(full.state_dict(), strict=False)
     x = torch.randn(1, 3, 64, 80)
     with torch.no_grad():
-        assert torch.equal(backbone(x), full.forward_features(x))
+        ours, theirs = backbone(x), full.forward_features(x)
+    # Dilated depthwise convolutions add in another order than torch's.
+    assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
 def test_a_dense_mobilenet_agrees_with_the_strided_one_where_both_have_cells() -> None:

@@ -207,7 +207,8 @@ def _owner(model: Any, location: Path_, raw: Any) -> Any:
     for part in location:
         raw = raw.get(part) if isinstance(raw, dict) else raw[int(part)] if isinstance(raw, list) else None
         model = _child(model, part, raw)
-    return model
+    groups = [one for one in get_args(model) if isinstance(one, type) and issubclass(one, BaseModel)]
+    return groups[0] if groups and get_origin(model) not in (tuple, dict) else model  # `Base | None` is Base
 
 
 def _child(model: Any, part: str | int, raw: Any) -> Any:
