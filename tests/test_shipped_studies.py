@@ -105,10 +105,14 @@ def test_a_shipped_study_runs_to_its_table(
         smoke(ROOT / "tune_configs" / f"{study.base.study}.yaml", roots, storage)
     smoke(file, roots, storage)
     rows = [row for row in compare(storage, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
-    uses = [use for sweep in study.sweeps for arm in sweep.arms for use in arm.stages]
-    scored = {use.name for use in uses if scored_as(use.stage)} | ({"cams"} if study.base else set())
+    scored = {row.arm: {"cams"} if study.base else set() for row in rows}
+    for sweep in study.sweeps:
+        for arm in sweep.arms:
+            names = {use.name for use in arm.stages if scored_as(use.stage)}
+            for mine in (scored[name] for name in scored if arm.name in (name, sweep.name) or study.base):
+                mine |= names
     assert {row.arm for row in rows} == arms(study)
-    assert all(set(row.cells) == scored for row in rows)
+    assert {row.arm: set(row.cells) for row in rows} == scored
     assert all(row.status == "done" for row in rows)
 
 

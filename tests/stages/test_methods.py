@@ -236,7 +236,7 @@ def test_rounds_of_exploration_go_on_from_each_other(tiny_view: DataView, store:
         x = torch.as_tensor(evaluation_image(photo, 64, network.mean, network.std))[None]
         with torch.inference_mode():
             pooled = network.backbone(x).mean((2, 3))[0].numpy()
-        np.testing.assert_allclose(features[0], pooled, atol=1e-5)
+        np.testing.assert_allclose(features[0], pooled, atol=1e-4)  # its norms are not folded
         found.append(features)
     assert not np.allclose(found[0], found[1], atol=1e-3), "a new network was trained and looked at"
     for node in rounds:

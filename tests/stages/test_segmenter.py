@@ -217,7 +217,7 @@ def test_iterations_cut_the_last_epoch_short(make: Make) -> None:
     batches = len(stage.single.batches)
     assert batches > 1 and stage.steps == -(-4 // batches)
     history = run(stage)
-    assert stage.single.training.schedule.done == 4 and history[-1]["lr"] == 0
+    assert stage.single.training.schedule.last_epoch == 4 and history[-1]["lr"] == 0
 
 
 def test_true_masks_are_the_data_sets_own(make: Make, tiny_view: DataView, tmp_path: Path) -> None:
