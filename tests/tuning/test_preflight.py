@@ -299,7 +299,10 @@ def test_places_are_counted_on_nodes_there_are_and_nodes_to_come(
     sharing = [check.found for check in checks if check.what == "GPU sharing"]
     assert len(checks) == 1 + len(sharing)
     if wanted.gpu == 0.5:
-        assert sharing == ["with gpu: 0.5, 2 trials share a GPU, each may take 50% of its memory"]
+        assert sharing == [
+            "with gpu: 0.5, 2 trials share a GPU, each may take 50% of its memory, "
+            "less half a GiB for CUDA itself"
+        ]
 
 
 def test_disk_is_compared_with_the_estimate() -> None:

@@ -297,7 +297,8 @@ class SweepRun:
         if not (cached and (known.status, known.metrics) == (status, result.metrics)):
             content = {"metrics": result.metrics, "error": error, "reason": stopped, "rungs": rungs}
             session.ledger.append("end", id=id, status=status, seconds=seconds, **content)
-            known.status, known.metrics = status, result.metrics
+            known.status, known.metrics, known.error, known.reason = status, result.metrics, error, stopped
+            known.rungs, known.seconds = list(rungs), known.seconds + seconds  # as the ledger is read back
         self._searches.ended(trial, status, result.metrics, rungs)
         steps = own_steps(id, trial.keys, session.upstream_keys(trial), session.store)
         found = (result.metrics, result.per_class, result.files)

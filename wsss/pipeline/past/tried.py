@@ -3,6 +3,7 @@ alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -140,7 +141,8 @@ def _work(
     trials: Mapping[tuple[str, str], TrialRecord], among: Attempts, store: Store
 ) -> tuple[int, float, float]:
     """Return epochs, seconds and seconds by GPUs of all artefacts of trials, each once."""
-    epochs, seconds, gpu_seconds = 0, 0.0, 0.0
+    epochs = 0
+    works: list[tuple[float, float]] = []  # (seconds, GPUs held meanwhile)
     counted: set[str] = set()
     for (study, _), trial in trials.items():
         gpus = among.gpus.get((study, trial.sweep), 1.0)
@@ -150,13 +152,12 @@ def _work(
             if artefact is not None:
                 epochs += epochs_of(artefact.record)
                 taken = float(artefact.record.get("seconds", 0.0))
-                seconds += taken
-                gpu_seconds += taken * gpus if artefact.record.get("device", CPU) != CPU else 0.0
+                works.append((taken, gpus if artefact.record.get("device", CPU) != CPU else 0.0))
         if trial.status == "stopped" and not _all_made(trial, store):
             epochs += max((epoch for epoch, _ in trial.rungs), default=0)
-            seconds += trial.seconds
-            gpu_seconds += trial.seconds * gpus
-    return epochs, seconds, gpu_seconds
+            works.append((trial.seconds, gpus))
+    # Exact sums, which do not depend on the order in which trials were made or are read.
+    return epochs, math.fsum(taken for taken, _ in works), math.fsum(taken * held for taken, held in works)
 
 
 def _all_made(trial: TrialRecord, store: Store) -> bool:
