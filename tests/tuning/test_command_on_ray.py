@@ -111,8 +111,9 @@ def test_killed_with_its_worker_it_goes_on_to_the_same_bytes(tmp_path: Path) -> 
         )
         first = psutil.Process(int(note.read_text().split()[0]))
         worker = first.parents()[1]  # its watcher's parent
-        assert "ChainTrainable" in " ".join([worker.name(), *worker.cmdline()])
+        assert "Trainable" in " ".join([worker.name(), *worker.cmdline()])
         assert wait_for(lambda: list(tmp_path.glob("ray/store/partial/*/step-*")), 60)
+        assert wait_for(lambda: list(tmp_path.rglob("state.json")), 60), "it has left nothing in {work}"
         worker.send_signal(signal.SIGKILL)
         assert wait_for(lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE, 20)
         output, _ = run.communicate(timeout=400)
