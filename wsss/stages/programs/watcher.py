@@ -109,17 +109,19 @@ def main() -> None:
             return
 
     try:
-        program = subprocess.Popen(
+        # Kept while it runs: an object that goes takes the status of a child that has ended with it.
+        child = subprocess.Popen(
             task["words"],
             cwd=task["folder"],
             env=task["environment"],
             stdin=subprocess.DEVNULL,
             start_new_session=True,
             preexec_fn=before,
-        ).pid
+        )
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         say(error=getattr(error, "strerror", None) or str(error))
         return
+    program = child.pid
     say(process=program)
     status = None
     while status is None:
