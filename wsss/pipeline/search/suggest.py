@@ -1,8 +1,8 @@
 """Searching with Optuna: the driver asks for one configuration at a time and tells how it fared.
 
-What is asked depends on the seed, on how many were asked before and on what was told until then, and
-on nothing else: no generator lives from one question to the next. A search that is put together again
-from the ledger therefore goes on where it was.
+A question depends on the seed, on the number of questions before it and on the scores that the driver has
+reported by then, and on nothing else: no generator lives from one question to the next. A search that the
+driver builds again from the ledger therefore goes on where it was.
 """
 
 from __future__ import annotations

@@ -144,7 +144,7 @@ class Content:
         return found
 
     def lineage(self) -> list[Step]:
-        """Return the artefacts that each row's first seed came to be by."""
+        """Return the artefacts of each row's first seed, in the order of its chain."""
         users: dict[str, int] = {}
         for trials in self.trials.values():
             for trial in trials.values():

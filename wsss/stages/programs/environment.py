@@ -95,8 +95,8 @@ def visible_gpus(device: str, workers: int) -> list[str]:
 
 
 def packages(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
-    """Return the version of an interpreter and its packages, name → version; what can't be found out is told
-    in their place."""
+    """Return the version of an interpreter and its packages, name → version; an interpreter that doesn't
+    answer gives the reason in their place."""
     if python == Path(sys.executable):
         found = {str(one.metadata["Name"]): one.version for one in importlib.metadata.distributions()}
         return {"python": platform.python_version(), "packages": dict(sorted(found.items()))}

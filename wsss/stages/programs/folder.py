@@ -34,7 +34,7 @@ _known: dict[tuple[str, int, int, int], str] = {}
 @dataclass(frozen=True)
 class Source:
     """What is in a folder. `digest` is of all that counts; `commit` is empty without git; `changed` are files
-    that are not as the commit has them, `ignored` what git is told to ignore."""
+    that are not as the commit has them, `ignored` those that its ignore rules name."""
 
     digest: str
     files: tuple[str, ...]
