@@ -89,7 +89,7 @@ class SegmentationBatches(ClassificationBatches):
             device=device,
         )
         augmentation = ResizedCrop(crop, (crop, crop), color_jitter, mean, std, resize)
-        self._source = _Masked(dataset, self.ids, nothing, augmentation, seed, read, self._on_gpu)
+        self._source = _Masked(dataset, self.ids, nothing, augmentation, seed, read=read, raw=self._on_gpu)
         self.share = share
 
     def order(self, epoch: int) -> list[tuple[int, ...]]:
@@ -107,6 +107,7 @@ class _Masked(Source):
         labels: npt.NDArray[np.float32],
         augmentation: Augmentation,
         seed: int,
+        *,
         read: ReadMask,
         raw: bool,
     ) -> None:

@@ -67,10 +67,10 @@ class BackboneKind:
     @classmethod
     def network(cls) -> type[Backbone]:
         """Return the class of the network; importing it needs torch."""
-        found: Any = cls if cls.work is None else loaded(cls.work)
+        found: type[Any] = cls if cls.work is None else loaded(cls.work)
         if found.stride != cls.stride:  # dense
             return type(cls.__name__, (found,), {"stride": cls.stride, "taps": cls.taps})
-        return found  # type: ignore[no-any-return]
+        return found
 
 
 BACKBONES: Registry[type[BackboneKind]] = Registry("backbone", "wsss.models.kinds")
