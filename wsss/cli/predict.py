@@ -38,7 +38,7 @@ def predict(
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
     export: Annotated[
-        Path | None, typer.Option("--export", help="Write the network as a program (.pt2) of its own.")
+        Path | None, typer.Option("--export", help="Write the network as a file of its own: .pt2, .onnx.")
     ] = None,
     scales: Annotated[
         str | None, typer.Option("--scales", help="As in 0.5,1,1.5 (default: those of the training).")
@@ -141,7 +141,7 @@ def _device(name: str) -> str:
 
 
 def _export(model: Model, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
-    from wsss.predict.program import TOLERANCE, export_network
+    from wsss.predict.export import TOLERANCE, export_network
 
     found = export_network(model.deeplab, path, id=model.id, force=force)
     sizes = {f"{shape[3]}×{shape[2]}": value for shape, value in found.differences.items()}
