@@ -214,7 +214,9 @@ def test_onnx_equals_the_network_at_any_size_and_says_what_it_is(
         assert ours.std() > 0.1
         assert np.abs(theirs - ours).max() < 1e-4
     draw_photo(tmp_path / "a.png")
-    again = in_process("predict", tmp_path / "a.png", "--model", path, "-o", tmp_path / "out", "--storage", storage)
+    again = in_process(
+        "predict", tmp_path / "a.png", "--model", path, "-o", tmp_path / "out", "--storage", storage
+    )
     assert again.returncode == 2
     assert "is a .onnx file, but must be .safetensors or .pt2" in again.stderr
 
@@ -226,3 +228,33 @@ def test_without_its_packages_onnx_names_the_command_that_installs_them(
     with pytest.raises(PreflightError, match=r"needs onnxruntime, which is not installed.*\[onnx\]"):
         export_network(load_segmenter(segmenter.folder), tmp_path / "a.onnx", id="x")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_a_hub_loads_as_what_it_was_made_from(
+    segmenter: Artefact, exported: Path, storage: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "animals"
+    words = ["predict", "--model", segmenter.key, "--export", folder, "--storage", storage]
+    run = in_process(*words)
+    assert run.returncode == 0, run.stderr
+    names = {"segmenter.safetensors", "segmenter.json", "README.md"}
+    assert {file.name for file in folder.iterdir()} == names
+    assert "# animals\n" in (folder / "README.md").read_text()
+    ours, theirs = load_segmenter(segmenter.folder), load_segmenter(folder)
+    x = torch.randn(1, 3, 40, 56)
+    with torch.inference_mode():
+        assert torch.equal(ours.logits(x), theirs.logits(x))
+    draw_photo(tmp_path / "a.png")
+    (tmp_path / "elsewhere").mkdir()
+    moved = folder.rename(tmp_path / "elsewhere" / "pulled")
+    for reference in (moved, moved / "segmenter.safetensors"):
+        out = tmp_path / f"out-{reference.name}"
+        run = in_process("predict", tmp_path / "a.png", "--model", reference, "-o", out, "--storage", storage)
+        assert run.returncode == 0, run.stderr
+    moved.rename(folder)
+    (folder / "README.md").write_text("mine")
+    again = in_process(*words)
+    assert again.returncode == 2 and again.stderr.count("exists already") == 3
+    assert (folder / "README.md").read_text() == "mine"
+    program = in_process("predict", "--model", exported, "--export", tmp_path / "b", "--storage", storage)
+    assert program.returncode == 2 and "is a program already" in program.stderr

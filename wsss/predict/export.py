@@ -29,12 +29,15 @@ from wsss.files import write_atomic
 from wsss.models import DeepLab
 from wsss.models.backbones.torchvision_cpu import timm
 from wsss.predict.program import ABOUT, read_program
+from wsss.stages.training.segmentation_network import ABOUT as ABOUT_WEIGHTS
+from wsss.stages.training.segmentation_network import WEIGHTS
 
 FORMAT = 1
 TRACED = (2, 3, 161, 209)
 CHECKED = ((1, 3, 128, 192), (3, 3, 231, 150))
 TOLERANCE = 1e-4
 ENDINGS = (".pt2", ".onnx")
+CARD = "README.md"
 _LAYERS: Any = timm.layers  # its types don't say what it exports
 Conv2dSame: type[nn.Conv2d] = _LAYERS.Conv2dSame
 Logits = Callable[[Tensor], Tensor]
@@ -131,6 +134,26 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
     finally:
         aside.unlink(missing_ok=True)
     return found
+
+
+def export_folder(files: tuple[Path, Path], card: str, folder: Path, *, force: bool = False) -> None:
+    """Write a folder that can be pushed to a model hub as it is: weights, what they are, a model card.
+
+    Raises `ConfigError` when one of its files exists.
+
+    Args:
+        files: The weights, as .safetensors, and the JSON that says what they are.
+        card: Markdown.
+        folder: It is made; other files in it stay.
+        force: Whether to replace old files.
+    """
+    contents = {WEIGHTS: files[0].read_bytes(), ABOUT_WEIGHTS: files[1].read_bytes(), CARD: card.encode()}
+    there = [Problem(str(folder / name), "exists already") for name in contents if (folder / name).exists()]
+    if there and not force:
+        raise ConfigError([*there, Problem("", "--force writes over them")])
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in contents.items():
+        write_atomic(folder / name, content)
 
 
 def check_onnx() -> None:
