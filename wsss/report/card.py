@@ -100,8 +100,8 @@ def _training(record: Mapping[str, Any], found: Found | None) -> Iterator[str]:
     summary = record.get("summary", {})
     if "images" in summary:
         yield f"- images: {summary['images']}"
-    machine = ", ".join(str(record[name]) for name in ("processor", "gpu", "torch") if record.get(name))
-    yield f"- made in {record.get('seconds', 0):.0f} s on {record.get('device', 'cpu')}{machine and f' ({machine})'}"
+    machine = [str(record[name]) for name in ("device", "processor", "torch") if record.get(name)]
+    yield f"- made in {record.get('seconds', 0):.0f} s ({', '.join(machine)})"
     yield f"- artefact `{record['key']}`, its parameters:"
     yield ""
     yield "```json"
