@@ -23,8 +23,8 @@ from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.past.results import chain_result
-from wsss.stages import imported
-from wsss.stages.kinds.scores import ScoresParams
+from wsss.stages.kinds.scoring.scores import ScoresParams
+from wsss.stages.programs import imported
 from wsss.stages.shards import CamShards
 from wsss.stages.training.segmenter_training import PixelLabels
 from wsss.store.folder_store import Store

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class Walk(StageKind[WalkStageParams]):
     name = "walk"
     params = WalkStageParams
-    work = "wsss.stages.walk:Walk"
+    work = "wsss.stages.refining.walk:Walk"
     version = 2
     needs = ("cams", "affinity")
     lists = ("labelled_ids",)

@@ -14,7 +14,7 @@ from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask, read_segmentation
 from wsss.masks.images import write_mask
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds.imported import imported_ids, source
+from wsss.stages.kinds.programs.imported import imported_ids, source
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard
 

@@ -20,7 +20,7 @@ from typing import Any
 from wsss.errors import StorageError
 from wsss.files import describe_files, read_file, with_checksum, write_json
 from wsss.store.lease import LEASE, TIMEOUT, Lease
-from wsss.store.objects import Object, Objects
+from wsss.store.objects.client import Object, Objects
 from wsss.store.partial import KEEP, MANIFEST, Partial
 from wsss.store.records import parse_lease, parse_manifest, say_once
 

@@ -23,10 +23,10 @@ from wsss.masks.images import Mask, write_mask
 from wsss.stages.chunks import crf_need
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound, copies
+from wsss.stages.refining.walk import KeptWalks
+from wsss.stages.refining.walker import Walker
+from wsss.stages.refining.walking import WalkingStage
 from wsss.stages.shards import CamShards
-from wsss.stages.walk import KeptWalks
-from wsss.stages.walker import Walker
-from wsss.stages.walking import WalkingStage
 
 CONFIDENCE = "confidence"
 """Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""

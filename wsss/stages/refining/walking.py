@@ -12,8 +12,8 @@ from wsss.files import read_json, write_json
 from wsss.models.folding import fold_norms
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
+from wsss.stages.refining.walker import GIB, Walker
 from wsss.stages.training.affinity import load_affinity
-from wsss.stages.walker import GIB, Walker
 
 WALK = "walk.json"
 """What is remembered of a walk that goes on later."""

@@ -32,13 +32,13 @@ from wsss.files import (
     writing,
 )
 from wsss.store.artefact import RECORD, Artefact
-from wsss.store.cache import Cache, cache_limit
-from wsss.store.entry import Entry, State, parse_entry_object
 from wsss.store.folder_store import Store
 from wsss.store.lease import TIMEOUT
 from wsss.store.leftovers import Leases, Leftover, folder_bytes
-from wsss.store.object_partial import PARTIAL, ObjectLease, ObjectPartial, leases_among
-from wsss.store.objects import Object, Objects, older_layout
+from wsss.store.objects.cache import Cache, cache_limit
+from wsss.store.objects.client import Object, Objects, older_layout
+from wsss.store.objects.entry import Entry, State, parse_entry_object
+from wsss.store.objects.partial import PARTIAL, ObjectLease, ObjectPartial, leases_among
 from wsss.store.records import say_once
 
 STORE = "store"

@@ -20,7 +20,7 @@ Files = Literal["cams", "masks", "segmentations"]
 class Import(StageKind[ImportParams]):
     name = "import"
     params = ImportParams
-    work = "wsss.stages.imported:Import"
+    work = "wsss.stages.programs.imported:Import"
     may_make = ("cams", "pseudo_masks", "segmentations")
     paths = ("cams", "masks", "segmentations")
     lists = ("labelled_ids",)

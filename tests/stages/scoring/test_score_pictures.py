@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from wsss.masks.images import PALETTE
-from wsss.stages.pictures import GAP, LINE, TILE, draw_samples
+from wsss.stages.scoring.pictures import GAP, LINE, TILE, draw_samples
 
 
 def sample(height: int, width: int, maps: int | None) -> tuple:

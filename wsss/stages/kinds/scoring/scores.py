@@ -52,7 +52,7 @@ def scored_ids(params: ScoresParams, data: DataView) -> dict[str, tuple[str, ...
 class Scores(StageKind[ScoresParams]):
     name = "scores"
     params = ScoresParams
-    work = "wsss.stages.scores:Scores"
+    work = "wsss.stages.scoring.scores:Scores"
     version = 3
     named_in_studies = False
     place = "serial"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wsss.config.params.stages import Params, PseudoMasksParams, WalkStageParams
 from wsss.config.stage import STAGES, Place, Scored, StageKind
 from wsss.errors import ConfigError, Problem
-from wsss.stages.kinds.walk import check_pairs, is_boundary
+from wsss.stages.kinds.refining.walk import check_pairs, is_boundary
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class PseudoMasks(StageKind[PseudoMasksParams]):
     name = "pseudo_masks"
     params = PseudoMasksParams
-    work = "wsss.stages.pseudo_masks:PseudoMasks"
+    work = "wsss.stages.refining.pseudo_masks:PseudoMasks"
     version = 2
     needs = ("cams",)
     scored = Scored("masks", "mask", 1, "refined")

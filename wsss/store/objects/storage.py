@@ -11,13 +11,13 @@ from pathlib import Path
 
 from wsss.errors import PreflightError, Problem, StorageError
 from wsss.files import read_copy, write_copy
-from wsss.store.cache import cache_folder
 from wsss.store.folder_store import Store
 from wsss.store.lease import TIMEOUT, Lease
 from wsss.store.ledger import Ledger
-from wsss.store.object_partial import ObjectLease
-from wsss.store.object_store import ObjectStore
-from wsss.store.objects import Objects, older_layout
+from wsss.store.objects.cache import cache_folder
+from wsss.store.objects.client import Objects, older_layout
+from wsss.store.objects.partial import ObjectLease
+from wsss.store.objects.store import ObjectStore
 from wsss.store.records import parse_entry
 from wsss.store.storage import STUDY, Storage, study_text_of
 

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from wsss.pipeline.chains.chain import Chain
-from wsss.stages import scores
-from wsss.stages.pictures import GAP, LINE, TILE, Row, draw_curve, draw_samples
+from wsss.stages.scoring import scores
+from wsss.stages.scoring.pictures import GAP, LINE, TILE, Row, draw_curve, draw_samples
 from wsss.store.folder_store import Store
 
 GREEN = (40, 160, 70)

@@ -22,8 +22,8 @@ from wsss.masks.random_walk import pooled, transition, walk
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.models.memory import PeakMemory
 from wsss.stages import STAGES
+from wsss.stages.refining.walker import Walker
 from wsss.stages.training.affinity import build_affinity
-from wsss.stages.walker import Walker
 
 RGB = np.random.default_rng(0).integers(0, 256, (50, 67, 3), dtype=np.uint8)
 CAMS = np.random.default_rng(1).random((2, 50, 67), dtype=np.float32)
@@ -289,7 +289,7 @@ import numpy as np, torch
 from wsss.config.params.stages import WalkParams
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.stages.training.network import to_channels_last
-from wsss.stages.walker import Walker
+from wsss.stages.refining.walker import Walker
 torch.set_num_threads(1)
 network = {"affinity": AffinityNetwork, "boundary": BoundaryNetwork}[sys.argv[1]](create_backbone(sys.argv[2], "none"))
 to_channels_last(network)
@@ -308,7 +308,7 @@ def test_a_process_grows_by_no_more_than_the_estimate(kind: str, backbone: str) 
     """What the kernel saw at its peak, with all that libraries allocate for themselves."""
     run = subprocess.run(
         [sys.executable, "-c", PROGRAM, kind, backbone], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
     )  # fmt: skip
     assert run.returncode == 0, run.stderr
     grown, estimate = map(int, run.stdout.split())

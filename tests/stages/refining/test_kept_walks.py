@@ -17,7 +17,7 @@ from wsss.errors import ConfigError
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages.walker import Walker, settled
+from wsss.stages.refining.walker import Walker, settled
 
 STUDY = """
 name: kept

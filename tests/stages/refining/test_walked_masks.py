@@ -13,8 +13,8 @@ from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain
 from wsss.stages import chunks
 from wsss.stages.contract import Context
-from wsss.stages.pseudo_masks import PseudoMasks
-from wsss.stages.walker import FREE_SHARE, Walker
+from wsss.stages.refining.pseudo_masks import PseudoMasks
+from wsss.stages.refining.walker import FREE_SHARE, Walker
 from wsss.store.folder_store import Store
 
 

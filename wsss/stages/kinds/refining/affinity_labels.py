@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class AffinityLabels(StageKind[AffinityLabelsParams]):
     name = "affinity_labels"
     params = AffinityLabelsParams
-    work = "wsss.stages.affinity_labels:AffinityLabels"
+    work = "wsss.stages.refining.affinity_labels:AffinityLabels"
     version = 2
     needs = ("cams",)
     place = "pool"

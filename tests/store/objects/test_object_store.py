@@ -28,10 +28,10 @@ from wsss.files import sha256_json
 from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
-from wsss.store.object_partial import ObjectLease
-from wsss.store.object_storage import ObjectStorage
-from wsss.store.object_store import ObjectStore
-from wsss.store.objects import Objects
+from wsss.store.objects.client import Objects
+from wsss.store.objects.partial import ObjectLease
+from wsss.store.objects.storage import ObjectStorage
+from wsss.store.objects.store import ObjectStore
 from wsss.store.storage import open_storage
 
 

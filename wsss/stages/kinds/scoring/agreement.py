@@ -21,7 +21,7 @@ class AgreementParams(Params):
 class Agreement(StageKind[AgreementParams]):
     name = "agreement"
     params = AgreementParams
-    work = "wsss.stages.agreement:Agreement"
+    work = "wsss.stages.scoring.agreement:Agreement"
     needs = ("cams", "pseudo_masks")
     place = "serial"
     grows = ""

@@ -13,9 +13,9 @@ from wsss.config.params.stages import WalkedParams, WalkStageParams
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
 from wsss.stages.contract import Context
+from wsss.stages.refining.walker import settled
+from wsss.stages.refining.walking import WalkingStage
 from wsss.stages.shards import CamShards, split_shards, write_index, write_shard
-from wsss.stages.walker import settled
-from wsss.stages.walking import WalkingStage
 
 ABOUT, SIZES = "about.json", "sizes.json"
 """The exponents of the backgrounds that walked, a cell's pixels, and (height, width) of smaller copies."""

@@ -41,7 +41,7 @@ def test_no_true_mask_enters_it(
     tiny_chain: Chain, tiny_view: DataView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its key follows from training images alone, and its work reads no mask of the data set."""
-    from wsss.stages.kinds.agreement import Agreement, AgreementParams
+    from wsss.stages.kinds.scoring.agreement import Agreement, AgreementParams
 
     assert set(Agreement.consumes(AgreementParams(), tiny_view)) == {"images"}
     assert tiny_chain["agreement"].inputs.keys() == {"cams", "pseudo_masks"}

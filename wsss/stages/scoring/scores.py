@@ -35,8 +35,8 @@ from wsss.metrics import (
 )
 from wsss.metrics.confusion import defined
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds.scores import ScoresParams, scored_ids
-from wsss.stages.pictures import draw_curve, draw_samples
+from wsss.stages.kinds.scoring.scores import ScoresParams, scored_ids
+from wsss.stages.scoring.pictures import draw_curve, draw_samples
 from wsss.stages.shards import CamShards, split_shards
 
 CURVES_FILE = "curves.npz"
