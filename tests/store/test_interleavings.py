@@ -23,9 +23,9 @@ from typing import Any
 import pytest
 
 from wsss.files import sha256_json
-from wsss.store.objects import store as module
+from wsss.store.objects import entries as module
 from wsss.store.objects.client import Objects
-from wsss.store.objects.partial import ObjectLease
+from wsss.store.objects.lease import ObjectLease
 from wsss.store.objects.store import ObjectStore
 
 RUNS = int(os.environ.get("WSSS_INTERLEAVINGS", "400"))

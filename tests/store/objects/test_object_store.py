@@ -29,7 +29,7 @@ from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.store.objects.client import Objects
-from wsss.store.objects.partial import ObjectLease
+from wsss.store.objects.lease import ObjectLease
 from wsss.store.objects.storage import ObjectStorage
 from wsss.store.objects.store import ObjectStore
 from wsss.store.storage import open_storage
@@ -104,8 +104,8 @@ def test_a_writer_whose_request_was_carried_out_and_whose_answer_was_lost_has_wo
 
 def test_an_eviction_that_was_killed_is_finished_by_the_next(store: ObjectStore, tmp_path: Path) -> None:
     make(store)
-    entry = store._entry(KEY, fresh=True)
-    assert entry is not None and store._turn(KEY, entry, "evicted")  # and here it was killed
+    entry = store.entries.get(KEY, fresh=True)
+    assert entry is not None and store.entries.turn(KEY, entry, "evicted")  # and here it was killed
     other = ObjectStore(store.objects, tmp_path / "other")
     known = other.known(KEY)
     assert other.get(KEY) is None and known is not None and known.evicted
@@ -513,7 +513,7 @@ def test_what_could_not_be_marked_as_damaged_is_replaced_by_what_is_made_again(s
     store.objects.write(file, b"CONTENT")
     store.cache.drop(KEY)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "_turn", _away)
+        patch.setattr(store.entries, "turn", _away)
         assert store.get(KEY) is None
     again = threading.Thread(target=make, args=(store,), daemon=True)
     again.start()

@@ -10,90 +10,22 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import MappingProxyType, TracebackType
+from types import TracebackType
 from typing import Any
 
 from wsss.errors import StorageError
 from wsss.files import describe_files, read_file, with_checksum, write_json
-from wsss.store.lease import LEASE, TIMEOUT, Lease
-from wsss.store.objects.client import Object, Objects
+from wsss.store.lease import TIMEOUT, Lease
+from wsss.store.objects.client import Objects
+from wsss.store.objects.lease import PARTIAL, ObjectLease, is_lease
 from wsss.store.partial import KEEP, MANIFEST, Partial
-from wsss.store.records import parse_lease, parse_manifest, say_once
+from wsss.store.records import parse_manifest, say_once
 
-PARTIAL = "store/partial"
 UPLOAD_SECONDS = 30.0
 """Least time between two uploads; ten times what the last one took, if that is more."""
-
-
-class ObjectLease(Lease):
-    """A lease that is one object: created, renewed and taken over with conditional puts."""
-
-    def __init__(
-        self,
-        objects: Objects,
-        folder: str,
-        *,
-        inputs: Sequence[str] = (),
-        about: Mapping[str, str] = MappingProxyType({}),
-        timeout: float = TIMEOUT,
-    ) -> None:
-        super().__init__(inputs=inputs, about=about, timeout=timeout)
-        self._objects = objects
-        self.name = f"{folder}/{LEASE}"
-        self._version = ""
-        self._renewing = threading.Lock()
-
-    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        found = self._objects.get(self.name)
-        self._version = "" if found is None else found.version
-        if found is None:
-            return {}
-        about = parse_lease(found.bytes)
-        owner = str(about.get("owner"))
-        return {} if owner == self.owner else {owner: (found.version, about)}
-
-    def _claim(self, stale: set[str]) -> bool:
-        content = json.dumps(self.content()).encode()
-        if stale:
-            if not self._version and set(self.others()) - stale:
-                return False
-            version = self._objects.replace(self.name, content, self._version) if self._version else None
-        else:
-            version = self._objects.create(self.name, content)
-        self._version = version or ""
-        return version is not None
-
-    def _renew(self) -> bool:
-        with self._renewing:  # a thread gives signs of life, and `still_mine` does in another
-            for _ in range(2):
-                content = json.dumps(self.content()).encode()
-                version = self._objects.replace(self.name, content, self._version)
-                if version is not None:
-                    self._version = version
-                    return True
-                # The lease may still be this one: an earlier sign of life got there, and its answer was lost.
-                if self.others() or not self._version:
-                    return False
-            return False
-
-    def _drop(self) -> None:
-        try:
-            if not self.others() and self._version:  # the lease is there, and nobody else's
-                self._objects.delete(self.name)
-        except StorageError:  # away: the lease goes stale by itself
-            return
-
-
-def leases_among(objects: Objects, listed: Sequence[Object]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return owner → (what changes with every sign of life, content) of the leases in a listing."""
-    names = [one.name for one in listed if _is_lease(one)]
-    contents = [found for found in objects.map(objects.get, names) if found is not None]
-    leases = [(found.version, parse_lease(found.bytes)) for found in contents]
-    return {str(about.get("owner")): (version, about) for version, about in leases}
 
 
 class ObjectPartial(Partial):
@@ -153,16 +85,12 @@ class ObjectPartial(Partial):
     def reset(self) -> None:
         super().reset()
         if not self.private:
-            self._objects.delete(
-                *(one.name for one in self._objects.below(self._place) if not _is_lease(one))
-            )
+            self._objects.delete(*(one.name for one in self._objects.below(self._place) if not is_lease(one)))
             self._sent.clear()
 
     def remove(self) -> None:
         if not (self.lost or self.private):
-            self._objects.delete(
-                *(one.name for one in self._objects.below(self._place) if not _is_lease(one))
-            )
+            self._objects.delete(*(one.name for one in self._objects.below(self._place) if not is_lease(one)))
         self._done = True
         super().remove()
 
@@ -242,7 +170,3 @@ class ObjectPartial(Partial):
         own = {key: manifest[key] for key in ("step", "about", "files")}
         write_json(folder / MANIFEST, with_checksum(own))
         return True
-
-
-def _is_lease(one: Object) -> bool:
-    return one.name.split("/")[3:] == [LEASE]

@@ -16,7 +16,7 @@ from wsss.store.lease import TIMEOUT, Lease
 from wsss.store.ledger import Ledger
 from wsss.store.objects.cache import cache_folder
 from wsss.store.objects.client import Objects, older_layout
-from wsss.store.objects.partial import ObjectLease
+from wsss.store.objects.lease import ObjectLease
 from wsss.store.objects.store import ObjectStore
 from wsss.store.records import parse_entry
 from wsss.store.storage import STUDY, Storage, study_text_of

@@ -11,40 +11,29 @@ reads files that no entry names.
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import shutil
-import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from wsss.errors import Problem, StorageError
-from wsss.files import (
-    read_copy,
-    with_checksum,
-    write_copy,
-    write_json,
-    writing,
-)
+from wsss.files import with_checksum, write_json, writing
 from wsss.store.artefact import RECORD, Artefact
 from wsss.store.folder_store import Store
 from wsss.store.lease import TIMEOUT
-from wsss.store.leftovers import Leases, Leftover, folder_bytes
+from wsss.store.leftovers import Leases, Leftover
 from wsss.store.objects.cache import Cache, cache_limit
-from wsss.store.objects.client import Object, Objects, older_layout
-from wsss.store.objects.entry import Entry, State, parse_entry_object
-from wsss.store.objects.partial import PARTIAL, ObjectLease, ObjectPartial, leases_among
+from wsss.store.objects.client import Objects
+from wsss.store.objects.entries import STORE, Entries, place_of
+from wsss.store.objects.entry import Entry
+from wsss.store.objects.lease import PARTIAL, leases_among
+from wsss.store.objects.leftovers import INCOMING, half_made_objects, unfinished_copies, unnamed_files
+from wsss.store.objects.partial import ObjectPartial
 from wsss.store.records import say_once
 
-STORE = "store"
-INCOMING = "incoming"
-REMEMBER_SECONDS = 30.0
-"""How long it is believed that a finished artefact is still there; what is missing is always looked up."""
 BATCH = 256
 
 
@@ -66,16 +55,11 @@ class ObjectStore(Store):
         self.local = Store(cache / STORE)
         self.local.remedy = "it is copied again"
         self.cache = Cache(self.local, cache_limit() if limit is None else limit)
-        self._notes = cache / "records"
-        self._seen: dict[str, tuple[float, Entry]] = {}
-        self._listed: dict[str, tuple[float, str]] = {}
-        self._complete: dict[str, tuple[float, str]] = {}
-        self._attempts: dict[str, dict[str, int]] = {}
-        """Key → attempt → bytes of its files, as they were listed last."""
+        self.entries = Entries(objects, cache / "records", self.remedy)
 
     def known(self, key: str) -> Artefact | None:
         """Return the artefact if it was ever finished; its folder may be empty until `get`."""
-        entry = self._entry(key)
+        entry = self.entries.get(key)
         if entry is None or entry.state == "damaged":
             return None
         return Artefact(key, self.folder(key), entry.record, gone=entry.state == "evicted")
@@ -107,16 +91,16 @@ class ObjectStore(Store):
 
     def set_aside(self, key: str) -> None:
         """Mark the artefact as damaged, so that it is made again; no file is deleted."""
-        entry = self._entry(key, fresh=True)
+        entry = self.entries.get(key, fresh=True)
         if entry is not None and entry.state != "damaged":
-            self._turn(key, entry, "damaged")
+            self.entries.turn(key, entry, "damaged")
         self.cache.drop(key)
 
     def _set_aside(self, key: str, entry: Entry) -> None:
         """Mark as damaged what was just seen to be so; one that can't be marked counts as missing here."""
-        say_once(self.objects.address(_place(key)), f"is damaged and set aside: {self.remedy}")
+        say_once(self.objects.address(place_of(key)), f"is damaged and set aside: {self.remedy}")
         try:
-            self._turn(key, entry, "damaged")
+            self.entries.turn(key, entry, "damaged")
         except StorageError:  # it can only be read
             self._unusable.add(key)
 
@@ -130,10 +114,10 @@ class ObjectStore(Store):
         """Upload a folder of finished files, then its entry; the first entry wins."""
         with writing(folder):
             mine = Entry("whole", uuid.uuid4().hex, self._describe(key, folder, record))
-        place = f"{_place(key)}/{mine.attempt}"
+        place = f"{place_of(key)}/{mine.attempt}"
         uploaded = False
         while True:
-            entry = self._entry(key, fresh=True)
+            entry = self.entries.get(key, fresh=True)
             if entry is not None and entry.state == "whole" and key not in self._unusable:
                 if self._whole(key, fresh=True) is None:
                     continue  # evicted or damaged since: look again
@@ -141,7 +125,7 @@ class ObjectStore(Store):
             if not uploaded:
                 self.objects.upload_all(folder, mine.record["files"], place)
                 uploaded = True
-            if self._write(key, mine, over=entry):
+            if self.entries.write(key, mine, over=entry):
                 self._unusable.discard(key)
                 return self._adopt(key, folder, mine)
         if uploaded:
@@ -149,7 +133,7 @@ class ObjectStore(Store):
         shutil.rmtree(folder, ignore_errors=True)
         artefact = self.get(key) or self.known(key)  # it may have been evicted by now
         if artefact is None:
-            where = self.objects.address(_place(key))
+            where = self.objects.address(place_of(key))
             raise StorageError(Problem(where, "was there, and is gone again", "`resume` tries again"))
         return artefact
 
@@ -167,12 +151,12 @@ class ObjectStore(Store):
     def evict(self, key: str) -> int:
         """Delete an artefact's files, keep its record; return the bytes freed. What an eviction that was
         killed has left goes too."""
-        entry = self._entry(key, fresh=True)
+        entry = self.entries.get(key, fresh=True)
         if entry is None or entry.state == "damaged":
             return 0
-        if entry.state == "whole" and not self._turn(key, entry, "evicted"):
+        if entry.state == "whole" and not self.entries.turn(key, entry, "evicted"):
             return 0  # it has just been made again
-        files = self.objects.below(f"{_place(key)}/{entry.attempt}")
+        files = self.objects.below(f"{place_of(key)}/{entry.attempt}")
         self.objects.delete(*(one.name for one in files))
         self.cache.drop(key)
         return sum(one.bytes for one in files)
@@ -180,15 +164,12 @@ class ObjectStore(Store):
     def left(self, key: str) -> int | None:
         """Return the bytes of files that an artefact has: none, when it was evicted or never finished, and
         some, when an eviction was cut short. As the storage was when its keys were listed last."""
-        artefact, entry = self.known(key), self._entry(key)
+        artefact, entry = self.known(key), self.entries.get(key)
         if artefact is None or entry is None:
             return None
         if not artefact.evicted:
             return artefact.bytes
-        attempts = self._attempts.get(key)
-        if attempts is None:
-            return sum(one.bytes for one in self.objects.below(f"{_place(key)}/{entry.attempt}")) or None
-        return attempts.get(entry.attempt)
+        return self.entries.left(key, entry.attempt)
 
     def __iter__(self) -> Iterator[Artefact]:
         """Iterate over all finished artefacts, evicted ones too, in the order of their keys."""
@@ -198,155 +179,26 @@ class ObjectStore(Store):
 
     def keys(self) -> list[str]:
         """Return the keys of all entries, from one listing."""
-        now = time.monotonic()
-        self._listed, self._attempts = {}, {}
-        for one in self.objects.below(STORE):
-            parts = one.name.split("/")
-            if len(parts) < 4 or len(parts[1]) != 2:
-                continue
-            attempts = self._attempts.setdefault(parts[2], {})
-            if len(parts) == 4 and parts[3] == RECORD:
-                self._listed[parts[2]] = (now, one.version)
-            elif len(parts) == 5 and parts[4] == RECORD:
-                raise older_layout(self.objects)
-            elif len(parts) > 4:
-                attempts[parts[3]] = attempts.get(parts[3], 0) + one.bytes
-        return sorted(self._listed)
+        return self.entries.keys()
 
     def leases(self) -> Leases:
         return leases_among(self.objects, self.objects.below(PARTIAL))
 
     def half_made(self) -> list[Leftover]:
-        groups: dict[str, list[Object]] = {}
-        for one in self.objects.below(PARTIAL):
-            groups.setdefault(one.name.split("/")[2], []).append(one)
-        here = {one.name: one for one in self.local.half_made()}
-        # The lease on what is worked on in a key's folder here is an object; other folders have files.
-        keys = sorted(groups.keys() | {name for name in here if "-" not in name})
-        shared = [
-            Leftover(
-                key,
-                sum(one.bytes for one in groups.get(key, ())) + (here[key].bytes if key in here else 0),
-                functools.partial(self._leases_of, key),
-                functools.partial(
-                    self._remove_half_made, key, tuple(leases_among(self.objects, groups.get(key, ())))
-                ),
-            )
-            for key in keys
-        ]
-        return [*shared, *(one for name, one in here.items() if name not in keys)]
+        return half_made_objects(self.objects, self.root, self.local.half_made())
 
     def damaged(self) -> list[Leftover]:
-        """Return the files that no entry names: what was set aside, evicted by half, or uploaded in vain.
-        Those of a key that a run works on are left out: it may be about to name them."""
-        listed = self.objects.below(STORE)
-        # Looked at afterwards: a run that has uploaded by now either works still or has written its entry.
-        at_work = {one.name.split("/")[2] for one in self.objects.below(PARTIAL)}
-        attempts: dict[tuple[str, str], list[Object]] = {}
-        for one in listed:
-            parts = one.name.split("/", 4)
-            if len(parts) == 5 and len(parts[1]) == 2 and parts[2] not in at_work:
-                attempts.setdefault((parts[2], parts[3]), []).append(one)
-        remote = []
-        for (key, attempt), files in sorted(attempts.items()):
-            entry = self._entry(key, fresh=True)
-            if entry is None or entry.attempt != attempt or entry.state != "whole":
-                remove = functools.partial(self.objects.delete, *(one.name for one in files))
-                remote.append(Leftover(f"{key}-{attempt}", sum(one.bytes for one in files), dict, remove))
-        return [*remote, *self._unfinished_copies(), *self.local.damaged()]
-
-    def _unfinished_copies(self) -> list[Leftover]:
-        """Return what dead processes of this machine have left of copying."""
-        return [
-            Leftover(folder.name, folder_bytes(folder), dict, functools.partial(shutil.rmtree, folder))
-            for folder in sorted(self.root.glob(f"{INCOMING}/*-*"))
-            if not _runs(folder.name.partition("-")[0])
-        ]
-
-    def _leases_of(self, key: str) -> Leases:
-        return leases_among(self.objects, self.objects.below(f"{PARTIAL}/{key}"))
-
-    def _remove_half_made(self, key: str, dead: Collection[str]) -> None:
-        """Delete what is half made of a key, there and here, unless a run other than the dead is at it."""
-        lease = ObjectLease(self.objects, f"{PARTIAL}/{key}")
-        if lease.take_over(set(dead)):
-            try:
-                names = [one.name for one in self.objects.below(f"{PARTIAL}/{key}")]
-                self.objects.delete(*(name for name in names if name != lease.name))
-                shutil.rmtree(self.root / "partial" / key, ignore_errors=True)
-            finally:
-                lease.release()
-
-    def _entry(self, key: str, *, fresh: bool = False) -> Entry | None:
-        """Return what the storage says of a key; a whole one is remembered for a while."""
-        now = time.monotonic()
-        seen = self._seen.get(key)
-        if not fresh and seen is not None and now - seen[0] <= REMEMBER_SECONDS:
-            return seen[1]
-        listed = self._listed.pop(key, None)
-        if not fresh and listed is not None and now - listed[0] <= REMEMBER_SECONDS:
-            entry = self._noted(key, listed[1])
-            if entry is not None:
-                return self._remember(key, entry)
-        name = f"{_place(key)}/{RECORD}"
-        found = self.objects.get(name)
-        if found is None:
-            self._seen.pop(key, None)
-            return None
-        try:
-            entry = parse_entry_object(found.bytes, key, found.version)
-        except ValueError as error:
-            say_once(self.objects.address(name), f"is damaged ({error}): {self.remedy}")
-            return self._remember(key, Entry("damaged", "", {"files": {}}, found.version))
-        with contextlib.suppress(OSError):  # a full disk is no reason not to know
-            write_copy(self._note(key), found.version.encode() + b"\n" + found.bytes)
-        return self._remember(key, entry)
-
-    def _remember(self, key: str, entry: Entry) -> Entry:
-        self._seen[key] = (time.monotonic(), entry)
-        return entry
-
-    def _note(self, key: str) -> Path:
-        return self._notes / key[:2] / f"{key}.json"
-
-    def _noted(self, key: str, version: str) -> Entry | None:
-        """Return an entry from this machine's notes, if it is of this version."""
-        first, _, content = (read_copy(self._note(key)) or b"").partition(b"\n")
-        with contextlib.suppress(ValueError):
-            return parse_entry_object(content, key, version) if first == version.encode() else None
-        return None
-
-    def _write(self, key: str, entry: Entry, *, over: Entry | None) -> bool:
-        """Write an entry where there is none, or over the one that was read; False if another was quicker."""
-        name = f"{_place(key)}/{RECORD}"
-        self._forget(key)
-        if over is None or not over.version:
-            return self.objects.create(name, entry.content()) is not None
-        return self.objects.replace(name, entry.content(), over.version) is not None
-
-    def _turn(self, key: str, entry: Entry, state: State) -> bool:
-        """Change an entry's state; False if another process changed it since it was read."""
-        self._forget(key)
-        name = f"{_place(key)}/{RECORD}"
-        return self.objects.replace(name, entry.content(state), entry.version) is not None
-
-    def _forget(self, key: str) -> None:
-        for memory in (self._seen, self._listed, self._complete, self._attempts):
-            memory.pop(key, None)
+        """Return the files that no entry names, and what processes that died left of copying."""
+        unnamed = unnamed_files(self.objects, self.entries)
+        return [*unnamed, *unfinished_copies(self.root), *self.local.damaged()]
 
     def _whole(self, key: str, *, fresh: bool = False) -> Entry | None:
         """Return the entry of an artefact all of whose files are there, by names and sizes; one that lacks
         some is set aside."""
-        entry = self._entry(key, fresh=fresh)
+        entry = self.entries.get(key, fresh=fresh)
         if entry is None or entry.state != "whole" or key in self._unusable:
             return None
-        seen, now = self._complete.get(key), time.monotonic()
-        if not fresh and seen and seen[1] == entry.version and now - seen[0] <= REMEMBER_SECONDS:
-            return entry
-        place = f"{_place(key)}/{entry.attempt}/"
-        there = {one.name.removeprefix(place): one.bytes for one in self.objects.below(place.rstrip("/"))}
-        if all(there.get(name) == facts["bytes"] for name, facts in entry.record["files"].items()):
-            self._complete[key] = (now, entry.version)
+        if self.entries.is_complete(key, entry, fresh=fresh):
             return entry
         if not fresh:  # it may have been evicted since
             return self._whole(key, fresh=True)
@@ -356,7 +208,7 @@ class ObjectStore(Store):
     def _download(self, key: str, entry: Entry) -> bool:
         """Copy an artefact to this machine. False: it is gone, or was damaged and is set aside."""
         aside = self.root / INCOMING / f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        place = f"{_place(key)}/{entry.attempt}"
+        place = f"{place_of(key)}/{entry.attempt}"
         files = entry.record["files"]
         try:
             with writing(aside):
@@ -375,7 +227,7 @@ class ObjectStore(Store):
                 write_json(aside / RECORD, with_checksum(entry.record))
                 self.local._take(key, aside)
         except FileNotFoundError:  # evicted while it was copied
-            self._forget(key)
+            self.entries.forget(key)
             return False
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -383,11 +235,3 @@ class ObjectStore(Store):
         self.cache.touch(key)
         self.cache.added(sum(int(facts["bytes"]) for facts in files.values()))
         return True
-
-
-def _runs(pid: str) -> bool:
-    return pid.isdigit() and psutil.pid_exists(int(pid))
-
-
-def _place(key: str) -> str:
-    return f"{STORE}/{key[:2]}/{key}"
