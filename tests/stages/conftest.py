@@ -12,7 +12,9 @@ from wsss.data.view import DataView, open_data
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import agreement, cams, chunks, features, scores, walk
+from wsss.stages import cams, chunks, features
+from wsss.stages.refining import walk
+from wsss.stages.scoring import agreement, scores
 from wsss.store.folder_store import Store
 
 STUDY = """
@@ -52,7 +54,7 @@ RUN = (
     'python, make_maps.py, --voc, "{data.root}", --list, "{data.images}", --labels, "{data.labels}", '
     '--classes, "{data.classes}", --seed, "{seed}", --out, "{out}", --work, "{work}", --pause, 0.05'
 )
-STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(Path(__file__).with_name("toy_repository")))
+STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(Path(__file__).parent / "programs/toy_repository"))
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,7 @@ from wsss.store.storage import open_storage
 from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
 
 ROOT = Path(__file__).parents[2]
-TOY = ROOT / "tests/stages/toy_repository"
+TOY = ROOT / "tests/stages/programs/toy_repository"
 pytestmark = pytest.mark.timeout(1200)
 STUDY = """
 name: foreign

@@ -126,7 +126,7 @@ def study_text_of(content: bytes, where: str) -> str:
 def open_storage(location: Location, *, lease_timeout: float = TIMEOUT) -> Storage:
     """Return the storage in a folder or at a URI. Raises `PreflightError` for a URI of no use."""
     if isinstance(location, str) and "://" in location:
-        from wsss.store.object_storage import ObjectStorage
+        from wsss.store.objects.storage import ObjectStorage
 
         return ObjectStorage(location, lease_timeout=lease_timeout)
     return Storage(location, Path(location), lease_timeout=lease_timeout)

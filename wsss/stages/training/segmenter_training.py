@@ -31,7 +31,7 @@ from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
 from wsss.models import DeepLab
 from wsss.models.precision import Precision, placed
-from wsss.stages.pseudo_masks import CONFIDENCE
+from wsss.stages.refining.pseudo_masks import CONFIDENCE
 from wsss.stages.training.segmentation_network import build_segmenter
 from wsss.stages.training.training import Training, epoch_seed
 
