@@ -25,8 +25,8 @@ from wsss.cli.options import (
     find_stored,
     open_study_data,
 )
-from wsss.cli.permission import AllowOption, AlwaysOption, check_permission
-from wsss.cli.running import say_who_runs_it
+from wsss.cli.running.holder import say_who_runs_it
+from wsss.cli.running.permission import AllowOption, AlwaysOption, check_permission
 from wsss.config.text.location import is_remote
 
 if TYPE_CHECKING:
@@ -136,8 +136,8 @@ def _run(
 ) -> tuple[Outcome, list[str]]:
     """Run a study whose lease is held; return how it ended and what has changed of its data."""
     from wsss.addresses import shown
-    from wsss.cli.live import live_view
-    from wsss.cli.preflight import data_changes, preflight_checks
+    from wsss.cli.running.live import live_view
+    from wsss.cli.running.preflight import data_changes, preflight_checks
     from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
     from wsss.pipeline.executor import Executor
     from wsss.pipeline.local import LocalExecutor
