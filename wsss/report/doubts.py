@@ -91,7 +91,7 @@ def mask_doubts(census: MaskCensus, made_by: Maker = "network") -> list[Doubt]:
         found.append(
             _doubt(f"one class takes {shares[largest]:.0%} of all pixels: {largest}", "flood", made_by)
         )
-    elif photos - empty >= FEW and len(census.names) > 2 and shares[largest] >= ONE_CLASS * objects > 0:
+    elif not found and photos >= FEW and len(census.names) > 2 and shares[largest] >= ONE_CLASS * objects > 0:
         share = shares[largest] / objects
         found.append(
             _doubt(f"one class takes {share:.0%} of all that is labelled: {largest}", "one", made_by)

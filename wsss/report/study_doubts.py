@@ -60,15 +60,15 @@ class Examined:
     doubts: tuple[RowDoubt, ...]
 
     def lines(self) -> list[str]:
-        """Return what `run` prints: class shares of each row's last masks, and the doubts, equal ones of
-        several rows in one line."""
+        """Return what `run` prints: class shares of each row's last masks, and the doubts, those of several
+        rows that call for the same in one line."""
         last = {one.arm: one for one in self.masks}
         shown = list(last.values())[:SHOWN]
         lines = [f"Shares in {step_title(one.step)}s of {one.arm}: {share_line(one.census)}" for one in shown]
-        grouped: dict[tuple[str, Doubt], list[str]] = {}
+        alike: dict[tuple[str, str], list[RowDoubt]] = {}
         for one in self.doubts:
-            grouped.setdefault((one.step, one.doubt), []).append(one.arm)
-        texts = [f"warning: {', '.join(arms)}, {step}: {doubt}" for (step, doubt), arms in grouped.items()]
+            alike.setdefault((one.step, one.doubt.advice), []).append(one)
+        texts = [f"warning: {_arms(found)}, {step}: {found[0].doubt}" for (step, _), found in alike.items()]
         more = [f"… and {len(texts) - SHOWN} more warnings"] if len(texts) > SHOWN else []
         return [*lines, *texts[:SHOWN], *more]
 
@@ -81,6 +81,12 @@ class Examined:
                 for one in self.doubts
             ],
         }
+
+
+def _arms(found: list[RowDoubt]) -> str:
+    """Return the arm whose words are shown, and the others."""
+    first, *others = dict.fromkeys(one.arm for one in found)
+    return f"{first} (and {', '.join(others)})" if others else first
 
 
 def _counts(census: MaskCensus) -> dict[str, Any]:
@@ -102,18 +108,29 @@ def examine(comparison: Comparison, location: Location, data: DataView) -> Exami
     for row in rows:
         trial = _first(row, trials[row.study])
         keys = {} if trial is None else trial.keys
-        found = ((label, storage.store.known(key)) for label, key in keys.items())
-        made += [(row.arm, label, artefact) for label, artefact in found if artefact is not None]
+        known = {label: storage.store.known(key) for label, key in keys.items()}
+        chain = {label: artefact for label, artefact in known.items() if artefact is not None}
+        made += [(row.arm, label, chain[label]) for label in _in_order(chain)]
     masks = tuple(_all_masks(made, data))
-    doubts = [RowDoubt(arm, label, doubt) for arm, label, one in made for doubt in _of_network(one, data)]
-    doubts += [RowDoubt(row.arm, step, doubt) for row in rows for step, doubt in _of_scores(row, comparison)]
-    stages = {(arm, label): one.stage for arm, label, one in made}
-    for one in masks:
-        how = scored_as(stages[one.arm, one.step])
-        by_network = how is not None and how.on == "test"
-        found_of = mask_doubts(one.census, "network" if by_network else "refinement")
-        doubts += [RowDoubt(one.arm, one.step, doubt) for doubt in found_of]
+    looked_at = {(one.arm, one.step): one for one in masks}
+    doubts = []
+    for arm, label, artefact in made:  # in the order of the chain: what comes first spoils the rest
+        mine = _of_network(artefact, data)
+        mine += _of_masks(looked_at.get((arm, label)), artefact)
+        mine += [doubt for row in rows if row.arm == arm for doubt in _of_scores(row, label, comparison)]
+        doubts += [RowDoubt(arm, label, doubt) for doubt in mine]
     return Examined(masks, tuple(dict.fromkeys(doubts)))
+
+
+def _in_order(chain: Mapping[str, Artefact]) -> list[str]:
+    """Return the labels of a chain's artefacts, what is read before what reads it."""
+    by_key = {artefact.key: artefact for artefact in chain.values()}
+
+    def depth(artefact: Artefact) -> int:
+        keys = [source["key"] for source in (artefact.record.get("inputs") or {}).values()]
+        return 1 + max((depth(by_key[key]) for key in keys if key in by_key), default=0)
+
+    return sorted(chain, key=lambda label: depth(chain[label]))
 
 
 def _first(row: Row, trials: Mapping[str, TrialRecord]) -> TrialRecord | None:
@@ -162,9 +179,18 @@ def _of_network(artefact: Artefact, data: DataView) -> list[Doubt]:
     return []
 
 
-def _of_scores(row: Row, comparison: Comparison) -> Iterator[tuple[str, Doubt]]:
-    for step, cell in row.cells.items():
-        floor = comparison.protocols[step].floor
-        found = [] if cell.threshold is None else threshold_doubts(cell.threshold)
-        found += [] if floor is None else floor_doubts(cell.miou, floor)
-        yield from ((step, doubt) for doubt in found)
+def _of_masks(masks: RowMasks | None, artefact: Artefact) -> list[Doubt]:
+    how = scored_as(artefact.stage)
+    if masks is None:
+        return []
+    by_network = how is not None and how.on == "test"
+    return mask_doubts(masks.census, "network" if by_network else "refinement")
+
+
+def _of_scores(row: Row, step: str, comparison: Comparison) -> list[Doubt]:
+    cell = row.cells.get(step)
+    if cell is None:
+        return []
+    floor = comparison.protocols[step].floor
+    found = [] if cell.threshold is None else threshold_doubts(cell.threshold)
+    return found + ([] if floor is None else floor_doubts(cell.miou, floor))
