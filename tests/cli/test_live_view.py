@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from wsss.cli.live import Lines, LiveTable, checks_table, duration
+from wsss.cli.running.live import Lines, LiveTable, checks_table, duration
 from wsss.pipeline.events import (
     Event,
     PreflightDone,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -41,6 +44,29 @@ def storage_location(storage: str | None) -> Location:
     except ValueError as error:
         message, _, hint = str(error).partition("|")
         raise ConfigError(Problem("--storage", message, hint)) from error
+
+
+def invocation(*words: str) -> str:
+    """Return a command line as the user would type it: by `launch.py` where this one was started so."""
+    started = sys.argv[0] if sys.argv else ""
+    if Path(started).name != "launch.py":
+        return shlex.join(["wsss", *words])
+    python = sys.executable
+    inside = os.path.relpath(python)
+    return shlex.join([inside if not inside.startswith("..") else python, started, *words])
+
+
+def of_study(verb: str, study: Study, *words: str, named: bool = True) -> str:
+    """Return the command line of a verb on a study, its storage named unless that is the default.
+
+    Args:
+        verb: such as `compare`.
+        study: in its storage.
+        words: what follows.
+        named: whether the verb takes the study's name.
+    """
+    place = [] if study.storage == storage_location(None) else ["--storage", str(study.storage)]
+    return invocation(verb, *([study.name] if named else []), *words, *place)
 
 
 def find(
@@ -106,8 +132,6 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
         quiet: shows no bar.
         folder: takes the drawn sample set and the memory of images that were checked; by default the storage.
     """
-    import os
-
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,11 +103,25 @@ def predict(
     else:
         again = f", {summary.kept} were there already" if summary.kept else ""
         print(f"Segmented {summary.done} photos{again}; results are in {output}")
+    _say_what_masks_hold(summary, paths, output, loaded.classes, as_json)
     if summary.failed:
         print(f"error: {len(summary.failed)} photos could not be done:", file=sys.stderr)
         for problem in summary.failed:
             print(f"  {problem}", file=sys.stderr)
         sys.exit(1)
+
+
+def _say_what_masks_hold(
+    summary: Summary, paths: list[Path], folder: Path, classes: Sequence[str], as_json: bool
+) -> None:
+    """Print class shares and what speaks against the masks, beside JSON on stderr."""
+    from wsss.predict.photos import name_photos
+    from wsss.report.doubts import mask_lines
+
+    done = summary.areas["photos"]
+    masks = [folder / done[photo.name]["mask"] for photo in name_photos(paths) if photo.name in done]
+    for line in mask_lines(masks, classes):
+        print(line, file=sys.stderr if as_json else sys.stdout)
 
 
 def _check(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import shlex
 import signal
 import sys
 import warnings
@@ -25,12 +23,14 @@ from wsss.cli.options import (
     find_stored,
     open_study_data,
 )
-from wsss.cli.permission import AllowOption, AlwaysOption, check_permission
-from wsss.cli.running import say_who_runs_it
+from wsss.cli.running.conclusion import conclude, note
+from wsss.cli.running.holder import say_who_runs_it
+from wsss.cli.running.permission import AllowOption, AlwaysOption, check_permission
 from wsss.config.text.location import is_remote
 
 if TYPE_CHECKING:
     from wsss.config import Scheduler, Study
+    from wsss.data.view import DataView
     from wsss.pipeline.outcome import Outcome
     from wsss.pipeline.running import StudyLease
     from wsss.pipeline.search.judging import Judge
@@ -111,18 +111,18 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     _check_disk(storage.local)
     check_same_content(study, later=True)
     uri = tracking_uri(study.tracking.uri, study.storage)
-    with StudyLease(study, storage, _note) as lease:
+    with StudyLease(study, storage, note) as lease:
         holder = lease.acquire()
         if holder is not None:
             say_who_runs_it(study, holder, uri, as_json)
             return
         try:
-            outcome, changed = _run(study, storage, lease, uri, local, address, as_json)
+            outcome, data, changed = _run(study, storage, lease, uri, local, address, as_json)
         except Overtaken:
             holder = current_holder(study.name, storage)
             say_who_runs_it(study, holder, uri, as_json, overtaken=True)
             sys.exit(0 if holder else 130)
-    _conclude(study, outcome, changed, uri, as_json)
+    conclude(study, outcome, data, changed, uri, as_json)
 
 
 def _run(
@@ -133,11 +133,11 @@ def _run(
     local: bool,
     address: str | None,
     as_json: bool,
-) -> tuple[Outcome, list[str]]:
-    """Run a study whose lease is held; return how it ended and what has changed of its data."""
+) -> tuple[Outcome, DataView, list[str]]:
+    """Run a study whose lease is held; return how it ended, its data, and what has changed of them."""
     from wsss.addresses import shown
-    from wsss.cli.live import live_view
-    from wsss.cli.preflight import data_changes, preflight_checks
+    from wsss.cli.running.live import live_view
+    from wsss.cli.running.preflight import data_changes, preflight_checks
     from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
     from wsss.pipeline.executor import Executor
     from wsss.pipeline.local import LocalExecutor
@@ -150,7 +150,7 @@ def _run(
     if changed:
         _say_what_changed(study, changed)
     if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
-        _note(f"an object storage holds no MLflow database; this study's is {shown(uri)}")
+        note(f"an object storage holds no MLflow database; this study's is {shown(uri)}")
     with ExitStack() as closing:
         executor: Executor
         if local:
@@ -175,79 +175,11 @@ def _run(
             inventory=inventory,
             lease=lease,
         )
-        return run.run(), changed
-
-
-def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_json: bool) -> None:
-    from wsss.addresses import shown
-    from wsss.cli.comparison.compare import comparison_json, show
-    from wsss.report.compare import compare
-
-    comparison = compare(study.storage, [study.name])
-    if as_json:
-        result = {
-            "study": study.name,
-            "storage": str(study.storage),
-            "tracking": shown(uri),
-            "trials": outcome.trials,
-            "failed": outcome.failed,
-            "stopped": outcome.stopped,
-            "computed": outcome.computed,
-            "reused": outcome.reused,
-            "interrupted": outcome.interrupted,
-            "budget": outcome.budget,
-            "data_changed": changed,
-            "running": None,
-            "comparison": comparison_json(comparison),
-        }
-        print(json.dumps(result, indent=1))
-    else:
-        show(comparison, "table")
-        _say_what_was_done(study, outcome, uri)
-        _write_report(study)
-    if outcome.interrupted:
-        sys.exit(130)
-    if outcome.failed:
-        sys.exit(1)
-
-
-def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
-    from wsss.addresses import shown
-
-    if outcome.budget:
-        key = outcome.budget_key
-        print(f"Stopped: the budget is used up, {outcome.budget}. Nothing finished is lost.")
-        print(f"`resume {study.name} -s budget.{key}=MORE` goes on; `budget.{key}=null` lifts the limit.")
-    elif outcome.interrupted:
-        print(f"Interrupted. Nothing finished is lost: `resume {study.name}` goes on.")
-    elif outcome.computed:
-        print(f"Computed {outcome.computed} artefacts, found {outcome.reused} in the storage.")
-    else:
-        print(f"Nothing was computed: all {outcome.reused} artefacts were in the storage.")
-    if outcome.stopped:
-        print(f"Stopped early: {', '.join(outcome.stopped)}.")
-    if outcome.failed:
-        print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
-    print(f"Storage {study.storage}")
-    words = ["wsss", "mlflow", study.name, "--storage", str(study.storage)]
-    print(f"MLflow  {shlex.join(words) if uri.startswith('sqlite') else shown(uri)}")
-
-
-def _write_report(study: Study) -> None:
-    """Write the study's page beside its ledger; a page that can't be made ends no run."""
-    from wsss.errors import WsssError
-    from wsss.report.page import write_page
-    from wsss.store.storage import open_storage
-
-    path = open_storage(study.storage).study_folder(study.name) / "report.html"
-    try:
-        print(f"Report  {write_page(study.storage, [study.name], path)}")
-    except (WsssError, OSError) as error:
-        _note(f"no report was written: {error}; `report {study.name}` tries again")
+        return run.run(), data, changed
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:
-    _note(f"the data of {study.name} are not those of its last run:")
+    note(f"the data of {study.name} are not those of its last run:")
     for text in changed:
         print(f"  {text}", file=sys.stderr)
     print(
@@ -256,10 +188,6 @@ def _say_what_changed(study: Study, changed: list[str]) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _note(text: str) -> None:
-    print(f"note: {text}", file=sys.stderr, flush=True)
 
 
 def _check_disk(folder: Path) -> None:

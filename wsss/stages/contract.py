@@ -59,7 +59,7 @@ class Stage(ABC):
     @abstractmethod
     def step(self) -> dict[str, float] | None:
         """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
-        `mAP`, `rung_score`, and what begins with `loss/` or `gradient/`.
+        `mAP`, `rung_score`, `holdout/miou`, and what begins with `loss/` or `gradient/`.
 
         A stage that waits for a program returns None now and then while the step is not done; `said` is then
         the program's last line.

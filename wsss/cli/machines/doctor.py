@@ -18,7 +18,7 @@ def doctor(storage: StorageOption = None, as_json: JsonOption = False) -> None:
 
     python launch.py doctor
     """
-    from wsss.cli.checkup import examine
+    from wsss.cli.machines.checkup import examine
 
     findings = examine(storage_location(storage))
     if as_json:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from wsss.cli.live import checks_table
 from wsss.cli.options import (
     JsonOption,
     NameOption,
@@ -23,7 +22,8 @@ from wsss.cli.options import (
     open_study_data,
     storage_location,
 )
-from wsss.cli.permission import AllowOption, check_permission
+from wsss.cli.running.live import checks_table
+from wsss.cli.running.permission import AllowOption, check_permission
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -70,7 +70,7 @@ def check(
 
 def look(study: Study, data: DataView, uri: str, address: str | None) -> list[Check]:
     """Return what `run` would look at before its first trial, on a cluster."""
-    from wsss.cli.preflight import preflight_checks, study_checks
+    from wsss.cli.running.preflight import preflight_checks, study_checks
 
     own = [*study_checks(study, data), *preflight_checks(study, data, uri)]
     return [*own, *look_at_nodes(study, data, address)]
