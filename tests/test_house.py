@@ -21,8 +21,8 @@ FLOORS = [
     {"tracking"},
     {"tuning"},
     {"report", "predict"},
-    {"api"},
     {"cli"},
+    {"api"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FORBIDDEN_CALLS = {
