@@ -136,7 +136,7 @@ def _run(
 ) -> tuple[Outcome, DataView, list[str]]:
     """Run a study whose lease is held; return how it ended, its data, and what has changed of them."""
     from wsss.addresses import shown
-    from wsss.cli.running.live import live_view
+    from wsss.cli.running.live import LiveTable, live_view
     from wsss.cli.running.preflight import data_changes, preflight_checks
     from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
     from wsss.pipeline.executor import Executor
@@ -165,6 +165,7 @@ def _run(
         closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
         view = live_view(json=as_json)
         closing.callback(view.close)
+        executor.watched = isinstance(view, LiveTable)
         run = StudyRun(
             study,
             data,
