@@ -24,7 +24,7 @@ from wsss.cli.options import (
     find,
     open_study_data,
 )
-from wsss.cli.running.live import checks_table, duration
+from wsss.cli.running.words import checks_table, duration
 
 if TYPE_CHECKING:
     from wsss.config import Study

@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from wsss.cli.comparison.compare import score_lines
-from wsss.cli.running.live import describe_metrics
+from wsss.cli.running.words import describe_metrics
 from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView
 from wsss.files import sha256_json

@@ -22,8 +22,8 @@ from wsss.cli.options import (
     open_study_data,
     storage_location,
 )
-from wsss.cli.running.live import checks_table
 from wsss.cli.running.permission import AllowOption, check_permission
+from wsss.cli.running.words import checks_table
 
 if TYPE_CHECKING:
     from wsss.config import Study

@@ -63,7 +63,7 @@ class Segmenter(Stage):
     def step(self) -> dict[str, float]:
         metrics: dict[str, float]
         if self.single is not None:
-            metrics, self.epochs = self.single.learn(), self.single.epochs
+            metrics, self.epochs = self.single.learn(self.on_part), self.single.epochs
         else:
             metrics, self.epochs = self._workers().call("learn_and_count")[0]
         return metrics

@@ -27,6 +27,7 @@ from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import miou
 from wsss.models import DeepLab
 from wsss.models.precision import Precision, placed
+from wsss.stages.contract import OnPart, unheard
 from wsss.stages.training.holdout_masks import Best, compared, floor
 from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmentation_network import build_segmenter
@@ -134,8 +135,8 @@ class SegmenterTraining:
             pyramid = self.network(torch.zeros(1, 3, self.params.crop, self.params.crop, device=self.device))
         return [logits.shape[2:] for logits in pyramid]
 
-    def learn(self) -> dict[str, float]:
-        """Train one epoch and return metrics of it."""
+    def learn(self, on_part: OnPart = unheard) -> dict[str, float]:
+        """Train one epoch and return metrics of it; `on_part` hears of every batch."""
         grids = self.grids  # before the seed is set: a network may have chance in it
         torch.manual_seed(epoch_seed(self.task.seed, self.epoch) + self.rank)
         self.network.train()
@@ -143,12 +144,14 @@ class SegmenterTraining:
         losses = torch.zeros((), dtype=torch.float64, device=self.device)
         skipped = ignored = pixels = 0
         with self.training.epoch():
-            for images, labels, _ in itertools.islice(self.batches.epoch(self.epoch), count):
+            batches = itertools.islice(self.batches.epoch(self.epoch), count)
+            for number, (images, labels, _) in enumerate(batches, start=1):
                 loss = self._update(images, labels, grids)
                 skipped += loss is None
                 losses += 0.0 if loss is None else loss
                 ignored += int((labels == IGNORED).sum())  # labels lie on the CPU
                 pixels += labels.numel()
+                on_part(number, count)
         self.epoch += 1
         counted = sent(torch.tensor([ignored, pixels], dtype=torch.float64), self.device)
         loss_sum, ignored, pixels = self._over_all(torch.cat([losses[None], counted])).tolist()
