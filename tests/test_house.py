@@ -21,8 +21,9 @@ FLOORS = [
     {"tracking"},
     {"tuning"},
     {"report", "predict"},
-    {"cli"},
+    {"launch"},
     {"api"},
+    {"cli"},
 ]
 LEVEL = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FORBIDDEN_CALLS = {

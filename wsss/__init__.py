@@ -1,7 +1,7 @@
 """wsss: experiments in weakly-supervised semantic segmentation, from image-level labels to pixel masks.
 
-What a notebook uses stands here: `load`, `cams`, `crf`, `walk`, `mix`, `score`, `run`, `compare`. Importing the
-package loads nothing; the first use does.
+What a notebook uses stands here: `load`, `cams`, `crf`, `walk`, `mix`, `score`, `run`, `compare`. Importing
+the package loads nothing; the first use does.
 """
 
 from __future__ import annotations

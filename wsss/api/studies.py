@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wsss.cli.options import find, find_all
+from rich.console import Console
+
 from wsss.config.text.yaml_text import dump_yaml
 from wsss.errors import PreflightError, Problem
+from wsss.launch.finding import find, find_all
+from wsss.launch.lines import Lines
 from wsss.report.compare import compare as compare_studies
 from wsss.report.frame import frame_rows
 
@@ -67,13 +70,14 @@ def run(
     Raises `ConfigError`, `DataError`, `PreflightError` or `StorageError`, with everything that is wrong, and
     `PreflightError` when the study is being run by somebody else.
     """
-    from wsss.cli.running.execution import Taken, carry_out
-    from wsss.cli.running.permission import check_permission
+    from wsss.launch.execution import Taken, carry_out
+    from wsss.launch.permission import check_permission
 
     overrides = [f"{key}={_as_text(value)}" for key, value in (changes or {}).items()]
     found = find(str(study), overrides, None if storage is None else str(storage), name, smoke)
     check_permission(found, allow_commands)
-    ended = carry_out(found, local=local, address=address, quiet=quiet)
+    view = Lines(Console(quiet=quiet))
+    ended = carry_out(found, view, local=local, address=address, quiet=quiet)
     if isinstance(ended, Taken):
         raise PreflightError(Problem(found.name, f"is run by {ended.holder or 'somebody else'}"))
     outcome = ended.outcome

@@ -14,17 +14,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import (
-    JsonOption,
-    NameOption,
-    SetOption,
-    SmokeOption,
-    StorageOption,
-    StudyArgument,
-    find,
-    open_study_data,
-)
-from wsss.cli.running.words import checks_table, duration
+from wsss.cli.options import JsonOption, NameOption, SetOption, SmokeOption, StorageOption, StudyArgument
+from wsss.launch.finding import find, open_study_data
+from wsss.launch.words import checks_table, duration
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -77,7 +69,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         as_json: for a program to read.
     """
     # After the study file was read: what is wrong with it is said without waiting for torch.
-    from wsss.cli.running.preflight import preflight_checks, study_checks
+    from wsss.launch.preflight import preflight_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
     from wsss.pipeline.search.budget import spent_so_far
     from wsss.store.storage import open_storage

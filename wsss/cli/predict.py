@@ -15,8 +15,9 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.cli.options import JsonOption, StorageOption
 from wsss.errors import ConfigError, PreflightError, Problem
+from wsss.launch.finding import storage_location
 
 if TYPE_CHECKING:
     from wsss.config.text.location import Location

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsss.cli.options import (
+    AllowOption,
+    AlwaysOption,
     JsonOption,
     NameOption,
     SetOption,
     SmokeOption,
     StorageOption,
     StudyArgument,
-    find,
-    find_stored,
 )
 from wsss.cli.running.conclusion import conclude
 from wsss.cli.running.holder import say_who_runs_it
-from wsss.cli.running.permission import AllowOption, AlwaysOption, check_permission
+from wsss.launch.finding import find, find_stored
+from wsss.launch.permission import check_permission
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -88,9 +89,12 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
-    from wsss.cli.running.execution import Taken, carry_out
+    from wsss.cli.running.live import LiveTable, live_view
+    from wsss.launch.execution import Taken, carry_out
 
-    ended = carry_out(study, local=local, address=address, quiet=as_json)
+    view = live_view(json=as_json)
+    watched = isinstance(view, LiveTable)
+    ended = carry_out(study, view, local=local, address=address, quiet=as_json, watched=watched)
     if isinstance(ended, Taken):
         say_who_runs_it(study, ended.holder, ended.uri, as_json, overtaken=ended.overtaken)
         sys.exit(130 if ended.overtaken and not ended.holder else 0)

@@ -29,8 +29,8 @@ FLOOR = "floor"
 def frame_rows(comparison: Comparison) -> list[dict[str, Any]]:
     """Return a row for the floor, where a step has one, and one for each row of the comparison.
 
-    All rows have the same columns, None where there is nothing. Of a step titled `CAM`: `cam` is the mIoU as a
-    share in [0, 1], `cam_low` and `cam_high` its 95 % interval; `cam_delta`, `_delta_low`, `_delta_high`,
+    All rows have the same columns, None where there is nothing. Of a step titled `CAM`: `cam` is the mIoU as
+    a share in [0, 1], `cam_low` and `cam_high` its 95 % interval; `cam_delta`, `_delta_low`, `_delta_high`,
     `_delta_p` (after Holm's correction) and `_delta_stands` are the paired difference to the baseline, and
     the same with `control` that to the arm's own control. `params` is JSON.
     """

@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from wsss.cli.running.lines import Lines
 from wsss.cli.running.state import State, TrialRow
-from wsss.cli.running.words import checks_table, describe_metrics, describe_values, duration
+from wsss.launch.lines import Lines
+from wsss.launch.words import checks_table, describe_metrics, describe_values, duration
 from wsss.pipeline.events import Event, Observer, PreflightDone, StudyFinished
 
 RECENT = 8

@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from wsss.cli.running.words import describe_metrics, describe_values, duration
+from wsss.launch.words import describe_metrics, describe_values, duration
 from wsss.pipeline.events import (
     Event,
     GpuWaiting,

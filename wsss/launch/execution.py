@@ -8,14 +8,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from wsss.addresses import shown
-from wsss.cli.options import open_study_data
-from wsss.cli.running.conclusion import note
-from wsss.cli.running.live import live_view
-from wsss.cli.running.preflight import data_changes, preflight_checks
 from wsss.config import Scheduler, Study
 from wsss.config.text.location import check_cluster_address, is_remote
 from wsss.data.view import DataView
+from wsss.launch.finding import open_study_data
+from wsss.launch.preflight import data_changes, preflight_checks
+from wsss.launch.words import note
 from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
+from wsss.pipeline.events import Observer
 from wsss.pipeline.executor import Executor
 from wsss.pipeline.forecasts.preflight import refuse_bad, storage_checks
 from wsss.pipeline.local import LocalExecutor
@@ -48,14 +48,24 @@ class Taken:
     overtaken: bool = False
 
 
-def carry_out(study: Study, *, local: bool, address: str | None = None, quiet: bool = False) -> Ended | Taken:
+def carry_out(
+    study: Study,
+    view: Observer,
+    *,
+    local: bool,
+    address: str | None = None,
+    quiet: bool = False,
+    watched: bool = False,
+) -> Ended | Taken:
     """Run a study, or go on with it, unless somebody does that already.
 
     Args:
         study: What to run.
+        view: Gets every event, and is closed at the end.
         local: Whether trials run in this process, without Ray.
         address: Of the Ray cluster to join; this machine when None.
-        quiet: Whether nothing but notes is printed meanwhile.
+        quiet: Whether no bar is shown while images are checked.
+        watched: Whether the view shows what happens within an epoch.
 
     Raises `WsssError` for all that is found before the first trial.
     """
@@ -66,12 +76,13 @@ def carry_out(study: Study, *, local: bool, address: str | None = None, quiet: b
     refuse_bad(storage_checks(storage.local, None))
     check_same_content(study, later=True)
     uri = tracking_uri(study.tracking.uri, study.storage)
-    with StudyLease(study, storage, note) as lease:
+    with ExitStack() as closing, StudyLease(study, storage, note) as lease:
+        closing.callback(view.close)
         holder = lease.acquire()
         if holder is not None:
             return Taken(holder, uri)
         try:
-            return _run(study, storage, lease, uri, local, address, quiet)
+            return _run(study, storage, lease, uri, view, local, address, quiet, watched)
         except Overtaken:
             return Taken(current_holder(study.name, storage), uri, overtaken=True)
 
@@ -81,9 +92,11 @@ def _run(
     storage: Storage,
     lease: StudyLease,
     uri: str,
+    view: Observer,
     local: bool,
     address: str | None,
     quiet: bool,
+    watched: bool,
 ) -> Ended:
     """Run a study whose lease is held."""
     data = open_study_data(study, quiet=quiet)
@@ -105,8 +118,7 @@ def _run(
         tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage)
         # What another run has taken over, that one sends.
         closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
-        view = live_view(json=quiet)
-        closing.callback(view.close)
+        executor.watched = watched
         run = StudyRun(
             study,
             data,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -56,3 +57,8 @@ def checks_table(checks: Sequence[Check]) -> Table:
         found = f"{check.found}\n{check.hint}" if check.state == "bad" and check.hint else check.found
         table.add_row(Text(check.state, style=STATES[check.state]), Text(check.what), Text(found))
     return table
+
+
+def note(text: str) -> None:
+    """Print something to be known on stderr."""
+    print(f"note: {text}", file=sys.stderr, flush=True)
