@@ -99,8 +99,8 @@ class StageWaiting:
 
 @dataclass(frozen=True)
 class GpuWaiting:
-    """A trial waits before its first stage while other programs leave its GPU, or gives that up; told again
-    and again. `reason` says for whom, in words that follow "waits"."""
+    """A trial waits before its first stage while other programs leave its GPU, or stops waiting; sent
+    repeatedly. `reason` says for whom, in words that follow "waits"."""
 
     trial: str
     reason: str

@@ -36,7 +36,7 @@ from wsss.stages.training.training import begin_training, epoch_seed
 
 @dataclass(frozen=True)
 class PixelLabels:
-    """Gives the labels uint8[H, W] of an image at its working size, 255 where they are not to be learnt from.
+    """Gives the labels uint8[H, W] of an image at its working size, 255 where the network must not learn.
 
     They are the pseudo masks in `folder`, or the data set's masks when it is None.
     """
@@ -152,7 +152,7 @@ class SegmenterTraining:
 
     def learn(self) -> dict[str, float]:
         """Train one epoch and return metrics of it."""
-        grids = self.grids  # before the seed is set: a network may have chance in it
+        grids = self.grids  # before the seed is set: a network may draw random numbers
         torch.manual_seed(epoch_seed(self.task.seed, self.epoch) + self.rank)
         self.network.train()
         count = min(len(self.batches), self.total - self.epoch * len(self.batches))
@@ -191,7 +191,7 @@ class SegmenterTraining:
                 with self.training.autocast():
                     pyramid = self.forward(photos)
                 loss = pyramid_loss(self.loss, pyramid, sent(truth, self.device), counts)
-                # Gradients are averaged over processes, but their shares are to be added up.
+                # Torch averages gradients over processes, but the shares must be summed.
                 self.training.backward(loss * self.workers)
             value += loss.detach()
         self.training.update()
