@@ -82,6 +82,13 @@ def node_checks(
 
     If the study is on the sample set and an object storage, each node first draws the set into its own
     cache, as its trials would.
+
+    Args:
+        nodes: Ray's descriptions of them.
+        storage: where every node must find what the driver writes.
+        data: the driver's images; None leaves them out.
+        spec: the study's `data`.
+        shared: bytes that a trial needs in /dev/shm.
     """
     files = sampled_files(data) if data is not None else []
     own = describe_node(files)

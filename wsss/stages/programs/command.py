@@ -33,7 +33,9 @@ metrics of its steps."""
 class Command(Stage):
     """Its steps are those that the program reports, and one more that reads the result.
 
-    An interrupted program is started again, with `{work}` as it left it; a successful one is not. Files: those of the artefact that it makes, and `program.log`.
+    An interrupted program is started again, with `{work}` as it left it; a successful one is not.
+
+    Files: those of the artefact that it makes, and `program.log`.
     """
 
     def __init__(self, context: Context) -> None:
