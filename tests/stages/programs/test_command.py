@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import RUN
+from tiny_data import tiny_data
+from toy_program import RUN, TOY
 
 from wsss.config import load_study_text
 from wsss.data.view import DataView, open_data
@@ -28,20 +29,16 @@ from wsss.stages.programs.log import HEAD, Log, joined
 from wsss.store.artefact import LOG
 from wsss.store.folder_store import Store
 
-TOY = Path(__file__).with_name("toy_repository")
-STUDY = """
-name: foreign
-data:
-  dataset: sample
-  sample: {train: 8, val: 4, size: 64}
-  select: {split: train, half: a}
-  report: {split: train, half: b}
+STUDY = (
+    f"name: foreign\n{tiny_data(8, 4)}"
+    + """\
 sweeps:
   - name: cam
     stages:
       - command: {as: theirs, makes: cams, run: [RUN, MORE], folder: FOLDER, supervision: [image], ABOUT}
       LATER
 """
+)
 ABOUT = "progress: {pattern: 'epoch (?P<step>.*)/3 loss (?P<loss>.*)', steps: 3}"
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tiny_data import tiny_data
 
 from wsss.config import load_study_text
 from wsss.config.params.stages import WalkedParams, WalkParams, WalkStageParams
@@ -19,13 +20,9 @@ from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.stages.refining.walker import Walker, settled
 
-STUDY = """
-name: kept
-data:
-  dataset: sample
-  sample: {train: 8, val: 4, size: 64}
-  select: {split: train, half: a}
-  report: {split: train, half: b}
+STUDY = (
+    f"name: kept\n{tiny_data(8, 4)}"
+    + """\
 sweeps:
   - name: masks
     search: SEARCH
@@ -37,6 +34,7 @@ sweeps:
       - walk: WALK
       - pseudo_masks: {walked: WALKED}
 """
+)
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,14 @@ from wsss.data.view import photo_sizes, working_sizes
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask, read_segmentation
 from wsss.masks.images import write_mask
-from wsss.stages.contract import Context, Stage
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
 from wsss.stages.kinds.programs.imported import imported_ids, source
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard
 
 
-class Import(Stage):
+class Import(ListedStage):
     """One step reads a chunk of files. Files: those of `cams`, `pseudo_masks` or `segmentations`."""
 
     def __init__(self, context: Context) -> None:
@@ -34,19 +35,14 @@ class Import(Stage):
             labels = context.data.dataset.labels(self.ids)
             self.keys = {id: np.flatnonzero(row) for id, row in zip(self.ids, labels, strict=True)}
         sizes = working_sizes(context.data, self.ids)
-        self.shards = [
+        self.chunks = [
             part
             for shard in split_shards(self.ids)
             for part in parts(shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES)
         ]
-        self.done = 0
-
-    @property
-    def steps(self) -> int:
-        return len(self.shards)
 
     def step(self) -> dict[str, float]:
-        ids = self.shards[self.done]
+        ids = self.chunks[self.done]
         dataset = self.context.data.dataset
         arrays: dict[str, np.ndarray] = {}
         for id, (width, height) in photo_sizes(self.context.data, ids).items():
@@ -74,12 +70,9 @@ class Import(Stage):
         self.done += 1
         return {"images": float(len(ids))}
 
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
-
     def finish(self, folder: Path) -> dict[str, Any]:
         if self.kind == "cams":
-            write_index(self.context.work, folder, self.shards, self.keys)
+            write_index(self.context.work, folder, self.chunks, self.keys)
         else:
             for id in self.ids:
                 place(self.context.work / f"{id}.png", folder / f"{id}.png")

@@ -22,14 +22,13 @@ from wsss.masks.crf import (
 from wsss.masks.images import Mask, write_mask
 from wsss.stages.chunks import crf_need
 from wsss.stages.contract import Context
+from wsss.stages.kinds.refining.pseudo_masks import CONFIDENCE
 from wsss.stages.memory_bound import MemoryBound, copies
 from wsss.stages.refining.walk import KeptWalks
 from wsss.stages.refining.walker import Walker
 from wsss.stages.refining.walking import WalkingStage
 from wsss.stages.shards import CamShards
 
-CONFIDENCE = "confidence"
-"""Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
 SureMask = tuple[Mask, Mask]
 """(ids, confidence), both uint8[H, W]."""
 

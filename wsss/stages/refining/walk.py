@@ -1,4 +1,4 @@
-"""Stage `walk`: the scores that a random walk over affinities ends in, before anything is decided by them."""
+"""Stage `walk`: the scores after a random walk over affinities; `pseudo_masks` decides by them later."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Walk(WalkingStage):
         assert isinstance(context.params, WalkStageParams)
         self.params = context.params
         super().__init__(context, list(self.cams), context.params)
-        self.shards = [list(shard) for shard in split_shards(self.ids)]
+        self.shards = split_shards(self.ids)
         self.sizes = {id: list(size) for id, size in (read_json(context.work / SIZES) or {}).items()}
 
     @property

@@ -9,11 +9,12 @@ from wsss.data.decode import shrink_mask
 from wsss.files import write_json
 from wsss.masks.images import read_mask
 from wsss.metrics import THRESHOLDS, ThresholdCurve
-from wsss.stages.contract import Context, Stage
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
 from wsss.stages.shards import CamShards, split_shards
 
 
-class Agreement(Stage):
+class Agreement(ListedStage):
     """One step counts a chunk of images. Files: agreement.json with the mIoU at every threshold.
 
     The score is the largest of them; its threshold stands beside it, and is chosen without masks, too.
@@ -23,13 +24,8 @@ class Agreement(Stage):
         super().__init__(context)
         self.cams = CamShards(context.inputs["cams"])
         self.masks = context.inputs["pseudo_masks"]
-        self.chunks = list(split_shards(context.data.train))
+        self.chunks = split_shards(context.data.train)
         self.curve = ThresholdCurve(len(context.data.dataset.classes))
-        self.done = 0
-
-    @property
-    def steps(self) -> int:
-        return len(self.chunks)
 
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]

@@ -34,7 +34,8 @@ from wsss.metrics import (
     summary,
 )
 from wsss.metrics.confusion import defined
-from wsss.stages.contract import Context, Stage
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
 from wsss.stages.kinds.scoring.scores import ScoresParams, scored_ids
 from wsss.stages.scoring.pictures import draw_curve, draw_samples
 from wsss.stages.shards import CamShards, split_shards
@@ -55,7 +56,7 @@ class _Part:
         self.floor: list[np.ndarray] = []
 
 
-class Scores(Stage):
+class Scores(ListedStage):
     """One step counts a chunk of images. Files: scores.json, confusions.npz, of CAMs also curves.npz (each
     image's counts at every threshold that may be chosen), and two pictures."""
 
@@ -75,11 +76,6 @@ class Scores(Stage):
         if how.on == "report":  # nothing of `test` may know an image's labels, not even the floor
             ids = [*context.data.select, *context.data.report]
             self.labels = dict(zip(ids, dataset.labels(ids), strict=True))
-        self.done = 0
-
-    @property
-    def steps(self) -> int:
-        return len(self.chunks)
 
     def step(self) -> dict[str, float]:
         name, ids = self.chunks[self.done]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from wsss.errors import PreflightError, Problem, StorageError
 from wsss.files import read_copy, write_copy
+from wsss.store.folder_storage import STUDY, Storage, study_text_of
 from wsss.store.folder_store import Store
 from wsss.store.lease import TIMEOUT, Lease
 from wsss.store.ledger import Ledger
@@ -19,7 +20,6 @@ from wsss.store.objects.client import Objects, older_layout
 from wsss.store.objects.lease import ObjectLease
 from wsss.store.objects.store import ObjectStore
 from wsss.store.records import parse_entry
-from wsss.store.storage import STUDY, Storage, study_text_of
 
 
 class ObjectStorage(Storage):

@@ -13,6 +13,9 @@ from wsss.stages.kinds.refining.walk import check_pairs, is_boundary
 if TYPE_CHECKING:
     from wsss.data.view import DataView
 
+CONFIDENCE = "confidence"
+"""Folder of uint8 PNGs, one an image: 255 times the winner's share of all scores."""
+
 
 @STAGES.register
 class PseudoMasks(StageKind[PseudoMasksParams]):
