@@ -8,7 +8,7 @@ from typing import Protocol
 
 from wsss.config import Resources
 from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.events import Event
+from wsss.pipeline.events import Event, StepPart
 from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.search.trials import Trial
 
@@ -34,6 +34,9 @@ class Listener(Protocol):
     def event(self, event: Event) -> bool:
         """Return whether the job goes on. If not, the executor stops it and calls `ended`."""
 
+    def part(self, part: StepPart) -> None:
+        """Hear how far a step is; an executor need not tell."""
+
     def ended(self, job: str, error: str) -> None:
         """`error` is empty when the chain is complete, or was stopped because `event` said so."""
 
@@ -43,7 +46,9 @@ class Listener(Protocol):
 
 class Executor(Protocol):
     """Makes chains. `run` returns when every job has ended, in success or failure, or the listener has
-    stopped it."""
+    stopped it. `watched`: the listener wants to hear how far steps are."""
+
+    watched: bool
 
     def preflight(self, resources: Sequence[Resources]) -> Sequence[Check]:
         """Check, before anything runs, that the resources of every sweep can be had."""

@@ -31,6 +31,7 @@ class LocalExecutor:
     def __init__(self, store: Store, data: DataView) -> None:
         self.store = store
         self.data = data
+        self.watched = False
 
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
         """Compare what every sweep asks for with this machine."""
@@ -53,6 +54,7 @@ class LocalExecutor:
                 device=device,
                 threads=resources.cpu,
                 workers=resources.processes,
+                watch=listener.part if self.watched else None,
             )
             try:
                 with closing(events):  # leaves a checkpoint

@@ -13,6 +13,7 @@ from wsss.pipeline.events import (
     Event,
     SharedEnded,
     StageFinished,
+    StepPart,
     SweepFinished,
     SweepStarted,
     TrialFinished,
@@ -237,6 +238,9 @@ class SweepRun:
                     self._verdicts.on_event(trial, own)
                     break
         return not self._verdicts.stopped_all(job.users)
+
+    def part(self, part: StepPart) -> None:
+        self._session.tell(part)
 
     def stopping(self) -> bool:
         return self._session.overtaken or bool(self._session.meter.reached())

@@ -24,18 +24,27 @@ from wsss.tuning.listening import ListeningScheduler
 from wsss.tuning.placement import accelerator_resource
 from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
+from wsss.tuning.watching import Board
 
 RETRIES = 3
 """How often Ray restarts a trial whose process or node died."""
 
 
 class RayExecutor:
-    """Makes chains in parallel on a Ray cluster, which it joins or starts when there is something to make."""
+    """Makes chains in parallel on a Ray cluster, which it joins or starts when there is something to make.
+
+    Args:
+        study: whose chains.
+        address: of a cluster; None for RAY_ADDRESS, or this machine alone.
+        data: the study's images.
+    """
 
     def __init__(self, study: Study, address: str | None = None, data: DataView | None = None) -> None:
         self.study = study
         self.address = address
         self.data = data
+        self.watched = False
+        self._board: Board | None = None
         self._runs = 0
 
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
@@ -54,7 +63,9 @@ class RayExecutor:
         storage = open_storage(self.study.storage)
         name = f"run-{self._runs}"
         clear_ray_folder(storage, self.study.name, name)
-        callback = _Callback(listener)
+        if self.watched and self._board is None:
+            self._board = Board()
+        callback = _Callback(listener, self._board)
         handed: list[str] = []
         space: dict[str, Any] = {}
         searcher: JobSearcher | None = None
@@ -115,10 +126,13 @@ class RayExecutor:
             "threads": resources.cpu,
             "workers": resources.processes,
             "gpu": resources.gpu,
+            **({"board": self._board.name} if self._board else {}),
         }
 
     def close(self) -> None:
         """Leave the cluster, or stop it if this executor started it."""
+        if self._board is not None:
+            self._board.close()
         if ray.is_initialized():
             ray.shutdown()
 
@@ -156,8 +170,9 @@ class _Callback(tune.Callback):
     """Passes Ray's callbacks to the driver. An exception here would abort the whole run, so the first one
     is kept and raised when the run has ended."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, board: Board | None = None) -> None:
         self._listener = listener
+        self._board = board
         self._started: set[str] = set()
         self.ended: set[str] = set()
         self._error: BaseException | None = None
@@ -198,6 +213,11 @@ class _Callback(tune.Callback):
             file = Path(trial.error_file) if trial.error_file else None
             text = file.read_text() if file and file.is_file() else "the trial's process died"
             self._guard(self._listener.ended, job, text)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray calls it many times a second, whether trials have reported or not."""
+        if self._board is not None:
+            self._guard(self._board.poll, self._listener.part)
 
     def _guard(self, call: Any, *arguments: Any) -> None:
         try:

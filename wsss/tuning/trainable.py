@@ -28,6 +28,7 @@ from wsss.pipeline.events import (
 )
 from wsss.store.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
+from wsss.tuning.watching import teller
 
 EVENT = "event"
 ERROR = "error"
@@ -67,6 +68,7 @@ class ChainTrainable(tune.Trainable):
             device=job["device"],
             threads=job["threads"],
             workers=job["workers"],
+            watch=teller(job["board"]) if job.get("board") else None,
         )
         self._events = _with_gpu(job, events) if job["device"] != "cpu" else events
         self._waiting = None

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.chains.make import Again, Bench, Making, found
+from wsss.pipeline.chains.make import Again, Bench, Making, Watch, found
 from wsss.pipeline.events import ChainEvent
 from wsss.store.folder_store import Store
 
@@ -29,6 +29,7 @@ def run_chain(
     workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     poll_seconds: float = POLL_SECONDS,
+    watch: Watch | None = None,
 ) -> Generator[ChainEvent, None, None]:
     """Make every missing artefact of a chain, in order, and yield an event after each step.
 
@@ -47,6 +48,7 @@ def run_chain(
         checkpoint_seconds: least time between two checkpoints; it grows until they take at most 2 % of the
             time. With 0 there is one after every step.
         poll_seconds: between two looks at an artefact that another run is making.
+        watch: hears about once a second how far a step is, from inside of it.
 
     Examples:
         A classifier for one epoch on a tiny sample, and its class activation maps:
@@ -71,7 +73,7 @@ def run_chain(
     import torch  # here: plans read chains, and need no network
 
     torch.set_num_threads(threads)
-    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)
+    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds, watch)
     reported: set[str] = set()
     for attempt in itertools.count(1):
         pending = _pending_with_whole_inputs(chain, bench.store)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +26,11 @@ from wsss.pipeline.events import (
     StageFinished,
     StageSaid,
     StageWaiting,
+    StepPart,
     TrialProgress,
     recorded_steps,
 )
-from wsss.stages.contract import Context, Stage
+from wsss.stages.contract import Context, OnPart, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
@@ -40,6 +41,11 @@ CHECKPOINT_SHARE = 0.02
 RUNG_SCORE = "rung_score"
 """The metric of a step that schedulers judge a trial by."""
 Metrics = dict[str, float]
+
+
+Watch = Callable[[StepPart], None]
+WATCH_SECONDS = 1.0
+"""How often, at most, a watcher hears of the parts of a step."""
 
 
 class Again(Exception):
@@ -53,7 +59,8 @@ class Bench:
     `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
     processes that train one network together, where a stage can. A checkpoint is written every
     `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
-    while another run makes the artefact, this one looks for it every `poll_seconds`.
+    while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far a
+    step is.
     """
 
     store: Store
@@ -63,6 +70,7 @@ class Bench:
     workers: int
     checkpoint_seconds: float
     poll_seconds: float
+    watch: Watch | None = None
 
 
 @dataclass
@@ -162,6 +170,8 @@ class Making:
         smaller = smaller_copies(self._node, self._bench.data)
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
+            if self._bench.watch is not None:
+                stage.on_part = self._teller(self._bench.watch, stage, progress)
             on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
@@ -214,6 +224,18 @@ class Making:
             self._bench.store.commit(self._node.key, folder, record)
             partial.remove()
             return progress.seconds
+
+    def _teller(self, watch: Watch, stage: Stage, progress: Progress) -> OnPart:
+        """Return what tells the watcher of the parts of a step, now and then."""
+        told = 0.0
+
+        def tell(part: int, parts: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= WATCH_SECONDS:
+                told = time.monotonic()
+                watch(StepPart(self._trial, self._node.label, progress.done, stage.steps, part, parts))
+
+        return tell
 
     def _pause(self, cost: float) -> float:
         """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""

@@ -98,6 +98,7 @@ class Classifier(Stage):
                 shares |= found
                 sums.add(losses)
                 count += 1
+                self.on_part(count, len(self.batches))
         self.epoch += 1
         metrics = sums.means(count)
         metrics |= {f"gradient/{name}": value for name, value in shares.items()}
