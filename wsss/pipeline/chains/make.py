@@ -59,8 +59,8 @@ class Bench:
     `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
     processes that train one network together, where a stage can. A checkpoint is written every
     `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
-    while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far a
-    step is.
+    while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far
+    a step is.
     """
 
     store: Store
