@@ -9,6 +9,7 @@ from rich.console import Console
 from wsss.cli.live import Lines, LiveTable, checks_table, duration
 from wsss.pipeline.events import (
     Event,
+    Moving,
     PreflightDone,
     StageFinished,
     StageWaiting,
@@ -35,6 +36,7 @@ EVENTS: list[Event] = [
     StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
     StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
     StageFinished(GOOD.id, "classifier", "k" * 64, cached=False, seconds=63.2),
+    Moving(GOOD.id, "cams.scores", gpu=False),
     TrialFinished(GOOD, "done", {"cams/select/miou": 0.4321}),
     TrialFinished(BAD, "failed", error="classifier, step 2: loss is nan"),
     SweepFinished("cam", (GOOD.id,)),
@@ -53,6 +55,7 @@ def test_plain_lines_say_everything_once() -> None:
         "cam-fmix-000  classifier  2/8  loss 0.250  mAP 0.900",
         "cam-fmix-000  classifier  made in 1m 03s",
         "cam-fmix-000  waiting for classifier, made by another run (host-2, process 7)",
+        "cam-fmix-000  waits for CPUs beside the GPU: cams.scores",
         "cam-mixup-000  FAILED: classifier, step 2: loss is nan",
         "sweep cam: kept cam-fmix-000",
     ):

@@ -15,6 +15,7 @@ from rich.text import Text
 from wsss.pipeline.events import (
     Event,
     GpuWaiting,
+    Moving,
     Observer,
     PreflightDone,
     SharedEnded,
@@ -110,6 +111,8 @@ class Lines:
             if (event.trial, told) not in self._waits:
                 self._waits.add((event.trial, told))
                 self._say(f"{event.trial}  waits {event.reason}")
+        elif isinstance(event, Moving):
+            self._say(f"{event.trial}  waits {_for_what(event)}")
         elif isinstance(event, StageSaid):
             if event.text and self._said.get(event.trial) != event.text:
                 self._said[event.trial] = event.text
@@ -184,6 +187,9 @@ class LiveTable:
         elif isinstance(event, GpuWaiting):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.state = f"waits {event.reason}", "running"
+        elif isinstance(event, Moving):
+            row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
+            row.stage, row.state = f"waits {_for_what(event)}", "running"
         elif isinstance(event, StageFinished):
             row = self._rows.setdefault(event.trial, _TrialRow(None, began=now))
             row.stage, row.step, row.stage_began, row.said = event.stage, 0, now, ""
@@ -259,6 +265,10 @@ class LiveTable:
             left = sum(lengths) / len(lengths) * (total - done - running / 2) / running
             parts.append(f"about {duration(left)} left")
         return " · ".join(parts)
+
+
+def _for_what(event: Moving) -> str:
+    return f"for {'a GPU' if event.gpu else 'CPUs beside the GPU'}: {event.stage}"
 
 
 def _bar(step: int, steps: int) -> str:

@@ -107,6 +107,19 @@ class GpuWaiting:
 
 
 @dataclass(frozen=True)
+class Moving:
+    """A trial gives its GPU back, as what comes next needs none, or needs a GPU again.
+
+    `stage` is what comes next, `gpu` whether it needs one; `reported` are the stages whose end was told.
+    """
+
+    trial: str
+    stage: str
+    gpu: bool
+    reported: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class StageSaid:
     """A program that a stage waits for goes on; sent repeatedly. `text` is its last line, or empty."""
 
@@ -184,7 +197,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageSaid | StageFinished
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | Moving | StageSaid | StageFinished
 """The events of making a chain."""
 Event = (
     StudyStarted
@@ -194,6 +207,7 @@ Event = (
     | TrialProgress
     | StageWaiting
     | GpuWaiting
+    | Moving
     | StageSaid
     | StageFinished
     | SharedEnded
