@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import resource
@@ -268,4 +269,6 @@ def test_doctor_measures_speed_when_it_is_asked_to(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(settings, "opened", lambda *given: 1 / 0)
     monkeypatch.setattr("wsss.pipeline.speed.measure.opened", lambda *given: 1 / 0)
     failed = in_process("doctor", "--gpu", "--json", "--storage", tmp_path)
-    assert failed.returncode == 3 and "ZeroDivisionError" in failed.stdout and "Traceback" not in failed.stderr
+    assert (
+        failed.returncode == 3 and "ZeroDivisionError" in failed.stdout and "Traceback" not in failed.stderr
+    )

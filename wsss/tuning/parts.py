@@ -16,7 +16,7 @@ from wsss.tuning.placement import accelerator_resource
 
 
 def asked_of_ray(resources: Resources) -> dict[str, float]:
-    """Return what a trial asks Ray for. Of the mark of a kind of GPU it takes next to nothing."""
+    """Return the resources that a trial requests from Ray; a tiny share of the mark of its kind of GPU."""
     asked: dict[str, float] = {"cpu": resources.cpu, "gpu": resources.gpu}
     if resources.accelerator:
         asked[accelerator_resource(resources.accelerator)] = 0.001

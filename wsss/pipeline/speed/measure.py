@@ -20,22 +20,22 @@ from wsss.config.params.stages import (
     WalkStageParams,
     classifier_params,
 )
-from wsss.data.transfer import sent
 from wsss.data.view import DataView, working_sizes
 from wsss.files import write_json
 from wsss.masks.cams import group_by_size, images_at_once, scaled_size
 from wsss.methods.pixel_loss import labels_at, pyramid_loss
 from wsss.methods.regularisers import classification_loss
-from wsss.models.precision import applied, fixed_sizes
+from wsss.models.precision import applied, fixed_sizes, sent
 from wsss.pipeline.speed.settings import Settings, Speed, compared, cpu_clock, opened
 from wsss.stages.cams import Cams
 from wsss.stages.contract import Context, Stage
 from wsss.stages.features import Features
+from wsss.stages.refining.walk import Walk
 from wsss.stages.training import affinity as affinity_stage
 from wsss.stages.training.classifier import Classifier
-from wsss.stages.training.segmenter_training import PixelLabels, SegmenterTraining, Task
+from wsss.stages.training.pixel_labels import PixelLabels
+from wsss.stages.training.segmenter_training import SegmenterTraining, Task
 from wsss.stages.training.training import Training
-from wsss.stages.walk import Walk
 
 Progress = Callable[[str], None]
 
