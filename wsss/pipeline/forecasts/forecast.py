@@ -67,7 +67,7 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
                     if node.key in counted:
                         continue
                     counted.add(node.key)
-                    line = lines.setdefault(node.label, _Line())
+                    line = lines.setdefault(node.label, _Line(by_network=node.side == "gpu"))
                     if node.key in pending:
                         work = _work(node, trial.chain, sweep.resources, data, looked)
                         line.add(estimate_seconds(work, known), estimate_bytes(work, known))
@@ -90,6 +90,8 @@ class _Line:
     bytes: list[float | None] = field(default_factory=list)
     devices: set[str] = field(default_factory=set)
     artefacts: int = 0
+    by_network: bool = False
+    """Whether it is work of a network, for which a trial holds its GPUs."""
 
     def add(self, seconds: Estimate | None, size: Estimate | None) -> None:
         self.seconds.append(seconds.value if seconds else None)
@@ -106,13 +108,18 @@ class _Line:
             "in_storage": self.found,
             "each": each,
             "seconds": seconds,
-            "gpu_hours": None if seconds is None else seconds * resources.gpu / 3600,
+            "gpu_hours": self._gpu_hours(seconds, resources),
             "accelerator": resources.accelerator,
             "each_bytes": each_bytes,
             "bytes": size,
             "measured_on": sorted(self.devices),
             "measured": self.artefacts,
         }
+
+    def _gpu_hours(self, seconds: float | None, resources: Resources) -> float | None:
+        if not self.by_network:
+            return 0.0
+        return None if seconds is None else seconds * resources.gpu / 3600
 
 
 def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float | None]:
