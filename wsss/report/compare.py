@@ -17,10 +17,12 @@ from wsss.config import Study
 from wsss.config.stage import scored_as
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
+from wsss.pipeline.forecasts.counts import kept_groups, planned
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import attempts, tried_for
+from wsss.pipeline.running import current_holder
 from wsss.report.cells import by_step, cells_of, corrected, mark_across
-from wsss.report.comparison import Cell, Comparison, Protocol, Row
+from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
     made_smaller,
     networks_of,
@@ -31,7 +33,7 @@ from wsss.report.origins import (
 )
 from wsss.report.readings import Score, holdout, holdout_sizes, masks_of, read_scores, reported, same_images
 from wsss.store.folder_store import Store
-from wsss.store.ledger import TrialRecord
+from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage, open_storage
 
 
@@ -85,7 +87,23 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
         {name: study.data.allow for name, study in studies.items() if study.data.allow},
         {name: dict(study.allow) for name, study in studies.items() if study.allow},
+        {name: far for name, study in studies.items() if (far := _unfinished(study, storage)) is not None},
     )
+
+
+def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
+    """Return how far a study is; None at its end."""
+    entries = list(storage.ledger(study.name).entries())
+    ends = [entry for entry in entries if entry["type"] in ("trial", "kept")][-1:]
+    if ends and ends[0]["type"] == "kept" and ends[0]["sweep"] == study.sweeps[-1].name:
+        return None  # its last sweep has chosen among its trials
+    records = trials_of(entries)
+    known = study.base is not None and study.base.study in storage.study_names()
+    base = kept_groups(storage.ledger(study.base.study).trials()) if study.base and known else []
+    total = max(sum(one.trials for one in planned(study, base)), len(records))
+    states = [record.status for record in records.values()]
+    done, failed = states.count("done") + states.count("stopped"), states.count("failed")
+    return Unfinished(done, total, failed, current_holder(study.name, storage) is not None)
 
 
 def _declared(study: Study, arm: str, location: Location) -> list[str]:
