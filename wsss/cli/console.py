@@ -49,8 +49,11 @@ def print_table(
     names: int = 1,
     groups: Sequence[Group] = (),
     left: Sequence[int] = (),
-) -> None:
+    several: bool = True,
+) -> list[str]:
     """Print a table, or several that each begin with the names of rows where one would be too wide.
+
+    Returns the headings of columns that were left out.
 
     Args:
         title: stands above.
@@ -59,15 +62,18 @@ def print_table(
         names: how many columns, the first ones, name a row: they stand in every table.
         groups: the others that stay together, the most important first; none: each for itself, as they stand.
         left: the columns of words besides names, which are folded where they are long.
+        several: whether what doesn't fit gets tables of its own; else it is left out.
     """
     console = out()
     cells = [list(header), *map(list, lines)]
     natural = [max(cell_len(line[column]) for line in cells) for column in range(len(header))]
     widths = [min(width, WORDS) if n in left else width for n, width in enumerate(natural)]
-    most = max(LEAST, (console.width * 11 // 20) // names)
-    for column in range(names):
-        widths[column] = min(widths[column], most)
-    for part in fitted(widths, console.width, names, groups or [[n] for n in range(names, len(header))]):
+    room = console.width * 11 // 20
+    if sum(widths[:names]) > room:
+        widths[:names] = [min(width, max(LEAST, room // names)) for width in widths[:names]]
+    groups = groups or [[n] for n in range(names, len(header))]
+    parts = list(fitted(widths, console.width, names, groups))
+    for part in parts if several else parts[:1]:
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         for column in part:
             words = column < names or column in left
@@ -79,6 +85,8 @@ def print_table(
             table.add_row(*(Text(line[column]) for column in part))
         console.print(table)
         title = ""
+    shown = {column for part in parts[: None if several else 1] for column in part}
+    return [heading for column, heading in enumerate(header) if column not in shown]
 
 
 def fitted(widths: Sequence[int], width: int, names: int, groups: Sequence[Group]) -> Iterator[Sequence[int]]:

@@ -71,7 +71,13 @@ def error_records(comparison: Comparison) -> list[Record]:
 
 
 def _head(row: Row, step: str) -> Record:
-    return {"study": row.study, "arm": row.arm, "configuration": row.configuration, "step": column(step)}
+    return {
+        "study": row.study,
+        "arm": row.arm,
+        "configuration": row.configuration,
+        "pixel_labels": "; ".join(row.pixel_labels),
+        "step": column(step),
+    }
 
 
 def _of_row(row: Row | None) -> Record:

@@ -18,6 +18,7 @@ from wsss.pipeline.forecasts.effort import (
     measured,
     work_facts,
 )
+from wsss.pipeline.forecasts.rough import rough_bytes, rough_seconds
 from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.past.stored_studies import upstream_of
 from wsss.pipeline.search.budget import Spent
@@ -28,8 +29,10 @@ from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage
 
 
-def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]:
+def forecast(study: Study, data: DataView, store: Store, *, rough: bool = False) -> list[dict[str, Any]]:
     """Return one row per sweep, arm and stage: artefacts to make, found, and estimates of the rest.
+
+    `rough` also estimates work unlike any that was run on this storage; a row says whether it has such.
 
     Which trials a later sweep starts from is known once the earlier one has ended; until then the
     first ones stand in for those that will be kept, and random configurations for those that a search
@@ -68,6 +71,10 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
                     if node.key in pending:
                         work = _work(node, trial.chain, sweep.resources, data, looked)
                         line.add(estimate_seconds(work, known), estimate_bytes(work, known))
+                        if rough and line.seconds[-1] is None:
+                            line.guess(rough_seconds(work, known))
+                        if rough and line.bytes[-1] is None:
+                            line.bytes[-1] = rough_bytes(work, known)
                     else:
                         line.found += 1
             head = {"sweep": sweep.name, "arm": arm, "trials": len(mine), "unfinished": unfinished}
@@ -87,6 +94,13 @@ class _Line:
     bytes: list[float | None] = field(default_factory=list)
     devices: set[str] = field(default_factory=set)
     artefacts: int = 0
+    rough: bool = False
+
+    def guess(self, seconds: Estimate | None) -> None:
+        """Put a rough estimate in the place of the last one."""
+        if seconds is not None:
+            self.seconds[-1], self.rough = seconds.value, True
+            self.devices.update(seconds.devices)
 
     def add(self, seconds: Estimate | None, size: Estimate | None) -> None:
         self.seconds.append(seconds.value if seconds else None)
@@ -109,6 +123,7 @@ class _Line:
             "bytes": size,
             "measured_on": sorted(self.devices),
             "measured": self.artefacts,
+            "rough": self.rough,
         }
 
 
