@@ -68,10 +68,11 @@ def print_table(
     cells = [list(header), *map(list, lines)]
     natural = [max(cell_len(line[column]) for line in cells) for column in range(len(header))]
     widths = [min(width, WORDS) if n in left else width for n, width in enumerate(natural)]
-    room = console.width * 11 // 20
+    groups = groups or [[n] for n in range(names, len(header))]
+    # Long names are folded, so that what counts most stands beside them.
+    room = console.width - GAP * names - sum(widths[column] + GAP for column in (groups or [[]])[0])
     if sum(widths[:names]) > room:
         widths[:names] = [min(width, max(LEAST, room // names)) for width in widths[:names]]
-    groups = groups or [[n] for n in range(names, len(header))]
     parts = list(fitted(widths, console.width, names, groups))
     for part in parts if several else parts[:1]:
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
