@@ -9,10 +9,10 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from wsss.cli.running.lines import Lines
 from wsss.cli.running.live import LiveTable, draw
 from wsss.cli.running.state import State
-from wsss.cli.running.words import checks_table, duration
+from wsss.launch.lines import Lines
+from wsss.launch.words import checks_table, duration
 from wsss.pipeline.events import (
     Event,
     PreflightDone,

@@ -12,17 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsss.cli.console import out, print_table
-from wsss.cli.options import (
-    JsonOption,
-    NameOption,
-    SetOption,
-    SmokeOption,
-    StorageOption,
-    StudyArgument,
-    find,
-    open_study_data,
-)
-from wsss.cli.running.words import checks_table, duration
+from wsss.cli.options import JsonOption, NameOption, SetOption, SmokeOption, StorageOption, StudyArgument
+from wsss.launch.finding import find, open_study_data
+from wsss.launch.words import checks_table, duration
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -79,8 +71,8 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         as_json: for a program to read.
     """
     # After the study file was read: what is wrong with it is said without waiting for torch.
-    from wsss.cli.running.preflight import preflight_checks, study_checks
     from wsss.errors import DataError
+    from wsss.launch.preflight import preflight_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
     from wsss.pipeline.search.budget import spent_so_far
     from wsss.store.storage import open_storage

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import warnings
-from contextlib import ExitStack
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wsss.cli.options import (
+    AllowOption,
+    AlwaysOption,
     JsonOption,
     NameOption,
     SetOption,
     SmokeOption,
     StorageOption,
     StudyArgument,
-    find,
-    find_stored,
-    open_study_data,
 )
-from wsss.cli.running.conclusion import conclude, note
+from wsss.cli.running.conclusion import conclude
 from wsss.cli.running.holder import say_who_runs_it
-from wsss.cli.running.permission import AllowOption, AlwaysOption, check_permission
-from wsss.config.text.location import is_remote
+from wsss.launch.finding import find, find_stored
+from wsss.launch.permission import check_permission
 
 if TYPE_CHECKING:
-    from wsss.config import Scheduler, Study
-    from wsss.data.view import DataView
-    from wsss.pipeline.outcome import Outcome
-    from wsss.pipeline.running import StudyLease
-    from wsss.pipeline.search.judging import Judge
-    from wsss.store.storage import Storage
+    from wsss.config import Study
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run in this process, trial after trial, without Ray.")
@@ -98,110 +89,16 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
-    from wsss.config.text.location import check_cluster_address
-    from wsss.pipeline.past.stored_studies import check_same_content
-    from wsss.pipeline.running import Overtaken, StudyLease, current_holder
-    from wsss.store.storage import open_storage
-    from wsss.tracking import tracking_uri
-
-    if not local:
-        check_cluster_address(address)
-    storage = open_storage(study.storage)
-    storage.check()
-    _check_disk(storage.local)
-    check_same_content(study, later=True)
-    uri = tracking_uri(study.tracking.uri, study.storage)
-    with StudyLease(study, storage, note) as lease:
-        holder = lease.acquire()
-        if holder is not None:
-            say_who_runs_it(study, holder, uri, as_json)
-            return
-        try:
-            outcome, data, changed = _run(study, storage, lease, uri, local, address, as_json)
-        except Overtaken:
-            holder = current_holder(study.name, storage)
-            say_who_runs_it(study, holder, uri, as_json, overtaken=True)
-            sys.exit(0 if holder else 130)
-    conclude(study, outcome, data, changed, uri, as_json)
-
-
-def _run(
-    study: Study,
-    storage: Storage,
-    lease: StudyLease,
-    uri: str,
-    local: bool,
-    address: str | None,
-    as_json: bool,
-) -> tuple[Outcome, DataView, list[str]]:
-    """Run a study whose lease is held; return how it ended, its data, and what has changed of them."""
-    from wsss.addresses import shown
     from wsss.cli.running.live import LiveTable, live_view
-    from wsss.cli.running.preflight import data_changes, preflight_checks
-    from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
-    from wsss.pipeline.executor import Executor
-    from wsss.pipeline.local import LocalExecutor
-    from wsss.pipeline.study import StudyRun
-    from wsss.tracking import MlflowTracker
+    from wsss.launch.execution import Taken, carry_out
 
-    data = open_study_data(study, quiet=as_json)
-    inventory = study_inventory(study, data)
-    changed = data_changes(stored_inventory(storage, study.name), inventory)
-    if changed:
-        _say_what_changed(study, changed)
-    if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
-        note(f"an object storage holds no MLflow database; this study's is {shown(uri)}")
-    with ExitStack() as closing:
-        executor: Executor
-        if local:
-            executor = LocalExecutor(storage.store, data)
-        else:
-            from wsss.tuning.executor import RayExecutor
-
-            executor = distributed = RayExecutor(study, address, data)
-            closing.callback(distributed.close)
-        tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage)
-        # What another run has taken over, that one sends.
-        closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
-        view = live_view(json=as_json)
-        closing.callback(view.close)
-        executor.watched = isinstance(view, LiveTable)
-        run = StudyRun(
-            study,
-            data,
-            executor,
-            [view, tracker],
-            _judge,
-            preflight=lambda: preflight_checks(study, data, uri),
-            inventory=inventory,
-            lease=lease,
-        )
-        return run.run(), data, changed
-
-
-def _say_what_changed(study: Study, changed: list[str]) -> None:
-    note(f"the data of {study.name} are not those of its last run:")
-    for text in changed:
-        print(f"  {text}", file=sys.stderr)
-    print(
-        "What depends on them is computed anew; what was made of the old data stays in the storage, "
-        f"and {study.name}'s results are those of the new.",
-        file=sys.stderr,
-        flush=True,
-    )
-
-
-def _check_disk(folder: Path) -> None:
-    from wsss.pipeline.forecasts.preflight import refuse_bad, storage_checks
-
-    refuse_bad(storage_checks(folder, None))
-
-
-def _judge(scheduler: Scheduler, epochs: int) -> Judge:
-    """Return who judges an arm's trials. Ray is imported for its rules when there is something to judge."""
-    from wsss.tuning.schedulers import make_judge
-
-    return make_judge(scheduler, epochs)
+    view = live_view(json=as_json)
+    watched = isinstance(view, LiveTable)
+    ended = carry_out(study, view, local=local, address=address, quiet=as_json, watched=watched)
+    if isinstance(ended, Taken):
+        say_who_runs_it(study, ended.holder, ended.uri, as_json, overtaken=ended.overtaken)
+        sys.exit(130 if ended.overtaken and not ended.holder else 0)
+    conclude(study, ended.outcome, ended.data, ended.changed, ended.uri, as_json)
 
 
 def _as_interrupt(number: int, frame: object) -> None:

@@ -188,7 +188,8 @@ class SweepRun:
         return [trial for trial in self._trials.values() if not self._session.has_ended(trial)]
 
     def _execute(self, jobs: list[Job]) -> None:
-        """Run jobs; what several of them lack is made first, once, and judged for all of them."""
+        """Run jobs. An artefact that several of them lack is made first, once; its verdict holds for all
+        of them."""
         if not jobs:
             return
         self._jobs.update({job.id: job for job in jobs})

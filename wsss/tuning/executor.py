@@ -27,11 +27,11 @@ from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
 from wsss.tuning.watching import Board
 
 RETRIES = 3
-"""How often a trial is started again after its process or its node died."""
+"""How often Ray restarts a trial whose process or node died."""
 
 
 class RayExecutor:
-    """Makes chains in parallel on a Ray cluster; joins or starts it when there is something to make.
+    """Makes chains in parallel on a Ray cluster, which it joins or starts when there is something to make.
 
     Args:
         study: whose chains.
@@ -54,10 +54,10 @@ class RayExecutor:
         return cluster_checks(resources, self.study.storage, self.data, self.study.data, needed)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, as many at a time as the cluster holds, until the listener stops it.
+        """Make every chain, as many at a time as the cluster has room for, until the listener stops it.
 
-        A list of jobs is handed to Ray at once; any other iterable is asked for the next one when there
-        is room for it.
+        Ray gets a list of jobs at once. From any other iterable it takes the next job when there is room
+        for it.
         """
         self._runs += 1
         storage = open_storage(self.study.storage)
@@ -130,7 +130,7 @@ class RayExecutor:
         }
 
     def close(self) -> None:
-        """Leave the cluster, or stop the one that was started."""
+        """Leave the cluster, or stop it if this executor started it."""
         if self._board is not None:
             self._board.close()
         if ray.is_initialized():
@@ -138,7 +138,7 @@ class RayExecutor:
 
 
 def asked_of_ray(resources: Resources) -> dict[str, float]:
-    """Return what a trial asks Ray for. Of the mark of a kind of GPU it takes next to nothing."""
+    """Return the resources that a trial requests from Ray; a tiny share of the mark of its kind of GPU."""
     asked: dict[str, float] = {"cpu": resources.cpu, "gpu": resources.gpu}
     if resources.accelerator:
         asked[accelerator_resource(resources.accelerator)] = 0.001
@@ -146,9 +146,9 @@ def asked_of_ray(resources: Resources) -> dict[str, float]:
 
 
 class _Stopper(tune.Stopper):
-    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint.
+    """Asks the driver before each step of Ray whether to stop all trials, which then leave checkpoints.
 
-    Also stops them when the storage has failed.
+    It stops the trials, too, when the storage has failed.
     """
 
     def __init__(self, listener: Listener, callback: _Callback) -> None:
@@ -156,7 +156,7 @@ class _Stopper(tune.Stopper):
         self._callback = callback
 
     def __getstate__(self) -> dict[str, Any]:
-        """As for the callback: nothing of ours goes along."""
+        """Return nothing to pickle, as for the callback."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -167,8 +167,8 @@ class _Stopper(tune.Stopper):
 
 
 class _Callback(tune.Callback):
-    """Turns Ray's callbacks into the driver's. An exception here would abort the whole run, so it
-    is kept until the run has ended."""
+    """Passes Ray's callbacks to the driver. An exception here would abort the whole run, so the first one
+    is kept and raised when the run has ended."""
 
     def __init__(self, listener: Listener, board: Board | None = None) -> None:
         self._listener = listener
@@ -178,7 +178,7 @@ class _Callback(tune.Callback):
         self._error: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is never used here: nothing of ours goes along."""
+        """Return nothing to pickle: Ray pickles callbacks for its own restore, which wsss never uses."""
         return {}
 
     @property
@@ -199,7 +199,7 @@ class _Callback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = trial.config["job"]["id"]
-        # What a result tells of, the scheduler has heard: it is asked before the callbacks are.
+        # The scheduler has reported this event: Ray asks it before the callbacks.
         if result.get(STORAGE):
             self.keep(StorageError(str(result[ERROR])))
         elif result.get("done") and job not in self.ended:
@@ -226,5 +226,5 @@ class _Callback(tune.Callback):
             self.keep(error)
 
     def keep(self, error: Exception) -> None:
-        """Keep an error of the driver's own until the run has ended; the first one counts."""
+        """Keep the driver's first error until the run has ended."""
         self._error = self._error or error

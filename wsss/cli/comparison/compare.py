@@ -15,8 +15,9 @@ from wsss.cli.comparison.lines import class_lines, error_lines, score_groups, sc
 from wsss.cli.comparison.published import by_data_set, published_json, published_lines, published_records
 from wsss.cli.comparison.tuning import show_tuning
 from wsss.cli.console import Group, print_table, say
-from wsss.cli.options import StorageOption, find_all
-from wsss.report.flat import Record, class_records, error_records, score_records
+from wsss.cli.options import StorageOption
+from wsss.launch.finding import find_all
+from wsss.report.frame import Record, class_rows, error_rows, frame_rows
 from wsss.report.notes import notes, published_notes
 
 if TYPE_CHECKING:
@@ -58,9 +59,9 @@ LINES: dict[View, Callable[[Comparison], Lines]] = {
     View.errors: error_lines,
 }
 RECORDS: dict[View, Callable[[Comparison], list[Record]]] = {
-    View.scores: score_records,
-    View.classes: class_records,
-    View.errors: error_records,
+    View.scores: frame_rows,
+    View.classes: class_rows,
+    View.errors: error_rows,
 }
 
 

@@ -8,7 +8,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.cli.options import JsonOption, StorageOption
+from wsss.launch.finding import storage_location
 
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
 

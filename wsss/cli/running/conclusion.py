@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from wsss.cli.options import invocation, of_study
+from wsss.launch.words import note
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -163,8 +164,3 @@ def _trial_of(study: Study, row: Row) -> str:
         if (trial.arm, trial.configuration, trial.seed) == (row.arm, row.configuration, row.seeds[0]):
             return f"{study.name}/{trial.id}"
     return f"{study.name}/TRIAL"
-
-
-def note(text: str) -> None:
-    """Print something to be known on stderr."""
-    print(f"note: {text}", file=sys.stderr, flush=True)

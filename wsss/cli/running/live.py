@@ -12,9 +12,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from wsss.cli.running.lines import Lines
 from wsss.cli.running.state import State, TrialRow
-from wsss.cli.running.words import checks_table, describe_metrics, describe_values, duration
+from wsss.launch.lines import Lines
+from wsss.launch.words import checks_table, describe_metrics, describe_values, duration
 from wsss.pipeline.events import Event, Observer, PreflightDone, StudyFinished
 
 RECENT = 8
@@ -48,9 +48,10 @@ class LiveTable:
             transient=True,
             vertical_overflow="crop",
         )
-        self._live.start()
 
     def on_event(self, event: Event) -> None:
+        if not self._live.is_started and not self._over:  # not before: a bar may show how data are checked
+            self._live.start()
         if isinstance(event, PreflightDone):
             self._live.console.print(checks_table(event.checks))  # stays above the table that is redrawn
             return

@@ -147,7 +147,7 @@ class State:
     def summary(self, now: float) -> list[tuple[str, str]]:
         """Return what one line says of the sweep, as (what, text): how many are done of all, what failed,
         the best, what is left, and more."""
-        from wsss.cli.running.words import duration
+        from wsss.launch.words import duration
 
         rows = [row for row in self.rows.values() if row.info is not None]
         states = [row.state for row in rows]

@@ -31,23 +31,23 @@ def run_chain(
     poll_seconds: float = POLL_SECONDS,
     watch: Watch | None = None,
 ) -> Generator[ChainEvent, None, None]:
-    """Make every missing artefact of a chain, in order, and say so after each step.
+    """Make every missing artefact of a chain, in order, and yield an event after each step.
 
-    Stop iterating at any time, in any way: the next run of the chain goes on from the newest checkpoint.
-    Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when the storage
-    changes again and again.
+    The caller may stop iterating at any time: the next run of the chain resumes from the newest
+    checkpoint. Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when
+    the storage changes again and again.
 
     Args:
         trial: what the events call the trial.
-        chain: what is to exist.
-        store: where it exists then.
+        chain: the artefacts to make.
+        store: where they are kept.
         data: the images that it is made from.
         device: a torch device string.
         threads: CPUs of the trial; set for torch in this process, since it changes results.
         workers: processes that train one network together, where a stage can.
         checkpoint_seconds: least time between two checkpoints; it grows until they take at most 2 % of the
             time. With 0 there is one after every step.
-        poll_seconds: how often what another run is making is looked at.
+        poll_seconds: between two looks at an artefact that another run is making.
         watch: hears about once a second how far a step is, from inside of it.
 
     Examples:
@@ -95,8 +95,8 @@ def run_chain(
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
-    """Return the labels to make, after every score and every finished input they read was compared byte by
-    byte."""
+    """Compare every score and every finished input byte by byte with its record; return the labels to
+    make."""
     while True:
         chain.look_at_scores(store)
         pending = {node.label for node in chain.pending(store)}

@@ -10,7 +10,7 @@ from wsss.data.decode import shrink_mask
 from wsss.data.readers.voc import Dataset
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
-from wsss.stages.pseudo_masks import CONFIDENCE
+from wsss.stages.kinds.refining.pseudo_masks import CONFIDENCE
 
 LOOKED_AT = 64
 """Hold-out images that a network is compared on after each epoch while nothing depends on it."""
