@@ -100,7 +100,7 @@ def test_every_format_and_view_says_so(finished: Path) -> None:
     rows = csv.DictReader(
         io.StringIO(in_process("compare", "--storage", finished / "runs", "--format", "csv").stdout)
     )
-    assert all(0 <= float(row["classifier_map"]) <= 1 for row in rows)
+    assert all(0 <= float(row["classifier_holdout_map"]) <= 1 for row in rows)
 
 
 def test_again_computes_nothing_and_plan_knows(mine: Path) -> None:
