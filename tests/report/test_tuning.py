@@ -18,7 +18,7 @@ from wsss.cli.comparison.tuning import show_tuning
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
 from wsss.report.page.tuning import tuning_plots
-from wsss.report.tuning import tuning
+from wsss.report.tuned.tuning import tuning
 from wsss.stages.scoring.scores import write_arrays
 
 
