@@ -24,10 +24,11 @@ from torch.nn.functional import interpolate, pad
 
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.files import write_atomic
-from wsss.models import DeepLab
 from wsss.models.backbones.torchvision_cpu import timm
 from wsss.models.deeplab import scaled
+from wsss.models.pixel_head import fitted
 from wsss.predict.untrusted import checked_archive
+from wsss.stages.training.segmentation_network import SegmentationNetwork
 
 ABOUT = "wsss.json"
 FORMAT = 1
@@ -50,6 +51,7 @@ class ExportedNetwork(nn.Module):
         self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))
         self.std = (float(std[0]), float(std[1]), float(std[2]))
         self.multiple = int(about["multiple"])
+        self.size: int | None = None if about.get("size") is None else int(about["size"])
 
     def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
         """Return the logits float32[B, C + 1, h, w] at every scale, each on a grid of its own.
@@ -57,7 +59,10 @@ class ExportedNetwork(nn.Module):
         At a size that isn't a multiple of `multiple` the picture is padded and the logits come pixel by
         pixel, h × w being the picture's own size.
         """
-        return [self._logits(scaled(x, scale)) for scale in scales]
+        return [self._logits(self._shown(x, scale)) for scale in scales]
+
+    def _shown(self, x: Tensor, scale: float) -> Tensor:
+        return scaled(x, scale) if self.size is None else fitted(x, self.size, scale)
 
     def _logits(self, x: Tensor) -> Tensor:
         height, width = x.shape[2:]
@@ -96,7 +101,7 @@ class _PaddedConv(nn.Conv2d):
 class _Logits(nn.Module):
     """A copy of a network. Sizes that it takes are multiples of `multiple`."""
 
-    def __init__(self, network: DeepLab) -> None:
+    def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = copy.deepcopy(network)
         same = [module for module in self.network.modules() if isinstance(module, Conv2dSame)]
@@ -120,7 +125,7 @@ class Exported:
         return max(self.differences.values())
 
 
-def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False) -> Exported:
+def export_network(network: SegmentationNetwork, path: Path, *, id: str, force: bool = False) -> Exported:
     """Write a network, on the CPU and in evaluation mode, as a .pt2 file, whole or not at all.
 
     The file is read back and compared with the network at sizes other than the traced one. Raises
@@ -128,7 +133,7 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
     than 1e-4: nothing is written then.
 
     Args:
-        network: any trained DeepLab.
+        network: any trained segmentation network.
         path: ends in .pt2.
         id: what results call the model.
         force: whether to replace an old file.
@@ -155,6 +160,7 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
         "mean": list(network.mean),
         "std": list(network.std),
         "scales": list(network.scales),
+        "size": getattr(network, "size", None),
         "stride": network.backbone.stride,
         "traced": list(traced),
         "multiple": logits.multiple,
@@ -185,7 +191,7 @@ def _at_multiples(shape: tuple[int, ...], multiple: int) -> tuple[int, ...]:
     return *shape[:2], *(-(-length // multiple) * multiple for length in shape[2:])
 
 
-def _compare(network: DeepLab, program: ExportedNetwork, generator: torch.Generator) -> Exported:
+def _compare(network: SegmentationNetwork, program: ExportedNetwork, generator: torch.Generator) -> Exported:
     differences: dict[tuple[int, ...], float] = {}
     with torch.inference_mode():
         for sizes in CHECKED:

@@ -27,6 +27,7 @@ from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.report.comparison import LEVEL, Cell, Comparison, Difference, Protocol, Row
 from wsss.report.origins import (
+    kind_of,
     made_smaller,
     networks_of,
     pixel_labels,
@@ -241,7 +242,7 @@ def _masks(trial: TrialRecord, store: Store) -> dict[str, str]:
         label: str(artefact.folder)
         for label, artefact in found.items()
         if artefact is not None
-        and (how := scored_as(artefact.stage)) is not None
+        and (how := scored_as(kind_of(artefact))) is not None
         and how.files == "masks"
         and not artefact.evicted
     }
