@@ -41,7 +41,7 @@ class PixelHead(nn.Module):
         )
 
     def forward(self, features: Tensor) -> Tensor:
-        x = self.reduce(self.dropout(features))
+        x: Tensor = self.reduce(self.dropout(features))
         for layer in self.layers:
             x = layer(torch.relu(x))
         return x
@@ -113,7 +113,7 @@ class PixelHeadNetwork(nn.Module):
         return self
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what the head and the classifier's maps read, of images float32[B, 3, H, W] at their size."""
+        """Return what head and class maps read, of images float32[B, 3, H, W] at their size."""
         found: Tensor = self.cam.head.features(self.cam.backbone, x)
         return found
 

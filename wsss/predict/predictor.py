@@ -169,7 +169,7 @@ class Predictor:
             )  # fmt: skip
 
     def _shown(self, height: int, width: int) -> tuple[int, int]:
-        """Return the (height, width) at which the network sees a photo: for one that learnt at a size, those of
+        """Return the (height, width) at which the network sees a photo: where it learnt at a size, those of
         the copy that stages make, or else its own."""
         if getattr(self.model.network, "size", None) is None:
             return height, width

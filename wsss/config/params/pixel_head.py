@@ -44,7 +44,7 @@ def _teacher(raw: Any) -> Any:
 
 
 class PixelHeadParams(Params):
-    """Three dilated convolutions on the frozen features of the classifier before it, taught pixel by pixel."""
+    """Three dilated convolutions on frozen features of the classifier before it, taught pixel by pixel."""
 
     supervision: Annotated[Literal["pseudo_masks", "masks"] | DrawnMasks, BeforeValidator(_teacher)] = (
         "pseudo_masks"

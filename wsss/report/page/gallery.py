@@ -24,8 +24,8 @@ from wsss.masks.seeds import threshold_mask
 from wsss.metrics import iou
 from wsss.metrics.confusion import mean_present
 from wsss.pipeline.chains.chain import SCORES_FILE
-from wsss.report.page.content import Content
 from wsss.report.origins import kind_of
+from wsss.report.page.content import Content
 from wsss.report.page.figures import step_name
 from wsss.stages.shards import CamShards
 

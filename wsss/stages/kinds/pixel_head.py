@@ -1,4 +1,4 @@
-"""What is known of `pixel_head`: a small network on frozen features, taught by a few masks or by pseudo masks."""
+"""What is known of `pixel_head`: a small network on frozen features, taught by few masks or pseudo masks."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class PixelHead(StageKind[PixelHeadParams]):
 
 
 def drawn_images(data: DataView, count: int, seed: int) -> tuple[str, ...]:
-    """Return the images whose masks teach: of `data.teach`, or else of `select`, drawn in turn for each class.
+    """Return the images whose masks teach: of `data.teach`, or else `select`, drawn in turn for each class.
 
     Raises `ConfigError` when there are fewer.
     """
