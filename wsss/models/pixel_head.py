@@ -48,7 +48,7 @@ class PixelHead(nn.Module):
 
 
 class PixelHeadNetwork(nn.Module):
-    """A segmentation network of a classifier and a pixel head. Input: RGB in [0, 1], normalised with `mean` and
+    """A segmentation network: a classifier and a pixel head. Input: RGB in [0, 1], normalised with `mean` and
     `std`.
 
     Args:

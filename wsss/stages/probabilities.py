@@ -1,4 +1,4 @@
-"""Stage `probabilities`: a segmentation network's answer among the classes that a photo's labels name, as maps.
+"""Stage `probabilities`: a segmentation network's answer among the classes of a photo's labels, as maps.
 
 What a network that sees no labels reaches with them; the maps are scored, refined and searched as CAMs are.
 """
