@@ -70,6 +70,22 @@ def test_a_file_keeps_the_rules(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
+SUB_ROOMS = ["chains", "past", "search", "forecasts"]
+"""Of the pipeline: a trial's keys, records, verdicts and forecasts. Each imports those that it needs."""
+
+
+def test_no_two_sub_rooms_of_the_pipeline_need_each_other() -> None:
+    """So that what flows from a chain to the store and back enters none of them twice."""
+    needs = {room: set[str]() for room in SUB_ROOMS}
+    for here, found in needs.items():
+        for path in (ROOT / "wsss/pipeline" / here).glob("*.py"):
+            parts = (name.split(".") for name in imports(path) if name.startswith("wsss.pipeline."))
+            found |= {part[2] for part in parts if part[2] in SUB_ROOMS and part[2] != here}
+    assert needs["chains"] == set(), "what a chain is and how it is made needs no past, search or forecast"
+    pairs = [(one, other) for one in needs for other in needs[one] if one in needs[other]]
+    assert not pairs
+
+
 def test_importing_the_package_or_its_config_is_cheap() -> None:
     code = (
         "import sys, wsss, wsss.config; print(sorted({'torch', 'ray', 'mlflow', 'numpy'} & set(sys.modules)))"

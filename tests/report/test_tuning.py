@@ -17,7 +17,7 @@ from wsss.files import describe_files, write_json
 from wsss.metrics import miou
 from wsss.report.page.tuning import tuning_plots
 from wsss.report.tuning import tuning
-from wsss.stages.scores import write_arrays
+from wsss.stages.scoring.scores import write_arrays
 
 
 @pytest.fixture

@@ -160,7 +160,7 @@ def fetch(
 def _folder(given: Path) -> Path:
     """Return the folder of an argument, absolute. Raises `ConfigError` for a path that can't be."""
     from wsss.addresses import refusal
-    from wsss.config.paths import absolute
+    from wsss.config.text.paths import absolute
     from wsss.errors import ConfigError, Problem
 
     if refused := refusal(str(given), instead="name a folder"):

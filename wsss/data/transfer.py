@@ -1,5 +1,4 @@
-"""Bringing tensors to a GPU without waiting for it, and what is left to do to crops that travelled as
-bytes."""
+"""Crops that travel to a GPU as bytes, and what is left to do to them there."""
 
 from __future__ import annotations
 
@@ -10,15 +9,7 @@ import torch
 from torch import Tensor
 
 from wsss.data.augment import GREY, HUE_CHANNELS, Statistics
-
-
-def sent(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """Return a tensor on a device. A GPU fetches it from pinned memory while this process goes on."""
-    place = torch.device(device)
-    if place.type != "cuda" or tensor.is_cuda:
-        return tensor.to(place)
-    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
-    return pinned.to(place, non_blocking=True)
+from wsss.models.precision import sent
 
 
 class Crops(NamedTuple):

@@ -6,7 +6,7 @@ client consume them. They carry nothing that a process on another machine could 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -209,3 +209,15 @@ class Observer(Protocol):
     def on_event(self, event: Event) -> None: ...
 
     def close(self) -> None: ...
+
+
+def recorded_steps(
+    trial: str, label: str, history: Sequence[Mapping[str, float]], times: Sequence[int], steps: int
+) -> Iterator[TrialProgress]:
+    """Iterate over the steps that a record or a checkpoint holds, of `steps` in all.
+
+    `times` has when each was done, in milliseconds since 1970; those of older records have none.
+    """
+    for number, metrics in enumerate(history):
+        time = int(times[number]) if number < len(times) else 0
+        yield TrialProgress(trial, label, number + 1, steps, metrics, time=time)

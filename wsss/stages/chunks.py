@@ -32,6 +32,21 @@ def crf_need(photo: npt.NDArray[np.uint8], maps: npt.NDArray[Any], *more: Any) -
     return float(crf_memory(len(maps) + 1) * photo.shape[0] * photo.shape[1])
 
 
+class ListedStage(Stage):
+    """A stage whose every step treats one of its `chunks` of images, and whose files stay in `work`."""
+
+    chunks: Sequence[Any]
+    """In each the ids of its images, and what else a step needs."""
+    done = 0
+
+    @property
+    def steps(self) -> int:
+        return len(self.chunks)
+
+    def load(self, folder: Path, done: int) -> None:
+        self.done = done
+
+
 class ChunkedStage(Stage):
     """One step treats a chunk of `ids` in a pool of the trial's CPUs; its files stay in `work`.
 

@@ -12,18 +12,18 @@ import torch
 from wsss.config.params.stages import FeaturesParams
 from wsss.data.augment import resized
 from wsss.data.loader import evaluation_image
-from wsss.data.transfer import sent
 from wsss.files import write_atomic
 from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
-from wsss.models.precision import applied
-from wsss.stages.contract import Context, Stage
+from wsss.models.precision import applied, sent
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import split_shards
 from wsss.stages.training.network import load_classifier
 
 
-class Features(Stage):
+class Features(ListedStage):
     """One step looks at a chunk of images. Files: features.npz with ids str[N], features float32[N, D].
 
     Each image is shown once, whole, without mirroring, as by Chang et al. (CVPR 2020).
@@ -40,11 +40,6 @@ class Features(Stage):
         fold_norms(self.network)
         self.per_pixel = network_bytes_per_pixel(self._network, context.device)
         self.bound = MemoryBound(context.work, "features", context.device)
-        self.done = 0
-
-    @property
-    def steps(self) -> int:
-        return len(self.chunks)
 
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]
@@ -72,9 +67,6 @@ class Features(Stage):
     def _network(self, batch: torch.Tensor) -> torch.Tensor:
         backbone = self.network.backbone
         return backbone.class_token(batch) if self.as_token else backbone(batch).mean((2, 3))
-
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
 
     def finish(self, folder: Path) -> dict[str, Any]:
         parts = [

@@ -16,9 +16,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from wsss.addresses import scrub
 from wsss.files import place, sha256_file
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import points_of
@@ -312,23 +311,3 @@ def _recall(found: Run) -> _Known:
         params=set(data.params),
         status=found.info.status,
     )
-
-
-def is_permanent(error: BaseException) -> bool:
-    """Tell whether trying again can't help: the server understood and refused.
-
-    MLflow calls BAD_REQUEST what something on the way to the server answered: that may pass.
-    """
-    code: Any = getattr(error, "error_code", "")
-    refused = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
-    too_large = getattr(getattr(error, "response", None), "status_code", None) == 413
-    return code in refused or too_large or isinstance(error, KeyError | TypeError | ValueError)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, without secrets."""
-    return scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
-
-
-def describe(operation: Operation) -> str:
-    return f"`{operation['op']}` of {operation.get('run') or operation.get('name')}"

@@ -17,8 +17,9 @@ from wsss.addresses import scrub, shown
 from wsss.errors import TrackingError
 from wsss.pipeline.events import Event
 from wsss.store.storage import Storage
-from wsss.tracking.client import MlflowReplay, describe, first_line, is_permanent
+from wsss.tracking.client import MlflowReplay
 from wsss.tracking.database import artifacts_folder, prepare
+from wsss.tracking.refusals import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer
 from wsss.tracking.translate import Translator

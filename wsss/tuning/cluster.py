@@ -17,7 +17,7 @@ import ray  # isort: skip
 
 from wsss.config.text.location import check_cluster_address
 from wsss.errors import PreflightError, Problem
-from wsss.store.object_storage import ObjectStorage
+from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
 from wsss.tuning.auth import secure_token

@@ -19,10 +19,16 @@ from wsss.errors import Problem, StageError, StorageError, shortened
 from wsss.files import storage_error
 from wsss.models.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.chains.facts import smaller_copies, work_facts
 from wsss.pipeline.chains.processor import processor
-from wsss.pipeline.events import ChainEvent, StageFinished, StageSaid, StageWaiting, TrialProgress
-from wsss.pipeline.forecasts.effort import smaller_copies, work_facts
-from wsss.pipeline.past.results import recorded_steps
+from wsss.pipeline.events import (
+    ChainEvent,
+    StageFinished,
+    StageSaid,
+    StageWaiting,
+    TrialProgress,
+    recorded_steps,
+)
 from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store

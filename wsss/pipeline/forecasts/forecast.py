@@ -9,14 +9,13 @@ from typing import Any
 from wsss.config import Budget, Resources, Study, Sweep
 from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.chains.facts import Looked, work_facts
 from wsss.pipeline.forecasts.effort import (
     Estimate,
-    Looked,
     Work,
     estimate_bytes,
     estimate_seconds,
     measured,
-    work_facts,
 )
 from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.past.stored_studies import upstream_of

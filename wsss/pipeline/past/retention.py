@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.errors import ConfigError
-from wsss.store.cache import Cache
 from wsss.store.folder_store import Leftover, Store
 from wsss.store.lease import TIMEOUT, is_dead, this_host
 from wsss.store.ledger import Ledger
+from wsss.store.objects.cache import Cache
 from wsss.store.records import say_once
 from wsss.store.storage import Storage
 

@@ -62,7 +62,8 @@ def polygons(region: Region) -> Iterator[Points]:
     A hole is reached by a cut from the nearest corner, there and back, as polygons have no holes.
     """
     inside = np.pad(region, 1).astype(np.float64)
-    lines, offsets = contour_generator(z=inside, fill_type=FillType.OuterOffset).filled(0.5, 2.0)
+    found: Any = contour_generator(z=inside, fill_type=FillType.OuterOffset).filled(0.5, 2.0)
+    lines, offsets = found
     for points, starts in zip(lines, offsets, strict=True):
         # Padded by one pixel, whose centre has half a pixel on either side: pixel n reaches from n to n + 1.
         rings = [simplified(points[a:b] - 0.5) for a, b in pairwise(starts)]

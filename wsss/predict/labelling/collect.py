@@ -1,4 +1,4 @@
-"""What `label` leaves in its folder: masks, overlays, a sheet of them, the network, formats of other programs.
+"""What `label` leaves in its folder: masks, overlays, a sheet of them, the network.
 
 MASKS/masks/<photo>.png      ids: 0 background, k the k-th line of classes.txt
 MASKS/overlays/<photo>.jpg   to look at; MASKS/overview.jpg has many of them
@@ -73,8 +73,8 @@ def find_made(storage: Storage, study: str) -> Made:
 def write_results(
     folder: Path, photos: Photos, made: Made, *, memory: float, workers: int, report: Report
 ) -> dict[str, Looked]:
-    """Write masks, overlays, their sheet, classes and the network; return what is found of the masks of photos
-    with labels that nobody drew.
+    """Write masks, overlays, their sheet, classes and the network; return what is found of the masks that
+    nobody drew, of photos with labels.
 
     A photo's mask is the one that somebody drew, or else the refined answer among its labels, or, without
     labels, the network's own.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss.config.paths import absolute
+from wsss.config.text.paths import absolute
 from wsss.data.readers.folder import CLASSES_FILE, LABELLED, MASKED, FolderDataset
 from wsss.data.readers.splits import is_held_out
 from wsss.data.tables.class_names import read_class_names
@@ -103,8 +103,8 @@ def absolute_path(given: Path, what: str) -> Path:
 
 
 def _order(place: Path, masks: Path | None) -> tuple[str, ...]:
-    """Return the classes that a `classes.txt` in or above the masks lists, where the photos have none: `label`
-    writes one beside its masks."""
+    """Return the classes of a `classes.txt` in or above the masks, where the photos have none: `label` writes
+    one beside its masks."""
     if masks is None or (place / CLASSES_FILE).exists():
         return ()
     found = next((at / CLASSES_FILE for at in (masks, masks.parent) if (at / CLASSES_FILE).is_file()), None)

@@ -16,7 +16,7 @@ from wsss.errors import DataError, Problem
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
 from wsss.masks.images import write_mask
-from wsss.stages.kinds.command import CommandParams
+from wsss.stages.kinds.programs.command import CommandParams
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.programs.given import FILES
 from wsss.stages.shards import split_shards, write_index, write_shard

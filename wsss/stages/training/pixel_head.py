@@ -22,7 +22,7 @@ from wsss.methods.pixel_loss import labels_at
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.models.pixel_head import PixelHeadNetwork, fitted
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds.pixel_head import teaching_images
+from wsss.stages.kinds.training.pixel_head import teaching_images
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import split_shards
 from wsss.stages.training.network import ABOUT as CLASSIFIER_ABOUT

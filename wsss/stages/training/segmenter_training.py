@@ -19,21 +19,19 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss.config.params.stages import SegmenterParams
 from wsss.data.decode import shrink_mask
-from wsss.data.pixel_batches import SegmentationBatches
+from wsss.data.pixel_batches import ResizedCrop, SegmentationBatches
 from wsss.data.readers.voc import Dataset
-from wsss.data.transfer import sent
 from wsss.errors import StageError
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
 from wsss.masks.segmentation import label_batch
-from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import confusion, miou
 from wsss.models import DeepLab
-from wsss.models.precision import Precision, placed
-from wsss.stages.pseudo_masks import CONFIDENCE
+from wsss.models.precision import Precision, placed, sent
+from wsss.stages.kinds.refining.pseudo_masks import CONFIDENCE
 from wsss.stages.training.segmentation_network import build_segmenter
-from wsss.stages.training.training import Training, epoch_seed
+from wsss.stages.training.training import begin_training, epoch_seed
 
 
 @dataclass(frozen=True)
@@ -99,43 +97,37 @@ class SegmenterTraining:
         precision = Precision.of(params)
         self.network: DeepLab = placed(build_segmenter(params, task.dataset.classes), self.device, precision)
         self.loss = SegmentationLoss(params.loss)
+        crops = ResizedCrop(
+            params.crop,
+            (params.crop, params.crop),
+            params.color_jitter,
+            self.network.mean,
+            self.network.std,
+            params.resize,
+        )
         self.batches = SegmentationBatches(
             task.dataset,
             task.train,
+            crops,
             task.labels,
             batch=params.batch,
-            crop=params.crop,
-            resize=params.resize,
-            color_jitter=params.color_jitter,
-            mean=self.network.mean,
-            std=self.network.std,
             seed=task.seed,
             workers=task.threads // workers - 1,
             share=(rank, workers),
             device=self.device,
         )
         self.total = params.iterations or params.epochs * len(self.batches)
-        optimiser = build_optimiser(
-            self.network.backbone,
-            [self.network.aspp],
-            lr=params.lr,
-            momentum=params.momentum,
-            weight_decay=params.weight_decay,
-            head_multiplier=params.head_multiplier,
-        )
         self.average: AveragedModel | None = None
         if params.ema:
             average: Any = get_ema_multi_avg_fn  # torch gives it no types
             self.average = AveragedModel(self.network, multi_avg_fn=average(params.ema))
         self.best = Best()
-        self.training = Training(
+        self.training = begin_training(
             self.network,
-            optimiser,
-            PolySchedule(optimiser, self.total, params.poly_power),
+            params,
             self.device,
-            precision=precision,
-            grad_clip=params.grad_clip,
-            compiled=params.compile,
+            heads=[self.network.aspp],
+            steps=self.total,
             more={"best": self.best, **({"average": self.average} if self.average else {})},
         )
         self.forward: nn.Module = self.network

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from wsss.methods.optimiser import PolySchedule
+from wsss.config.params.base import LearningParams
+from wsss.config.params.classifier import TrainingParams
+from wsss.data.augment import Augmentation
+from wsss.data.loader import ClassificationBatches
+from wsss.methods.optimiser import PolySchedule, build_optimiser
+from wsss.models.backbone import BackboneNetwork
 from wsss.models.precision import Precision, fixed_sizes
+from wsss.stages.contract import Context
 
 STATE = "training.pt"
 SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
@@ -142,6 +149,69 @@ class Training:
             "scaler": self.scaler,
             **self.more,
         }
+
+
+def begin_training(
+    network: BackboneNetwork,
+    params: LearningParams,
+    device: torch.device,
+    *,
+    heads: Sequence[nn.Module],
+    steps: int,
+    more: Mapping[str, Any] | None = None,
+) -> Training:
+    """Return the training of a network that its parameters describe.
+
+    Args:
+        network: on `device`.
+        params: learning rates, momentum, decay, clipping, precision.
+        device: where training happens.
+        heads: its layers that start from nothing.
+        steps: after which the learning rate is 0.
+        more: further parts, by name, whose state belongs to the rest.
+    """
+    optimiser = build_optimiser(
+        network.backbone,
+        heads,
+        lr=params.lr,
+        momentum=params.momentum,
+        weight_decay=params.weight_decay,
+        head_multiplier=params.head_multiplier,
+    )
+    return Training(
+        network,
+        optimiser,
+        PolySchedule(optimiser, steps, params.poly_power),
+        device,
+        precision=Precision.of(params),
+        grad_clip=params.grad_clip,
+        compiled=params.compile,
+        more=more,
+    )
+
+
+def photo_batches(
+    context: Context, params: TrainingParams, network: BackboneNetwork, labels: npt.ArrayLike | None = None
+) -> ClassificationBatches:
+    """Return the batches of the photos in `train`, cut and coloured as the parameters say.
+
+    Args:
+        context: whose photos, seed, device and threads; one of these feeds the network.
+        params: size of a batch, crops and colours.
+        network: whose input's statistics count.
+        labels: float32[N, C] of the photos; the data set's own when None.
+    """
+    crops = Augmentation(params.crop, params.long_side, params.color_jitter, network.mean, network.std)
+    return ClassificationBatches(
+        context.data.dataset,
+        context.data.train,
+        crops,
+        labels,
+        batch=params.batch,
+        seed=context.seed,
+        workers=context.threads - 1,
+        device=context.device,
+    )
 
 
 class Sums:
