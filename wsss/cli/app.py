@@ -7,7 +7,21 @@ from typing import Annotated
 import typer
 
 from wsss import __version__
-from wsss.cli import cluster, data, doctor, mlflow, plan, predict, report, run, schema, storage, studies, sync
+from wsss.cli import (
+    cluster,
+    data,
+    doctor,
+    label,
+    mlflow,
+    plan,
+    predict,
+    report,
+    run,
+    schema,
+    storage,
+    studies,
+    sync,
+)
 from wsss.cli.comparison import compare
 
 app = typer.Typer(
@@ -25,6 +39,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("predict")(predict.predict)
+app.command("label")(label.label)
 app.command("mlflow")(mlflow.mlflow)
 app.add_typer(studies.app, name="studies")
 app.add_typer(data.app, name="data")

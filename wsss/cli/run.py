@@ -30,6 +30,8 @@ from wsss.cli.running import say_who_runs_it
 from wsss.config.text.location import is_remote
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from wsss.config import Scheduler, Study
     from wsss.pipeline.outcome import Outcome
     from wsss.pipeline.running import StudyLease
@@ -92,8 +94,18 @@ def resume(
     execute(found, local=local, address=address, as_json=as_json)
 
 
-def execute(study: Study, *, local: bool, address: str | None, as_json: bool) -> None:
-    """Run a study to its end, show it, and leave the process with its exit code; or say who runs it."""
+def execute(
+    study: Study,
+    *,
+    local: bool,
+    address: str | None,
+    as_json: bool,
+    ended: Callable[[Outcome], None] | None = None,
+) -> None:
+    """Run a study to its end, show it, and leave the process with its exit code; or say who runs it.
+
+    `ended` shows it instead.
+    """
     warnings.filterwarnings("ignore", module="ray|mlflow|torchvision")
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
@@ -122,7 +134,10 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
             holder = current_holder(study.name, storage)
             say_who_runs_it(study, holder, uri, as_json, overtaken=True)
             sys.exit(0 if holder else 130)
-    _conclude(study, outcome, changed, uri, as_json)
+    if ended is not None:
+        ended(outcome)
+    else:
+        _conclude(study, outcome, changed, uri, as_json)
 
 
 def _run(

@@ -81,7 +81,7 @@ def _name(picture: Image.Image, classes: Sequence[tuple[str, tuple[int, int, int
     draw = ImageDraw.Draw(picture)
     size = max(10, round(max(picture.size) / 40))
     font = ImageFont.load_default(size)
-    left, pad = pad_of(size), pad_of(size)
+    left = pad = pad_of(size)
     for name, back in classes or [("nothing found", (90, 90, 90))]:
         box = draw.textbbox((0, 0), name, font=font)
         width, height = box[2] + 2 * pad, size + 2 * pad
@@ -89,7 +89,7 @@ def _name(picture: Image.Image, classes: Sequence[tuple[str, tuple[int, int, int
         dark = 0.299 * back[0] + 0.587 * back[1] + 0.114 * back[2] < 150
         draw.rectangle((left, top, left + width, top + height), fill=back)
         draw.text((left + pad, top + pad), name, "white" if dark else "black", font=font, anchor="lt")
-        left += width + pad
+        left += round(width) + pad
 
 
 def pad_of(size: int) -> int:
