@@ -10,14 +10,20 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, log_softmax
+from torch.nn.functional import avg_pool2d, interpolate, log_softmax, softmax
 
 from wsss.models.backbone import Backbone
 from wsss.models.cam_net import CamNetwork
+from wsss.models.heads.convolution import Convolution
 from wsss.models.kind import Statistics
 from wsss.models.precision import Precision
 
 DILATIONS = (1, 2, 4)
+READ = 2
+"""Taps that a pixel head reads: the deepest but for the last layer, which tells classes apart better than
+objects from what surrounds them."""
+WINDOW = 25
+"""Cells on each side of a window in which the classifier's maps decide together over a class."""
 
 
 class PixelHead(nn.Module):
@@ -92,7 +98,12 @@ class PixelHeadNetwork(nn.Module):
         self.scales = tuple(scales)
         self.foreground = foreground
         outputs = 2 if foreground else len(self.classes) + 1
-        self.head = PixelHead(cam.backbone.channels, outputs, channels, dropout)
+        backbone = cam.backbone
+        self.read = backbone.affinity_taps[-READ:] or (backbone.taps[-1].name,)
+        """The taps that the head reads."""
+        self.inputs = sum(tap.channels for tap in backbone.taps if tap.name in self.read)
+        """Channels that the head reads, the first of `features`."""
+        self.head = PixelHead(self.inputs, outputs, channels, dropout)
 
     @property
     def backbone(self) -> Backbone:
@@ -113,9 +124,16 @@ class PixelHeadNetwork(nn.Module):
         return self
 
     def features(self, x: Tensor) -> Tensor:
-        """Return what head and class maps read, of images float32[B, 3, H, W] at their size."""
-        found: Tensor = self.cam.head.features(self.cam.backbone, x)
-        return found
+        """Return what the head reads, and what class maps are made of where those have a say, as channels of
+        one map; of images float32[B, 3, H, W] at their size."""
+        last = self.backbone.taps[-1].name
+        taps = self.backbone.forward_readings(x, {*self.read, last})
+        size = taps[last].shape[2:]
+        found = [_at(taps[name], size) for name in self.read]
+        if self.foreground:
+            plain = isinstance(self.cam.head, Convolution) and last not in self.backbone.next_norms
+            found.append(taps[last] if plain else self.cam.head.features(self.backbone, x))
+        return torch.cat(found, 1)
 
     def logits(self, x: Tensor) -> Tensor:
         """Return the logits float32[B, C + 1, h, w] of images float32[B, 3, H, W] at their size."""
@@ -124,18 +142,39 @@ class PixelHeadNetwork(nn.Module):
     def of_features(self, features: Tensor) -> Tensor:
         """Return the logits float32[B, C + 1, h, w] of features; log-probabilities where the classifier says
         which class it is."""
-        logits: Tensor = self.head(features[:, : self.cam.backbone.channels])
+        logits: Tensor = self.head(features[:, : self.inputs])
         if not self.foreground:
             return logits
         where = log_softmax(logits, 1)
-        maps = self.cam.maps(features)
-        # A class is in a pixel as far as the pixel says so, and the whole photo.
-        which = log_softmax(maps + maps.mean((2, 3), keepdim=True), 1)
+        which = log_softmax(
+            _evidence(self.cam.maps(features[:, self.inputs :]), softmax(logits, 1)[:, 1:]), 1
+        )
         return torch.cat([where[:, :1], where[:, 1:] + which], 1)
 
     def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
         """Return the logits at every scale, each on a grid of its own."""
         return [self.logits(fitted(x, self.size, scale)) for scale in scales]
+
+
+def _evidence(maps: Tensor, objects: Tensor) -> Tensor:
+    """Return what speaks for each class in every cell, float32[B, C, h, w]: the mean of its map over the
+    objects of the photo, and that over the objects around the cell. A single cell says little: a classifier
+    knows an animal by its face.
+
+    Args:
+        maps: float32[B, C, h, w].
+        objects: how far a cell is of any object, float32[B, 1, h, w] in [0, 1].
+    """
+    seen = maps * objects
+    whole = seen.sum((2, 3), keepdim=True) / objects.sum((2, 3), keepdim=True).clamp(min=1e-6)
+    around, present = (avg_pool2d(one, WINDOW, 1, WINDOW // 2) for one in (seen, objects))
+    return whole + around / present.clamp(min=1e-6)
+
+
+def _at(features: Tensor, size: torch.Size) -> Tensor:
+    if features.shape[2:] == size:
+        return features
+    return interpolate(features, size, mode="bilinear", align_corners=False)
 
 
 def fitted(x: Tensor, size: int | None, scale: float) -> Tensor:

@@ -128,12 +128,16 @@ def test_the_classifier_says_which_class_a_pixel_is() -> None:
     x = torch.randn(1, 3, 64, 64)
     with torch.inference_mode():
         (found,) = head.pyramid(x, [1.0])
-        features = head.features(x)
-        where = head.head(features).softmax(1)[0]
-        maps = head.cam.maps(features)[0]
-        image = head.cam(x).logits[0]
+        where = head.head(head.features(x)[:, : head.inputs]).softmax(1)[0]
+        maps = head.cam.cam(x)[0]
+    cells = [(row, column) for row in range(4) for column in range(4)]  # all of them lie in one window
+    near = [
+        sum(float(where[1, a, b] * maps[k, a, b]) for a, b in cells)
+        / sum(float(where[1, a, b]) for a, b in cells)
+        for k in range(2)
+    ]
     for y, cell in ((0, 1), (3, 2)):
-        raw = [float(torch.exp(maps[k, y, cell] + image[k])) for k in range(2)]
+        raw = [float(np.exp(2 * near[k])) for k in range(2)]
         shares = [value / sum(raw) for value in raw]
         expected = [float(where[0, y, cell]), *(float(where[1, y, cell]) * share for share in shares)]
         assert found[0, :, y, cell].exp().tolist() == pytest.approx(expected, abs=1e-5)

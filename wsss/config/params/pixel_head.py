@@ -59,10 +59,10 @@ class PixelHeadParams(Params):
     """Sizes at which a photo is looked at to learn from, as shares of that; each mirrored, too."""
     photos: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Most photos that teach: the first by the SHA-256 of their ids. Their features lie on the disk."""
-    channels: Annotated[int, Field(ge=1, le=4096)] = 128
-    iterations: Annotated[int, Field(gt=0, le=1_000_000)] = 600
+    channels: Annotated[int, Field(ge=1, le=4096)] = 64
+    iterations: Annotated[int, Field(gt=0, le=1_000_000)] = 400
     """Updates of the weights."""
-    batch: Annotated[int, Field(ge=1, le=1024)] = 5
+    batch: Annotated[int, Field(ge=1, le=1024)] = 4
     lr: PositiveFloat = 1e-3
     weight_decay: NonNegativeFloat = 1e-4
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

@@ -127,7 +127,7 @@ class PixelHead(Stage):
             view = fitted(x, self.params.size, scale * fitting)
             view = (view.flip(-1) if mirrored else view).contiguous(memory_format=torch.channels_last)
             with torch.inference_mode(), self.training.autocast():
-                features = network.features(view)[0, : network.cam.backbone.channels]
+                features = network.features(view)[0, : network.inputs]
             found.append(features.float().cpu().numpy().astype(np.float16))
         return found
 
