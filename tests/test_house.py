@@ -21,6 +21,7 @@ FLOORS = [
     {"tracking"},
     {"tuning"},
     {"report", "predict"},
+    {"launch"},
     {"api"},
     {"cli"},
 ]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_once import made_once
 from tiny_data import tiny_data
 from toy_program import RUN, TOY
 
@@ -90,7 +91,9 @@ def tiny_chain(tiny_view: DataView, tmp_path_factory: pytest.TempPathFactory) ->
 def calm_store(
     tiny_chain: Chain, tiny_view: DataView, small_chunks: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Store:
-    """A store with the whole chain made without a pause."""
-    store = Store(tmp_path_factory.mktemp("calm"))
-    list(run_chain("calm", tiny_chain, store, tiny_view, device="cpu", threads=1))
-    return store
+    """A store with the whole chain made without a pause. All workers share it, and none changes it."""
+
+    def make(folder: Path) -> None:
+        list(run_chain("calm", tiny_chain, Store(folder), tiny_view, device="cpu", threads=1))
+
+    return Store(made_once(tmp_path_factory, "calm", make))

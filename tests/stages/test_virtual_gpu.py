@@ -35,8 +35,9 @@ from wsss.stages.training import classifier as classifier_module
 from wsss.stages.training import segmenter_training
 from wsss.stages.training.affinity import Affinity
 from wsss.stages.training.classifier import Classifier
+from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmenter import Segmenter
-from wsss.stages.training.segmenter_training import PixelLabels, SegmenterTraining, Task
+from wsss.stages.training.segmenter_training import SegmenterTraining, Task
 from wsss.store.folder_store import Artefact, Store
 
 SMALL = {

@@ -331,8 +331,8 @@ def test_a_storage_that_goes_with_the_job_is_refused_and_all_that_is_bad_is_told
 def test_a_database_in_the_folder_of_a_job_is_bad(
     tmp_path: Path, tiny_study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.cli.preflight import preflight_checks
     from wsss.config import load_study
+    from wsss.launch.preflight import preflight_checks
 
     job = tmp_path / "session_2026-01-01_1_2/runtime_resources/working_dir_files/_ray_pkg_1"
     job.mkdir(parents=True)

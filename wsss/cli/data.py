@@ -24,7 +24,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from wsss.cli.options import JsonOption, warning_lines
+from wsss.cli.options import JsonOption
+from wsss.launch.finding import warning_lines
 
 if TYPE_CHECKING:
     from wsss.data.photo_set import PhotoSet

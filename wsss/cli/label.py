@@ -6,19 +6,19 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
-from wsss.cli.run import execute
+from wsss.cli.options import JsonOption, StorageOption
 from wsss.errors import ConfigError, Problem
+from wsss.launch.finding import storage_location
 
 if TYPE_CHECKING:
     from wsss.config import Study
-    from wsss.pipeline.outcome import Outcome
     from wsss.predict.labelling.doubt import Looked
     from wsss.predict.labelling.photos import Photos
 
@@ -76,22 +76,31 @@ def label(
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STUDY).write_text(asked.text, encoding="utf-8")
-    formats = {"coco": coco, "labelme": labelme, "cvat": cvat}
+    wanted = [name for name, asked_for in (("coco", coco), ("labelme", labelme), ("cvat", cvat)) if asked_for]
+    _run(study, as_json)
+    result = _write(study, folder, found, asked.text, wanted, memory, quiet=as_json)
+    print(json.dumps(result, indent=1)) if as_json else _tell(result, output, found)
 
-    def ended(outcome: Outcome) -> None:
-        if outcome.interrupted:
-            print(
-                f"Interrupted. Nothing finished is lost: `resume {study.name}`, or the same again, goes on."
-            )
-            sys.exit(130)
-        if outcome.failed:
-            print(f"error: {', '.join(outcome.failed)} failed; see the message above", file=sys.stderr)
-            sys.exit(1)
-        wanted = [name for name, is_wanted in formats.items() if is_wanted]
-        result = _write(study, folder, found, asked.text, wanted, memory, quiet=as_json)
-        print(json.dumps(result, indent=1)) if as_json else _tell(result, folder, found)
 
-    execute(study, local=True, address=None, as_json=as_json, ended=ended)
+def _run(study: Study, as_json: bool) -> None:
+    """Run the study in this process; leave it with an exit code where it doesn't come to its end."""
+    from wsss.cli.running.live import LiveTable, live_view
+    from wsss.launch.execution import Taken, carry_out
+
+    warnings.filterwarnings("ignore", module="ray|mlflow|torchvision")
+    view = live_view(json=as_json)
+    watched = isinstance(view, LiveTable)
+    ended = carry_out(study, view, local=True, quiet=as_json, watched=watched)
+    if isinstance(ended, Taken):
+        say_who_runs_it(study, ended.holder, ended.uri, as_json, overtaken=ended.overtaken)
+        sys.exit(130)
+    if ended.outcome.interrupted:
+        print("Interrupted. Nothing finished is lost: the same command goes on.", file=sys.stderr)
+        sys.exit(130)
+    if ended.outcome.failed:
+        text = f"error: {study.name} failed, as is said above; the same command tries again"
+        print(text, file=sys.stderr)
+        sys.exit(1)
 
 
 def _command(photos: Path, output: Path, labels: Path | None, quality: Quality, masks: Path | None) -> str:

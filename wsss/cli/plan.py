@@ -14,17 +14,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.live import checks_table, duration
-from wsss.cli.options import (
-    JsonOption,
-    NameOption,
-    SetOption,
-    SmokeOption,
-    StorageOption,
-    StudyArgument,
-    find,
-    open_study_data,
-)
+from wsss.cli.options import JsonOption, NameOption, SetOption, SmokeOption, StorageOption, StudyArgument
+from wsss.launch.finding import find, open_study_data
+from wsss.launch.words import checks_table, duration
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -77,7 +69,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         as_json: for a program to read.
     """
     # After the study file was read: what is wrong with it is said without waiting for torch.
-    from wsss.cli.preflight import preflight_checks, study_checks
+    from wsss.launch.preflight import preflight_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
     from wsss.pipeline.search.budget import spent_so_far
     from wsss.store.storage import open_storage
@@ -92,7 +84,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
     checks = study_checks(found, data)
     checks += preflight_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
     if address:
-        from wsss.cli.cluster import look_at_nodes
+        from wsss.cli.machines.cluster import look_at_nodes
 
         checks += look_at_nodes(found, data, address)
     bad = any(check.state == "bad" for check in checks)

@@ -85,6 +85,23 @@ class TrialProgress:
 
 
 @dataclass(frozen=True)
+class StepPart:
+    """How far a stage is within its next step, as the batches of an epoch; about once a second.
+
+    It is for people who watch: it may come late, be missing, or never be sent at all.
+    """
+
+    trial: str
+    stage: str
+    step: int
+    """Steps that are done, of `steps`."""
+    steps: int
+    part: int
+    """Parts of the next step that are done, of `parts`."""
+    parts: int
+
+
+@dataclass(frozen=True)
 class StageWaiting:
     """Another run makes the artefact that this trial needs next; sent repeatedly while it does.
 
@@ -99,8 +116,8 @@ class StageWaiting:
 
 @dataclass(frozen=True)
 class GpuWaiting:
-    """A trial waits before its first stage while other programs leave its GPU, or gives that up; told again
-    and again. `reason` says for whom, in words that follow "waits"."""
+    """A trial waits before its first stage while other programs leave its GPU, or stops waiting; sent
+    repeatedly. `reason` says for whom, in words that follow "waits"."""
 
     trial: str
     reason: str
@@ -192,6 +209,7 @@ Event = (
     | PreflightDone
     | TrialStarted
     | TrialProgress
+    | StepPart
     | StageWaiting
     | GpuWaiting
     | StageSaid

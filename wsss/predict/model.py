@@ -14,7 +14,7 @@ from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models.folding import fold_norms
 from wsss.models.precision import Precision, placed
-from wsss.models.weights import number_fault
+from wsss.models.tensor_files import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
 

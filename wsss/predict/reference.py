@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from wsss.config.stage import made_kind
 from wsss.config.text.location import Location
@@ -14,7 +15,7 @@ from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.predict.model import Model, load_artefact, load_file_model
-from wsss.stages.training.segmentation_network import WEIGHTS
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
@@ -28,8 +29,38 @@ Found = tuple[str, TrialRecord]
 """A study's name, and a trial of it."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a network lies: a file, or the folder of an artefact and its key."""
+
+    path: Path
+    key: str = ""
+
+    def load(self) -> Model:
+        """Return the model, on the CPU. Raises `ConfigError` for what is none."""
+        return load_artefact(self.path, self.key) if self.key else load_file_model(self.path)
+
+    @property
+    def files(self) -> tuple[Path, Path] | None:
+        """Its weights and the JSON that says what they are; None for a program."""
+        if self.key:
+            return self.path / WEIGHTS, self.path / ABOUT
+        return (self.path, self.path.with_suffix(".json")) if self.path.suffix == ".safetensors" else None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of the artefact; empty for a file."""
+        found = read_json(self.path / RECORD) if self.key else None
+        return found if isinstance(found, dict) else {}
+
+
 def load_model(reference: str, location: Location) -> Model:
-    """Return the model that a reference stands for, on the CPU.
+    """Return the model that a reference stands for, on the CPU; see `find_source`."""
+    return find_source(reference, location).load()
+
+
+def find_source(reference: str, location: Location) -> Source:
+    """Return where the network lies that a reference stands for.
 
     It may be a .safetensors or .pt2 file; the folder of a segmenter artefact; its key, or at least six
     characters of it; the id of a trial, with "STUDY/" before it where studies share it; or the id of an
@@ -40,13 +71,13 @@ def load_model(reference: str, location: Location) -> Model:
     if path.is_dir() and (path / WEIGHTS).is_file():
         record = read_json(path / RECORD)
         key = record.get("key") if isinstance(record, dict) else None
-        return load_artefact(path, key if isinstance(key, str) else path.resolve().name)
+        return Source(path, key if isinstance(key, str) else path.resolve().name)
     if path.is_file() or path.suffix in (*FILES, ".onnx"):
         if not path.exists():
             raise ConfigError(Problem("--model", f"there is no file {reference}"))
-        return load_file_model(path)
+        return Source(path)
     artefact = find_network(reference, open_storage(location))
-    return load_artefact(artefact.folder, artefact.key)
+    return Source(artefact.folder, artefact.key)
 
 
 def find_network(

@@ -24,7 +24,7 @@ from wsss.pipeline.events import (
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-STEP_METRICS = ("loss", "mAP", "rung_score", "lr")
+STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "holdout/miou")
 
 
 class Translator:

@@ -24,18 +24,27 @@ from wsss.tuning.listening import ListeningScheduler
 from wsss.tuning.placement import accelerator_resource
 from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
+from wsss.tuning.watching import Board
 
 RETRIES = 3
-"""How often a trial is started again after its process or its node died."""
+"""How often Ray restarts a trial whose process or node died."""
 
 
 class RayExecutor:
-    """Makes chains in parallel on a Ray cluster; joins or starts it when there is something to make."""
+    """Makes chains in parallel on a Ray cluster, which it joins or starts when there is something to make.
+
+    Args:
+        study: whose chains.
+        address: of a cluster; None for RAY_ADDRESS, or this machine alone.
+        data: the study's images.
+    """
 
     def __init__(self, study: Study, address: str | None = None, data: DataView | None = None) -> None:
         self.study = study
         self.address = address
         self.data = data
+        self.watched = False
+        self._board: Board | None = None
         self._runs = 0
 
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
@@ -45,16 +54,18 @@ class RayExecutor:
         return cluster_checks(resources, self.study.storage, self.data, self.study.data, needed)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, as many at a time as the cluster holds, until the listener stops it.
+        """Make every chain, as many at a time as the cluster has room for, until the listener stops it.
 
-        A list of jobs is handed to Ray at once; any other iterable is asked for the next one when there
-        is room for it.
+        Ray gets a list of jobs at once. From any other iterable it takes the next job when there is room
+        for it.
         """
         self._runs += 1
         storage = open_storage(self.study.storage)
         name = f"run-{self._runs}"
         clear_ray_folder(storage, self.study.name, name)
-        callback = _Callback(listener)
+        if self.watched and self._board is None:
+            self._board = Board()
+        callback = _Callback(listener, self._board)
         handed: list[str] = []
         space: dict[str, Any] = {}
         searcher: JobSearcher | None = None
@@ -115,16 +126,19 @@ class RayExecutor:
             "threads": resources.cpu,
             "workers": resources.processes,
             "gpu": resources.gpu,
+            **({"board": self._board.name} if self._board else {}),
         }
 
     def close(self) -> None:
-        """Leave the cluster, or stop the one that was started."""
+        """Leave the cluster, or stop it if this executor started it."""
+        if self._board is not None:
+            self._board.close()
         if ray.is_initialized():
             ray.shutdown()
 
 
 def asked_of_ray(resources: Resources) -> dict[str, float]:
-    """Return what a trial asks Ray for. Of the mark of a kind of GPU it takes next to nothing."""
+    """Return the resources that a trial requests from Ray; a tiny share of the mark of its kind of GPU."""
     asked: dict[str, float] = {"cpu": resources.cpu, "gpu": resources.gpu}
     if resources.accelerator:
         asked[accelerator_resource(resources.accelerator)] = 0.001
@@ -132,9 +146,9 @@ def asked_of_ray(resources: Resources) -> dict[str, float]:
 
 
 class _Stopper(tune.Stopper):
-    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint.
+    """Asks the driver before each step of Ray whether to stop all trials, which then leave checkpoints.
 
-    Also stops them when the storage has failed.
+    It stops the trials, too, when the storage has failed.
     """
 
     def __init__(self, listener: Listener, callback: _Callback) -> None:
@@ -142,7 +156,7 @@ class _Stopper(tune.Stopper):
         self._callback = callback
 
     def __getstate__(self) -> dict[str, Any]:
-        """As for the callback: nothing of ours goes along."""
+        """Return nothing to pickle, as for the callback."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -153,17 +167,18 @@ class _Stopper(tune.Stopper):
 
 
 class _Callback(tune.Callback):
-    """Turns Ray's callbacks into the driver's. An exception here would abort the whole run, so it
-    is kept until the run has ended."""
+    """Passes Ray's callbacks to the driver. An exception here would abort the whole run, so the first one
+    is kept and raised when the run has ended."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, board: Board | None = None) -> None:
         self._listener = listener
+        self._board = board
         self._started: set[str] = set()
         self.ended: set[str] = set()
         self._error: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is never used here: nothing of ours goes along."""
+        """Return nothing to pickle: Ray pickles callbacks for its own restore, which wsss never uses."""
         return {}
 
     @property
@@ -184,7 +199,7 @@ class _Callback(tune.Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = trial.config["job"]["id"]
-        # What a result tells of, the scheduler has heard: it is asked before the callbacks are.
+        # The scheduler has reported this event: Ray asks it before the callbacks.
         if result.get(STORAGE):
             self.keep(StorageError(str(result[ERROR])))
         elif result.get("done") and job not in self.ended:
@@ -199,6 +214,11 @@ class _Callback(tune.Callback):
             text = file.read_text() if file and file.is_file() else "the trial's process died"
             self._guard(self._listener.ended, job, text)
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray calls it many times a second, whether trials have reported or not."""
+        if self._board is not None:
+            self._guard(self._board.poll, self._listener.part)
+
     def _guard(self, call: Any, *arguments: Any) -> None:
         try:
             call(*arguments)
@@ -206,5 +226,5 @@ class _Callback(tune.Callback):
             self.keep(error)
 
     def keep(self, error: Exception) -> None:
-        """Keep an error of the driver's own until the run has ended; the first one counts."""
+        """Keep the driver's first error until the run has ended."""
         self._error = self._error or error

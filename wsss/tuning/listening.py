@@ -1,7 +1,7 @@
-"""The Ray Tune scheduler of every run: each event goes to the driver, which says whether the trial goes on.
+"""The Ray Tune scheduler of every run: the driver gets each event and decides whether the trial goes on.
 
-What ASHA or another rule decides is asked for by the driver (`wsss.tuning.schedulers`), since it sees
-what Ray does not: work found in the storage, trials of earlier runs, scores between stages.
+The driver itself asks ASHA or another rule (`wsss.tuning.schedulers`), since it sees what Ray does not:
+work found in the storage, trials of earlier runs, scores between stages.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ class ListeningScheduler(FIFOScheduler):  # type: ignore[misc, unused-ignore]
         self._keep = keep
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray may pickle it for a restore that is never used here: nothing of ours goes along."""
+        """Return nothing to pickle: Ray may pickle schedulers for its own restore, which wsss never uses."""
         return {}
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        """Tell the driver. An error of its own would abort the whole run: it is kept until the end."""
+        """Pass the result to the driver. An exception would abort the whole run, so it is kept until the
+        end."""
         if EVENT not in result:
             return str(TrialScheduler.CONTINUE)
         try:

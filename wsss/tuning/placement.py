@@ -1,4 +1,4 @@
-"""Whether a node of a Ray cluster could hold a trial: one that is there, or one that may be started."""
+"""Whether some node of a Ray cluster has room for a trial: a running one, or one that may be started."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TIMEOUT = 120.0
 def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """Return the resources of each kind of node that the cluster's autoscaler may start.
 
-    The head node reads them from the file that `ray up` leaves there. A head that can't be asked counts as
-    one without any; the checks of all nodes report what else is wrong with it.
+    A task on the head node reads them from the file that `ray up` leaves there. If the head does not
+    answer, there are none; the checks of all nodes report what is wrong with it.
     """
     head = next((node for node in nodes if HEAD in node["Resources"]), None)
     if head is None:
@@ -42,7 +42,7 @@ def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def read_startable() -> list[dict[str, float]]:
-    """What the head node runs: read the resources of each kind of node from the autoscaler's file."""
+    """Read the resources of each kind of node from the autoscaler's file; the head node runs this."""
     try:
         config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
         head = config.get("head_node_type")
@@ -61,7 +61,7 @@ def placement_checks(
     nodes: Sequence[dict[str, Any]],
     startable: Sequence[dict[str, float]] = (),
 ) -> list[Check]:
-    """Look for a node that could hold a trial of each sweep; Ray itself would only wait, for ever."""
+    """Check that some node has room for a trial of each sweep; Ray itself would wait for ever."""
     there = [node["Resources"] for node in nodes]
     have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in there)
     checks = []

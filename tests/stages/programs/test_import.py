@@ -26,7 +26,7 @@ from wsss.pipeline.past.results import chain_result
 from wsss.stages.kinds.scoring.scores import ScoresParams
 from wsss.stages.programs import imported
 from wsss.stages.shards import CamShards
-from wsss.stages.training.segmenter_training import PixelLabels
+from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.store.folder_store import Store
 
 CRF = Part("pseudo_masks", "pseudo_masks", PseudoMasksParams.model_validate({"crf": {"iterations": 2}}))

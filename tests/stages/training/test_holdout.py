@@ -13,10 +13,10 @@ from PIL import Image
 from sklearn.metrics import average_precision_score
 
 from wsss.cli.comparison.compare import score_lines
-from wsss.cli.live import describe_metrics
 from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView
 from wsss.files import sha256_json
+from wsss.launch.words import describe_metrics
 from wsss.models import CamNetwork
 from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain

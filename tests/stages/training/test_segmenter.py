@@ -20,9 +20,9 @@ from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.stages.contract import Context
 from wsss.stages.kinds.training import segmenter as kind
+from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmentation_network import describe_weights, load_segmenter
 from wsss.stages.training.segmenter import Segmenter
-from wsss.stages.training.segmenter_training import PixelLabels
 from wsss.store.folder_store import Store
 
 SMALL = {

@@ -17,7 +17,8 @@ from rich.table import Table
 
 from wsss.cli.comparison.published import by_data_set, published_json, published_lines
 from wsss.cli.comparison.tuning import show_tuning
-from wsss.cli.options import StorageOption, find_all
+from wsss.cli.options import StorageOption
+from wsss.launch.finding import find_all
 from wsss.report.notes import (
     arm_title,
     difference_text,

@@ -1,7 +1,7 @@
 """A folder of photos with a table of image-level labels; masks may be there, for scoring, or not.
 
 FOLDER/*.jpg, *.png, …      the photos, here or in FOLDER/images; an id is a name without its ending
-FOLDER/labels.csv           or .tsv, .json: see `wsss.data.tables.label_table`
+FOLDER/labels.csv           or .tsv, .json: see `wsss.data.tables.label_csv` and `label_json`
 FOLDER/masks/ID.png         palette or grey, of any of the photos
 FOLDER/classes.txt          line k names mask id k; needed where nothing else orders the classes
 FOLDER/NAME.txt             lists of photos, one a line
@@ -19,7 +19,8 @@ from wsss.data.photo_set import PhotoSet, is_safe
 from wsss.data.readers.annotations import Annotation, unknown_classes
 from wsss.data.readers.photo_names import PhotoNames, file_name, kind_of
 from wsss.data.tables.class_names import MOST_CLASSES, read_class_names, unknown_class
-from wsss.data.tables.label_table import LabelTable, read_labels
+from wsss.data.tables.label_files import read_labels
+from wsss.data.tables.label_table import LabelTable
 from wsss.data.tables.text import capped, composed, nearest_name, numbered_lines, quote, tidy
 from wsss.errors import DataError, Problem
 

@@ -1,9 +1,8 @@
 """A chain: stages in order, wired to each other, each with the key of what it will make.
 
 The keys are known before anything runs: a key is the hash of the stage, its version, its resolved parameters,
-the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. That
-is what lets a study skip what exists, share what trials have in common, and say beforehand what
-it is going to do.
+the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. So a study
+can skip what exists, share what trials have in common, and plan before it runs.
 """
 
 from __future__ import annotations
@@ -96,10 +95,10 @@ class Chain:
         return Chain(tuple(node for node in self.nodes if node.label in wanted))
 
     def pending(self, store: Store) -> list[Node]:
-        """Return what has to be made, in order.
+        """Return the nodes to make, in order.
 
-        A node is made when its artefact was never finished, or when its files are gone and
-        something that has to be made needs them.
+        A node is made when its artefact was never finished, or when its files were deleted and another
+        node to make reads them.
         """
         todo: set[str] = set()
         for node in reversed(self.nodes):
@@ -116,9 +115,9 @@ class Chain:
         return [node for node in self.nodes if node.label in todo]
 
     def look_at_scores(self, store: Store) -> None:
-        """Read every score that exists, so that one that has changed is set aside and counts as missing.
+        """Read every score that exists. The store sets a changed one aside, and it counts as missing.
 
-        So does one without its files: no run evicts scores.
+        A score whose files are gone counts as missing too, since no run evicts scores.
         """
         for node in self.nodes:
             known = store.known(node.key) if node.is_score else None

@@ -8,7 +8,7 @@ from collections.abc import Generator
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.chains.make import Again, Bench, Making, found
+from wsss.pipeline.chains.make import Again, Bench, Making, Watch, found
 from wsss.pipeline.events import ChainEvent
 from wsss.store.folder_store import Store
 
@@ -29,24 +29,26 @@ def run_chain(
     workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     poll_seconds: float = POLL_SECONDS,
+    watch: Watch | None = None,
 ) -> Generator[ChainEvent, None, None]:
-    """Make every missing artefact of a chain, in order, and say so after each step.
+    """Make every missing artefact of a chain, in order, and yield an event after each step.
 
-    Stop iterating at any time, in any way: the next run of the chain goes on from the newest checkpoint.
-    Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when the storage
-    changes again and again.
+    The caller may stop iterating at any time: the next run of the chain resumes from the newest
+    checkpoint. Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when
+    the storage changes again and again.
 
     Args:
         trial: what the events call the trial.
-        chain: what is to exist.
-        store: where it exists then.
+        chain: the artefacts to make.
+        store: where they are kept.
         data: the images that it is made from.
         device: a torch device string.
         threads: CPUs of the trial; set for torch in this process, since it changes results.
         workers: processes that train one network together, where a stage can.
         checkpoint_seconds: least time between two checkpoints; it grows until they take at most 2 % of the
             time. With 0 there is one after every step.
-        poll_seconds: how often what another run is making is looked at.
+        poll_seconds: between two looks at an artefact that another run is making.
+        watch: hears about once a second how far a step is, from inside of it.
 
     Examples:
         A classifier for one epoch on a tiny sample, and its class activation maps:
@@ -71,7 +73,7 @@ def run_chain(
     import torch  # here: plans read chains, and need no network
 
     torch.set_num_threads(threads)
-    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)
+    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds, watch)
     reported: set[str] = set()
     for attempt in itertools.count(1):
         pending = _pending_with_whole_inputs(chain, bench.store)
@@ -93,8 +95,8 @@ def run_chain(
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
-    """Return the labels to make, after every score and every finished input they read was compared byte by
-    byte."""
+    """Compare every score and every finished input byte by byte with its record; return the labels to
+    make."""
     while True:
         chain.look_at_scores(store)
         pending = {node.label for node in chain.pending(store)}

@@ -22,9 +22,15 @@ _announced: set[tuple[str, int, int, str]] = set()
 
 
 def work_facts(node: Node, chain: Chain, data: DataView, looked: Looked | None = None) -> dict[str, Any]:
-    """Return what an artefact's record says of its work: {"images", "pixels", "backbone"}; `pixels` is
-    the mean of some of the photos. "notes" are the stage's own, if it has any. `looked` saves looking at
-    photos again."""
+    """Return the facts of a node's work for its record: {"images", "pixels", "backbone"}, and the stage's
+    "notes" if it has any. `pixels` is a mean over some of the photos.
+
+    Args:
+        node: whose work it is.
+        chain: where the node stands.
+        data: the images.
+        looked: what earlier calls found of photos; a call adds to it, so that no photo is measured twice.
+    """
     kind = STAGES[node.stage]
     names = kind.images(node.params)
     looked = {} if looked is None else looked
@@ -46,8 +52,8 @@ def _photo_facts(names: tuple[str, ...], data: DataView) -> dict[str, int]:
 
 
 def smaller_copies(node: Node, data: DataView) -> dict[str, Any]:
-    """Return what an artefact's record says of photos that a stage sees as smaller copies, and log it;
-    nothing if there are none."""
+    """Return what a record says of photos that a stage sees as smaller copies, and log it; {} if there are
+    none."""
     stage = node.stage
     names = STAGES[stage].images(node.params)
     ids = dict.fromkeys(id for name in names for id in getattr(data, name, ()))
@@ -56,7 +62,7 @@ def smaller_copies(node: Node, data: DataView) -> dict[str, Any]:
         return {}
     id = max(large, key=lambda id: math.prod(large[id]))
     told = (str(data.dataset.root), len(ids), len(large), id)
-    if told not in _announced:  # not again for every stage and trial
+    if told not in _announced:  # log it once, not for every stage and trial
         _announced.add(told)
         _announce_copies(stage, len(ids), len(large), id, large[id])
     return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}

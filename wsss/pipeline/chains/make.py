@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,10 +26,11 @@ from wsss.pipeline.events import (
     StageFinished,
     StageSaid,
     StageWaiting,
+    StepPart,
     TrialProgress,
     recorded_steps,
 )
-from wsss.stages.contract import Context, Stage
+from wsss.stages.contract import Context, OnPart, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
@@ -42,8 +43,13 @@ RUNG_SCORE = "rung_score"
 Metrics = dict[str, float]
 
 
+Watch = Callable[[StepPart], None]
+WATCH_SECONDS = 1.0
+"""How often, at most, a watcher hears of the parts of a step."""
+
+
 class Again(Exception):
-    """The storage changed in the middle of the work: look again what is left to make."""
+    """The storage changed in the middle of the work: the chain looks again at what it lacks."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Bench:
     `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
     processes that train one network together, where a stage can. A checkpoint is written every
     `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
-    what another run is making is looked at every `poll_seconds`.
+    while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far
+    a step is.
     """
 
     store: Store
@@ -63,6 +70,7 @@ class Bench:
     workers: int
     checkpoint_seconds: float
     poll_seconds: float
+    watch: Watch | None = None
 
 
 @dataclass
@@ -100,7 +108,7 @@ class Making:
         self._sources = {kind: chain[label] for kind, label in node.inputs.items()}
 
     def make(self) -> Iterator[ChainEvent]:
-        """Make the artefact, unless another run that is at it already finishes it first.
+        """Make the artefact, unless another run finishes it first.
 
         Raises `Again` when the storage changed meanwhile, `StageError`, `StorageError`, and what the stage
         raises.
@@ -128,7 +136,7 @@ class Making:
         yield from found(self._trial, node, store)
 
     def _give_memory_back(self) -> None:
-        """Leave to others, and to later stages' looks at what is free, what this stage's tensors took."""
+        """Return this stage's GPU memory: other trials may need it, and later stages measure what is free."""
         if self._bench.device.startswith("cuda"):
             import torch
 
@@ -136,7 +144,7 @@ class Making:
             torch.cuda.empty_cache()
 
     def _explain(self, error: Exception, inputs: Sequence[str], partial: Partial) -> None:
-        """Raise what an error in the middle of the work means; return if the artefact is there after all."""
+        """Raise the error that explains this one; return if another run has made the artefact meanwhile."""
         store = self._bench.store
         full = storage_error(partial.folder, error) if isinstance(error, OSError) else None
         if full is not None:
@@ -149,7 +157,7 @@ class Making:
             raise Again("another run took over") from error
         if not all(store.has(key) for key in inputs):
             raise Again("an input was deleted from the storage while it was in use") from error
-        if is_out_of_memory(error):  # and would be again: an error of ours is not tried anew
+        if is_out_of_memory(error):  # it would run out again: the driver doesn't repeat our own errors
             message = described(self._node.label, self._node.params, self._bench.device)
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise StageError(Problem("", message, shortened(first, 300))) from error
@@ -162,6 +170,8 @@ class Making:
         smaller = smaller_copies(self._node, self._bench.data)
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
+            if self._bench.watch is not None:
+                stage.on_part = self._teller(self._bench.watch, stage, progress)
             on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
@@ -189,7 +199,7 @@ class Making:
                 if metrics is None:  # a program is at work
                     if partial.lost:
                         raise Again("another run took over")
-                    if on_disk < 0:  # what it leaves in `work` is thrown away where there is no checkpoint
+                    if on_disk < 0:  # without a checkpoint the next run empties `work`
                         save()
                         saved = time.monotonic()
                     yield from tell(StageSaid(self._trial, self._node.label, stage.said))
@@ -214,6 +224,18 @@ class Making:
             self._bench.store.commit(self._node.key, folder, record)
             partial.remove()
             return progress.seconds
+
+    def _teller(self, watch: Watch, stage: Stage, progress: Progress) -> OnPart:
+        """Return what tells the watcher of the parts of a step, now and then."""
+        told = 0.0
+
+        def tell(part: int, parts: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= WATCH_SECONDS:
+                told = time.monotonic()
+                watch(StepPart(self._trial, self._node.label, progress.done, stage.steps, part, parts))
+
+        return tell
 
     def _pause(self, cost: float) -> float:
         """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""
@@ -281,7 +303,7 @@ class Making:
 
 
 def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
-    """Go on from the newest checkpoint that was made from the same inputs; without one, begin anew."""
+    """Resume from the newest checkpoint made from the same inputs; without one, start from the beginning."""
     newest = partial.newest()
     if newest is not None and newest[2].get("inputs") == about["inputs"]:
         done, folder, state = newest
@@ -299,7 +321,7 @@ def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
 
 
 def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
-    """Report a finished artefact, and again what a scheduler would have seen of its making."""
+    """Report a finished artefact, after the steps of its making that a scheduler judges by."""
     artefact = store.known(node.key)
     record = artefact.record if artefact else {}
     history = list(record.get("history", ()))
@@ -308,7 +330,7 @@ def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
 
 
 def _replayed(steps: Iterable[TrialProgress]) -> Iterator[TrialProgress]:
-    """Report again those of earlier steps that a scheduler judges by."""
+    """Report the earlier steps that a scheduler judges by once more."""
     for step in steps:
         if RUNG_SCORE in step.metrics:
             yield replace(step, replayed=True)

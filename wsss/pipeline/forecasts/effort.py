@@ -1,9 +1,10 @@
-"""How much work an artefact is, so that the time and the disk of one tell those of another like it.
+"""How much work an artefact is. From the time and the disk that one took, `plan` estimates those of
+others.
 
-A record says what was worked on: how many images, how large, by which network. Two artefacts are
-alike when stage, network, kind of device and what else decides the speed agree; then time grows with
-images, epochs and pixels. It is not carried over to images of a quite different size, on which
-a device is used quite differently: unknown is better than wrong.
+A record says how many images there were, how large they were, and which network saw them. Two artefacts
+are alike when they agree in stage, network, kind of device and all else that decides the speed. The time
+of alike artefacts grows with images, epochs and pixels. Images of very different sizes use a device
+differently, so `plan` makes no estimate from one size for another: unknown is better than wrong.
 """
 
 from __future__ import annotations
@@ -21,13 +22,20 @@ from wsss.config.params.base import Params
 from wsss.config.stage import STAGES, StageKind
 
 ALIKE = 4.0
-"""Largest ratio of pixels an image: sides twice as long."""
+"""Largest ratio between the pixels of two images whose times are compared: one has sides twice as long."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A piece of work, planned or done: a stage's parameters as JSON, and `work_facts`. `device` is
-    "cpu" or the name of a GPU (its kind, such as "A100", or "cuda" while it has none)."""
+    """A piece of work, planned or done.
+
+    Args:
+        stage: its name.
+        params: the stage's parameters, as JSON.
+        facts: what `work_facts` returns.
+        device: "cpu", or the name of a GPU; for planned work its kind, such as "A100", or "cuda".
+        threads: CPUs of the trial.
+    """
 
     stage: str
     params: Mapping[str, Any]
@@ -54,7 +62,7 @@ class Work:
 
     @cached_property
     def amount(self) -> float:
-        """What the time is proportional to, among works of equal `kind`; 0 where that is unknown."""
+        """The time of works of one `kind` is proportional to this number; 0 where it is unknown."""
         if self._known is None:
             return 0.0
         kind, params = self._known
@@ -63,14 +71,14 @@ class Work:
 
     @cached_property
     def kind(self) -> tuple[Any, ...]:
-        """What has to agree for times to be comparable."""
+        """What two works must have in common before their times are compared."""
         if self._known is None:
             return (self.stage, None)
         kind, params = self._known
         place: tuple[Any, ...] = ()
         where = kind.placed(params)
         if where.startswith("device"):
-            # Threads don't add up: two give neither twice the speed nor the same.
+            # Two threads are faster than one, but not twice as fast: compare equal numbers only.
             counted = self.device == "cpu" or where != "device"
             place = ("cpu" if self.device == "cpu" else "cuda", self.threads if counted else 0)
         return (self.stage, self.facts["backbone"], *kind.alike(params), where, *place)
@@ -82,12 +90,12 @@ class Work:
 
     @cached_property
     def size_kind(self) -> tuple[Any, ...]:
-        """What has to agree for bytes to be comparable."""
+        """What two works must have in common before their sizes are compared."""
         return (self.stage, self.facts["backbone"], self.params.get("kind"), self._known is None)
 
     @cached_property
     def size_amount(self) -> float:
-        """What the bytes are proportional to, among works of equal `size_kind`; 0 where that is unknown."""
+        """The bytes of works of one `size_kind` are proportional to this number; 0 where it is unknown."""
         if self._known is None:
             return 0.0
         grows = self._known[0].grows
@@ -98,7 +106,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What work like it came to: how much, from how many artefacts, on which devices."""
+    """An estimate: the value, the number of artefacts behind it, and the devices that they ran on."""
 
     value: float
     artefacts: int
@@ -113,7 +121,7 @@ class Measured:
 
 
 def measured(record: Mapping[str, Any]) -> Measured | None:
-    """Return what an artefact's record tells; None when it is from before records told it."""
+    """Return the time and size in an artefact's record; None for an old record without its work."""
     if "work" not in record:
         return None
     facts = record["work"]
@@ -123,14 +131,28 @@ def measured(record: Mapping[str, Any]) -> Measured | None:
 
 
 def estimate_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
-    """Return how long work like it would take, from the artefacts whose images are nearest in size."""
+    """Return how long a work will take, estimated from the artefacts whose images are nearest in size.
+
+    None where no artefact of its `kind` was measured on images of similar size.
+
+    Args:
+        work: what is planned.
+        known: times and sizes of earlier artefacts.
+    """
     like = [one for one in known if one.work.kind == work.kind and one.work.amount > 0]
     like = list(_on_one_device(work, like)) if work.by_device else like
     return _estimate(work, like, [one.seconds / one.work.amount for one in like], work.amount)
 
 
 def estimate_bytes(work: Work, known: Sequence[Measured]) -> Estimate | None:
-    """Return how large the artefact would be."""
+    """Return the bytes of a work's artefact, estimated from those whose images are nearest in size.
+
+    None where no artefact of its `size_kind` was measured on images of similar size.
+
+    Args:
+        work: what is planned.
+        known: times and sizes of earlier artefacts.
+    """
     like = [one for one in known if one.work.size_kind == work.size_kind and one.work.size_amount > 0]
     return _estimate(work, like, [one.bytes / one.work.size_amount for one in like], work.size_amount)
 
@@ -153,9 +175,9 @@ def is_kind_of_gpu(name: str, accelerator: str) -> bool:
 
 
 def _on_one_device(work: Work, like: Sequence[Measured]) -> Sequence[Measured]:
-    """Return what was measured on GPUs of one name: the work's own or, while that isn't known, of those of
-    its kind the name with most artefacts, of several the one that took longest. GPUs differ by a factor of
-    ten."""
+    """Return the measurements of one model of GPU, as models differ by a factor of ten: the work's own, if
+    it is known. Otherwise, of the models of its kind, the one with the most artefacts; the slowest of
+    several."""
     groups: dict[str, list[Measured]] = {}
     for one in like:
         groups.setdefault(one.work.device, []).append(one)

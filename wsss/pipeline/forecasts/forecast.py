@@ -1,4 +1,4 @@
-"""What a study is going to do: its trials, what exists, and what such work took before."""
+"""What a study will do: its trials, the artefacts that exist, and estimates of the rest."""
 
 from __future__ import annotations
 
@@ -30,12 +30,16 @@ from wsss.store.storage import open_storage
 def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]:
     """Return one row per sweep, arm and stage: artefacts to make, found, and estimates of the rest.
 
-    Which trials a later sweep starts from is known once the earlier one has ended; until then the
-    first ones stand in for those that will be kept, and random configurations for those that a search
-    will ask for, so counts are right and keys are a guess. Trials that were stopped have nothing left
-    to make; which others will be stopped nobody knows. `each` (seconds) and `each_bytes` are means of
-    what earlier artefacts like it came to on this storage, or None; `seconds`, `gpu_hours` and `bytes`
-    are for all that are to be made.
+    A later sweep starts from the trials that the earlier one keeps. Until that one has ended, its first
+    trials stand in for the kept ones, and random configurations for those that a search will choose:
+    counts are right, keys are guesses. A stopped trial has nothing left to make; the forecast stops no
+    other. `each` (seconds) and `each_bytes` are means over similar artefacts on this storage, or None.
+    `seconds`, `gpu_hours` and `bytes` add up all artefacts to make.
+
+    Args:
+        study: the study, as checked.
+        data: its images.
+        store: where artefacts are, and what earlier ones took.
     """
     known = [found for artefact in store if (found := measured(artefact.record)) is not None]
     records = open_storage(study.storage).ledger(study.name).trials()
@@ -126,7 +130,7 @@ def _work(node: Node, chain: Chain, resources: Resources, data: DataView, looked
 
 @dataclass(frozen=True)
 class Total:
-    """The whole study's estimates; None where nothing is known though there is something to make."""
+    """Estimates for the whole study; None where artefacts are missing and no similar one was measured."""
 
     trials: int
     seconds: float | None
@@ -135,12 +139,12 @@ class Total:
     unknown_time: bool
     unknown_bytes: bool
     accelerators: Mapping[str, float] = field(default_factory=dict)
-    """The GPU hours of each kind of GPU, where sweeps ask for kinds, as far as they are known; "any" are
-    those of sweeps that don't."""
+    """GPU hours by kind of GPU, if a sweep asks for a kind; "any" are the hours of sweeps that ask for
+    none."""
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Total:
-    """Add rows up. `unknown_…` says that something is to be made of which nothing is known."""
+    """Add rows up. `unknown_…` is true when some artefact to make has no estimate."""
     arms = {(row["sweep"], row["arm"]): row["unfinished"] for row in rows}
     todo = [row for row in rows if row["to_make"]]
     return Total(
@@ -170,8 +174,14 @@ def _sum(values: Any) -> float | None:
 
 
 def budget_rows(budget: Budget, spent: Spent, total: Total) -> list[dict[str, Any]]:
-    """Return one row per limit: used by earlier runs, estimated for the rest, the limit, and whether it
-    is enough (None where that is unknown). Hours are as on one trial at a time."""
+    """Return one row per limit: what earlier runs used, what the rest is estimated to use, the limit, and
+    whether it is enough (None where that is unknown). Hours are those of one trial at a time.
+
+    Args:
+        budget: the study's limits.
+        spent: what earlier runs used.
+        total: estimates of the rest.
+    """
     left: dict[str, float | None] = {
         "hours": None if total.seconds is None else total.seconds / 3600,
         "gpu_hours": total.gpu_hours,
@@ -199,7 +209,7 @@ def _was_stopped(trial: Trial, records: Mapping[str, TrialRecord]) -> bool:
 
 
 def _kept(sweep: Sweep, trials: list[Trial], store: Store) -> list[Trial]:
-    """Return the trials that go on, or as many stand-ins while some of the sweep are unfinished."""
+    """Return the kept trials, or as many stand-ins while some trials of the sweep are unfinished."""
     if any(trial.chain.pending(store) for trial in trials):
         level = {sweep.metric: 0.0} if sweep.metric else {}
         return kept_trials(sweep, trials, {trial.info.id: level for trial in trials})

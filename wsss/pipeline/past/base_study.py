@@ -1,4 +1,4 @@
-"""Where a study begins that is based on another: at the other's kept trials, as they were recorded."""
+"""A study that is based on another starts from the trials that the other kept, as its ledger has them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a finished chain came to: its scores by name, and the files that people want to see."""
+"""The results of a finished chain: its scores by name, and the files that people look at."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def own_steps(
 
 
 def unreported(result: Result) -> Result:
-    """Return what may be shown of a trial that was stopped: nothing from images that are reported."""
+    """Return the results of a stopped trial that may be shown: none from reported images."""
     metrics = {
         name: value
         for name, value in result.metrics.items()

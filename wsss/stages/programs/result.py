@@ -1,4 +1,4 @@
-"""What a foreign program has made: read as `import` reads files, and nothing else believed."""
+"""The result of a foreign program: it is read as `import` reads files, with the same checks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOST_FILES = 100_000
 
 
 class Result:
-    """The files of a program, taken over chunk by chunk.
+    """Reads the files of a program, chunk by chunk.
 
     Args:
         params: what they are.
@@ -53,7 +53,7 @@ class Result:
             ]
 
     def read(self) -> Iterator[int]:
-        """Take files over, and iterate over how many images are done. Raises `DataError`."""
+        """Read the files; yield how many images are done. Raises `DataError`."""
         if not any(self.out.iterdir()):
             raise DataError(Problem(str(self.out), "the program ended well, but wrote nothing to {out}"))
         if self.params.makes == "files":

@@ -1,4 +1,4 @@
-"""Stage `walk`: the scores that a random walk over affinities ends in, before anything is decided by them."""
+"""Stage `walk`: the scores after a random walk over affinities; `pseudo_masks` decides by them later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stages that walk have in common: a walker, and what is remembered of smaller copies."""
+"""What stages that walk have in common: a walker, and a note of photos walked on smaller copies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsss.stages.refining.walker import GIB, Walker
 from wsss.stages.training.affinity import load_affinity
 
 WALK = "walk.json"
-"""What is remembered of a walk that goes on later."""
+"""What a walk that is resumed later must know."""
 
 
 class WalkingStage(ChunkedStage):
@@ -34,7 +34,8 @@ class WalkingStage(ChunkedStage):
             self._prepare(self.walker)
 
     def _prepare(self, walker: Walker) -> None:
-        """Fix what walks may take. Free memory decides too: what goes on later takes no more than before."""
+        """Decide how much memory walks may take. A resumed stage takes no more than before, whatever is
+        free."""
         earlier = read_json(self.context.work / WALK) or {"bytes": None, "smaller": {}}
         smaller = walker.prepare(working_sizes(self.context.data, self.ids), earlier["bytes"])
         self.earlier = earlier["smaller"]
@@ -48,7 +49,7 @@ class WalkingStage(ChunkedStage):
 
     def load(self, folder: Path, done: int) -> None:
         super().load(folder, done)
-        if self.walker is not None:  # photos that are done were walked on the copies of then
+        if self.walker is not None:  # finished photos keep the sizes at which they were walked
             walked = set(self.ids[: done * self.images])
             now = {id: size for id, size in self.notes["smaller"].items() if id not in walked}
             before = {id: size for id, size in self.earlier.items() if id in walked}

@@ -74,6 +74,7 @@ class Affinity(Stage):
                 masks = self.batches.masks(self.epoch, ids, lambda id: read_mask(self.labels / f"{id}.png"))
                 sums.add(self._batch(images, masks))
                 count += 1
+                self.on_part(count, len(self.batches))
         self.epoch += 1
         return {**sums.means(count), "lr": self.training.lr}
 

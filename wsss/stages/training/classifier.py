@@ -83,7 +83,7 @@ class Classifier(Stage):
 
     def step(self) -> dict[str, float]:
         if self.epoch == self.params.end:
-            return {"lr": 0.0, **self._evaluate()}  # nothing is to be trained
+            return {"lr": 0.0, **self._evaluate()}  # there is nothing to train
         seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -98,6 +98,7 @@ class Classifier(Stage):
                 shares |= found
                 sums.add(losses)
                 count += 1
+                self.on_part(count, len(self.batches))
         self.epoch += 1
         metrics = sums.means(count)
         metrics |= {f"gradient/{name}": value for name, value in shares.items()}
@@ -135,7 +136,7 @@ class Classifier(Stage):
         return {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}, shares
 
     def _evaluate(self) -> dict[str, float]:
-        """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""
+        """Return the hold-out mAP, and every `rung.every` epochs and after the last one the rung score."""
         self.network.eval()
         metrics = holdout_map(self.network, self.context.data, self.params.middle, self.device)
         rung = self.params.rung

@@ -1,4 +1,4 @@
-"""What every stage that trains a network does with a loss: one careful step, and its state on disk."""
+"""What every stage that trains a network needs: batches, one optimiser step, and the state on disk."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from wsss.stages.contract import Context
 
 STATE = "training.pt"
 SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
-"""Factors of a loss whose gradient float16 is to hold, the largest that doesn't overflow first."""
+"""Factors of a loss for gradients in float16; the first one that does not overflow counts."""
 HOW = ("fused", "foreach")
-"""What of an optimiser's groups says how the device computes, and not what: a checkpoint of another device
-doesn't decide over it."""
+"""Entries of an optimiser's groups that say how the device computes, not what: a checkpoint from another
+device does not change them."""
 
 
 class Training:
@@ -76,7 +76,7 @@ class Training:
 
     @property
     def gradient_scales(self) -> tuple[float, ...]:
-        """The factors by which a term's gradient is to be tried."""
+        """The factors with which to try a term's gradient."""
         return SCALES if self.half else (1.0,)
 
     def autocast(self) -> torch.autocast:
@@ -120,14 +120,15 @@ class Training:
         state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
         how = [{name: group[name] for name in HOW if name in group} for group in self.optimiser.param_groups]
         for name, part in self._parts().items():
-            # A scaler that did nothing has saved nothing: this one begins at its own scale.
+            # A disabled scaler saved nothing: this one starts with its own scale.
             if part is not self.scaler or state[name]:
                 part.load_state_dict(state[name])
         for group, own in zip(self.optimiser.param_groups, how, strict=True):
             group.update(own)
 
     def continue_from(self, folder: Path) -> None:
-        """Go on from what another's `save` wrote, with this one's own learning rates, momentum and decay."""
+        """Continue from what another training's `save` wrote, with this one's learning rates, momentum and
+        decay."""
         own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         base = self.schedule.base_lrs
         self.load(folder)

@@ -125,7 +125,7 @@ class CommandParams(Params):
     missing: Literal["error", "zero"] = "error"
     """As in `import`: whether a file may lack the map of a class that its labels name."""
     supervision: Annotated[Labels, BeforeValidator(_as_written), AfterValidator(_some), PlainSerializer(list)]
-    """The kinds of labels that its result rests on; nobody else can know."""
+    """The kinds of labels that its result rests on; only the study's author knows."""
     timeout: Annotated[Seconds, AfterValidator(_time)] = "1d"
     """How long it may run each time it is started."""
     progress: ProgressParams | None = None
@@ -147,7 +147,7 @@ class CommandParams(Params):
 
     @property
     def steps(self) -> int:
-        """How many steps of its own it tells of."""
+        """How many steps the program reports."""
         return self.progress.steps if self.progress else 1
 
     def content(self) -> dict[str, Any]:
@@ -297,7 +297,7 @@ class Command(StageKind[CommandParams]):
 
     @classmethod
     def alike(cls, params: CommandParams) -> tuple[Any, ...]:
-        # Which program it is; how much a number among its arguments means for its time, nobody knows.
+        # The program alone: what its arguments mean for its time is unknown.
         return (params.makes, *params.words[:2])
 
     @classmethod
@@ -312,7 +312,7 @@ class Command(StageKind[CommandParams]):
 
 
 def wanted(params: CommandParams, data: DataView) -> tuple[str, ...]:
-    """Return the ids of the images that a program is to make something of. Raises `ConfigError`."""
+    """Return the ids of the images that a program works on. Raises `ConfigError`."""
     if params.makes != "segmentations":
         return data.labelled_ids
     from wsss.stages.kinds.segmentations import segmented_ids

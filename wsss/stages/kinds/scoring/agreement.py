@@ -1,4 +1,4 @@
-"""What is known of `agreement`: how well CAMs agree with masks that nobody drew."""
+"""What is known of `agreement`: how well CAMs agree with pseudo masks."""
 
 from __future__ import annotations
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.cli.options import JsonOption, StorageOption
+from wsss.launch.finding import storage_location
 
 if TYPE_CHECKING:
     from wsss.store.storage import Storage

@@ -6,24 +6,14 @@ import os
 import stat
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
+from wsss.launch.words import note
 
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.config.checks.programs import StudyProgram
 
-AllowOption = Annotated[
-    bool,
-    typer.Option("--allow-commands", help="Let the study start the programs that its `command` stages name."),
-]
-AlwaysOption = Annotated[
-    bool,
-    typer.Option(
-        "--always-allow-commands", help="The same, for all studies of yours on this machine from now on."
-    ),
-]
 LINE = "allow-commands: true"
 MOST_SHOWN = 20
 
@@ -113,4 +103,4 @@ def _remember() -> None:
     except OSError as error:
         message = f"can't be written: {error.strerror}"
         raise PreflightError(Problem(str(path), message, "--allow-commands is for one call")) from error
-    typer.echo(f"note: {path} now allows it; delete it to take that back", err=True)
+    note(f"{path} now allows it; delete it to take that back")

@@ -8,7 +8,8 @@ import sys
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.cli.options import JsonOption, StorageOption
+from wsss.launch.finding import storage_location
 
 MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
 
@@ -18,7 +19,7 @@ def doctor(storage: StorageOption = None, as_json: JsonOption = False) -> None:
 
     python launch.py doctor
     """
-    from wsss.cli.checkup import examine
+    from wsss.cli.machines.checkup import examine
 
     findings = examine(storage_location(storage))
     if as_json:

@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.cli.options import JsonOption, StorageOption
+from wsss.launch.finding import storage_location
 from wsss.pipeline.forecasts.preflight import gibibytes
 
 if TYPE_CHECKING:

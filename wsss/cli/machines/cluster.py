@@ -11,19 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from wsss.cli.live import checks_table
 from wsss.cli.options import (
+    AllowOption,
     JsonOption,
     NameOption,
     SetOption,
     SmokeOption,
     StorageOption,
     StudyArgument,
-    find,
-    open_study_data,
-    storage_location,
 )
-from wsss.cli.permission import AllowOption, check_permission
+from wsss.launch.finding import find, open_study_data, storage_location
+from wsss.launch.permission import check_permission
+from wsss.launch.words import checks_table
 
 if TYPE_CHECKING:
     from wsss.config import Study
@@ -70,7 +69,7 @@ def check(
 
 def look(study: Study, data: DataView, uri: str, address: str | None) -> list[Check]:
     """Return what `run` would look at before its first trial, on a cluster."""
-    from wsss.cli.preflight import preflight_checks, study_checks
+    from wsss.launch.preflight import preflight_checks, study_checks
 
     own = [*study_checks(study, data), *preflight_checks(study, data, uri)]
     return [*own, *look_at_nodes(study, data, address)]

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from wsss.cli.options import StorageOption, storage_location
+from wsss.cli.options import StorageOption
+from wsss.launch.finding import storage_location
 
 
 def mlflow(
