@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsss.cli.options import JsonOption, StorageOption
+from wsss.cli.running.holder import say_who_runs_it
 from wsss.errors import ConfigError, Problem
 from wsss.launch.finding import storage_location
 
