@@ -66,7 +66,7 @@ def masks_of(trial: TrialRecord, store: Store) -> dict[str, str]:
         label: str(artefact.folder)
         for label, artefact in found.items()
         if artefact is not None
-        and (how := scored_as(artefact.stage)) is not None
+        and (how := scored_as(kind_of(artefact))) is not None
         and how.files == "masks"
         and not artefact.evicted
     }
