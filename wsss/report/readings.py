@@ -10,6 +10,7 @@ import numpy as np
 
 from wsss.config.stage import scored_as
 from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.report.origins import kind_of
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
