@@ -18,6 +18,7 @@ from wsss.cli.options import JsonOption, StorageOption, storage_location
 from wsss.errors import ConfigError, PreflightError, Problem
 
 if TYPE_CHECKING:
+    from wsss.predict.cam_model import CamModel
     from wsss.predict.model import Model
     from wsss.predict.predictor import Settings
     from wsss.predict.run import Summary
@@ -34,7 +35,10 @@ def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Photos, or folders of them.")] = None,
     model: Annotated[
         str,
-        typer.Option("--model", help="A trial, an artefact key (6 characters do), an MLflow run or a file."),
+        typer.Option(
+            "--model",
+            help="A trial, an artefact key (6 characters do), models:/STUDY@champion, an MLflow run, a file.",
+        ),
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
     export: Annotated[
@@ -140,7 +144,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _export(model: Model, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
+def _export(model: Model | CamModel, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
     from wsss.predict.program import TOLERANCE, export_network
 
     found = export_network(model.deeplab, path, id=model.id, force=force)
@@ -152,7 +156,7 @@ def _export(model: Model, path: Path, force: bool, *, quiet: bool) -> dict[str, 
 
 
 def _predict(
-    model: Model,
+    model: Model | CamModel,
     paths: list[Path],
     folder: Path,
     overlays: OverlayFormat,
@@ -162,11 +166,11 @@ def _predict(
     quiet: bool,
 ) -> Summary:
     from wsss.predict.photos import name_photos
-    from wsss.predict.predictor import Predictor
+    from wsss.predict.registered import predictor_for
     from wsss.predict.run import Output, predict
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    predictor = Predictor(model, settings)
+    predictor = predictor_for(model, settings)
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:

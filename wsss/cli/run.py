@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wsss.cli.concluding import REPORT, conclude
 from wsss.cli.options import (
     JsonOption,
     NameOption,
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
     from wsss.pipeline.outcome import Outcome
     from wsss.pipeline.running import StudyLease
     from wsss.pipeline.search.judging import Judge
+    from wsss.report.comparison import Comparison
     from wsss.store.storage import Storage
+
 
 LocalOption = Annotated[
     bool, typer.Option("--local", help="Run in this process, trial after trial, without Ray.")
@@ -117,12 +120,15 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
             say_who_runs_it(study, holder, uri, as_json)
             return
         try:
-            outcome, changed = _run(study, storage, lease, uri, local, address, as_json)
+            outcome = _run(study, storage, lease, uri, local, address, as_json)
         except Overtaken:
             holder = current_holder(study.name, storage)
             say_who_runs_it(study, holder, uri, as_json, overtaken=True)
             sys.exit(0 if holder else 130)
-    _conclude(study, outcome, changed, uri, as_json)
+    if outcome.interrupted:
+        sys.exit(130)
+    if outcome.failed:
+        sys.exit(1)
 
 
 def _run(
@@ -133,8 +139,8 @@ def _run(
     local: bool,
     address: str | None,
     as_json: bool,
-) -> tuple[Outcome, list[str]]:
-    """Run a study whose lease is held; return how it ended and what has changed of its data."""
+) -> Outcome:
+    """Run a study whose lease is held, say what it came to, and return how it ended."""
     from wsss.addresses import shown
     from wsss.cli.live import live_view
     from wsss.cli.preflight import data_changes, preflight_checks
@@ -151,7 +157,7 @@ def _run(
         _say_what_changed(study, changed)
     if is_remote(study.storage) and not (study.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
         _note(f"an object storage holds no MLflow database; this study's is {shown(uri)}")
-    with ExitStack() as closing:
+    with ExitStack() as tracked, ExitStack() as closing:
         executor: Executor
         if local:
             executor = LocalExecutor(storage.store, data)
@@ -162,7 +168,7 @@ def _run(
             closing.callback(distributed.close)
         tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage)
         # What another run has taken over, that one sends.
-        closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
+        tracked.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
         view = live_view(json=as_json)
         closing.callback(view.close)
         run = StudyRun(
@@ -175,10 +181,14 @@ def _run(
             inventory=inventory,
             lease=lease,
         )
-        return run.run(), changed
+        outcome = run.run()
+        closing.close()  # others may have the cluster now
+        conclude(study.name, storage, _conclude(study, outcome, changed, uri, as_json), tracker)
+        return outcome
 
 
-def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_json: bool) -> None:
+def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_json: bool) -> Comparison:
+    """Print what a study came to, write its page, and return the comparison of its arms."""
     from wsss.addresses import shown
     from wsss.cli.comparison.compare import comparison_json, show
     from wsss.report.compare import compare
@@ -205,10 +215,7 @@ def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_j
         show(comparison, "table")
         _say_what_was_done(study, outcome, uri)
         _write_report(study)
-    if outcome.interrupted:
-        sys.exit(130)
-    if outcome.failed:
-        sys.exit(1)
+    return comparison
 
 
 def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
@@ -239,7 +246,7 @@ def _write_report(study: Study) -> None:
     from wsss.report.page import write_page
     from wsss.store.storage import open_storage
 
-    path = open_storage(study.storage).study_folder(study.name) / "report.html"
+    path = open_storage(study.storage).study_folder(study.name) / REPORT
     try:
         print(f"Report  {write_page(study.storage, [study.name], path)}")
     except (WsssError, OSError) as error:

@@ -52,8 +52,10 @@ class Origin:
 
 @dataclass(frozen=True)
 class DataPart:
-    """The images that serve one purpose (`train`, `holdout`, `select`, `report` or `test`): how many there are,
-    and a digest of their photos, labels and masks."""
+    """The images that serve one purpose (`train`, `holdout`, `select`, `report`, `test`).
+
+    `images` counts them, `digest` is of their photos, labels and masks.
+    """
 
     name: str
     images: int

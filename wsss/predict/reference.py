@@ -8,11 +8,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from wsss.addresses import shown
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.predict.cam_model import CamModel
 from wsss.predict.model import Model, load_artefact, load_file_model
+from wsss.predict.model_folder import is_registered
+from wsss.predict.registered import load_registered
 from wsss.stages.training.segmentation_network import WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord
@@ -27,15 +31,20 @@ Found = tuple[str, TrialRecord]
 """A study's name, and a trial of it."""
 
 
-def load_model(reference: str, location: Location) -> Model:
+def load_model(reference: str, location: Location) -> Model | CamModel:
     """Return the model that a reference stands for, on the CPU.
 
-    It may be a .safetensors or .pt2 file; the folder of a segmenter artefact; its key, or at least six
-    characters of it; the id of a trial, with "STUDY/" before it where studies share it; or the id of an
-    MLflow run. Of a trial with several segmenters the last is meant. Raises `ConfigError`, naming the
-    nearest, when nothing or more than one thing is meant, or when its files are gone.
+    It may be a .safetensors or .pt2 file; the folder of a segmenter artefact or of a registered model; its
+    key, or at least six characters of it; the id of a trial, with "STUDY/" before it where studies share it;
+    the id of an MLflow run; or a model of MLflow's registry, as "models:/STUDY@champion". Of a trial with
+    several segmenters the last is meant. Raises `ConfigError`, naming the nearest, when nothing or more than
+    one thing is meant, or when its files are gone.
     """
+    if reference.startswith("models:"):
+        return load_registered(registered_folder(reference, open_storage(location)))
     path = Path(reference)
+    if path.is_dir() and is_registered(path):
+        return load_registered(path)
     if path.is_dir() and (path / WEIGHTS).is_file():
         record = read_json(path / RECORD)
         key = record.get("key") if isinstance(record, dict) else None
@@ -70,6 +79,33 @@ def find_network(
         message = f"is {reference!r}, but nothing in {storage.location} is called that"
         raise ConfigError(Problem(where, message, search.nearest(reference)))
     return found
+
+
+def registered_folder(reference: str, storage: Storage, *, where: str = "--model") -> Path:
+    """Return the folder of a registered model in the MLflow of a storage's studies, or in the one that
+    MLFLOW_TRACKING_URI names.
+
+    Args:
+        reference: As "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
+        storage: Whose studies are tracked there.
+        where: What messages call the reference.
+
+    Raises `ConfigError`, naming the nearest, when there is none.
+    """
+    from wsss.tracking.lookup import MODEL, find_model, model_names
+
+    if not MODEL.fullmatch(reference):
+        message = f"is {reference!r}, which names no registered model"
+        raise ConfigError(Problem(where, message, "models:/STUDY@champion, or models:/STUDY/1"))
+    uris = list(_Search(storage, SEGMENTER, where).tracking_uris())
+    for uri in uris:
+        folder = find_model(uri, reference, where)
+        if folder is not None:
+            return folder
+    known = [f"models:/{name}@champion" for uri in uris for name in model_names(uri)]
+    places = ", ".join(shown(uri) for uri in uris) or f"the MLflow of {storage.location}"
+    hint = nearest(reference, known) if known else "a study registers its winner when it ends"
+    raise ConfigError(Problem(where, f"is {reference!r}, but no model of {places} is called that", hint))
 
 
 @dataclass(frozen=True)
@@ -143,7 +179,7 @@ class _Search:
     def _by_run(self, run: str) -> Found | None:
         from wsss.tracking.lookup import find_run
 
-        for uri in self._tracking_uris():
+        for uri in self.tracking_uris():
             found = find_run(uri, run)
             if found is None:
                 continue
@@ -158,7 +194,7 @@ class _Search:
             raise self._error(f"the MLflow run {run} is {what}", "give the --storage of that study")
         return None
 
-    def _tracking_uris(self) -> Iterator[str]:
+    def tracking_uris(self) -> Iterator[str]:
         """Iterate over where the storage's studies are tracked, files that aren't there left out."""
         configured: list[str | None] = [None]
         for name in self.storage.study_names():

@@ -17,8 +17,10 @@ from wsss.addresses import scrub, shown
 from wsss.errors import TrackingError
 from wsss.pipeline.events import Event
 from wsss.store.storage import Storage
-from wsss.tracking.client import MlflowReplay, describe, first_line, is_permanent
+from wsss.tracking.client import MlflowReplay
+from wsss.tracking.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
+from wsss.tracking.remote.errors import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer
 from wsss.tracking.translate import Translator
@@ -75,6 +77,13 @@ class MlflowTracker:
                 self._spool.put(operation)
         except Exception as error:  # a study outlives its audience
             self._warn(f"an event was not recorded: {error}")
+
+    def conclude(self, conclusion: Conclusion, report: Path | None) -> None:
+        """Let MLflow know what the study came to. `report` is a page that was written."""
+        try:
+            self._spool.put(conclusion.operation(report))
+        except Exception as error:
+            self._warn(f"what the study came to was not recorded: {first_line(error)}")
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait up to `seconds` for the server to take everything; the rest stays in the spool."""
@@ -136,9 +145,22 @@ class MlflowTracker:
         return None
 
     def _where_it_is(self, operation: Operation) -> Operation:
-        """Return an operation whose file is named where it lies now: its storage may have been moved."""
-        path = Path(operation.get("file", ""))
-        if operation["op"] != "file" or path.is_file() or "store" not in path.parts:
-            return operation
-        last = len(path.parts) - 1 - path.parts[::-1].index("store")
-        return {**operation, "file": str(self._root.joinpath(*path.parts[last:]))}
+        """Return an operation whose files are named where they lie now: their storage may have been moved."""
+        if operation["op"] == "file":
+            return {**operation, "file": self._moved(operation["file"])}
+        if operation["op"] == "conclude":
+            files = {name: self._moved(file) for name, file in operation["files"].items()}
+            winner = operation["winner"]
+            if winner is not None:
+                own = {name: self._moved(file) for name, file in winner["files"].items()}
+                winner = {**winner, "files": own}
+            return {**operation, "files": files, "winner": winner}
+        return operation
+
+    def _moved(self, file: str) -> str:
+        path = Path(file)
+        folder = next((name for name in ("store", "studies") if name in path.parts), "")
+        if path.is_file() or not folder:
+            return file
+        last = len(path.parts) - 1 - path.parts[::-1].index(folder)
+        return str(self._root.joinpath(*path.parts[last:]))

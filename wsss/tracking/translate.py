@@ -6,11 +6,14 @@ experiment = study, parent run = sweep, child run = trial.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from wsss.addresses import scrub, shown
+from wsss.config.text.yaml_text import dump_yaml
 from wsss.pipeline.events import (
     Event,
+    Origin,
     StageFinished,
     StudyFinished,
     StudyStarted,
@@ -21,6 +24,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.tracking.params import trial_parameters
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -32,16 +36,16 @@ class Translator:
 
     def __init__(self, study: str) -> None:
         self._study = study
-        self._config = ""
+        self._about = StudyStarted(study, "", "")
         self._sweep = ""
         self._metric = ""
         self._sweep_began = 0
         self._sweep_reopened = False
-        self._open: dict[str, tuple[TrialInfo, int]] = {}
+        self._open: dict[str, tuple[TrialStarted, int]] = {}
         self._opened: set[str] = set()
+        self._ended: list[str] = []
         self._steps: set[tuple[str, str, int]] = set()
         self._scores: dict[str, dict[str, float]] = {}
-        self._files: dict[str, dict[str, str]] = {}
         self._made: list[Operation] = []
 
     def operations(self, event: Event, at: int) -> list[Operation]:
@@ -55,14 +59,15 @@ class Translator:
 
     def _handle(self, event: Event, at: int) -> None:
         if isinstance(event, StudyStarted):
-            self._study, self._config = event.name, event.config
+            self._study, self._about = event.name, event
             self._put("experiment", at, name=event.name)
         elif isinstance(event, SweepStarted):
             self._sweep, self._metric, self._sweep_began = event.sweep, event.metric, at
             self._scores.clear()
+            self._ended.clear()
             self._open_sweep(cached=True)
         elif isinstance(event, TrialStarted):
-            self._open.setdefault(event.trial.id, (event.trial, at))
+            self._open.setdefault(event.trial.id, (event, at))
         elif isinstance(event, TrialProgress):
             self._progress(event, at)
         elif isinstance(event, StageFinished):
@@ -87,12 +92,45 @@ class Translator:
     def _open_sweep(self, *, cached: bool) -> None:
         self._sweep_reopened = not cached
         run = f"sweep:{self._sweep}"
-        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric}
+        note = f"Sweep `{self._sweep}` of `{self._study}`: its trials are below."
+        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric, **self._origin_tags(note)}
         content: dict[str, Any] = {"name": self._sweep, "parent": "", "tags": tags, "params": {}}
         self._put("run", self._sweep_began, run=run, cached=cached, **content)
-        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._config)
+        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._about.config)
+        self._inputs(run, self._sweep_began)
 
-    def _open_trial(self, info: TrialInfo, began: int, *, cached: bool) -> None:
+    def _origin_tags(self, note: str, origin: Origin | None = None) -> dict[str, str]:
+        """Return the tags that say who made a run, and with which code; MLflow has columns for them."""
+        known = origin or self._about.origin
+        if known == Origin():
+            return {"mlflow.note.content": note}
+        tags = {
+            "mlflow.user": known.user,
+            "mlflow.source.name": f"wsss run {self._study}",
+            "mlflow.source.type": "JOB" if known.job else "LOCAL",
+            "mlflow.source.git.commit": known.commit,
+            "mlflow.source.git.dirty": str(known.dirty).lower() if known.commit else "",
+            "mlflow.note.content": note,
+            "wsss.package": known.version,
+            "wsss.job": known.job,
+        }
+        return {name: scrub(value) for name, value in tags.items() if value}
+
+    def _inputs(self, run: str, at: int) -> None:
+        parts = [
+            {
+                "name": part.name,
+                "digest": part.digest,
+                "images": part.images,
+                "source": shown(self._about.source),
+            }
+            for part in self._about.data
+        ]
+        if parts:
+            self._put("inputs", at, run=run, datasets=parts)
+
+    def _open_trial(self, started: TrialStarted, began: int, *, cached: bool) -> None:
+        info = started.trial
         run = f"trial:{info.id}"
         if run in self._opened:
             return
@@ -107,11 +145,17 @@ class Translator:
         }
         if info.upstream:
             tags["wsss.upstream"] = info.upstream
+        tags |= self._origin_tags(_description(info, self._study), started.origin)
+        params, numbers = trial_parameters(started.stages, info.params, self._about.places)
         fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}
-        params = {name: value for name, value in {**info.params, **fixed}.items() if value != ""}
-        content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": params}
+        every = {name: value for name, value in {**params, **fixed}.items() if value != ""}
+        content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": every}
         self._put("run", began, run=run, tags=tags, cached=cached, **content)
-        self._put("text", began, run=run, path="config.yaml", text=self._config)
+        own = trial_yaml(self._study, info, started.stages) if started.stages else self._about.config
+        self._put("text", began, run=run, path="config.yaml", text=own)
+        self._inputs(run, began)
+        if numbers:
+            self._metrics(run, numbers, 0, began)
 
     def _progress(self, event: TrialProgress, at: int) -> None:
         if event.trial not in self._open:
@@ -135,11 +179,11 @@ class Translator:
 
     def _finish_trial(self, event: TrialFinished, at: int) -> None:
         info, run = event.trial, f"trial:{event.trial.id}"
-        _, began = self._open.pop(info.id, (info, at))
-        self._open_trial(info, began, cached=event.cached)
+        started, began = self._open.pop(info.id, (TrialStarted(info), at))
+        self._open_trial(started, began, cached=event.cached)
+        self._ended.append(info.id)
         if event.status == "done":
             self._scores[info.id] = dict(event.metrics)
-            self._files[info.id] = dict(event.files)
         for step in event.steps:
             self._step(step, at)
         values = dict(event.metrics)
@@ -162,17 +206,35 @@ class Translator:
             values = {f"tried/{name}": float(value) for name, value in dataclasses.asdict(tried).items()}
             step = round(3600 * tried.hours)  # grows with all that is tried
             self._put("metrics", at, run=f"trial:{trial}", values=values, step=step, late=True)
+        for trial in self._ended:
+            kept = {"wsss.kept": str(trial in event.kept).lower()}
+            self._put("tags", at, run=f"trial:{trial}", values=kept, late=True)
         scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
         if scored:
             best = max(scored, key=lambda trial: scored[trial][self._metric])
             self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(scored), at)
             self._put("tags", at, run=run, values={"wsss.best_trial": best})
-            checkpoints = [name for name in self._files[best] if name.endswith(".safetensors")]
-            if checkpoints:  # of the chain's last classifier
-                model = f"wsss-{self._study}"
-                self._put("register", at, run=f"trial:{best}", model=model, path=checkpoints[-1])
         self._put("end", at, run=run, status="FINISHED")
         self._sweep = ""
+
+
+def _description(info: TrialInfo, study: str) -> str:
+    """Return a trial's note, in Markdown."""
+    values = ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in info.params.items()
+    )
+    what = f"Arm `{info.arm}`{f' ({values})' if values else ''}, seed {info.seed}"
+    after = f", after `{info.upstream}`" if info.upstream else ""
+    return f"{what}: a trial of sweep `{info.sweep}` of `{study}`{after}."
+
+
+def trial_yaml(study: str, info: TrialInfo, stages: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return a trial as YAML: what it is, and all parameters of its chain's stages by their labels."""
+    about = {"study": study, "trial": info.id, "sweep": info.sweep, "arm": info.arm, "seed": info.seed}
+    more = {"upstream": info.upstream, "searched": dict(info.params)}
+    content = {**about, **{key: value for key, value in more.items() if value}}
+    return scrub(dump_yaml({**content, "stages": {label: dict(own) for label, own in stages.items()}}))
 
 
 def in_batches(operations: Iterable[Operation]) -> Iterator[Operation]:

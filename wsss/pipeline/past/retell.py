@@ -13,6 +13,7 @@ from typing import Any
 
 from wsss.config import Study
 from wsss.errors import WsssError
+from wsss.pipeline.chains.holdings import stored_inventory
 from wsss.pipeline.events import (
     DataPart,
     Event,
@@ -28,7 +29,6 @@ from wsss.pipeline.events import (
     TrialStatus,
     Tried,
 )
-from wsss.pipeline.chains.holdings import stored_inventory
 from wsss.pipeline.origin import ENTRY, data_parts, data_source, origin_of
 from wsss.pipeline.past.planned import Planned, recorded_stages
 from wsss.pipeline.past.results import Result, own_steps, recorded_result, unreported
@@ -100,6 +100,19 @@ class Past:
         names = {sweep.name for sweep in self.study.sweeps} if self.study is not None else set()
         whole = names <= closed.keys() or not all(close.kept for close in closed.values())
         return bool(closed) and len(closed) == len(self.closes) and whole
+
+    def info(self, record: TrialRecord) -> TrialInfo:
+        """Return what events call a trial."""
+        return TrialInfo(
+            record.id,
+            record.sweep,
+            record.arm,
+            record.seed,
+            self.courses[record.id].params,  # a population's change: those that its run was begun with
+            record.method,
+            record.backbone,
+            record.upstream,
+        )
 
 
 def remember(storage: Storage, name: str) -> Past:
@@ -180,7 +193,7 @@ def retell(past: Past, store: Store, *, running: bool = False) -> Iterator[Dated
         mine = [record for record in past.records.values() if record.sweep == sweep]
         if not mine:
             continue
-        infos = tuple(_info(record, past) for record in mine)
+        infos = tuple(past.info(record) for record in mine)
         yield (
             min(past.courses[record.id].planned for record in mine),
             SweepStarted(sweep, metrics.get(sweep, ""), infos),
@@ -200,19 +213,6 @@ def _tried(sweep: str, close: _Close, past: Past, store: Store) -> dict[str, Tri
     arms = {id: past.records[id].arm for id in close.kept if id in past.records}
     tried = tried_by(arms.values(), past.among[sweep], store)
     return {id: tried[arm] for id, arm in arms.items()}
-
-
-def _info(record: TrialRecord, past: Past) -> TrialInfo:
-    return TrialInfo(
-        record.id,
-        record.sweep,
-        record.arm,
-        record.seed,
-        past.courses[record.id].params,  # a population's change: those that its run was begun with
-        record.method,
-        record.backbone,
-        record.upstream,
-    )
 
 
 def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> Iterator[Dated]:

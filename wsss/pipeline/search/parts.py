@@ -1,4 +1,4 @@
-"""What a trial is made of: stages with their search variables filled in, and all of their parameters for views."""
+"""What a trial is made of: stages with search variables filled in, and all their parameters for views."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def member_parts(
         scheduler: says how many epochs a part has.
         arm: the arm.
         values: those that the member began with.
-        lines: the parts that are decided, from the first, each with its `params`; the last holds until the end.
+        lines: the parts that are decided, from the first, with their `params`; the last holds until the end.
     """
     last = {**values, **lines[-1]["params"]}
     uses = arm.stages
