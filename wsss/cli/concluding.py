@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Comparison
     from wsss.store.storage import Storage
     from wsss.tracking import MlflowTracker
-    from wsss.tracking.conclusion import Conclusion
+    from wsss.tracking.content.conclusion import Conclusion
 
 REPORT = "report.html"
 """The page that lies beside a study's ledger."""
 
 
-def conclude(name: str, storage: Storage, comparison: Comparison, tracker: MlflowTracker) -> None:
+def conclude(
+    name: str, storage: Storage, comparison: Comparison, page: Path | None, tracker: MlflowTracker
+) -> None:
     """Let MLflow know what a study came to. Trouble is said and costs the study nothing.
 
     Args:
         name: of the study.
-        storage: where it is; a page that was written lies beside its ledger.
+        storage: where it is.
         comparison: of its arms.
+        page: the study's report, if one was written.
         tracker: of the run that has ended.
     """
     try:
@@ -36,8 +39,7 @@ def conclude(name: str, storage: Storage, comparison: Comparison, tracker: Mlflo
         said: list[str] = []
         found = conclusion(storage, remember(storage, name), said.append, comparison)
         if found is not None:
-            page = storage.study_folder(name) / REPORT
-            tracker.conclude(found, page if page.is_file() else None)
+            tracker.conclude(found, page)
         for text in said:
             print(f"note: {text}", file=sys.stderr, flush=True)
     except Exception as error:  # a view: `sync` makes it again

@@ -183,12 +183,13 @@ def _run(
         )
         outcome = run.run()
         closing.close()  # others may have the cluster now
-        conclude(study.name, storage, _conclude(study, outcome, changed, uri, as_json), tracker)
+        comparison = _conclude(study, outcome, changed, uri, as_json)
+        conclude(study.name, storage, comparison, _write_report(study, quiet=as_json), tracker)
         return outcome
 
 
 def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_json: bool) -> Comparison:
-    """Print what a study came to, write its page, and return the comparison of its arms."""
+    """Print what a study came to, and return the comparison of its arms."""
     from wsss.addresses import shown
     from wsss.cli.comparison.compare import comparison_json, show
     from wsss.report.compare import compare
@@ -214,7 +215,6 @@ def _conclude(study: Study, outcome: Outcome, changed: list[str], uri: str, as_j
     else:
         show(comparison, "table")
         _say_what_was_done(study, outcome, uri)
-        _write_report(study)
     return comparison
 
 
@@ -240,17 +240,21 @@ def _say_what_was_done(study: Study, outcome: Outcome, uri: str) -> None:
     print(f"MLflow  {shlex.join(words) if uri.startswith('sqlite') else shown(uri)}")
 
 
-def _write_report(study: Study) -> None:
-    """Write the study's page beside its ledger; a page that can't be made ends no run."""
+def _write_report(study: Study, *, quiet: bool) -> Path | None:
+    """Write the study's page beside its ledger and return it; a page that can't be made ends no run."""
     from wsss.errors import WsssError
     from wsss.report.page import write_page
     from wsss.store.storage import open_storage
 
     path = open_storage(study.storage).study_folder(study.name) / REPORT
     try:
-        print(f"Report  {write_page(study.storage, [study.name], path)}")
+        page = write_page(study.storage, [study.name], path)
     except (WsssError, OSError) as error:
         _note(f"no report was written: {error}; `report {study.name}` tries again")
+        return None
+    if not quiet:
+        print(f"Report  {page}")
+    return page
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:

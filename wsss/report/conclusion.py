@@ -8,6 +8,7 @@ from typing import Any
 from wsss.config.params.stages import CamsParams
 from wsss.files import read_json, sha256_file
 from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.origin import data_source
 from wsss.pipeline.past.planned import recorded_stages
 from wsss.pipeline.past.retell import Past
 from wsss.predict.model_folder import ABOUT, CLASSES, CONFIG, FILES, LOADER, About, class_lines
@@ -17,8 +18,8 @@ from wsss.report.page.answer import answers
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
-from wsss.tracking.conclusion import Conclusion, Winner
-from wsss.tracking.translate import trial_yaml
+from wsss.tracking.content.about import data_sets, origin_tags, trial_yaml
+from wsss.tracking.content.conclusion import Conclusion, Winner
 
 LONGEST_NOTE = 18_000
 """Characters: an experiment's note may have 20 000 in MLflow."""
@@ -46,17 +47,22 @@ def conclusion_of(storage: Storage, past: Past, comparison: Comparison, text: st
     best, row = best_trial(past, comparison)
     winner = None if best is None or not past.finished else winner_of(storage.store, past, best)
     titles = tuple(arm_title(one, comparison) for one in comparison.rows)
-    tags = {"wsss.best_trial": best.id} if best is not None else {}
+    told = f"What `{past.name}` came to: report, comparison and study file are among the artifacts."
+    courses, closes = past.courses.values(), past.closes.values()
+    ends = [time for time in (*(c.ended for c in courses), *(c.time for c in closes)) if time is not None]
+    tags = {"wsss.study": past.name, **origin_tags(past.name, past.origin, told)}
+    source = "" if past.study is None else data_source(past.study)
     return Conclusion(
         past.name,
         text,
         note_of(comparison, titles),
         past.config,
         past.first,
-        past.last,
+        max(ends, default=past.last),
         past.finished,
         metrics=_metrics(row),
-        tags=tags,
+        tags={**tags, **({"wsss.best_trial": best.id} if best is not None else {})},
+        datasets=data_sets(past.data, source),
         best="" if best is None or not past.finished else best.id,
         winner=winner,
     )

@@ -10,12 +10,12 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wsss.tracking.params import text_of
+from wsss.tracking.content.params import text_of
 from wsss.tracking.remote.concluding import Concluding, study_run
 from wsss.tracking.remote.errors import describe, first_line, is_permanent, quiet_mlflow
 from wsss.tracking.remote.files import Known, RunFiles
@@ -69,7 +69,7 @@ class MlflowReplay:
         self.added: Counter[str] = Counter()
         self._files = RunFiles(self._client, self.added)
         registry = Registry(self._client, self._files, self.added, local=artifacts is not None)
-        self._concluding = Concluding(self._client, self._files, registry, self._known, self._open_study)
+        self._concluding = Concluding(self._client, self._files, registry, self)
         self._do: dict[str, Callable[[Operation], None]] = {
             "experiment": self._open_experiment,
             "run": self._open_run,
@@ -87,7 +87,7 @@ class MlflowReplay:
         if operation["op"] != "experiment" and not self._experiment:
             self._open_experiment({"name": operation["study"]})
         run = operation.get("run")
-        sealed = run is not None and operation["op"] != "run" and self._known(run).sealed
+        sealed = run is not None and operation["op"] != "run" and self.known(run).sealed
         if sealed and not operation.get("late"):
             return
         carry_out = self._do.get(operation["op"])
@@ -150,7 +150,7 @@ class MlflowReplay:
         only = ViewType.DELETED_ONLY
         return list(self._client.search_runs([self._experiment], _by_id(run), only, max_results=1))
 
-    def _known(self, run: str) -> Known:
+    def known(self, run: str) -> Known:
         if run not in self._runs:
             found = self._find(run)
             if found is None:
@@ -168,7 +168,7 @@ class MlflowReplay:
             return
         tags = {ID: run, **operation["tags"]}
         if operation["parent"]:
-            tags["mlflow.parentRunId"] = self._known(operation["parent"]).run_id
+            tags["mlflow.parentRunId"] = self.known(operation["parent"]).run_id
         if found is None:
             found = self._client.create_run(
                 self._experiment, operation.get("time"), tags=tags, run_name=operation["name"]
@@ -192,9 +192,9 @@ class MlflowReplay:
         self.added["parameters"] += len(params)
 
     def _log_metrics(self, operation: Operation) -> None:
-        self._send_points(self._known(operation["run"]), points_of(operation))
+        self.send_points(self.known(operation["run"]), points_of(operation))
 
-    def _send_points(self, known: Known, points: Sequence[tuple[str, float, int, int]]) -> None:
+    def send_points(self, known: Known, points: Sequence[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
         fresh: dict[tuple[str, int], Metric] = {}
@@ -217,7 +217,7 @@ class MlflowReplay:
         return known.steps[name]
 
     def _set_tags(self, operation: Operation) -> None:
-        known = self._known(operation["run"])
+        known = self.known(operation["run"])
         for name, value in operation["values"].items():
             if known.tags.get(name) != value:
                 self._client.set_tag(known.run_id, name, value)
@@ -225,10 +225,12 @@ class MlflowReplay:
                 self.added["tags"] += 1
 
     def _log_inputs(self, operation: Operation) -> None:
+        self.send_inputs(self.known(operation["run"]), operation["datasets"])
+
+    def send_inputs(self, known: Known, datasets: Sequence[Mapping[str, Any]]) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        known = self._known(operation["run"])
-        fresh = [one for one in operation["datasets"] if (one["name"], one["digest"]) not in known.datasets]
+        fresh = [one for one in datasets if (one["name"], one["digest"]) not in known.datasets]
         inputs = [
             DatasetInput(
                 Dataset(
@@ -245,12 +247,12 @@ class MlflowReplay:
             self.added["data sets"] += len(inputs)
 
     def _log_text(self, operation: Operation) -> None:
-        known, path = self._known(operation["run"]), operation["path"]
+        known, path = self.known(operation["run"]), operation["path"]
         if operation["text"] and not (self.fill and self._files.has(known, path)):
             self._files.send_text(known, operation["text"], path)
 
     def _log_file(self, operation: Operation) -> None:
-        known, path, target = self._known(operation["run"]), Path(operation["file"]), operation["path"]
+        known, path, target = self.known(operation["run"]), Path(operation["file"]), operation["path"]
         if not path.is_file():
             return  # evicted since; its record is still in the store
         size = path.stat().st_size
@@ -270,7 +272,7 @@ class MlflowReplay:
         found = self._find(study_run(operation["study"]))
         return found is not None and self._concluding.is_current(Known.of(found), operation)
 
-    def _open_study(self, operation: Operation) -> Known | None:
+    def open_study(self, operation: Operation) -> Known | None:
         """Return what is known of a study's own run, which is made where there is none; None for one in the
         bin."""
         run = study_run(operation["study"])
@@ -285,14 +287,10 @@ class MlflowReplay:
                 )
                 self.added["runs"] += 1
             self._runs[run] = Known.of(found)
-        known = self._runs[run]
-        self._send_points(
-            known, [(name, value, 0, operation["time"]) for name, value in operation["metrics"].items()]
-        )
-        return known
+        return self._runs[run]
 
     def _end(self, operation: Operation) -> None:
-        known = self._known(operation["run"])
+        known = self.known(operation["run"])
         if known.status != operation["status"]:
             self._client.set_terminated(known.run_id, operation["status"], operation.get("time"))
             known.status = operation["status"]

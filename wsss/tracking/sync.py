@@ -13,7 +13,7 @@ from wsss.pipeline.running import current_holder
 from wsss.store.folder_store import Store
 from wsss.store.storage import Storage, open_storage
 from wsss.tracking.client import MlflowReplay
-from wsss.tracking.conclusion import Conclusion
+from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.remote.errors import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation

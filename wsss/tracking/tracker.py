@@ -18,7 +18,7 @@ from wsss.errors import TrackingError
 from wsss.pipeline.events import Event
 from wsss.store.storage import Storage
 from wsss.tracking.client import MlflowReplay
-from wsss.tracking.conclusion import Conclusion
+from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.remote.errors import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation, Spool

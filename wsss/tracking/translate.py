@@ -6,11 +6,9 @@ experiment = study, parent run = sweep, child run = trial.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from wsss.addresses import scrub, shown
-from wsss.config.text.yaml_text import dump_yaml
 from wsss.pipeline.events import (
     Event,
     Origin,
@@ -20,11 +18,17 @@ from wsss.pipeline.events import (
     SweepFinished,
     SweepStarted,
     TrialFinished,
-    TrialInfo,
     TrialProgress,
     TrialStarted,
 )
-from wsss.tracking.params import trial_parameters
+from wsss.tracking.content.about import (
+    data_sets,
+    last_if_published,
+    origin_tags,
+    trial_note,
+    trial_yaml,
+)
+from wsss.tracking.content.params import trial_parameters
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -44,6 +48,7 @@ class Translator:
         self._open: dict[str, tuple[TrialStarted, int]] = {}
         self._opened: set[str] = set()
         self._ended: list[str] = []
+        self._numbers: dict[str, dict[str, float]] = {}
         self._steps: set[tuple[str, str, int]] = set()
         self._scores: dict[str, dict[str, float]] = {}
         self._made: list[Operation] = []
@@ -83,6 +88,7 @@ class Translator:
     def _interrupt(self, at: int) -> None:
         for trial in self._open:
             if f"trial:{trial}" in self._opened:
+                self._tell_numbers(f"trial:{trial}", at)
                 self._put("end", at, run=f"trial:{trial}", status="KILLED")
         self._open.clear()
         if self._sweep:
@@ -100,34 +106,11 @@ class Translator:
         self._inputs(run, self._sweep_began)
 
     def _origin_tags(self, note: str, origin: Origin | None = None) -> dict[str, str]:
-        """Return the tags that say who made a run, and with which code; MLflow has columns for them."""
-        known = origin or self._about.origin
-        if known == Origin():
-            return {"mlflow.note.content": note}
-        tags = {
-            "mlflow.user": known.user,
-            "mlflow.source.name": f"wsss run {self._study}",
-            "mlflow.source.type": "JOB" if known.job else "LOCAL",
-            "mlflow.source.git.commit": known.commit,
-            "mlflow.source.git.dirty": str(known.dirty).lower() if known.commit else "",
-            "mlflow.note.content": note,
-            "wsss.package": known.version,
-            "wsss.job": known.job,
-        }
-        return {name: scrub(value) for name, value in tags.items() if value}
+        return origin_tags(self._study, origin or self._about.origin, note)
 
     def _inputs(self, run: str, at: int) -> None:
-        parts = [
-            {
-                "name": part.name,
-                "digest": part.digest,
-                "images": part.images,
-                "source": shown(self._about.source),
-            }
-            for part in self._about.data
-        ]
-        if parts:
-            self._put("inputs", at, run=run, datasets=parts)
+        if self._about.data:
+            self._put("inputs", at, run=run, datasets=data_sets(self._about.data, self._about.source))
 
     def _open_trial(self, started: TrialStarted, began: int, *, cached: bool) -> None:
         info = started.trial
@@ -145,7 +128,7 @@ class Translator:
         }
         if info.upstream:
             tags["wsss.upstream"] = info.upstream
-        tags |= self._origin_tags(_description(info, self._study), started.origin)
+        tags |= self._origin_tags(trial_note(self._study, info), started.origin)
         params, numbers = trial_parameters(started.stages, info.params, self._about.places)
         fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}
         every = {name: value for name, value in {**params, **fixed}.items() if value != ""}
@@ -154,8 +137,7 @@ class Translator:
         own = trial_yaml(self._study, info, started.stages) if started.stages else self._about.config
         self._put("text", began, run=run, path="config.yaml", text=own)
         self._inputs(run, began)
-        if numbers:
-            self._metrics(run, numbers, 0, began)
+        self._numbers[run] = numbers
 
     def _progress(self, event: TrialProgress, at: int) -> None:
         if event.trial not in self._open:
@@ -177,6 +159,12 @@ class Translator:
     def _metrics(self, run: str, values: dict[str, float], step: int, at: int) -> None:
         self._put("metrics", at, run=run, values=values, step=step)
 
+    def _tell_numbers(self, run: str, at: int) -> None:
+        """Tell a trial's parameters that are numbers: after its scores, which MLflow then shows first."""
+        numbers = self._numbers.pop(run, {})
+        if numbers:
+            self._metrics(run, numbers, 0, at)
+
     def _finish_trial(self, event: TrialFinished, at: int) -> None:
         info, run = event.trial, f"trial:{event.trial.id}"
         started, began = self._open.pop(info.id, (TrialStarted(info), at))
@@ -186,11 +174,13 @@ class Translator:
             self._scores[info.id] = dict(event.metrics)
         for step in event.steps:
             self._step(step, at)
-        values = dict(event.metrics)
+        # Published ones come last, in names too: MLflow sorts by them.
+        values = {last_if_published(name): value for name, value in event.metrics.items()}
         for score, classes in event.per_class.items():
             values.update({f"{score}/iou/{name}": value for name, value in classes.items()})
         if values:
             self._metrics(run, values, 0, at)
+        self._tell_numbers(run, at)
         for name, path in event.files.items():
             self._put("file", at, run=run, path=name, file=path)
         if event.error:
@@ -216,25 +206,6 @@ class Translator:
             self._put("tags", at, run=run, values={"wsss.best_trial": best})
         self._put("end", at, run=run, status="FINISHED")
         self._sweep = ""
-
-
-def _description(info: TrialInfo, study: str) -> str:
-    """Return a trial's note, in Markdown."""
-    values = ", ".join(
-        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
-        for name, value in info.params.items()
-    )
-    what = f"Arm `{info.arm}`{f' ({values})' if values else ''}, seed {info.seed}"
-    after = f", after `{info.upstream}`" if info.upstream else ""
-    return f"{what}: a trial of sweep `{info.sweep}` of `{study}`{after}."
-
-
-def trial_yaml(study: str, info: TrialInfo, stages: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return a trial as YAML: what it is, and all parameters of its chain's stages by their labels."""
-    about = {"study": study, "trial": info.id, "sweep": info.sweep, "arm": info.arm, "seed": info.seed}
-    more = {"upstream": info.upstream, "searched": dict(info.params)}
-    content = {**about, **{key: value for key, value in more.items() if value}}
-    return scrub(dump_yaml({**content, "stages": {label: dict(own) for label, own in stages.items()}}))
 
 
 def in_batches(operations: Iterable[Operation]) -> Iterator[Operation]:

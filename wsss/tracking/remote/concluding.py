@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from wsss.tracking.remote.files import Known, RunFiles
 from wsss.tracking.remote.registry import Registry
@@ -26,6 +26,22 @@ def study_run(study: str) -> str:
     return f"study:{study}"
 
 
+class Runs(Protocol):
+    """What finds the runs of an experiment, and adds to them."""
+
+    def known(self, run: str) -> Known:
+        """Return what is known of the run with a `wsss.id`. Raises `KeyError` without one."""
+
+    def open_study(self, operation: Operation) -> Known | None:
+        """Return a study's own run, made where there is none; None when people have put it into the bin."""
+
+    def send_inputs(self, known: Known, datasets: Sequence[Mapping[str, Any]]) -> None:
+        """Send the data sets that a run lacks."""
+
+    def send_points(self, known: Known, points: Sequence[tuple[str, float, int, int]]) -> None:
+        """Send the (name, value, step, time) that a run lacks."""
+
+
 class Concluding:
     """Carries out conclusions.
 
@@ -33,34 +49,25 @@ class Concluding:
         client: of the server.
         files: sends files.
         registry: registers models.
-        known: from a `wsss.id` to what is known of its run; raises `KeyError` without one.
-        open_study: finds or makes a study's own run; None when people have put it into the bin.
+        runs: finds runs and adds to them.
     """
 
-    def __init__(
-        self,
-        client: MlflowClient,
-        files: RunFiles,
-        registry: Registry,
-        known: Callable[[str], Known],
-        open_study: Callable[[Operation], Known | None],
-    ) -> None:
+    def __init__(self, client: MlflowClient, files: RunFiles, registry: Registry, runs: Runs) -> None:
         self._client = client
         self._files = files
         self._registry = registry
-        self._known = known
-        self._open_study = open_study
+        self._runs = runs
 
     def conclude(self, operation: Operation, experiment: str) -> None:
         """Bring an experiment up to what its study came to. Raises what MLflow raises."""
-        known = self._open_study(operation)
+        known = self._runs.open_study(operation)
         if known is not None:
             self._fill(known, operation)
         self._note(experiment, operation["note"])
         self._mark_winner(experiment, operation["best"])
         if operation["winner"] is not None:
             self._registry.register(
-                operation["study"], self._known(f"trial:{operation['best']}"), operation["winner"]
+                operation["study"], self._runs.known(f"trial:{operation['best']}"), operation["winner"]
             )
 
     def is_current(self, known: Known, operation: Operation) -> bool:
@@ -77,6 +84,10 @@ class Concluding:
             for path, file in operation["files"].items():
                 if Path(file).is_file():
                     self._files.send(known, Path(file), path)
+            self._runs.send_inputs(known, operation["datasets"])
+            step = (operation["time"] - operation["began"]) // 1000  # grows with what is added to a study
+            numbers = operation["metrics"].items()
+            self._runs.send_points(known, [(name, value, step, operation["time"]) for name, value in numbers])
             self._set_tags(known, {**operation["tags"], SUMMARY: operation["digest"]})
         if known.status != operation["status"]:
             self._client.set_terminated(known.run_id, operation["status"], operation["time"])
@@ -104,7 +115,7 @@ class Concluding:
             if found.data.tags.get("wsss.trial") != best:
                 self._client.set_tag(found.info.run_id, WINNER, "false")
         if best:
-            self._set_tags(self._known(f"trial:{best}"), {WINNER: "true"})
+            self._set_tags(self._runs.known(f"trial:{best}"), {WINNER: "true"})
 
 
 def _digest(text: str) -> str:

@@ -5,7 +5,7 @@ What is in it is made by whoever can compare (`wsss.report.conclusion`); here it
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,8 @@ class Conclusion:
     finished: bool
     metrics: Mapping[str, float] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
+    datasets: Sequence[Mapping[str, Any]] = ()
+    """As `wsss.tracking.content.about.data_sets` has them."""
     best: str = ""
     """The id of the winning trial."""
     winner: Winner | None = None
@@ -82,6 +84,7 @@ class Conclusion:
             "files": {} if report is None else {REPORT: str(report)},
             "metrics": dict(self.metrics),
             "tags": dict(self.tags),
+            "datasets": [dict(one) for one in self.datasets],
             "best": self.best,
             "winner": winner,
         }
