@@ -72,7 +72,7 @@ class Session:
         self._lease = lease
         self._observers = observers
         self._preflight = preflight
-        self._checked = False
+        self._checked = self._origin_noted = False
 
     def tell(self, event: Event) -> None:
         """Tell every observer what happened, and count it."""
@@ -94,7 +94,7 @@ class Session:
         self.tell(PreflightDone(checks))
         refuse_bad(checks)
         self.remember_data()
-        self.ledger.append(ENTRY, **entry_of(self.origin))
+        self._note_origin()
         self._checked = True
 
     def remember_data(self) -> None:
@@ -131,8 +131,15 @@ class Session:
             known = self.records[trial.info.id] = now
         elif not again or known.status == "started":
             return known
+        self._note_origin()
         self.ledger.append("trial", **trial.record())
         return known
+
+    def _note_origin(self) -> None:
+        """Write to the ledger, once, who makes the trials that follow."""
+        if not self._origin_noted:
+            self._origin_noted = True
+            self.ledger.append(ENTRY, **entry_of(self.origin))
 
     def start(self, trial: Trial) -> None:
         """Record and report that work on a trial begins."""

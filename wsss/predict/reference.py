@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,7 +42,9 @@ def load_model(reference: str, location: Location) -> Model | CamModel:
     one thing is meant, or when its files are gone.
     """
     if reference.startswith("models:"):
-        return load_registered(registered_folder(reference, open_storage(location)))
+        with tempfile.TemporaryDirectory() as downloaded:
+            folder = registered_folder(reference, open_storage(location), Path(downloaded))
+            return load_registered(folder)
     path = Path(reference)
     if path.is_dir() and is_registered(path):
         return load_registered(path)
@@ -81,13 +84,14 @@ def find_network(
     return found
 
 
-def registered_folder(reference: str, storage: Storage, *, where: str = "--model") -> Path:
+def registered_folder(reference: str, storage: Storage, into: Path, *, where: str = "--model") -> Path:
     """Return the folder of a registered model in the MLflow of a storage's studies, or in the one that
     MLFLOW_TRACKING_URI names.
 
     Args:
         reference: As "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
         storage: Whose studies are tracked there.
+        into: A folder that files from a server are downloaded to.
         where: What messages call the reference.
 
     Raises `ConfigError`, naming the nearest, when there is none.
@@ -99,7 +103,7 @@ def registered_folder(reference: str, storage: Storage, *, where: str = "--model
         raise ConfigError(Problem(where, message, "models:/STUDY@champion, or models:/STUDY/1"))
     uris = list(_Search(storage, SEGMENTER, where).tracking_uris())
     for uri in uris:
-        folder = find_model(uri, reference, where)
+        folder = find_model(uri, reference, into, where)
         if folder is not None:
             return folder
     known = [f"models:/{name}@champion" for uri in uris for name in model_names(uri)]

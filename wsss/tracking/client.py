@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wsss.tracking.content.params import text_of
-from wsss.tracking.remote.concluding import Concluding, study_run
+from wsss.tracking.remote.concluding import NOTE, Concluding, study_run
 from wsss.tracking.remote.errors import describe, first_line, is_permanent, quiet_mlflow
 from wsss.tracking.remote.files import Known, RunFiles
 from wsss.tracking.remote.registry import Registry
@@ -183,6 +183,8 @@ class MlflowReplay:
         given = {clean(key)[:LONGEST_NAME]: text_of(value) for key, value in operation["params"].items()}
         params = [Param(key, value) for key, value in given.items() if key not in known.params]
         tags = {**tags, **({"wsss.version": "2"} if given else {})}
+        if NOTE in known.tags:
+            tags.pop(NOTE, None)  # people may have written their own
         lacking = [RunTag(key, value) for key, value in tags.items() if known.tags.get(key) != value]
         for start in range(0, max(len(params), len(lacking)), LESS):
             part = slice(start, start + LESS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from wsss.addresses import shown
 from wsss.errors import ConfigError, Problem, TrackingError, nearest
@@ -40,12 +41,13 @@ def find_run(uri: str, run: str) -> tuple[str, str] | None:
         raise TrackingError(Problem(shown(uri), message)) from error
 
 
-def find_model(uri: str, reference: str, where: str = "--model") -> Path | None:
-    """Return a folder of this machine with the files of a registered model, None if none has its name.
+def find_model(uri: str, reference: str, into: Path, where: str = "--model") -> Path | None:
+    """Return a folder with the files of a registered model, None if none has its name.
 
     Args:
         uri: Of the MLflow server or database.
         reference: As `models:/NAME@champion`, `models:/NAME/3` or `models:/NAME`.
+        into: A folder that files are downloaded to; those on this machine's disk are left where they are.
         where: What messages call the reference.
 
     Raises `ConfigError`, with what there is, for an unknown alias or version, and `TrackingError` when the
@@ -82,7 +84,11 @@ def find_model(uri: str, reference: str, where: str = "--model") -> Path | None:
         from mlflow.artifacts import download_artifacts
 
         source = str(client.get_model_version_download_uri(name, str(number)))
-        return Path(download_artifacts(artifact_uri=source, tracking_uri=uri))
+        if source.startswith("file:"):
+            folder = Path(unquote(urlsplit(source).path))
+            if folder.is_dir():
+                return folder
+        return Path(download_artifacts(artifact_uri=source, dst_path=str(into), tracking_uri=uri))
     except (MlflowException, OSError) as error:
         message = f"the files of {reference} can't be had: {first_line(error)}"
         raise TrackingError(Problem(shown(uri), message, "`sync` sends what is missing")) from error

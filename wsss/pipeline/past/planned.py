@@ -75,4 +75,18 @@ def recorded_stages(
         artefact = store.known(key)
         if artefact is not None and artefact.stage != SCORES:
             made[label] = dict(artefact.record["params"])
-    return {label: made.get(label, content) for label, content in {**said, **made}.items()}
+    return {
+        label: _ordered(made.get(label, content), said.get(label, {}))
+        for label, content in {**said, **made}.items()
+    }
+
+
+def _ordered(content: dict[str, Any], like: Any) -> dict[str, Any]:
+    """Return a mapping with its keys in the order of another's: records are written sorted."""
+    if not isinstance(like, Mapping):
+        return content
+    keys = [*(key for key in like if key in content), *(key for key in content if key not in like)]
+    return {
+        key: _ordered(content[key], like.get(key)) if isinstance(content[key], dict) else content[key]
+        for key in keys
+    }

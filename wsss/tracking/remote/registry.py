@@ -91,13 +91,14 @@ class Registry:
 
     def _send_folder(self, known: Known, winner: Mapping[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
+            folder = Path(made) / FOLDER
+            folder.mkdir()
             for name, text in winner["texts"].items():
                 (folder / name).write_text(text, encoding="utf-8")
             for name, file in winner["files"].items():
                 place(Path(file), folder / name)
             describe_model(known.run_id, winner).save(str(folder / "MLmodel"))
-            self._client.log_artifacts(known.run_id, made, FOLDER)
+            self._client.log_artifacts(known.run_id, str(folder), FOLDER)
         known.files.pop(FOLDER, None)
         self._added["files"] += len(winner["texts"]) + len(winner["files"]) + 1
 
