@@ -43,7 +43,7 @@ from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Stage
-from wsss.stages.kinds import classifier
+from wsss.stages.kinds.training import classifier
 from wsss.store.folder_store import Store
 from wsss.tuning import executor as executor_module
 from wsss.tuning.cluster import connect

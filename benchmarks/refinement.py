@@ -59,9 +59,9 @@ from wsss.masks.pairs import affinity_loss, pair_affinities, pair_labels, pair_o
 from wsss.masks.random_walk import transition, walk
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import create_backbone
-from wsss.stages.affinity_labels import AffinityLabels
 from wsss.stages.contract import Context
-from wsss.stages.pseudo_masks import PseudoMasks
+from wsss.stages.refining.affinity_labels import AffinityLabels
+from wsss.stages.refining.pseudo_masks import PseudoMasks
 from wsss.stages.shards import split_shards, write_index, write_shard
 from wsss.stages.training.affinity import ABOUT, WEIGHTS, build_affinity
 

@@ -24,7 +24,7 @@ from wsss.config.params.stages import Params
 from wsss.files import sha256_json
 from wsss.pipeline.chains.chain import Chain, Node
 from wsss.pipeline.past.retention import evictable, wanted_keys
-from wsss.store.object_storage import ObjectStorage
+from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 
 STAGES = 5

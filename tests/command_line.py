@@ -1,7 +1,7 @@
 """The command line inside the test's own process: what it prints and how it exits, without a new Python.
 
 Scores draw one image instead of six: pictures would be half of the work of a small study.
-`stages/test_pictures.py` looks at whole ones.
+`stages/scoring/test_pictures.py` looks at whole ones.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def in_process(*words: object, cwd: Path | None = None) -> subprocess.CompletedP
         stack.enter_context(contextlib.redirect_stderr(err))
         stack.enter_context(mock.patch.object(sys, "argv", argv))
         if words[0] in ("run", "resume"):
-            stack.enter_context(mock.patch("wsss.stages.scores.PICTURES", 1))
+            stack.enter_context(mock.patch("wsss.stages.scoring.scores.PICTURES", 1))
         if cwd is not None:
             stack.enter_context(contextlib.chdir(cwd))
         try:

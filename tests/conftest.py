@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from made_once import made_once
 from s3_server import s3_server
 from tiny_data import TINY_DATA
 from tiny_devkit import write_tiny_voc
@@ -102,19 +103,20 @@ def finished_study(
 ) -> Path:
     """A folder with `tiny.yaml`, which was run once, locally, into its folder `runs`.
 
-    Who changes it or runs other studies there takes a copy: `copied_study`.
+    All workers share it. A test that changes it or runs other studies there takes a copy: `copied_study`.
     """
     from command_line import in_process
 
-    folder = tmp_path_factory.mktemp("finished")
-    (folder / "tiny.yaml").write_text(tiny_study_text)
-    (folder / "runs").mkdir()
-    shutil.copy(empty_database, folder / "runs" / "mlflow.db")
-    run = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
-    assert run.returncode == 0, run.stderr
-    assert "Computed" in run.stdout
-    assert "floor" in run.stdout
-    return folder
+    def make(folder: Path) -> None:
+        (folder / "tiny.yaml").write_text(tiny_study_text)
+        (folder / "runs").mkdir()
+        shutil.copy(empty_database, folder / "runs" / "mlflow.db")
+        run = in_process("run", folder / "tiny.yaml", "--local", "--storage", folder / "runs")
+        assert run.returncode == 0, run.stderr
+        assert "Computed" in run.stdout
+        assert "floor" in run.stdout
+
+    return made_once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture(scope="module")

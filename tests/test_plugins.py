@@ -66,10 +66,15 @@ def test_modules_of_the_built_in_package_are_found_without_a_list(room: Path) ->
         (package / f"{name}.py").write_text(
             f"from fruit_of_test import FRUIT\n@FRUIT.register\nclass Fruit:\n    name = {name!r}\n"
         )
+    (package / "citrus").mkdir()
+    (package / "citrus" / "__init__.py").touch()
+    (package / "citrus" / "lime.py").write_text(
+        "from fruit_of_test import FRUIT\n@FRUIT.register\nclass Fruit:\n    name = 'lime'\n"
+    )
     import fruit_of_test  # type: ignore[import-not-found]
     from fruit_of_test import kiwi  # noqa: F401 - before the others
 
-    assert fruit_of_test.FRUIT.names() == ("fig", "kiwi")
+    assert fruit_of_test.FRUIT.names() == ("fig", "kiwi", "lime")
 
 
 def test_an_entry_point_is_a_module_or_a_callable_and_is_loaded_once(

@@ -86,6 +86,9 @@ def smoke(file: Path, roots: Mapping[str, Path], storage: Path) -> None:
         words += ["-s", f"data.masks={root}/masks"]
     done = in_process(*words)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    shutil.rmtree(
+        storage / "mlartifacts"
+    )  # MLflow's copies of networks: two gigabytes, of all studies together
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,9 @@
 """Registries: what there is under which name, from this package and from others.
 
 A registry is filled when it is first looked at: it imports every module of the built-in packages that it
-names, so that a new file needs no list, then, once in a process, all entry points of the group
-`wsss.plugins`. An entry point is a module that registers things when it is imported, or a callable that
-registers them when it is called.
+names, and of the packages below, so that a new file needs no list; then, once in a process, all entry points
+of the group `wsss.plugins`. An entry point is a module that registers things when it is imported, or a
+callable that registers them when it is called.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Registry(Generic[T]):
 
     Args:
         what: What it holds, in words, for messages: "stage".
-        packages: Dotted names of the packages whose modules register the built-in entries.
+        packages: Dotted names of the packages whose modules, and those below, register the built-in entries.
         named: The attribute that names a thing.
     """
 
@@ -125,8 +125,8 @@ class Registry(Generic[T]):
             try:
                 for package in self._packages:
                     home = importlib.import_module(package)
-                    for module in pkgutil.iter_modules(home.__path__):
-                        importlib.import_module(f"{package}.{module.name}")
+                    for module in pkgutil.walk_packages(home.__path__, f"{package}."):
+                        importlib.import_module(module.name)
             except BaseException:
                 self._state = "empty"
                 raise

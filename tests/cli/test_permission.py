@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from command_line import in_process
 
-from wsss.cli.permission import LINE, permission_file
+from wsss.launch.permission import LINE, permission_file
 
 STUDY = """\
 data: {dataset: sample, sample: {train: 6, val: 4, size: 64}, select: {split: train, half: a}, report: {split: train, half: b}}

@@ -17,7 +17,7 @@ import pytest
 from command_line import in_process
 from s3_server import s3_address
 
-from wsss.store.objects import Objects
+from wsss.store.objects.client import Objects
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command_line import in_process
 
-from wsss.cli.running import say_who_runs_it
+from wsss.cli.running.holder import say_who_runs_it
 from wsss.config import load_study
 from wsss.errors import ConfigError
 from wsss.pipeline import local

@@ -18,16 +18,14 @@ from wsss.errors import ConfigError
 from wsss.pipeline.search.sampling import sample_arm
 
 LOG = "alpha: {loguniform: [0.2, 2]}"
+put = GOOD.replace
 HOSTILE = {
     "a NUL": (GOOD + "\0", "s.yaml:15: has a character that no text holds, '\\x00'"),
     "an escape sequence": (GOOD + "\x1b[31m", "s.yaml:15: has a character that no text holds, '\\x1b'"),
     "half a pair": (GOOD + 'tracking: {uri: "\\ud800"}', "can't be written, U+D800"),
-    "5,000 digits": (
-        GOOD.replace("epochs: 2", "epochs: " + "9" * 5000),
-        "s.yaml:8: a number has 5000 digits",
-    ),
+    "5,000 digits": (put("epochs: 2", "epochs: " + "9" * 5000), "s.yaml:8: a number has 5000 digits"),
     "an escape beyond Unicode": (
-        GOOD.replace("fmix:", '"\\UFFFFFFFF":'),
+        put("fmix:", '"\\UFFFFFFFF":'),
         "s.yaml:9: is not valid YAML: an escape or a number is too large",
     ),
     "a version of thousands of digits": (
@@ -42,18 +40,12 @@ HOSTILE = {
         re.sub("data: .*", "data: sample", GOOD),
         "`data` is 'sample', but must be a mapping of keys",
     ),
-    "a number as sizes": (
-        GOOD.replace("epochs: 2", "long_side: 3"),
-        "`long_side` is 3, but must be a list",
-    ),
+    "a number as sizes": (put("epochs: 2", "long_side: 3"), "`long_side` is 3, but must be a list"),
     "three sizes": (
-        GOOD.replace("epochs: 2", "long_side: [1, 2, 3]"),
+        put("epochs: 2", "long_side: [1, 2, 3]"),
         "`long_side` is [1, 2, 3], but must have 2 or fewer values",
     ),
-    "a name that begins with a hyphen": (
-        GOOD.replace("name: good", "name: -good"),
-        "the first a letter or digit",
-    ),
+    "a name that begins with a hyphen": (put("name: good", "name: -good"), "the first a letter or digit"),
     "capitals": (GOOD + "SEED: 1\n", "unknown key `SEED` in the study (did you mean 'seed'?)"),
     "levels": ("a: " + "[" * 1000, "more than 32 levels of nesting"),
     "levels of blocks": ("- " * 1000, "more than 32 levels of nesting"),
@@ -61,17 +53,14 @@ HOSTILE = {
         "k0: &k0 [1]\n" + "".join(f"k{n}: &k{n} [*k{n - 1}]\n" for n in range(1, 300)),
         "more than 32 levels of nesting",
     ),
-    "as a list": (
-        GOOD.replace("cams: {", "cams: {as: [1], "),
-        "s.yaml:8: the name of a stage is [1], but must be",
-    ),
-    "from a list": (GOOD.replace("cams: {", "cams: {from: [x], "), "s.yaml:8: `from` is ['x'], but must be"),
+    "as a list": (put("cams: {", "cams: {as: [1], "), "s.yaml:8: the name of a stage is [1], but must be"),
+    "from a list": (put("cams: {", "cams: {from: [x], "), "s.yaml:8: `from` is ['x'], but must be"),
     "a root with a NUL": (
-        GOOD.replace("dataset: sample", 'dataset: folder, root: "a\\0b"'),
+        put("dataset: sample", 'dataset: folder, root: "a\\0b"'),
         "s.yaml:2: 'a\\x00b' holds a character that can't be written, U+0000",
     ),
     "a root too long": (
-        GOOD.replace("dataset: sample", f"dataset: folder, root: {'x' * 300}"),
+        put("dataset: sample", f"dataset: folder, root: {'x' * 300}"),
         "which is longer than a path can be",
     ),
     "a home of nobody": (
@@ -79,23 +68,23 @@ HOSTILE = {
         "`storage` is '~no-such-user/x', but nobody of that",
     ),
     "a root in it": (
-        GOOD.replace("dataset: sample", "dataset: folder, root: ~no-such-user/x"),
+        put("dataset: sample", "dataset: folder, root: ~no-such-user/x"),
         "`data.root` is '~no-such-user/x', but nobody of that name has a home",
     ),
     "a hub": (
-        GOOD.replace("method: cam", "method: cam, backbone: 'timm/resnet18.hf-hub:x'"),
+        put("method: cam", "method: cam, backbone: 'timm/resnet18.hf-hub:x'"),
         "`backbone` is 'timm/resnet18.hf-hub:x', but must be a name, or `timm/NAME`",
     ),
     "90,000 keys": (GOOD + "".join(f"key{n}: 1\n" for n in range(90_000)), "s.yaml: is larger than 500 kB"),
     "9,000 keys": (GOOD + "".join(f"key{n}: 1\n" for n in range(9_000)), "more than 10000 values"),
     "3,000 keys": (GOOD + "".join(f"nam{n}: 1\n" for n in range(3_000)), "more problems"),
     "a range without samples": (
-        GOOD.replace(LOG, "alpha: {randint: [1, 1000000000]}").replace("        samples: 2\n", ""),
+        put(LOG, "alpha: {randint: [1, 1000000000]}").replace("        samples: 2\n", ""),
         "the grid has 2,000,000,000 configurations",
     ),
-    "an endless range": (GOOD.replace(LOG, "alpha: {uniform: [0, .inf]}"), "must lie within ±1e15"),
+    "an endless range": (put(LOG, "alpha: {uniform: [0, .inf]}"), "must lie within ±1e15"),
     "samples": (
-        GOOD.replace("samples: 2", "samples: 1000000000000"),
+        put("samples: 2", "samples: 1000000000000"),
         "s.yaml:11: `samples` is 1000000000000, but must be a whole number from 1 to 10000\n",
     ),
     "trials": (
@@ -112,23 +101,23 @@ HOSTILE = {
     "an alias": (GOOD + "x: *" + "a" * 108_000, "found undefined alias"),
     "a tag": (GOOD + "x: !!timestamp no\n", "the tag 'tag:yaml.org,2002:timestamp' is not allowed"),
     "no truth": (GOOD + "x: !!bool no\n", "'no' is not what its tag"),
-    "a method in a list": (GOOD.replace("method: cam", "method: [1]"), "there is no method [1]"),
-    "a mixing in a list": (GOOD.replace("mixing: {", "mixing: {kind: [1], "), "`mixing.kind` is [1]"),
+    "a method in a list": (put("method: cam", "method: [1]"), "there is no method [1]"),
+    "a mixing in a list": (put("mixing: {", "mixing: {kind: [1], "), "`mixing.kind` is [1]"),
     "a searcher in a list": (with_more("    searcher: {kind: [1]}\n"), "`searcher` is [1]"),
     "to replicate a list": (
         with_more("  - {name: b, replicate: [1], seeds: [1]}\n"),
         "no earlier sweep is named [1]",
     ),
-    "a bracket in a key": (GOOD.replace("epochs: 2", '"a[b": 2'), "unknown key `a[b`"),
+    "a bracket in a key": (put("epochs: 2", '"a[b": 2'), "unknown key `a[b`"),
     "a sliver of a GPU": (
         with_more("    resources: {gpu: 5e-324}\n"),
         "no GPU is shared by more than a thousand",
     ),
     "infinite hours": (GOOD + "budget: {hours: .inf}\n", "`hours` is inf"),
     "a budget in a list": (GOOD + "budget: []\n", "budget"),
-    "epochs": (GOOD.replace("epochs: 2", "epochs: 1000000000"), "`epochs` is 1000000000, but must be less"),
-    "a long name": (GOOD.replace("name: good", f"name: {'n' * 300}"), "at most 120 bytes"),
-    "a homoglyph": (GOOD.replace("name: good", "nаme: good"), "did you mean 'name'? 'а' is U+0430"),
+    "epochs": (put("epochs: 2", "epochs: 1000000000"), "`epochs` is 1000000000, but must be less"),
+    "a long name": (put("name: good", f"name: {'n' * 300}"), "at most 120 bytes"),
+    "a homoglyph": (put("name: good", "nаme: good"), "did you mean 'name'? 'а' is U+0430"),
     "nothing": ("", "the study must be a mapping of keys, but is None"),
 }
 

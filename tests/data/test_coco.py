@@ -18,7 +18,7 @@ from pycocotools import mask as pycoco
 from pycocotools.coco import COCO
 
 from wsss.config import DataSpec
-from wsss.data.readers import coco_index
+from wsss.data.readers import coco_file, coco_index
 from wsss.data.readers.coco import CocoDataset
 from wsss.data.readers.coco_masks import draw_mask
 from wsss.data.view import open_data
@@ -112,8 +112,8 @@ def test_an_index_is_written_once_and_a_changed_file_gets_another(
     first = CocoDataset(root, cache=cache)
     first.mask("COCO_val2014_000000001001")
     read: list[Path] = []
-    objects = coco_index._objects
-    monkeypatch.setattr(coco_index, "_objects", lambda path: read.append(path) or objects(path))  # type: ignore[func-returns-value]
+    objects = coco_index.objects_of
+    monkeypatch.setattr(coco_index, "objects_of", lambda path: read.append(path) or objects(path))  # type: ignore[func-returns-value]
     again = pickle.loads(pickle.dumps(CocoDataset(root, cache=cache)))
     assert not read and again.split("train") == first.split("train")
     assert again.mask_path("COCO_val2014_000000001001").parent.parent.parent == cache
@@ -266,9 +266,9 @@ def test_one_annotation_may_not_be_larger_than_outlines_are(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_image(tmp_path, annotation(1, 5, 17, [[0.0] * 2000], 1))
-    monkeypatch.setattr(coco_index, "MOST_VALUES", 1000)
+    monkeypatch.setattr(coco_file, "MOST_VALUES", 1000)
     refused(tmp_path, cache, "one of its annotations has more than 1,000 values")
-    monkeypatch.setattr(coco_index, "MOST_BYTES", 100)
+    monkeypatch.setattr(coco_file, "MOST_BYTES", 100)
     refused(tmp_path, cache, "bytes, but may have at most 100")
 
 

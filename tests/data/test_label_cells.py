@@ -13,7 +13,8 @@ from PIL import Image
 
 import wsss.data.tables.text as text_module
 from wsss.data.readers.folder import FolderDataset
-from wsss.data.tables.label_table import LabelTable, read_labels
+from wsss.data.tables.label_files import read_labels
+from wsss.data.tables.label_table import LabelTable
 from wsss.errors import DataError, WsssError
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from wsss.data.tables.label_table import LabelTable, read_labels
+from wsss.data.tables.label_files import read_labels
+from wsss.data.tables.label_table import LabelTable
 from wsss.errors import DataError
 
 SAID = {"a.jpg": ("cat", "dog"), "b.png": ("dog",), "c.jpg": ()}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -7,24 +8,20 @@ import numpy as np
 import pytest
 import torch
 
+from wsss.data.augment import Augmentation
 from wsss.data.loader import Batch, ClassificationBatches
 from wsss.data.readers.voc import VocDataset
 from wsss.errors import DataError
 
+CROPS = Augmentation(32, (24, 48), True, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 IDS = ("2007_000001", "2007_000002", "2007_000003", "2007_000005", "2007_000006", "x_4")
 
 
 def batches(root: Path, ids: tuple[str, ...] = IDS, **keys: Any) -> ClassificationBatches:
-    defaults = {
-        "batch": 2,
-        "crop": 32,
-        "long_side": (24, 48),
-        "color_jitter": True,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.5, 0.5, 0.5),
-        "seed": 0,
-    }
-    return ClassificationBatches(VocDataset(root), ids, **{**defaults, **keys})
+    of_crops = {field.name for field in fields(CROPS)}
+    crops = replace(CROPS, **{name: value for name, value in keys.items() if name in of_crops})
+    more = {name: value for name, value in keys.items() if name not in of_crops}
+    return ClassificationBatches(VocDataset(root), ids, crops, **{"batch": 2, "seed": 0, **more})
 
 
 def same(one: list[Batch], other: list[Batch]) -> bool:

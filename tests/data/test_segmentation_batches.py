@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from wsss.data.pixel_batches import ResizedCrop, SegmentationBatches
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
 
-MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+CROPS = ResizedCrop(48, (48, 48), False, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4), (0.5, 1.0, 1.5))
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +29,15 @@ def batches(
     dataset: VocDataset, *, batch: int = 4, workers: int = 0, share: tuple[int, int] = (0, 1)
 ) -> SegmentationBatches:
     return SegmentationBatches(
-        dataset, dataset.split("train"), dataset.mask, batch=batch, crop=48, resize=(0.5, 1.0, 1.5),
-        color_jitter=False, mean=MEAN, std=STD, seed=3, workers=workers, share=share,
-    )  # fmt: skip
+        dataset,
+        dataset.split("train"),
+        CROPS,
+        dataset.mask,
+        batch=batch,
+        seed=3,
+        workers=workers,
+        share=share,
+    )
 
 
 def test_photo_and_labels_are_cut_alike() -> None:
@@ -56,10 +63,9 @@ def test_batches_hold_the_labels_of_their_photos(dataset: VocDataset) -> None:
     source = batches(dataset)
     for images, labels, ids in source.epoch(2):
         assert images.shape == (4, 3, 48, 48) and labels.shape == (4, 48, 48) and labels.dtype == torch.uint8
-        crop = ResizedCrop(48, (48, 48), False, MEAN, STD, (0.5, 1.0, 1.5))
         for image, label, id in zip(images, labels, ids, strict=True):
-            assert np.array_equal(image, crop(dataset.image(id), random_state(3, 2, id)))
-            assert np.array_equal(label, crop.mask(dataset.mask(id), random_state(3, 2, id)))
+            assert np.array_equal(image, CROPS(dataset.image(id), random_state(3, 2, id)))
+            assert np.array_equal(label, CROPS.mask(dataset.mask(id), random_state(3, 2, id)))
 
 
 def test_background_processes_make_the_same_batches(dataset: VocDataset) -> None:
@@ -83,8 +89,6 @@ def test_a_read_of_ones_own_replaces_the_data_sets_masks(dataset: VocDataset, tm
     def nothing(id: str) -> np.ndarray:
         return np.full_like(dataset.mask(id), 255)
 
-    source = SegmentationBatches(
-        dataset, dataset.split("train"), nothing, batch=4, crop=48, resize=(1.0,), color_jitter=True,
-        mean=MEAN, std=STD, seed=3,
-    )  # fmt: skip
+    crops = replace(CROPS, resize=(1.0,), color_jitter=True)
+    source = SegmentationBatches(dataset, dataset.split("train"), crops, nothing, batch=4, seed=3)
     assert all(bool((labels == 255).all()) for _, labels, _ in source.epoch(0))

@@ -12,7 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsss.data.readers.annotations import read_annotation
-from wsss.data.tables.label_table import read_labels
+from wsss.data.tables.label_files import read_labels
 from wsss.errors import WsssError
 
 XML = """<?xml version="1.0" encoding="UTF-8"?>

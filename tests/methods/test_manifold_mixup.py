@@ -14,7 +14,7 @@ from wsss.methods.mixing import Mixer
 from wsss.models import CamNetwork, create_backbone
 from wsss.models.backbone import Backbone
 from wsss.models.kind import Tap
-from wsss.stages.kinds.classifier import check_taps
+from wsss.stages.kinds.training.classifier import check_taps
 from wsss.stages.training.network import mixing_taps
 
 IMAGES = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1))

@@ -27,6 +27,7 @@ from wsss.config.params.stages import (
 from wsss.data.view import open_data
 from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.chains.facts import work_facts
 from wsss.pipeline.forecasts.effort import (
     Estimate,
     Measured,
@@ -34,7 +35,6 @@ from wsss.pipeline.forecasts.effort import (
     estimate_bytes,
     estimate_seconds,
     measured,
-    work_facts,
 )
 from wsss.pipeline.forecasts.forecast import Total, budget_rows, totals
 from wsss.pipeline.search.budget import Spent

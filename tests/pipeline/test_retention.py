@@ -15,7 +15,7 @@ from store_contract import make, number
 
 from wsss.files import sha256_json, write_json
 from wsss.pipeline.past.retention import evict_unkept, prune, wanted_keys
-from wsss.store.object_storage import ObjectStorage
+from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 
 KEYS = {name: sha256_json(name) for name in ("kept", "dropped", "scores", "running", "input", "nobody")}

@@ -30,7 +30,7 @@ from wsss.pipeline.running import Holder, Overtaken, StudyLease, content_digest,
 from wsss.pipeline.study import StudyRun
 from wsss.store.folder_store import Store
 from wsss.store.lease import release_all, this_process
-from wsss.store.objects import Objects
+from wsss.store.objects.client import Objects
 from wsss.store.storage import open_storage
 
 SWEEP = "name: cam, stages: [classifier: {epochs: 3, lr: 0.1}, cams]"

@@ -16,7 +16,10 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.study import StudyRun
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds import cams, classifier, pseudo_masks, scores
+from wsss.stages.kinds import cams
+from wsss.stages.kinds.refining import pseudo_masks
+from wsss.stages.kinds.scoring import scores
+from wsss.stages.kinds.training import classifier
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger, TrialRecord
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import time
 import zipfile
 from collections.abc import Callable
@@ -16,12 +17,13 @@ from command_line import in_process
 from torch.nn.functional import interpolate
 from trained import CLASSES, draw_photo, make_network
 
-from wsss.errors import ConfigError, StageError
+from wsss.errors import ConfigError, PreflightError, StageError
 from wsss.masks.images import read_mask
 from wsss.masks.segmentation import segment
 from wsss.models import DeepLab
-from wsss.predict import program
-from wsss.predict.program import export_network, read_program
+from wsss.predict import export
+from wsss.predict.export import export_network
+from wsss.predict.program import read_program
 from wsss.stages.training.segmentation_network import load_segmenter
 from wsss.store.folder_store import Artefact
 
@@ -77,13 +79,13 @@ def test_export_refuses_what_differs_other_endings_and_files_that_exist(
     segmenter: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Path
 ) -> None:
     network = load_segmenter(segmenter.folder)
-    with pytest.raises(ConfigError, match=r"ends in \.pt2"):
-        export_network(network, tmp_path / "a.onnx", id="x")
+    with pytest.raises(ConfigError, match=r"ends in \.pt2 or \.onnx"):
+        export_network(network, tmp_path / "a.pth", id="x")
     with pytest.raises(ConfigError, match="exists already"):
         export_network(network, exported, id="x")
     with torch.no_grad():
         network.aspp.c0.bias += 1e-3
-    monkeypatch.setattr(program.torch.export, "export", lambda *a, **k: torch.export.load(exported))
+    monkeypatch.setattr(export.torch.export, "export", lambda *a, **k: torch.export.load(exported))
     with pytest.raises(StageError, match=r"was not written: its logits differ by 1\.0e-03"):
         export_network(network, tmp_path / "a.pt2", id="x")
     assert list(tmp_path.iterdir()) == []
@@ -186,3 +188,73 @@ def test_files_that_are_no_programs_of_ours(tmp_path: Path) -> None:
     torch.save({}, tmp_path / "weights.pt2")
     with pytest.raises(ConfigError, match=r"holds no wsss\.json"):
         read_program(tmp_path / "weights.pt2")
+
+
+def test_onnx_equals_the_network_at_any_size_and_says_what_it_is(
+    segmenter: Artefact, storage: Path, tmp_path: Path
+) -> None:
+    onnx = pytest.importorskip("onnx", reason="ONNX's packages are an extra: pip install -e '.[onnx]'")
+    onnxruntime = pytest.importorskip("onnxruntime", reason="as above")
+    path = tmp_path / "animals.onnx"
+    run = in_process("predict", "--model", segmenter.key, "--export", path, "--storage", storage)
+    assert run.returncode == 0, run.stderr
+    assert "at 192×128" in run.stdout and "at 150×231" in run.stdout
+    assert [file.name for file in tmp_path.iterdir()] == ["animals.onnx"]
+    onnx.checker.check_model(str(path), full_check=True)
+    session = onnxruntime.InferenceSession(str(path))
+    about = json.loads(session.get_modelmeta().custom_metadata_map["wsss.json"])
+    assert about["labels"] == ["background", *CLASSES] and about["model"] == segmenter.key
+    network = load_segmenter(segmenter.folder)
+    assert (tuple(about["mean"]), tuple(about["std"])) == (network.mean, network.std)
+    for shape in ((1, 3, 97, 64), (2, 3, 40, 205), (1, 3, 16, 16)):
+        x = torch.randn(shape)
+        (theirs,) = session.run(["logits"], {"image": x.numpy()})
+        with torch.inference_mode():
+            ours = network.logits(x).numpy()
+        assert ours.std() > 0.1
+        assert np.abs(theirs - ours).max() < 1e-4
+    draw_photo(tmp_path / "a.png")
+    again = in_process(
+        "predict", tmp_path / "a.png", "--model", path, "-o", tmp_path / "out", "--storage", storage
+    )
+    assert again.returncode == 2
+    assert "is a .onnx file, but must be .safetensors or .pt2" in again.stderr
+
+
+def test_without_its_packages_onnx_names_the_command_that_installs_them(
+    segmenter: Artefact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(PreflightError, match=r"needs onnxruntime, which is not installed.*\[onnx\]"):
+        export_network(load_segmenter(segmenter.folder), tmp_path / "a.onnx", id="x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_for_a_hub_loads_as_what_it_was_made_from(
+    segmenter: Artefact, exported: Path, storage: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "animals"
+    words = ["predict", "--model", segmenter.key, "--export", folder, "--storage", storage]
+    run = in_process(*words)
+    assert run.returncode == 0, run.stderr
+    names = {"segmenter.safetensors", "segmenter.json", "README.md"}
+    assert {file.name for file in folder.iterdir()} == names
+    assert "# animals\n" in (folder / "README.md").read_text()
+    ours, theirs = load_segmenter(segmenter.folder), load_segmenter(folder)
+    x = torch.randn(1, 3, 40, 56)
+    with torch.inference_mode():
+        assert torch.equal(ours.logits(x), theirs.logits(x))
+    draw_photo(tmp_path / "a.png")
+    (tmp_path / "elsewhere").mkdir()
+    moved = folder.rename(tmp_path / "elsewhere" / "pulled")
+    for reference in (moved, moved / "segmenter.safetensors"):
+        out = tmp_path / f"out-{reference.name}"
+        run = in_process("predict", tmp_path / "a.png", "--model", reference, "-o", out, "--storage", storage)
+        assert run.returncode == 0, run.stderr
+    moved.rename(folder)
+    (folder / "README.md").write_text("mine")
+    again = in_process(*words)
+    assert again.returncode == 2 and again.stderr.count("exists already") == 3
+    assert (folder / "README.md").read_text() == "mine"
+    program = in_process("predict", "--model", exported, "--export", tmp_path / "b", "--storage", storage)
+    assert program.returncode == 2 and "is a program already" in program.stderr

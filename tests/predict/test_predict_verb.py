@@ -24,6 +24,12 @@ def areas_of(folder: Path) -> Any:
     return json.loads((folder / "areas.json").read_text())
 
 
+def words(photos: Path, model: str, storage: Path, *more: object) -> list[object]:
+    """Return the words of `predict`, whose files go into `out` beside the photos."""
+    out = photos.parent / "out"
+    return ["predict", photos, "--model", model, "-o", out, "--storage", storage, *more]
+
+
 @pytest.mark.parametrize("crf", [False, True])
 def test_masks_overlays_and_areas_are_those_of_segment(
     crf: bool, tmp_path: Path, storage: Path, segmenter: Artefact
@@ -31,11 +37,9 @@ def test_masks_overlays_and_areas_are_those_of_segment(
     sizes = [(96, 64), (96, 64), (72, 80), (96, 64)]
     photos = [draw_photo(tmp_path / "in" / f"p{n}.png", *size, seed=n) for n, size in enumerate(sizes)]
     out = tmp_path / "out"
-    words = ["--crf"] if crf else []
-    run = in_process(
-        "predict", tmp_path / "in", "--model", segmenter.key[:8], "-o", out, "--storage", storage,
-        "--scales", "1,0.75", "--flip", "--overlay", "png", "--batch", 2, "--device", "cpu", *words,
-    )  # fmt: skip
+    how = ["--scales", "1,0.75", "--flip", "--overlay", "png", "--batch", 2, "--device", "cpu"]
+    more = ["--crf"] if crf else []
+    run = in_process(*words(tmp_path / "in", segmenter.key[:8], storage, *how, *more))
     assert run.returncode == 0, run.stderr
     network = load_segmenter(segmenter.folder)
     written = areas_of(out)
@@ -64,17 +68,7 @@ def test_masks_overlays_and_areas_are_those_of_segment(
 
 def test_json_is_what_the_file_holds(tmp_path: Path, storage: Path, segmenter: Artefact) -> None:
     draw_photo(tmp_path / "a.jpg")
-    run = in_process(
-        "predict",
-        tmp_path / "a.jpg",
-        "--model",
-        segmenter.key,
-        "-o",
-        tmp_path / "out",
-        "--storage",
-        storage,
-        "--json",
-    )
+    run = in_process(*words(tmp_path / "a.jpg", segmenter.key, storage, "--json"))
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout) == areas_of(tmp_path / "out")
 
@@ -87,9 +81,7 @@ def test_bad_photos_are_listed_at_the_end_and_the_others_done(
     (photos / "text.jpg").write_text("no photo")
     content = (photos / "good.png").read_bytes()
     (photos / "cut.png").write_bytes(content[: len(content) // 2])
-    run = in_process(
-        "predict", photos, "--model", segmenter.key, "-o", tmp_path / "out", "--storage", storage
-    )
+    run = in_process(*words(photos, segmenter.key, storage))
     assert run.returncode == 1
     assert "2 photos could not be done" in run.stderr
     assert "text.jpg" in run.stderr and "cut.png" in run.stderr
@@ -121,7 +113,7 @@ def test_a_second_run_does_what_is_missing_and_overwrites_nothing(
     tmp_path: Path, storage: Path, segmenter: Artefact
 ) -> None:
     photos, out = tmp_path / "in", tmp_path / "out"
-    base = ["predict", photos, "--model", segmenter.key, "-o", out, "--storage", storage]
+    base = words(photos, segmenter.key, storage)
     draw_photo(photos / "a.png")
     assert in_process(*base).returncode == 0
     first = (out / "a.png").stat().st_mtime_ns
@@ -143,16 +135,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, storage: Path, segmenter: Artefac
 
     for number in range(3):
         draw_photo(tmp_path / "in" / f"p{number}.png", seed=number)
-    base = [
-        "predict",
-        tmp_path / "in",
-        "--model",
-        segmenter.key,
-        "-o",
-        tmp_path / "out",
-        "--storage",
-        storage,
-    ]
+    base = words(tmp_path / "in", segmenter.key, storage)
     real, calls = module.write_overlay, []
 
     def stop_at_second(*arguments: Any) -> None:
@@ -175,17 +158,7 @@ def test_a_stopped_run_goes_on(tmp_path: Path, storage: Path, segmenter: Artefac
 def test_a_photo_is_never_overwritten(tmp_path: Path, storage: Path, segmenter: Artefact) -> None:
     draw_photo(tmp_path / "a.png")
     before = (tmp_path / "a.png").read_bytes()
-    run = in_process(
-        "predict",
-        tmp_path / "a.png",
-        "--model",
-        segmenter.key,
-        "-o",
-        tmp_path,
-        "--force",
-        "--storage",
-        storage,
-    )
+    run = in_process(*words(tmp_path / "a.png", segmenter.key, storage, "-o", tmp_path, "--force"))
     assert run.returncode == 2 and "is one of the photos" in run.stderr
     assert (tmp_path / "a.png").read_bytes() == before
     assert not (tmp_path / "areas.json").exists()
@@ -195,16 +168,7 @@ def test_a_foreign_areas_file_is_not_overwritten(tmp_path: Path, storage: Path, 
     draw_photo(tmp_path / "a.png")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "areas.json").write_text('{"mine": 1}')
-    base = [
-        "predict",
-        tmp_path / "a.png",
-        "--model",
-        segmenter.key,
-        "-o",
-        tmp_path / "out",
-        "--storage",
-        storage,
-    ]
+    base = words(tmp_path / "a.png", segmenter.key, storage)
     assert in_process(*base).returncode == 2
     assert (tmp_path / "out" / "areas.json").read_text() == '{"mine": 1}'
     assert in_process(*base, "--force").returncode == 0

@@ -11,7 +11,7 @@ import yaml
 
 from wsss.files import describe_files, write_json
 from wsss.metrics import error_split, summary
-from wsss.stages.scores import write_arrays
+from wsss.stages.scoring.scores import write_arrays
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 

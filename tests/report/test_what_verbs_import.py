@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from made_up import FAIR, GOOD, POOR, Storage
+from tiny_data import tiny_data
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,14 +22,9 @@ try:
 finally:
     print("loaded:", *sorted(set("{HEAVY}".split()) & set(sys.modules)), file=sys.stderr)
 """
-CHAIN = """\
-name: chain
-data:
-  dataset: sample
-  sample: {train: 8, val: 4, size: 64}
-  select: {split: train, half: a}
-  report: {split: train, half: b}
-  test: {split: val}
+CHAIN = (
+    f"name: chain\n{tiny_data(8, 4, 'test: {split: val}')}"
+    + """\
 allow: [unequal_tuning, unequal_epochs: they are there to be planned]
 sweeps:
   - name: masks
@@ -52,6 +48,7 @@ sweeps:
           - cams
           - pseudo_masks
 """
+)
 
 
 def loaded_by(folder: Path, *words: str, code: int = 0) -> list[str]:

@@ -6,24 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from made_once import made_once
+from tiny_data import tiny_data
+from toy_program import RUN, TOY
 
 from wsss.config import load_study_text
 from wsss.data.view import DataView, open_data
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import agreement, cams, chunks, features, scores, walk
+from wsss.stages import cams, chunks, features
+from wsss.stages.refining import walk
+from wsss.stages.scoring import agreement, scores
 from wsss.store.folder_store import Store
 
-STUDY = """
-name: tiny
-data:
-  dataset: sample
-  sample: {train: 14, val: 4, size: 64}
-  holdout: 0.2
-  select: {split: train, half: a}
-  report: {split: train, half: b}
-  test: {split: val}
+STUDY = (
+    f"name: tiny\n{tiny_data(14, 4, 'holdout: 0.2', 'test: {split: val}')}"
+    + """\
 sweeps:
   - name: cam
     arms:
@@ -48,11 +47,8 @@ sweeps:
           - command: {as: theirs, makes: cams, run: [*RUN], folder: FOLDER, supervision: [image], progress: {pattern: 'epoch (?P<step>.*)/3 loss (?P<loss>.*)', steps: 3}}
           - command: {as: refined, makes: pseudo_masks, run: [python, refine_maps.py, "{theirs}", "{out}"], folder: FOLDER, supervision: [image], progress: {pattern: refined, steps: 14}}
 """
-RUN = (
-    'python, make_maps.py, --voc, "{data.root}", --list, "{data.images}", --labels, "{data.labels}", '
-    '--classes, "{data.classes}", --seed, "{seed}", --out, "{out}", --work, "{work}", --pause, 0.05'
 )
-STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(Path(__file__).with_name("toy_repository")))
+STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(TOY))
 
 
 @pytest.fixture(scope="session")
@@ -91,7 +87,9 @@ def tiny_chain(tiny_view: DataView, tmp_path_factory: pytest.TempPathFactory) ->
 def calm_store(
     tiny_chain: Chain, tiny_view: DataView, small_chunks: None, tmp_path_factory: pytest.TempPathFactory
 ) -> Store:
-    """A store with the whole chain made without a pause."""
-    store = Store(tmp_path_factory.mktemp("calm"))
-    list(run_chain("calm", tiny_chain, store, tiny_view, device="cpu", threads=1))
-    return store
+    """A store with the whole chain made without a pause. All workers share it, and none changes it."""
+
+    def make(folder: Path) -> None:
+        list(run_chain("calm", tiny_chain, Store(folder), tiny_view, device="cpu", threads=1))
+
+    return Store(made_once(tmp_path_factory, "calm", make))

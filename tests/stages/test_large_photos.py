@@ -14,7 +14,7 @@ from PIL import Image
 import wsss.data.decode as decode
 import wsss.data.fingerprint as fingerprint
 import wsss.data.photo_set as photo_set
-import wsss.pipeline.forecasts.effort as effort
+import wsss.pipeline.chains.facts as facts
 from wsss.config import load_study_text
 from wsss.data.decode import photo_size, resize_mask
 from wsss.data.sample.data_set import write_sample
@@ -76,7 +76,7 @@ def opened(folder: Path) -> tuple[DataView, Chain]:
 
 
 def working_pixels(patch: pytest.MonkeyPatch, pixels: int) -> None:
-    for module in (decode, fingerprint, photo_set, effort):
+    for module in (decode, fingerprint, photo_set, facts):
         patch.setattr(module, "WORKING_PIXELS", pixels)
 
 

@@ -17,8 +17,8 @@ from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.past.results import chain_result
-from wsss.stages.kinds.scores import Scores as ScoresKind
-from wsss.stages.kinds.scores import ScoresParams
+from wsss.stages.kinds.scoring.scores import Scores as ScoresKind
+from wsss.stages.kinds.scoring.scores import ScoresParams
 from wsss.stages.kinds.segmentations import Segmentations as SegmentationsKind
 from wsss.stages.training.segmentation_network import load_segmenter
 from wsss.store.folder_store import Store

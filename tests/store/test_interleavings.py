@@ -23,10 +23,10 @@ from typing import Any
 import pytest
 
 from wsss.files import sha256_json
-from wsss.store import object_store as module
-from wsss.store.object_partial import ObjectLease
-from wsss.store.object_store import ObjectStore
-from wsss.store.objects import Objects
+from wsss.store.objects import entries as module
+from wsss.store.objects.client import Objects
+from wsss.store.objects.lease import ObjectLease
+from wsss.store.objects.store import ObjectStore
 
 RUNS = int(os.environ.get("WSSS_INTERLEAVINGS", "400"))
 CHUNKS = 8

@@ -17,8 +17,8 @@ from store_contract import KEY, Open, StoreContract, make
 from wsss.errors import StorageError
 from wsss.files import sha256_json
 from wsss.store.folder_store import RECORD, Store
-from wsss.store.object_store import ObjectStore
-from wsss.store.objects import Objects
+from wsss.store.objects.client import Objects
+from wsss.store.objects.store import ObjectStore
 
 
 class TestFolder(StoreContract):

@@ -23,8 +23,9 @@ from story import METRIC, TRIALS, beginning, conclusion, ending, history, runs, 
 
 from wsss.pipeline.events import TrialFinished
 from wsss.tracking import client as client_module
-from wsss.tracking.client import MlflowReplay, is_permanent
+from wsss.tracking.client import MlflowReplay
 from wsss.tracking.database import artifacts_folder
+from wsss.tracking.refusals import is_permanent
 
 FIRST, SECOND = (trial.id for trial in TRIALS)
 WRITES = (

@@ -14,6 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
+from tiny_data import tiny_data
+from toy_program import RUN, TOY
 
 from wsss.config import load_study_text
 from wsss.data.view import open_data
@@ -24,25 +26,21 @@ from wsss.store.storage import open_storage
 from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
 
 ROOT = Path(__file__).parents[2]
-TOY = ROOT / "tests/stages/toy_repository"
 pytestmark = pytest.mark.timeout(1200)
-STUDY = """
-name: foreign
-data:
-  dataset: sample
-  sample: {train: 8, val: 4, size: 64}
-  select: {split: train, half: a}
-  report: {split: train, half: b}
+STUDY = (
+    f"name: foreign\n{tiny_data(8, 4)}"
+    + """\
 sweeps:
   - name: cam
     stages:
       - command:
           makes: cams
-          run: [python, make_maps.py, --voc, "{data.root}", --list, "{data.images}", --labels, "{data.labels}", --classes, "{data.classes}", --out, "{out}", --work, "{work}", --pause, 2, --epochs, 4, --note, NOTE]
+          run: [RUN, --pause, 2, --epochs, 4, --note, NOTE]
           folder: TOY
           supervision: [image]
           progress: {pattern: 'epoch (?P<step>.*)/4 loss (?P<loss>.*)', steps: 4}
-"""
+""".replace("RUN", RUN)
+)
 
 
 def words(folder: Path, *more: str) -> list[str]:

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from wsss import __version__
-from wsss.cli import cluster, data, doctor, mlflow, plan, predict, report, run, schema, storage, studies, sync
+from wsss.cli import data, plan, predict, report, run, schema, studies
 from wsss.cli.comparison import compare
+from wsss.cli.machines import cluster, doctor
+from wsss.cli.records import mlflow, storage, sync
 
 app = typer.Typer(
     name="wsss",

@@ -24,7 +24,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from wsss.cli.options import JsonOption, warning_lines
+from wsss.cli.options import JsonOption
+from wsss.launch.finding import warning_lines
 
 if TYPE_CHECKING:
     from wsss.data.photo_set import PhotoSet
@@ -160,7 +161,7 @@ def fetch(
 def _folder(given: Path) -> Path:
     """Return the folder of an argument, absolute. Raises `ConfigError` for a path that can't be."""
     from wsss.addresses import refusal
-    from wsss.config.paths import absolute
+    from wsss.config.text.paths import absolute
     from wsss.errors import ConfigError, Problem
 
     if refused := refusal(str(given), instead="name a folder"):

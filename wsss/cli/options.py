@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from wsss.launch.finding import storage_location
+
 if TYPE_CHECKING:
     from wsss.config import Study
-    from wsss.config.text.location import Location
-    from wsss.data.view import DataView
-    from wsss.errors import Problem
 
 StudyArgument = Annotated[str, typer.Argument(help="A study file, or the name of a study in the storage.")]
 SetOption = Annotated[
@@ -27,115 +28,37 @@ NameOption = Annotated[str | None, typer.Option("--name", help="Run the study un
 SmokeOption = Annotated[
     bool, typer.Option("--smoke", help="Try the study out: one short trial an arm, sixteen images.")
 ]
+AllowOption = Annotated[
+    bool,
+    typer.Option("--allow-commands", help="Let the study start the programs that its `command` stages name."),
+]
+AlwaysOption = Annotated[
+    bool,
+    typer.Option(
+        "--always-allow-commands", help="The same, for all studies of yours on this machine from now on."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for a program to read.")]
-DEFAULT_STORAGE = "runs"
 
 
-def storage_location(storage: str | None) -> Location:
-    """Return the storage's folder, absolute, or its address. Raises `ConfigError`."""
-    from wsss.config.text.location import parse_location
-    from wsss.errors import ConfigError, Problem
-
-    try:
-        return parse_location(storage or DEFAULT_STORAGE)
-    except ValueError as error:
-        message, _, hint = str(error).partition("|")
-        raise ConfigError(Problem("--storage", message, hint)) from error
+def invocation(*words: str) -> str:
+    """Return a command line as the user would type it: by `launch.py` where this one was started so."""
+    started = sys.argv[0] if sys.argv else ""
+    if Path(started).name != "launch.py":
+        return shlex.join(["wsss", *words])
+    python = sys.executable
+    inside = os.path.relpath(python)
+    return shlex.join([inside if not inside.startswith("..") else python, started, *words])
 
 
-def find(
-    study: str, overrides: list[str] | None, storage: str | None, name: str | None, smoke: bool
-) -> Study:
-    """Return the study that a file or a name stands for. Raises `ConfigError`."""
-    from wsss.config import load_study
-    from wsss.config import smoke as shrink
-    from wsss.config.naming import names_a_file
-
-    location = storage_location(storage)  # first, as it quotes no secrets
-    if names_a_file(study):
-        found = load_study(Path(study), overrides or (), name=name, storage=storage)
-    else:
-        from wsss.pipeline.past.stored_studies import find_study
-
-        found = find_study(study, location, overrides or (), rename=name)
-    return shrink(found) if smoke else found
-
-
-def find_stored(study: str, storage: str | None) -> tuple[str, Location]:
-    """Return the name and the storage of the stored study that a file or a name stands for.
-
-    The storage is `storage`, else the file's, else the default. Raises `ConfigError` for a file that
-    can't be read; whether there is such a study is not looked at.
-    """
-    from wsss.config import load_study
-    from wsss.config.naming import names_a_file
-
-    location = storage_location(storage)
-    if not names_a_file(study):
-        return study, location
-    found = load_study(Path(study), storage=storage)
-    return found.name, found.storage
-
-
-def find_all(studies: Sequence[str], storage: str | None) -> tuple[Location, list[str]]:
-    """Return the one storage, and the names, of studies that are given as names or files; all of a storage
-    when none are given. Raises `ConfigError` where there are none, or where they lie apart.
-    """
-    from wsss.errors import ConfigError, Problem
-    from wsss.store.storage import open_storage
-
-    found = [find_stored(study, storage) for study in studies]
-    places = list(dict.fromkeys(place for _, place in found)) or [storage_location(storage)]
-    if len(places) > 1:
-        message = f"studies lie in {' and '.join(map(str, places))}, but must be of one storage"
-        raise ConfigError(Problem("STUDY", message, "give --storage"))
-    names = list(dict.fromkeys(name for name, _ in found)) or open_storage(places[0]).study_names()
-    if not names:
-        hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(places[0]), "there are no studies here", hint))
-    return places[0], names
-
-
-def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = None) -> DataView:
-    """Open the study's data, with a progress bar while images are checked for the first time.
-
-    Raises `DataError` with everything that is wrong with them.
+def of_study(verb: str, study: Study, *words: str, named: bool = True) -> str:
+    """Return the command line of a verb on a study, its storage named unless that is the default.
 
     Args:
-        study: whose data.
-        quiet: shows no bar.
-        folder: takes the drawn sample set and the memory of images that were checked; by default the storage.
+        verb: such as `compare`.
+        study: in its storage.
+        words: what follows.
+        named: whether the verb takes the study's name.
     """
-    import os
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    from wsss.data.view import open_data
-    from wsss.errors import DataError, Problem
-    from wsss.store.storage import open_storage
-
-    if study.data.root is not None and not study.data.root.is_dir():
-        hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"
-        raise DataError(Problem("data.root", f"is {study.data.root}, but there is no such folder", hint))
-    console = Console(stderr=True, quiet=quiet)
-    columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("check", total=None)
-
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        folder = folder or open_storage(study.storage).local
-        data = open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)
-    for line in warning_lines(data.warnings):
-        typer.echo(line, err=True)
-    return data
-
-
-def warning_lines(warnings: Sequence[Problem]) -> list[str]:
-    """Return the lines that a terminal shows of warnings: the first of them, and how many more there are."""
-    from wsss.errors import LONGEST, bounded
-
-    lines, more = bounded(warnings, longest=LONGEST // 2, before="warning: ")
-    return [*lines, f"… and {more:,} more warnings"] if more else lines
+    place = [] if study.storage == storage_location(None) else ["--storage", str(study.storage)]
+    return invocation(verb, *([study.name] if named else []), *words, *place)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,13 +15,16 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from wsss.cli.options import JsonOption, StorageOption, storage_location
+from wsss.cli.options import JsonOption, StorageOption
 from wsss.errors import ConfigError, PreflightError, Problem
+from wsss.launch.finding import storage_location
 
 if TYPE_CHECKING:
+    from wsss.config.text.location import Location
     from wsss.predict.cam_model import CamModel
     from wsss.predict.model import Model
     from wsss.predict.predictor import Settings
+    from wsss.predict.reference import Source
     from wsss.predict.run import Summary
 
 
@@ -42,7 +46,10 @@ def predict(
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
     export: Annotated[
-        Path | None, typer.Option("--export", help="Write the network as a program (.pt2) of its own.")
+        Path | None,
+        typer.Option(
+            "--export", help="Write the network as a file of its own: .pt2, .onnx, or a folder for a hub."
+        ),
     ] = None,
     scales: Annotated[
         str | None, typer.Option("--scales", help="As in 0.5,1,1.5 (default: those of the training).")
@@ -64,16 +71,24 @@ def predict(
     python launch.py predict holiday/*.jpg --model segment-baseline-000 -o masks
 
     python launch.py predict --model 3fa94c --export animals.pt2
+
+    python launch.py predict --model 3fa94c --export animals-network
     """
     _check(images, model, output, export, device)
     from wsss.predict.photos import find_photos
     from wsss.predict.predictor import Settings
-    from wsss.predict.reference import load_model
+    from wsss.predict.reference import find_source
 
     paths = find_photos(images or [])
     chosen = _scales(scales)
-    loaded = load_model(model, storage_location(storage))
-    exported = None if export is None else _export(loaded, export, force, quiet=as_json)
+    location = storage_location(storage)
+    source = find_source(model, location)
+    loaded = source.load()
+    exported = None
+    if export is not None and export.suffix:
+        exported = _export(loaded, export, force, quiet=as_json)
+    elif export is not None:
+        exported = _export_folder(source, loaded, location, export, force, quiet=as_json)
     if not paths or output is None:
         if as_json:
             print(json.dumps({"export": exported}, indent=1))
@@ -93,11 +108,25 @@ def predict(
     else:
         again = f", {summary.kept} were there already" if summary.kept else ""
         print(f"Segmented {summary.done} photos{again}; results are in {output}")
+    _say_what_masks_hold(summary, paths, output, loaded.classes, as_json)
     if summary.failed:
         print(f"error: {len(summary.failed)} photos could not be done:", file=sys.stderr)
         for problem in summary.failed:
             print(f"  {problem}", file=sys.stderr)
         sys.exit(1)
+
+
+def _say_what_masks_hold(
+    summary: Summary, paths: list[Path], folder: Path, classes: Sequence[str], as_json: bool
+) -> None:
+    """Print class shares and what speaks against the masks, beside JSON on stderr."""
+    from wsss.predict.photos import name_photos
+    from wsss.report.doubts import mask_lines
+
+    done = summary.areas["photos"]
+    masks = [folder / done[photo.name]["mask"] for photo in name_photos(paths) if photo.name in done]
+    for line in mask_lines(masks, classes):
+        print(line, file=sys.stderr if as_json else sys.stdout)
 
 
 def _check(
@@ -145,7 +174,7 @@ def _device(name: str) -> str:
 
 
 def _export(model: Model | CamModel, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
-    from wsss.predict.program import TOLERANCE, export_network
+    from wsss.predict.export import TOLERANCE, export_network
 
     found = export_network(model.deeplab, path, id=model.id, force=force)
     sizes = {f"{shape[3]}×{shape[2]}": value for shape, value in found.differences.items()}
@@ -153,6 +182,21 @@ def _export(model: Model | CamModel, path: Path, force: bool, *, quiet: bool) ->
         text = ", ".join(f"{value:.1e} at {size}" for size, value in sizes.items())
         print(f"Exported to {path}; its logits differ by {text} (allowed: {TOLERANCE:.0e})")
     return {"file": str(path), "largest_difference": found.largest, "differences": sizes}
+
+
+def _export_folder(
+    source: Source, model: Model | CamModel, location: Location, folder: Path, force: bool, *, quiet: bool
+) -> dict[str, object]:
+    from wsss.predict.export import CARD, export_folder
+    from wsss.report.card import model_card
+
+    if source.files is None or not model.deeplab:
+        raise ConfigError(Problem("--export", "needs a trained network, but --model is a program already"))
+    card = model_card(folder.name, model.classes, source.record, location)
+    export_folder(source.files, card, folder, force=force)
+    if not quiet:
+        print(f"Exported to {folder}: weights, classes, and a card to complete, {folder / CARD}")
+    return {"folder": str(folder)}
 
 
 def _predict(

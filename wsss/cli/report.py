@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from wsss.cli.options import StorageOption, find_all
+from wsss.cli.options import StorageOption
 from wsss.errors import ConfigError, Problem
+from wsss.launch.finding import find_all
 
 SUFFIXES = (".html", ".htm")
 

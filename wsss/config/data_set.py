@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from wsss.config.params.base import Folder, Group, PositiveInt, Seed, Word
 from wsss.config.params.registered import NameIn
-from wsss.config.paths import absolute
+from wsss.config.text.paths import absolute
 from wsss.plugins import Registry
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from wsss.config.checks.study import check_study
-from wsss.config.paths import check_path
 from wsss.config.study import Study
 from wsss.config.text.overrides import apply_overrides
+from wsss.config.text.paths import check_path
 from wsss.config.text.yaml_text import MOST_VALUES, dump_yaml, parse_yaml, read_text
 from wsss.errors import ConfigError, Problem, nearest
 

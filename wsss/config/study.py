@@ -6,8 +6,7 @@ the JSON Schema of them for editors. What one key means for another is in `wsss.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -15,25 +14,21 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetJsonSchemaHandler,
     PlainValidator,
     PrivateAttr,
-    ValidationInfo,
     WithJsonSchema,
     field_validator,
 )
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError
 
 from wsss.config.data_set import DataSpec, SampleSpec, SplitSpec
-from wsss.config.naming import NameOf, name_problem
-from wsss.config.params.base import Part, Whole, all_wrong, wrong
+from wsss.config.naming import NameOf
+from wsss.config.params.base import Part, Whole, wrong
 from wsss.config.params.fairness import Allowed, NamedProtocol, raw_allow
 from wsss.config.params.groups import Base, Budget, Resources, Tracking
 from wsss.config.params.registered import KindOf
 from wsss.config.params.supervision import Labels, raw_label
 from wsss.config.search import KINDS, Distribution, parse_distribution
-from wsss.config.stage import STAGES, study_stages
+from wsss.config.stage_use import StageUse, one_key, stage_use
 from wsss.config.text.location import Location, parse_location
 from wsss.config.tuning import (
     SCHEDULERS,
@@ -52,81 +47,6 @@ MOST_TRIALS = 10_000
 """Of a study; each is a line of the ledger, a run in MLflow, a folder of Ray's."""
 MOST_SWEEPS, MOST_STAGES, MOST_SEEDS = 50, 50, 1000
 LARGEST_SEED = 2**32 - 1
-
-
-def _entry(raw: Any, info: ValidationInfo) -> Any:
-    """Return an entry of `stages`, which is a name or `name: {parameters}`."""
-    if isinstance(raw, StageUse):
-        return raw
-    single = {raw: {}} if isinstance(raw, str) else raw
-    if not isinstance(single, Mapping) or len(single) != 1:
-        raise wrong(f"a stage must be a name or `name: {{parameters}}`, but is {quoted(raw)}")
-    ((stage, content),) = single.items()
-    if stage not in study_stages():
-        raise wrong(f"there is no stage {quoted(stage)}", near=stage, to=study_stages())
-    if content is not None and not isinstance(content, Mapping):
-        raise wrong(f"the parameters of `{stage}` must be a mapping, but are {quoted(content)}")
-    params = dict(content or {})
-    for key in STAGES[stage].paths:  # like other paths of the file, they are relative to it
-        if info.context is not None:
-            _from_base(params, key.split("."), info.context)
-    name, source = params.pop("as", stage), params.pop("from", None)
-    bad: dict[tuple[str, ...], PydanticCustomError] = {}
-    if message := name_problem(name, "a stage"):
-        bad[stage, "as"] = wrong(message)
-    if source is not None and not isinstance(source, str):
-        message = f"`from` is {quoted(source)}, but must be the name of an earlier stage"
-        bad[stage, "from"] = wrong(message)
-    if bad:
-        raise all_wrong(bad)
-    return StageUse(stage=stage, params=params, name=name, source=source)
-
-
-def _from_base(params: dict[str, Any], key: Sequence[str], base: Path) -> None:
-    """Make a path relative to a folder absolute, where the parameters have one under that key."""
-    first, *rest = key
-    value = params.get(first)
-    if rest and isinstance(value, Mapping):
-        params[first] = dict(value)
-        _from_base(params[first], rest, base)
-    elif not rest and isinstance(value, str) and not value.startswith("$"):
-        params[first] = os.path.normpath(base / os.path.expanduser(value))
-
-
-class StageUse(Part):
-    """One entry of an arm's `stages`; values in `params` may be "$variable"."""
-
-    stage: str
-    params: dict[str, Any] = Field(default_factory=dict)
-    name: str
-    source: str | None = None
-
-    def to_raw(self) -> Any:
-        extra: dict[str, Any] = {} if self.name == self.stage else {"as": self.name}
-        if self.source:
-            extra["from"] = self.source
-        return {self.stage: {**extra, **self.params}}
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> JsonSchemaValue:
-        """Return a schema for the name of a stage alone, and one for each with parameters."""
-        found: list[JsonSchemaValue] = [{"enum": [*study_stages()]}]
-        for name in study_stages():
-            own = handler.resolve_ref_schema(handler(STAGES[name].model().__pydantic_core_schema__))
-            words = {key: {"enum": [*choices]} for key, choices in STAGES[name].words().items()}
-            more = {"as": {"type": "string"}, "from": {"type": "string"}, **words}
-            own = {**own, "properties": {**own.get("properties", {}), **more}}
-            own.pop("required", None)  # a method may bring it
-            found.append(one_key({name: {"anyOf": [own, {"type": "null"}]}}))
-        return {"anyOf": found}
-
-
-def one_key(properties: Mapping[str, JsonSchemaValue]) -> JsonSchemaValue:
-    """Return the schema of a mapping that has one of these keys."""
-    only = {"additionalProperties": False, "minProperties": 1, "maxProperties": 1}
-    return {"type": "object", "properties": dict(properties), **only}
 
 
 def _drawn(raw: Any) -> Distribution:
@@ -160,7 +80,7 @@ class Chain(Part):
     """Stages one after the other, and what is searched over in their parameters."""
 
     stages: Annotated[
-        tuple[Annotated[StageUse, BeforeValidator(_entry)], ...],
+        tuple[Annotated[StageUse, BeforeValidator(stage_use)], ...],
         _at_most("stages", MOST_STAGES),
         Field(json_schema_extra={"minItems": 1, "maxItems": MOST_STAGES}),
     ] = ()

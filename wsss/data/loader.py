@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from wsss.data.augment import Augmentation, Pixels, Statistics, evaluation_image, random_state
+from wsss.data.augment import Augmentation, Pixels, evaluation_image, random_state
 from wsss.data.readers.voc import Dataset, Mask
-from wsss.data.transfer import Crops, finished
+from wsss.data.transfer import Crops, ahead, finished
 from wsss.errors import DataError, StageError
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
@@ -41,13 +41,9 @@ class ClassificationBatches:
     Args:
         dataset: photos by id.
         ids: of the images to train on.
+        augmentation: how a crop of S × S pixels is cut and coloured.
         labels: [N, C] in the order of `ids`; the data set's own when None.
         batch: images a batch.
-        crop: S, the side of a crop in pixels.
-        long_side: the range of the photo's long side, in pixels, before cropping.
-        color_jitter: whether colours change at random.
-        mean: of each channel, in [0, 1].
-        std: of each channel.
         seed: of order and augmentation.
         workers: processes that decode in the background, from the first epoch until `close`; with 0 this
             process decodes each batch when it is needed.
@@ -62,10 +58,8 @@ class ClassificationBatches:
         >>> root = Path(tempfile.mkdtemp()) / "sample"
         >>> write_sample(root, train=5, val=1, size=32)
         >>> dataset = VocDataset(root)
-        >>> batches = ClassificationBatches(
-        ...     dataset, dataset.split("train"), batch=2, crop=24, long_side=(24, 32), color_jitter=True,
-        ...     mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2), seed=0,
-        ... )
+        >>> crops = Augmentation(24, (24, 32), True, mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+        >>> batches = ClassificationBatches(dataset, dataset.split("train"), crops, batch=2, seed=0)
         >>> [(tuple(images.shape), tuple(labels.shape)) for images, labels, ids in batches.epoch(0)]
         [((2, 3, 24, 24), (2, 5)), ((2, 3, 24, 24), (2, 5))]
     """
@@ -74,14 +68,10 @@ class ClassificationBatches:
         self,
         dataset: Dataset,
         ids: Sequence[str],
+        augmentation: Augmentation,
         labels: npt.ArrayLike | None = None,
         *,
         batch: int,
-        crop: int,
-        long_side: tuple[int, int],
-        color_jitter: bool,
-        mean: Statistics,
-        std: Statistics,
         seed: int,
         workers: int = 0,
         device: torch.device | str = "cpu",
@@ -97,7 +87,6 @@ class ClassificationBatches:
         self.seed = seed
         self.workers = max(0, workers)
         self.device = torch.device(device)
-        augmentation = Augmentation(crop, (long_side[0], long_side[1]), color_jitter, mean, std)
         self._source = Source(dataset, self.ids, targets[order], augmentation, seed, raw=self._on_gpu)
         self._sampler = _Sampler()
         self._loader: DataLoader[Any] | None = None
@@ -114,7 +103,8 @@ class ClassificationBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. Raises `DataError` when a photo can't be decoded."""
         keys: list[Key] = [(epoch, positions) for positions in self.order(epoch)]
-        yield from map(self._finished, self._made(keys))
+        batches = map(self._finished, self._made(keys))
+        yield from ahead(batches, self.device) if self._on_gpu else batches
 
     @property
     def _on_gpu(self) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wsss.data.augment import Augmentation, Place, Statistics, random_state, window
+from wsss.data.augment import Augmentation, Place, random_state, window
 from wsss.data.loader import ClassificationBatches, Key, Made, Source
 from wsss.data.readers.voc import Dataset, Mask
 
@@ -41,14 +41,10 @@ class SegmentationBatches(ClassificationBatches):
     Args:
         dataset: photos by id.
         ids: of the images to train on.
+        augmentation: how a crop of S × S pixels is cut and coloured.
         read: gives an id's labels uint8[H, W] at the photo's size, 255 where unknown; background processes
             get a copy of it.
         batch: images a batch.
-        crop: S, the side of a crop in pixels.
-        resize: factors of the photo's size, one of which is drawn.
-        color_jitter: whether colours change at random.
-        mean: of each channel, in [0, 1].
-        std: of each channel.
         seed: of order and augmentation.
         workers: processes that decode in the background.
         share: (rank, workers): every batch is cut into as many parts as there are workers that train, and
@@ -60,14 +56,10 @@ class SegmentationBatches(ClassificationBatches):
         self,
         dataset: Dataset,
         ids: Sequence[str],
+        augmentation: ResizedCrop,
         read: ReadMask,
         *,
         batch: int,
-        crop: int,
-        resize: tuple[float, ...],
-        color_jitter: bool,
-        mean: Statistics,
-        std: Statistics,
         seed: int,
         workers: int = 0,
         share: tuple[int, int] = (0, 1),
@@ -75,20 +67,8 @@ class SegmentationBatches(ClassificationBatches):
     ) -> None:
         nothing = np.zeros((len(ids), 0), np.float32)
         super().__init__(
-            dataset,
-            ids,
-            nothing,
-            batch=batch,
-            crop=crop,
-            long_side=(crop, crop),
-            color_jitter=color_jitter,
-            mean=mean,
-            std=std,
-            seed=seed,
-            workers=workers,
-            device=device,
+            dataset, ids, augmentation, nothing, batch=batch, seed=seed, workers=workers, device=device
         )
-        augmentation = ResizedCrop(crop, (crop, crop), color_jitter, mean, std, resize)
         self._source = _Masked(dataset, self.ids, nothing, augmentation, seed, read=read, raw=self._on_gpu)
         self.share = share
 

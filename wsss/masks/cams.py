@@ -19,9 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from wsss.data.transfer import sent
 from wsss.errors import DataError, StageError
-from wsss.models.precision import applied
+from wsss.models.precision import applied, sent
 
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, so that an empty map stays empty."""

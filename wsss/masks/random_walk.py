@@ -20,7 +20,8 @@ from wsss.errors import DataError
 from wsss.masks.pairs import Offset, windows
 
 BYTES_PER_ENTRY = 28
-"""While the matrix is built: slots and their columns, which of them there are, and what is kept of both."""
+"""Bytes a slot of the matrix while it is built: the slot, its column, whether it is kept, and copies of
+both."""
 
 NOWHERE = -1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -29,13 +29,19 @@ class PyramidNetwork(Protocol):
         """Return, for each scale, the logits float32[B, C + 1, h, w] of float32[B, 3, H, W]."""
 
 
+class Views(TypedDict):
+    """How a network is shown a photo, and where."""
+
+    scales: Sequence[float]
+    """Factors of the photo's size."""
+    flip: bool
+    """Whether the mirrored photo is shown too."""
+    device: torch.device | str
+    """Where the network is."""
+
+
 def segment(
-    network: PyramidNetwork,
-    photo: npt.NDArray[np.uint8],
-    *,
-    scales: Sequence[float],
-    flip: bool,
-    device: torch.device | str,
+    network: PyramidNetwork, photo: npt.NDArray[np.uint8], **views: Unpack[Views]
 ) -> npt.NDArray[np.float32]:
     """Return float32[C + 1, H, W], the probabilities of background and classes, which sum to 1 a pixel.
 
@@ -48,9 +54,7 @@ def segment(
     Args:
         network: on `device`, in evaluation mode.
         photo: RGB uint8[H, W, 3].
-        scales: factors of the photo's size.
-        flip: whether the mirrored photo is shown too.
-        device: a torch device.
+        **views: `scales`, `flip` and `device`, as `Views` describes each.
 
     Examples:
         A stand-in for a network, which sees a class wherever the photo is bright:
@@ -66,38 +70,30 @@ def segment(
         >>> probabilities.shape, probabilities[1, 0].astype(float).round(2).tolist()
         ((2, 2, 4), [0.12, 0.12, 0.88, 0.88])
     """
-    return segment_batch(network, [photo], scales=scales, flip=flip, device=device)[0]
+    return segment_batch(network, [photo], **views)[0]
 
 
 def segment_batch(
     network: PyramidNetwork,
     photos: Sequence[npt.NDArray[np.uint8]],
-    *,
-    scales: Sequence[float],
-    flip: bool,
-    device: torch.device | str,
+    **views: Unpack[Views],
 ) -> list[npt.NDArray[np.float32]]:
-    """Return what `segment` returns, for each of several photos of one size, in one pass.
+    """Return what `segment` returns of each of several photos of one size, in one pass.
 
     Args:
         network: on `device`, in evaluation mode.
         photos: RGB uint8[H, W, 3], all of one size.
-        scales: factors of the photo's size.
-        flip: whether the mirrored photos are shown too.
-        device: a torch device.
+        **views: as of `segment`.
     """
     with torch.inference_mode():
-        found = _probabilities(network, photos, scales, flip, device)
+        found = _probabilities(network, photos, **views)
         return list(found.cpu().numpy())
 
 
 def label_batch(
     network: PyramidNetwork,
     photos: Sequence[npt.NDArray[np.uint8]],
-    *,
-    scales: Sequence[float],
-    flip: bool,
-    device: torch.device | str,
+    **views: Unpack[Views],
 ) -> list[npt.NDArray[np.uint8]]:
     """Return uint8[H, W] of each photo, the number of its most probable label, the first of equals.
 
@@ -105,7 +101,7 @@ def label_batch(
     those of `segment_batch`.
     """
     with torch.inference_mode():
-        found = _probabilities(network, photos, scales, flip, device)
+        found = _probabilities(network, photos, **views)
         if found.is_cuda:
             return list(found.argmax(1).to(torch.uint8).cpu().numpy())
         return [probabilities.argmax(0).astype(np.uint8) for probabilities in found.numpy()]
@@ -114,9 +110,7 @@ def label_batch(
 def _probabilities(
     network: PyramidNetwork,
     photos: Sequence[npt.NDArray[np.uint8]],
-    scales: Sequence[float],
-    flip: bool,
-    device: torch.device | str,
+    **views: Unpack[Views],
 ) -> Tensor:
     """Return float32[B, C + 1, H, W] on the device."""
     for photo in photos:
@@ -124,13 +118,13 @@ def _probabilities(
             raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")
     if len({photo.shape for photo in photos}) != 1:
         raise DataError(f"photos are of {sorted({photo.shape for photo in photos})}, but must be of one size")
-    pixels = torch.from_numpy(np.stack(photos)).to(device).permute(0, 3, 1, 2).float() / 255
+    pixels = torch.from_numpy(np.stack(photos)).to(views["device"]).permute(0, 3, 1, 2).float() / 255
     mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
     std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
     x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
-    logits = _fused(network, x, scales)
-    if flip:
-        logits = (logits + _fused(network, x.flip(-1), scales).flip(-1)) / 2
+    logits = _fused(network, x, views["scales"])
+    if views["flip"]:
+        logits = (logits + _fused(network, x.flip(-1), views["scales"]).flip(-1)) / 2
     logits = interpolate(logits, photos[0].shape[:2], mode="bilinear", align_corners=False)
     if not bool(torch.isfinite(logits).all()):
         raise StageError("a logit is not finite: the segmentation network has diverged")

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import elu, interpolate
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone
-from wsss.models.kind import Statistics
-from wsss.models.precision import Precision
+from wsss.models.backbone import Backbone, BackboneNetwork
 
 GAIN = 4.0
 WIDTHS = (64, 128, 256)
@@ -20,7 +18,7 @@ BRANCH = 32
 GROUPS = 4
 
 
-class PairNetwork(nn.Module):
+class PairNetwork(BackboneNetwork):
     """A backbone, one small layer on each of some of its taps, and one that mixes them on a common grid.
 
     Input: RGB in [0, 1], normalised with `mean` and `std`. Raises `ConfigError` for a backbone without
@@ -30,8 +28,6 @@ class PairNetwork(nn.Module):
     stride: ClassVar[int]
     reduce: nn.ModuleList
     mix: nn.Conv2d
-    precision: Precision = Precision()
-    """In which numbers it computes on a GPU."""
     canvas: int = 0
     """Smallest height and width, in pixels, of what it looks at: a smaller photo is padded."""
 
@@ -51,14 +47,6 @@ class PairNetwork(nn.Module):
     def heads(self) -> list[nn.Module]:
         """The layers that start from nothing."""
         return [*self.reduce, self.mix]
-
-    @property
-    def mean(self) -> Statistics:
-        return self.backbone.mean
-
-    @property
-    def std(self) -> Statistics:
-        return self.backbone.std
 
     def grid(self, x: Tensor) -> tuple[int, int]:
         """Return the (height, width) of the output for images float32[B, 3, H, W]."""

@@ -10,7 +10,8 @@ from torch.nn.functional import relu
 
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.depthwise import use_phases
-from wsss.models.kind import BackboneKind, backbone_class, dense_class
+from wsss.models.kind import BackboneKind, Statistics, backbone_class, dense_class
+from wsss.models.precision import Precision
 
 Change = Callable[[Tensor], Tensor]
 
@@ -96,6 +97,24 @@ class Backbone(BackboneKind, nn.Module, ABC):
             if isinstance(module, nn.modules.batchnorm._BatchNorm):
                 module.eval()
         return self
+
+
+class BackboneNetwork(nn.Module):
+    """A network that stands on a backbone, and takes the input that the backbone takes."""
+
+    backbone: Backbone
+    precision: Precision = Precision()
+    """In which numbers it computes on a GPU."""
+
+    @property
+    def mean(self) -> Statistics:
+        """Of each channel of its input, in [0, 1]."""
+        return self.backbone.mean
+
+    @property
+    def std(self) -> Statistics:
+        """Of each channel of its input."""
+        return self.backbone.std
 
 
 def create_backbone(name: str, weights: str, *, dense: bool = False) -> Backbone:

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, Change
+from wsss.models.backbone import Backbone, BackboneNetwork, Change
 from wsss.models.head import HEADS
 from wsss.models.heads.convolution import Convolution
 from wsss.models.kind import Statistics
-from wsss.models.precision import Precision
 
 
 class CamOutput(NamedTuple):
@@ -30,7 +29,7 @@ class CamOutput(NamedTuple):
     sub_logits: Tensor | None = None
 
 
-class CamNetwork(nn.Module):
+class CamNetwork(BackboneNetwork):
     """A backbone with a class head. Input: RGB in [0, 1], normalised with `mean` and `std`.
 
     Args:
@@ -71,17 +70,6 @@ class CamNetwork(nn.Module):
         self.head = HEADS[head or backbone.head](backbone, classes)
         # Made last, so that the class head starts as it does without sub-categories.
         self.sub_head = Convolution(backbone, subcategories) if subcategories else None
-
-    @property
-    def mean(self) -> Statistics:
-        return self.backbone.mean
-
-    @property
-    def std(self) -> Statistics:
-        return self.backbone.std
-
-    precision: Precision = Precision()
-    """In which numbers it computes on a GPU."""
 
     @property
     def heads(self) -> list[nn.Module]:

@@ -14,11 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.backbone import Backbone, create_backbone
+from wsss.models.backbone import Backbone, BackboneNetwork, create_backbone
 from wsss.models.backbones.resnet_caffe import HEAD, deeplab_tensors
-from wsss.models.kind import Statistics
-from wsss.models.precision import Precision
-from wsss.models.weights import load_tensors, read_tensors
+from wsss.models.tensor_files import load_tensors, read_tensors
 
 RATES = (6, 12, 18, 24)
 SCALES = (1.0, 0.75, 0.5)
@@ -41,7 +39,7 @@ class Aspp(nn.Module):
         return torch.stack([branch(x) for branch in self.children()]).sum(0)
 
 
-class DeepLab(nn.Module):
+class DeepLab(BackboneNetwork):
     """A segmentation network. Input: RGB in [0, 1], normalised with `mean` and `std`.
 
     Batch normalisation is frozen, scale and shift included.
@@ -60,9 +58,6 @@ class DeepLab(nn.Module):
         (1, 3, 8, 12)
     """
 
-    precision: Precision = Precision()
-    """In which numbers it computes on a GPU."""
-
     def __init__(self, backbone: Backbone, classes: Sequence[str], scales: Sequence[float] = SCALES) -> None:
         super().__init__()
         self.backbone = backbone
@@ -70,14 +65,6 @@ class DeepLab(nn.Module):
         self.scales = tuple(scales)
         self.aspp = Aspp(backbone.channels, len(self.classes) + 1)
         self.freeze("none")
-
-    @property
-    def mean(self) -> Statistics:
-        return self.backbone.mean
-
-    @property
-    def std(self) -> Statistics:
-        return self.backbone.std
 
     def freeze(self, spec: str) -> None:
         """Stop a part of the backbone from learning, as `Backbone.freeze` does, and all normalisation."""

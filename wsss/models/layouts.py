@@ -13,6 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wsss.errors import ConfigError, Problem
+from wsss.models.tensor_files import existing, number_fault, read_tensors
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,6 @@ def published_head(weights: str, backbone: str, channels: int, count: int) -> tu
         channels: of those features.
         count: of classes, without the background.
     """
-    from wsss.models.weights import existing, number_fault
-
     path = existing(weights).resolve()
     stat = path.stat()
     layout, head, biased = _head(path, stat.st_size, stat.st_mtime_ns)
@@ -149,8 +148,6 @@ def published_head(weights: str, backbone: str, channels: int, count: int) -> tu
 @functools.lru_cache(maxsize=8)
 def _head(path: Path, size: int, modified: int) -> tuple[Layout | None, Tensor | None, bool]:
     """The head of a file, remembered as long as size and time of change stay the same."""
-    from wsss.models.weights import read_tensors
-
     tensors = read_tensors(path)
     layout = layout_of(tensors)
     if layout is None or not layout.head:

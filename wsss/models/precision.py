@@ -74,6 +74,15 @@ def placed(network: Network, device: torch.device | str, precision: Precision) -
     return network.to(place)
 
 
+def sent(tensor: torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Return a tensor on a device. A GPU fetches it from pinned memory while this process goes on."""
+    place = torch.device(device)
+    if place.type != "cuda" or tensor.is_cuda:
+        return tensor.to(place)
+    pinned = tensor if tensor.is_pinned() else tensor.pin_memory()
+    return pinned.to(place, non_blocking=True)
+
+
 def applied(network: object, device: torch.device | str) -> torch.autocast:
     """Return the context in which a trained network is applied: as in its training."""
     precision = getattr(network, "precision", None)

@@ -6,7 +6,7 @@ client consume them. They carry nothing that a process on another machine could 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -123,6 +123,23 @@ class TrialProgress:
 
 
 @dataclass(frozen=True)
+class StepPart:
+    """How far a stage is within its next step, as the batches of an epoch; about once a second.
+
+    It is for people who watch: it may come late, be missing, or never be sent at all.
+    """
+
+    trial: str
+    stage: str
+    step: int
+    """Steps that are done, of `steps`."""
+    steps: int
+    part: int
+    """Parts of the next step that are done, of `parts`."""
+    parts: int
+
+
+@dataclass(frozen=True)
 class StageWaiting:
     """Another run makes the artefact that this trial needs next; sent repeatedly while it does.
 
@@ -137,11 +154,29 @@ class StageWaiting:
 
 @dataclass(frozen=True)
 class GpuWaiting:
-    """A trial waits before its first stage while other programs leave its GPU, or gives that up; told again
-    and again. `reason` says for whom, in words that follow "waits"."""
+    """A trial waits before its first stage while other programs leave its GPU, or stops waiting; sent
+    repeatedly. `reason` says for whom, in words that follow "waits"."""
 
     trial: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Moving:
+    """A trial gives its GPU back, as what comes next needs none, or needs a GPU again.
+
+    `stage` is what comes next, `gpu` whether it needs one; `reported` are the stages whose end was told.
+    """
+
+    trial: str
+    stage: str
+    gpu: bool
+    reported: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """What the trial waits for, in words that follow "waits"."""
+        return f"for {'a GPU' if self.gpu else 'CPUs beside the GPU'}: {self.stage}"
 
 
 @dataclass(frozen=True)
@@ -222,7 +257,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageSaid | StageFinished
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | Moving | StageSaid | StageFinished
 """The events of making a chain."""
 Event = (
     StudyStarted
@@ -230,8 +265,10 @@ Event = (
     | PreflightDone
     | TrialStarted
     | TrialProgress
+    | StepPart
     | StageWaiting
     | GpuWaiting
+    | Moving
     | StageSaid
     | StageFinished
     | SharedEnded
@@ -247,3 +284,15 @@ class Observer(Protocol):
     def on_event(self, event: Event) -> None: ...
 
     def close(self) -> None: ...
+
+
+def recorded_steps(
+    trial: str, label: str, history: Sequence[Mapping[str, float]], times: Sequence[int], steps: int
+) -> Iterator[TrialProgress]:
+    """Iterate over the steps that a record or a checkpoint holds, of `steps` in all.
+
+    `times` has when each was done, in milliseconds since 1970; those of older records have none.
+    """
+    for number, metrics in enumerate(history):
+        time = int(times[number]) if number < len(times) else 0
+        yield TrialProgress(trial, label, number + 1, steps, metrics, time=time)

@@ -1,4 +1,4 @@
-"""What a study asks of whatever makes its chains, and what that says back."""
+"""The interface between a study and the executor that makes its chains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 from wsss.config import Resources
 from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.events import Event
+from wsss.pipeline.events import Event, StepPart
 from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.search.trials import Trial
 
@@ -27,27 +27,36 @@ class Job:
 
 
 class Listener(Protocol):
-    """What an executor tells of its jobs."""
+    """Hears from an executor how its jobs go."""
 
     def started(self, job: str) -> None: ...
 
+    def holds(self, job: str, gpus: float) -> None:
+        """A job that has started holds so many GPUs from now on. Called for jobs alone that give theirs back
+        before they end."""
+
     def event(self, event: Event) -> bool:
-        """Return whether the job goes on. If not, the executor stops it and says that it has ended."""
+        """Return whether the job goes on. If not, the executor stops it and calls `ended`."""
+
+    def part(self, part: StepPart) -> None:
+        """Hear how far a step is; an executor need not tell."""
 
     def ended(self, job: str, error: str) -> None:
         """`error` is empty when the chain is complete, or was stopped because `event` said so."""
 
     def stopping(self) -> bool:
-        """Whether to let no other job start and to stop the running ones between two steps."""
+        """Whether the executor starts no further job, and stops the running ones between two steps."""
 
 
 class Executor(Protocol):
-    """Something that makes chains. `run` returns when every job has ended, however it ended, or was
-    stopped because the listener said so."""
+    """Makes chains. `run` returns when every job has ended, in success or failure, or the listener has
+    stopped it. `watched`: the listener wants to hear how far steps are."""
+
+    watched: bool
 
     def preflight(self, resources: Sequence[Resources]) -> Sequence[Check]:
-        """Look whether what sweeps ask for could ever be run, before anything is."""
+        """Check, before anything runs, that the resources of every sweep can be had."""
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
-        """Take the next job when there is room for it, and not before: which one comes next may follow
-        from what has been told until then."""
+        """Take the next job only when there is room for it: the choice of the next may follow from the
+        events so far."""

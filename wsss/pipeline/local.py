@@ -19,7 +19,7 @@ from wsss.store.folder_store import Store
 
 
 def error_text(error: BaseException) -> str:
-    """Return what to tell of an error: our own by their message, any other with its traceback."""
+    """Return the text of an error: the message of our own, the traceback of any other."""
     if isinstance(error, WsssError):
         return str(error)
     return "".join(traceback.format_exception(error)).rstrip()
@@ -31,14 +31,14 @@ class LocalExecutor:
     def __init__(self, store: Store, data: DataView) -> None:
         self.store = store
         self.data = data
+        self.watched = False
 
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
         """Compare what every sweep asks for with this machine."""
         return list(dict.fromkeys(check for one in resources for check in machine_checks(one)))
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, or as many as there are until the listener stops it; a job that fails does
-        not stop the others."""
+        """Make every chain until the listener stops it. A job that fails does not stop the others."""
         device = "cuda" if resources.gpu else "cpu"
         for job in jobs:
             if listener.stopping():
@@ -54,6 +54,7 @@ class LocalExecutor:
                 device=device,
                 threads=resources.cpu,
                 workers=resources.processes,
+                watch=listener.part if self.watched else None,
             )
             try:
                 with closing(events):  # leaves a checkpoint
@@ -70,7 +71,7 @@ class LocalExecutor:
 
 
 def _is_last(event: ChainEvent, label: str) -> bool:
-    """Tell whether a chain is complete after an event, but for writing its last artefact down."""
+    """Tell whether an event is the last of a chain; only its last artefact is still to be written."""
     if isinstance(event, StageFinished):
         return event.stage == label
     return isinstance(event, TrialProgress) and event.stage == label and event.step == event.steps

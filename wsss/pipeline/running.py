@@ -30,14 +30,14 @@ from wsss.store.storage import Storage
 
 POLL_SECONDS = 0.5
 PATIENCE = 2.0
-"""Seconds of watching after which people should know why nothing happens."""
+"""Seconds of watching after which a note says why nothing happens."""
 JOB_CONFIG = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """The variable in which Ray tells a job's process about the job, `job_submission_id` among its metadata."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who runs a study; what its lease does not say is empty or 0."""
+    """The run that holds a study's lease; what the lease does not say is empty or 0."""
 
     host: str
     process: int
@@ -137,7 +137,8 @@ def content_digest(study: Study) -> str:
 
 
 def current_holder(name: str, storage: Storage) -> Holder | None:
-    """Return who runs a study, as far as one look can tell: None when nobody does, or a dead process."""
+    """Return the holder of a study's lease, from one look at it: None without a lease, or if its process
+    is dead."""
     lease = storage.lease(name, {})
     live = [content for _, content in lease.others().values() if not is_dead(content)]
     return holder_of(live[0]) if live else None

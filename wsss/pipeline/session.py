@@ -86,7 +86,7 @@ class Session:
             observer.on_event(event)
 
     def check(self) -> None:
-        """Look once, before anything runs, whether it could. Raises `PreflightError`."""
+        """Run the preflight once, before anything starts. Raises `PreflightError`."""
         if self._checked:
             return
         resources = [sweep.resources for sweep in self.study.sweeps]
@@ -98,7 +98,7 @@ class Session:
         self._checked = True
 
     def remember_data(self) -> None:
-        """Keep what the data hold, now that work with them begins or none is left to do."""
+        """Store the inventory of the data, when work with them begins or none is left."""
         if self._inventory is not None and self._inventory != stored_inventory(self.storage, self.study.name):
             store_inventory(self.storage, self.study.name, self._inventory)
 

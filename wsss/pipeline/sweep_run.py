@@ -13,6 +13,7 @@ from wsss.pipeline.events import (
     Event,
     SharedEnded,
     StageFinished,
+    StepPart,
     SweepFinished,
     SweepStarted,
     TrialFinished,
@@ -187,7 +188,8 @@ class SweepRun:
         return [trial for trial in self._trials.values() if not self._session.has_ended(trial)]
 
     def _execute(self, jobs: list[Job]) -> None:
-        """Run jobs; what several of them lack is made first, once, and judged for all of them."""
+        """Run jobs. An artefact that several of them lack is made first, once; its verdict holds for all
+        of them."""
         if not jobs:
             return
         self._jobs.update({job.id: job for job in jobs})
@@ -223,6 +225,9 @@ class SweepRun:
         if trial is not None:
             self._session.start(trial)
 
+    def holds(self, job: str, gpus: float) -> None:
+        self._session.meter.holds(job, gpus)
+
     def event(self, event: Event) -> bool:
         if not (isinstance(event, TrialProgress) and event.replayed):
             self._session.tell(event)
@@ -236,6 +241,9 @@ class SweepRun:
                     self._verdicts.on_event(trial, own)
                     break
         return not self._verdicts.stopped_all(job.users)
+
+    def part(self, part: StepPart) -> None:
+        self._session.tell(part)
 
     def stopping(self) -> bool:
         return self._session.overtaken or bool(self._session.meter.reached())

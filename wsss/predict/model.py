@@ -16,7 +16,7 @@ from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import DeepLab
 from wsss.models.folding import fold_norms
 from wsss.models.precision import Precision, placed
-from wsss.models.weights import number_fault
+from wsss.models.tensor_files import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 from wsss.addresses import shown
 from wsss.config.text.location import Location
@@ -16,9 +17,10 @@ from wsss.files import read_json
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.predict.cam_model import CamModel
 from wsss.predict.model import Model, load_artefact, load_file_model
-from wsss.predict.model_folder import is_registered
+from wsss.predict.model_folder import FILES as MODEL_FILES
+from wsss.predict.model_folder import is_registered, read_about
 from wsss.predict.registered import load_registered
-from wsss.stages.training.segmentation_network import WEIGHTS
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
@@ -32,8 +34,46 @@ Found = tuple[str, TrialRecord]
 """A study's name, and a trial of it."""
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a network lies: a file, the folder of an artefact and its key, or that of a registered model."""
+
+    path: Path
+    key: str = ""
+    registered: bool = False
+    downloaded: TemporaryDirectory[str] | None = None
+    """The folder that it was downloaded to, which goes when this does."""
+
+    def load(self) -> Model | CamModel:
+        """Return the model, on the CPU. Raises `ConfigError` for what is none."""
+        if self.registered:
+            return load_registered(self.path)
+        return load_artefact(self.path, self.key) if self.key else load_file_model(self.path)
+
+    @property
+    def files(self) -> tuple[Path, Path] | None:
+        """Its weights and the JSON that says what they are; None for a program."""
+        if self.registered:
+            weights, beside = MODEL_FILES[read_about(self.path).stage]
+            return self.path / weights, self.path / beside
+        if self.key:
+            return self.path / WEIGHTS, self.path / ABOUT
+        return (self.path, self.path.with_suffix(".json")) if self.path.suffix == ".safetensors" else None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The record of the artefact; empty for a file."""
+        found = read_json(self.path / RECORD) if self.key else None
+        return found if isinstance(found, dict) else {}
+
+
 def load_model(reference: str, location: Location) -> Model | CamModel:
-    """Return the model that a reference stands for, on the CPU.
+    """Return the model that a reference stands for, on the CPU; see `find_source`."""
+    return find_source(reference, location).load()
+
+
+def find_source(reference: str, location: Location) -> Source:
+    """Return where the network lies that a reference stands for.
 
     It may be a .safetensors or .pt2 file; the folder of a segmenter artefact or of a registered model; its
     key, or at least six characters of it; the id of a trial, with "STUDY/" before it where studies share it;
@@ -42,22 +82,22 @@ def load_model(reference: str, location: Location) -> Model | CamModel:
     one thing is meant, or when its files are gone.
     """
     if reference.startswith("models:"):
-        with tempfile.TemporaryDirectory() as downloaded:
-            folder = registered_folder(reference, open_storage(location), Path(downloaded))
-            return load_registered(folder)
+        downloaded = TemporaryDirectory()
+        folder = registered_folder(reference, open_storage(location), Path(downloaded.name))
+        return Source(folder, registered=True, downloaded=downloaded)
     path = Path(reference)
     if path.is_dir() and is_registered(path):
-        return load_registered(path)
+        return Source(path, registered=True)
     if path.is_dir() and (path / WEIGHTS).is_file():
         record = read_json(path / RECORD)
         key = record.get("key") if isinstance(record, dict) else None
-        return load_artefact(path, key if isinstance(key, str) else path.resolve().name)
+        return Source(path, key if isinstance(key, str) else path.resolve().name)
     if path.is_file() or path.suffix in (*FILES, ".onnx"):
         if not path.exists():
             raise ConfigError(Problem("--model", f"there is no file {reference}"))
-        return load_file_model(path)
+        return Source(path)
     artefact = find_network(reference, open_storage(location))
-    return load_artefact(artefact.folder, artefact.key)
+    return Source(artefact.folder, artefact.key)
 
 
 def find_network(

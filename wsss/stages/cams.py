@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.config.params.stages import CamsParams
+from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.masks.cams import (
     TOGETHER_PIXELS,
@@ -21,7 +23,8 @@ from wsss.masks.cams import (
 from wsss.models.cam_net import SubcategoryMaps
 from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
-from wsss.stages.contract import Context, Stage
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard
 from wsss.stages.training.network import load_classifier, subcategory_parents
@@ -30,7 +33,7 @@ ORDINARY_PASS = 2**20
 """Pixels at the largest scale, up to which no photo is shown smaller for the memory's sake alone."""
 
 
-class Cams(Stage):
+class Cams(ListedStage):
     """One step makes one shard. Files: shards of float16[n, H, W] in [0, 1] at the photo's size."""
 
     def __init__(self, context: Context) -> None:
@@ -40,7 +43,7 @@ class Cams(Stage):
         self.ids = context.data.labelled_ids
         self.labels = dict(zip(self.ids, context.data.dataset.labels(self.ids), strict=True))
         self.sizes = working_sizes(context.data, self.ids)
-        self.shards = [
+        self.chunks = [
             part
             for shard in split_shards(self.ids)
             for part in parts(shard, [self._map_bytes(id) for id in shard], MOST_BYTES)
@@ -53,15 +56,10 @@ class Cams(Stage):
             self.source = SubcategoryMaps(network, subcategory_parents(context.inputs["classifier"]))
         self.per_pixel = network_bytes_per_pixel(self.source.cam, context.device)
         self.bound = MemoryBound(context.work, "CAMs", context.device)
-        self.done = 0
-
-    @property
-    def steps(self) -> int:
-        return len(self.shards)
 
     def step(self) -> dict[str, float]:
-        ids = self.shards[self.done]
-        arrays: dict[str, np.ndarray] = {}
+        ids = self.chunks[self.done]
+        together: list[tuple[list[str], int | None]] = []
         for group in group_by_size([self.sizes[id] for id in ids]):
             names = [ids[index] for index in group if self.labels[ids[index]].any()]
             height, width = self.sizes[ids[group[0]]]
@@ -74,18 +72,24 @@ class Cams(Stage):
                 size=size,
                 device=self.context.device,
             )
-            for start in range(0, len(names), batch):
-                part = names[start : start + batch]
-                arrays.update(zip(part, self._maps(part, size), strict=True))
+            together += [(names[start : start + batch], size) for start in range(0, len(names), batch)]
+        arrays: dict[str, np.ndarray] = {}
+        with Beside(self.context.device, self.context.threads) as beside:
+            photos = beside.read(self._photo, (id for part, _ in together for id in part))
+            for part, size in together:
+                arrays.update(zip(part, self._maps(part, list(islice(photos, len(part))), size), strict=True))
         write_shard(self.context.work, self.done, arrays)
         self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _maps(self, ids: Sequence[str], size: int | None) -> list[np.ndarray]:
+    def _photo(self, id: str) -> np.ndarray:
+        return np.asarray(self.context.data.dataset.image(id))
+
+    def _maps(self, ids: Sequence[str], photos: Sequence[np.ndarray], size: int | None) -> list[np.ndarray]:
         return multi_scale_cams(
             self.source,
-            [np.asarray(self.context.data.dataset.image(id)) for id in ids],
+            photos,
             [np.flatnonzero(self.labels[id]) for id in ids],
             scales=self.params.scales,
             flip=self.params.flip,
@@ -107,11 +111,8 @@ class Cams(Stage):
     def _map_bytes(self, id: str) -> int:
         return map_bytes(int(self.labels[id].sum()), self.sizes[id])
 
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
-
     def finish(self, folder: Path) -> dict[str, Any]:
         keys = {id: np.flatnonzero(label) for id, label in self.labels.items()}
-        write_index(self.context.work, folder, self.shards, keys)
+        write_index(self.context.work, folder, self.chunks, keys)
         maps = int(sum(len(k) for k in keys.values()))
         return {"images": len(self.ids), "maps": maps, **self.bound.notes()}

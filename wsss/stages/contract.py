@@ -7,7 +7,7 @@ checkpoints between steps and cheap resume. A stage knows nothing of any of them
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,14 @@ class Context:
     """Processes that train one network together, where a stage can; each has a GPU of its own, if any."""
 
 
+OnPart = Callable[[int, int], None]
+"""Hears (parts done, parts in all) of a step that is under way, such as the batches of an epoch."""
+
+
+def unheard(done: int, total: int) -> None:
+    """Hear how far a step is, and do nothing about it."""
+
+
 class Stage(ABC):
     """One resumable step of a chain. Building it is cheap; the work happens in `step`.
 
@@ -47,6 +55,8 @@ class Stage(ABC):
     precision: Precision | None = None
     """In which numbers its network computes on a GPU, for the record; None where it has none."""
     said: str = ""
+    on_part: OnPart = staticmethod(unheard)
+    """Told of every part of a step, in the stage's own process; nothing depends on it."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
@@ -59,7 +69,7 @@ class Stage(ABC):
     @abstractmethod
     def step(self) -> dict[str, float] | None:
         """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
-        `mAP`, `rung_score`, and what begins with `loss/` or `gradient/`.
+        `mAP`, `rung_score`, `holdout/miou`, and what begins with `loss/` or `gradient/`.
 
         A stage that waits for a program returns None now and then while the step is not done; `said` is then
         the program's last line.

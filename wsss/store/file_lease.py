@@ -10,16 +10,20 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from wsss.files import read_file, write_atomic
+from wsss.files import read_file, write_atomic, writing
 from wsss.store.lease import LEASE, TIMEOUT, Lease
 from wsss.store.records import parse_lease
+
+CLAIM_SECONDS = 0.01
+"""Between two looks at whether another process has done what it does alone."""
 
 
 class FileLease(Lease):
@@ -167,6 +171,32 @@ def _in_force(path: Path) -> _Found | None:
             break
         found = later
     return found
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path, *, timeout: float = TIMEOUT) -> Iterator[None]:
+    """Hold the lease of a folder that exists for its lease alone; wait for it as long as it takes.
+
+    Raises `StorageError` where the folder can't be written.
+
+    Args:
+        folder: made for the lease, and removed with it.
+        timeout: seconds without a sign of life after which the lease of a process that died is taken over.
+    """
+    lease = FileLease(folder, timeout=timeout)
+    with writing(folder):
+        while not lease.acquire():
+            time.sleep(CLAIM_SECONDS)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            for path in folder.iterdir():  # files of processes that died here
+                if path.name != LEASE:
+                    path.unlink(missing_ok=True)
+        lease.release()
+        with contextlib.suppress(OSError):  # the next one is in it already
+            folder.rmdir()
 
 
 def leases_at(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:

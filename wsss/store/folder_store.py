@@ -15,17 +15,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import functools
 import hashlib
 import shutil
-import time
 import uuid
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.errors import Problem, StorageError
+from wsss.errors import StorageError
 from wsss.files import (
     damaged_files,
     describe_files,
@@ -33,7 +30,6 @@ from wsss.files import (
     make_folder,
     parse_json,
     read_file,
-    storage_error,
     sync,
     sync_below,
     with_checksum,
@@ -41,26 +37,23 @@ from wsss.files import (
     writing,
 )
 from wsss.store.artefact import EVICTED, RECORD, Artefact
-from wsss.store.file_lease import FileLease
-from wsss.store.lease import LEASE, TIMEOUT
+from wsss.store.file_lease import alone_in
+from wsss.store.known_records import KnownRecords, check_access
+from wsss.store.lease import TIMEOUT
 from wsss.store.leftovers import (
+    CLEARING,
+    DAMAGED,
     Leases,
     Leftover,
     besides_record,
     folder_bytes,
-    leases_in,
+    half_made_below,
+    leases_below,
     names_in,
-    remove_half_made,
+    set_aside_below,
 )
 from wsss.store.partial import Partial
 from wsss.store.records import parse_record, say_once
-
-CLAIM_SECONDS = 0.01
-"""Between two looks at whether another process has done what it does alone."""
-UNREADABLE = frozenset({errno.EIO, errno.ESTALE})
-"""What a disk answers that may answer otherwise later: what it holds doesn't count as missing."""
-REMEMBERED = 512
-"""How many records a store keeps in memory."""
 
 
 class Store:
@@ -77,7 +70,7 @@ class Store:
         self._verified: set[str] = set()
         self._unusable: set[str] = set()
         """Keys of what is damaged and can't be set aside, as the storage can only be read."""
-        self._records: OrderedDict[str, tuple[tuple[int, int, int], Artefact]] = OrderedDict()
+        self._records = KnownRecords()
 
     def folder(self, key: str) -> Path:
         return self.root / key[:2] / key
@@ -87,33 +80,7 @@ class Store:
         return self._look(key)[0]
 
     def _look(self, key: str) -> tuple[Artefact | None, str]:
-        """Return the artefact, or what is wrong with its record: nothing, if it was never finished."""
-        folder = self.folder(key)
-        path = folder / RECORD
-        try:
-            facts = path.stat()
-            stamp = (facts.st_mtime_ns, facts.st_size, facts.st_ino)
-            remembered = self._records.get(key)
-            if remembered and remembered[0] == stamp:
-                self._records.move_to_end(key)
-                return remembered[1], ""
-            record = parse_record(read_file(path), key)
-        except OSError as error:
-            if error.errno in UNREADABLE:
-                raise storage_error(path, error, what="read") or error from error
-            if error.errno in (
-                errno.EACCES,
-                errno.EPERM,
-            ):  # of somebody who shares the storage, not the files
-                say_once(str(path), f"can't be read: {error.strerror}; it counts as missing")
-            return None, ""
-        except ValueError as error:
-            return None, f"{RECORD}: {error}"
-        artefact = Artefact(key, folder, record)
-        self._records[key] = (stamp, artefact)
-        if len(self._records) > REMEMBERED:
-            self._records.popitem(last=False)
-        return artefact, ""
+        return self._records.look(key, self.folder(key))
 
     def has(self, key: str) -> bool:
         """Tell whether all files of the artefact are there; a damaged one is set aside."""
@@ -199,7 +166,7 @@ class Store:
             self._move_aside(key)
 
     def _move_aside(self, key: str) -> None:
-        aside = self.root / "damaged" / f"{key}-{uuid.uuid4().hex[:6]}"
+        aside = self.root / DAMAGED / f"{key}-{uuid.uuid4().hex[:6]}"
         with writing(aside):
             make_folder(aside.parent)
             with contextlib.suppress(FileNotFoundError):  # another process was quicker
@@ -264,39 +231,12 @@ class Store:
             return False
         known, damage = self._look(key)
         if known is None and not damage:
-            self._check_access(self.folder(key) / RECORD)
+            check_access(self.folder(key) / RECORD)
         return known is None or known.evicted
 
-    def _check_access(self, record: Path) -> None:
-        """Raise `StorageError` if a record is there that this user can't read.
-
-        To look whether there is one is not enough: another writer may have put it there since it was read.
-        """
-        try:
-            record.open("rb").close()
-        except PermissionError as error:
-            message = "can't be read, so that nothing can be put in its place"
-            raise StorageError(Problem(str(record), message, "give access, then `resume`")) from error
-        except OSError:
-            return
-
-    @contextlib.contextmanager
-    def _alone(self, key: str) -> Iterator[None]:
-        """Keep others from moving or evicting what is at `key`; one that died is waited for a lease long."""
-        folder = self.root / "clearing" / key
-        lease = FileLease(folder, timeout=self.lease_timeout)
-        with writing(folder):
-            while not lease.acquire():
-                time.sleep(CLAIM_SECONDS)
-        try:
-            yield
-        finally:
-            for name in names_in(folder):  # of processes that died here
-                if name != LEASE:
-                    (folder / name).unlink(missing_ok=True)
-            lease.release()
-            with contextlib.suppress(OSError):  # the next one is in it already
-                folder.rmdir()
+    def _alone(self, key: str) -> contextlib.AbstractContextManager[None]:
+        """Keep others from moving or evicting what is at `key`."""
+        return alone_in(self.root / CLEARING / key, timeout=self.lease_timeout)
 
     def evict(self, key: str) -> int:
         """Delete an artefact's files, keep its record; return the bytes freed.
@@ -350,32 +290,15 @@ class Store:
 
     def leases(self) -> Leases:
         """Return who makes an artefact, or did until it died."""
-        found: Leases = {}
-        for name in names_in(self.root / "partial"):
-            found.update(leases_in(self.root / "partial" / name))
-        return found
+        return leases_below(self.root)
 
     def half_made(self) -> list[Leftover]:
         """Return what has been begun, also by runs that are at it, and the claims of those that died."""
-        made = [(name, self.root / "partial" / name) for name in sorted(names_in(self.root / "partial"))]
-        claims = sorted(names_in(self.root / "clearing"))
-        return [
-            Leftover(
-                name,
-                folder_bytes(folder),
-                functools.partial(leases_in, folder),
-                functools.partial(remove_half_made, folder, tuple(leases_in(folder))),
-            )
-            for name, folder in [*made, *((f"{key}-claim", self.root / "clearing" / key) for key in claims)]
-        ]
+        return half_made_below(self.root)
 
     def damaged(self) -> list[Leftover]:
         """Return what was set aside."""
-        folders = [self.root / "damaged" / name for name in sorted(names_in(self.root / "damaged"))]
-        return [
-            Leftover(folder.name, folder_bytes(folder), dict, functools.partial(shutil.rmtree, folder))
-            for folder in folders
-        ]
+        return set_aside_below(self.root)
 
 
 __all__ = ["EVICTED", "RECORD", "Artefact", "Leases", "Leftover", "Store", "folder_bytes"]

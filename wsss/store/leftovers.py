@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import uuid
@@ -16,6 +17,8 @@ from wsss.store.file_lease import FileLease, leases_at
 from wsss.store.lease import LEASE
 from wsss.store.records import say_once
 
+PARTIAL, DAMAGED, CLEARING = "partial", "damaged", "clearing"
+"""Folders of a store: artefacts being made, those set aside, leases of who moves or evicts one."""
 KEPT = (RECORD, EVICTED)
 """What stays of an artefact whose files were deleted."""
 Leases = dict[str, tuple[str, dict[str, Any]]]
@@ -80,3 +83,35 @@ def remove_half_made(folder: Path, dead: Collection[str]) -> None:
         shutil.rmtree(aside)
     finally:
         lease.release()
+
+
+def leases_below(root: Path) -> Leases:
+    """Return the leases on all artefacts that are being made in a store's folder."""
+    found: Leases = {}
+    for name in names_in(root / PARTIAL):
+        found.update(leases_in(root / PARTIAL / name))
+    return found
+
+
+def half_made_below(root: Path) -> list[Leftover]:
+    """Return what has been begun in a store's folder, and the claims of runs that died."""
+    made = [(name, root / PARTIAL / name) for name in sorted(names_in(root / PARTIAL))]
+    claims = [(f"{key}-claim", root / CLEARING / key) for key in sorted(names_in(root / CLEARING))]
+    return [
+        Leftover(
+            name,
+            folder_bytes(folder),
+            functools.partial(leases_in, folder),
+            functools.partial(remove_half_made, folder, tuple(leases_in(folder))),
+        )
+        for name, folder in [*made, *claims]
+    ]
+
+
+def set_aside_below(root: Path) -> list[Leftover]:
+    """Return the damaged artefacts that were set aside in a store's folder."""
+    folders = [root / DAMAGED / name for name in sorted(names_in(root / DAMAGED))]
+    return [
+        Leftover(folder.name, folder_bytes(folder), dict, functools.partial(shutil.rmtree, folder))
+        for folder in folders
+    ]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.tracking.content.params import text_of
 from wsss.tracking.remote.concluding import NOTE, Concluding, study_run
-from wsss.tracking.remote.errors import describe, first_line, is_permanent, quiet_mlflow
 from wsss.tracking.remote.files import Known, RunFiles
+from wsss.tracking.remote.quiet import quiet_mlflow
 from wsss.tracking.remote.registry import Registry
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import points_of
@@ -296,6 +296,3 @@ class MlflowReplay:
         if known.status != operation["status"]:
             self._client.set_terminated(known.run_id, operation["status"], operation.get("time"))
             known.status = operation["status"]
-
-
-__all__ = ["MlflowReplay", "clean", "describe", "first_line", "is_permanent", "quiet_mlflow"]

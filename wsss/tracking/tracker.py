@@ -20,7 +20,7 @@ from wsss.store.storage import Storage
 from wsss.tracking.client import MlflowReplay
 from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
-from wsss.tracking.remote.errors import describe, first_line, is_permanent
+from wsss.tracking.refusals import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer
 from wsss.tracking.translate import Translator

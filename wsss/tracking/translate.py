@@ -32,7 +32,7 @@ from wsss.tracking.content.params import trial_parameters
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-STEP_METRICS = ("loss", "mAP", "rung_score", "lr")
+STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "holdout/miou")
 
 
 class Translator:

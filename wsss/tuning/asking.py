@@ -1,4 +1,4 @@
-"""The Ray Tune searcher of runs whose next job follows from what has been told until then."""
+"""The Ray Tune searcher of runs whose next job follows from earlier results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from ray.tune.search import Searcher
 class JobSearcher(Searcher):  # type: ignore[misc, unused-ignore]
     """Hands out the driver's jobs, one whenever Ray has room for a trial.
 
-    The driver hears how trials fare from their events, not from here, so that a local run and a run on
-    Ray search with the same code.
+    The driver learns from events how trials fare, not from this class: a local run and a run on Ray search
+    with the same code.
     """
 
     def __init__(self, jobs: Iterator[dict[str, Any]], keep: Callable[[Exception], None]) -> None:
@@ -21,11 +21,12 @@ class JobSearcher(Searcher):  # type: ignore[misc, unused-ignore]
         self._keep = keep
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles it for a restore that is never used here: nothing of ours goes along."""
+        """Return nothing to pickle: Ray pickles searchers for its own restore, which wsss never uses."""
         return {}
 
     def suggest(self, trial_id: str) -> Any:
-        """Return the next job. An error of the driver's own ends the search and is kept until the end."""
+        """Return the next job. An error of the driver ends the search; the executor raises it after the
+        run."""
         try:
             return {"job": next(self._jobs)}
         except StopIteration:
@@ -37,10 +38,10 @@ class JobSearcher(Searcher):  # type: ignore[misc, unused-ignore]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing to do: the driver knows."""
+        """Do nothing: the driver has the result from events."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to write: the ledger has it."""
+        """Write nothing: the ledger has the search."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing was written."""
+        """Do nothing: `save` wrote nothing."""

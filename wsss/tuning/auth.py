@@ -29,10 +29,10 @@ def token_file() -> Path:
 
 
 def secure_token() -> None:
-    """See to it, before Ray starts here, that it asks for a token which nobody else can read.
+    """Make Ray ask for a token that only this user can read; call it before Ray starts in this process.
 
-    Writes one where there is none, and takes a file's permissions for others away. Without a home folder to
-    write to, the token is this process's alone, in RAY_AUTH_TOKEN. Does nothing when RAY_AUTH_MODE is
+    Writes a token if there is none, and removes other users' permissions on its file. Without a writable
+    home folder, the token is kept in RAY_AUTH_TOKEN of this process. Does nothing when RAY_AUTH_MODE is
     "disabled". Raises `PreflightError` for another mode, and for a RAY_AUTH_TOKEN_PATH that can't be used.
     """
     if not os.environ.get(MODE):
@@ -55,7 +55,7 @@ def secure_token() -> None:
 
 
 def _use_given(path: Path) -> None:
-    """Check the file that somebody named; only its permissions are ours to change."""
+    """Check the file that RAY_AUTH_TOKEN_PATH names; change only its permissions."""
     hint = f"unset {TOKEN_PATH}, or write a token there"
     try:
         if not path.read_text().strip():
@@ -69,7 +69,7 @@ def _use_given(path: Path) -> None:
 
 
 def _write_once(path: Path) -> None:
-    """Write a token if there is none. Of several processes that do so at once, the first one's counts."""
+    """Write a token if there is none. If several processes do so at once, the first one's token counts."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size:
         return
@@ -96,7 +96,7 @@ def _tighten(path: Path) -> None:
 
 
 def look_at_mode() -> Look:
-    """Say whether Ray, if it is started here, asks for a token."""
+    """Check whether Ray, when it starts on this machine, asks for a token."""
     mode = os.environ.get(MODE) or "token"
     if mode.lower() == "token":
         return "ok", "Ray on this machine asks for a token"
@@ -106,7 +106,7 @@ def look_at_mode() -> Look:
 
 
 def look_at_token() -> Look:
-    """Say whether nobody else can read Ray's token."""
+    """Check that no other user can read Ray's token."""
     if os.environ.get(TOKEN):
         return "ok", f"in {TOKEN}"
     try:

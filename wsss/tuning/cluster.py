@@ -17,13 +17,13 @@ import ray  # isort: skip
 
 from wsss.config.text.location import check_cluster_address
 from wsss.errors import PreflightError, Problem
-from wsss.store.object_storage import ObjectStorage
+from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
 from wsss.tuning.auth import secure_token
 
 OBJECT_STORE_BYTES = 256 * 1024**2
-"""Events are all that goes through Ray; the default of 30 % of memory would be waste."""
+"""Bytes of Ray's object store: only events pass through it, and Ray's default takes 30 % of the memory."""
 
 
 def connect(address: str | None) -> None:
@@ -61,7 +61,7 @@ def connect(address: str | None) -> None:
 
 @contextmanager
 def _sigterm_kept() -> Iterator[None]:
-    """Put the process's own answer to SIGTERM back, if it has one: Ray's ends the process with a dump."""
+    """Restore the process's own handler of SIGTERM, if it has one: Ray's ends the process with a dump."""
     answer = signal.getsignal(signal.SIGTERM)
     try:
         yield
@@ -71,7 +71,7 @@ def _sigterm_kept() -> Iterator[None]:
 
 
 def ray_folder(storage: Storage, study: str) -> str:
-    """Where Ray keeps its own experiment state; nothing of ours depends on it."""
+    """Return the folder of Ray's own experiment state; wsss never reads it."""
     if isinstance(storage, ObjectStorage):
         address, mark, query = storage.objects.uri.partition("?")
         return f"{address}/ray/{study}{mark}{query}"

@@ -1,4 +1,4 @@
-"""How Ray is to behave, set before anything imports it."""
+"""Ray's settings, made before any module imports ray."""
 
 from __future__ import annotations
 

@@ -17,25 +17,36 @@ from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
-from wsss.store.storage import open_storage
+from wsss.store.storage import Storage, open_storage
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
-from wsss.tuning.placement import accelerator_resource
+from wsss.tuning.parts import first_part, held_gpus
 from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
+from wsss.tuning.watching import Board
 
+GPU = "cuda"
+"""The torch device of a trial that has a GPU."""
 RETRIES = 3
-"""How often a trial is started again after its process or its node died."""
+"""How often Ray restarts a trial whose process or node died."""
 
 
 class RayExecutor:
-    """Makes chains in parallel on a Ray cluster; joins or starts it when there is something to make."""
+    """Makes chains in parallel on a Ray cluster, which it joins or starts when there is something to make.
+
+    Args:
+        study: whose chains.
+        address: of a cluster; None for RAY_ADDRESS, or this machine alone.
+        data: the study's images.
+    """
 
     def __init__(self, study: Study, address: str | None = None, data: DataView | None = None) -> None:
         self.study = study
         self.address = address
         self.data = data
+        self.watched = False
+        self._board: Board | None = None
         self._runs = 0
 
     def preflight(self, resources: Sequence[Resources]) -> list[Check]:
@@ -45,26 +56,29 @@ class RayExecutor:
         return cluster_checks(resources, self.study.storage, self.data, self.study.data, needed)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
-        """Make every chain, as many at a time as the cluster holds, until the listener stops it.
+        """Make every chain, as many at a time as the cluster has room for, until the listener stops it.
 
-        A list of jobs is handed to Ray at once; any other iterable is asked for the next one when there
-        is room for it.
+        A trial's GPU is given to the next one while what needs no network is made beside.
+        Ray gets a list of jobs at once. From any other iterable it takes the next job when there is room
+        for it.
         """
         self._runs += 1
         storage = open_storage(self.study.storage)
         name = f"run-{self._runs}"
         clear_ray_folder(storage, self.study.name, name)
-        callback = _Callback(listener)
+        if self.watched and self._board is None:
+            self._board = Board()
+        callback = _Callback(listener, self._board)
         handed: list[str] = []
         space: dict[str, Any] = {}
         searcher: JobSearcher | None = None
         if isinstance(jobs, list):
             handed = [job.id for job in jobs]
-            space = {"job": tune.grid_search([self._job(job, resources) for job in jobs])}
+            space = {"job": tune.grid_search([self._job(job, resources, storage) for job in jobs])}
         else:
-            searcher = JobSearcher(self._described(jobs, resources, handed), callback.keep)
+            searcher = JobSearcher(self._described(jobs, resources, storage, handed), callback.keep)
         tuner = tune.Tuner(
-            tune.with_resources(ChainTrainable, asked_of_ray(resources)),
+            ChainTrainable,
             param_space=space,
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
@@ -99,42 +113,38 @@ class RayExecutor:
                 listener.ended(id, "Ray ended the trial without a result")
 
     def _described(
-        self, jobs: Iterable[Job], resources: Resources, handed: list[str]
+        self, jobs: Iterable[Job], resources: Resources, storage: Storage, handed: list[str]
     ) -> Iterator[dict[str, Any]]:
         for job in jobs:
             handed.append(job.id)
-            yield self._job(job, resources)
+            yield self._job(job, resources, storage)
 
-    def _job(self, job: Job, resources: Resources) -> dict[str, Any]:
+    def _job(self, job: Job, resources: Resources, storage: Storage) -> dict[str, Any]:
         return {
             "id": job.id,
             "chain": job.chain.to_json(),
             "storage": str(self.study.storage),
             "data": self.study.data.model_dump(mode="json"),
-            "device": "cuda" if resources.gpu else "cpu",
+            "device": GPU if resources.gpu else "cpu",
             "threads": resources.cpu,
             "workers": resources.processes,
             "gpu": resources.gpu,
+            **first_part(job.chain, resources, storage.store),
+            **({"board": self._board.name} if self._board else {}),
         }
 
     def close(self) -> None:
-        """Leave the cluster, or stop the one that was started."""
+        """Leave the cluster, or stop it if this executor started it."""
+        if self._board is not None:
+            self._board.close()
         if ray.is_initialized():
             ray.shutdown()
 
 
-def asked_of_ray(resources: Resources) -> dict[str, float]:
-    """Return what a trial asks Ray for. Of the mark of a kind of GPU it takes next to nothing."""
-    asked: dict[str, float] = {"cpu": resources.cpu, "gpu": resources.gpu}
-    if resources.accelerator:
-        asked[accelerator_resource(resources.accelerator)] = 0.001
-    return asked
-
-
 class _Stopper(tune.Stopper):
-    """Asks the driver, again and again, whether to stop all trials; each then leaves a checkpoint.
+    """Asks the driver before each step of Ray whether to stop all trials, which then leave checkpoints.
 
-    Also stops them when the storage has failed.
+    It stops the trials, too, when the storage has failed.
     """
 
     def __init__(self, listener: Listener, callback: _Callback) -> None:
@@ -142,7 +152,7 @@ class _Stopper(tune.Stopper):
         self._callback = callback
 
     def __getstate__(self) -> dict[str, Any]:
-        """As for the callback: nothing of ours goes along."""
+        """Return nothing to pickle, as for the callback."""
         return {}
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -153,17 +163,18 @@ class _Stopper(tune.Stopper):
 
 
 class _Callback(tune.Callback):
-    """Turns Ray's callbacks into the driver's. An exception here would abort the whole run, so it
-    is kept until the run has ended."""
+    """Passes Ray's callbacks to the driver. An exception here would abort the whole run, so the first one
+    is kept and raised when the run has ended."""
 
-    def __init__(self, listener: Listener) -> None:
+    def __init__(self, listener: Listener, board: Board | None = None) -> None:
         self._listener = listener
+        self._board = board
         self._started: set[str] = set()
         self.ended: set[str] = set()
         self._error: BaseException | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its callbacks for a restore that is never used here: nothing of ours goes along."""
+        """Return nothing to pickle: Ray pickles callbacks for its own restore, which wsss never uses."""
         return {}
 
     @property
@@ -179,12 +190,14 @@ class _Callback(tune.Callback):
         if job not in self._started:
             self._started.add(job)
             self._guard(self._listener.started, job)
+        if trial.config["job"]["side"]:
+            self._guard(self._listener.holds, job, held_gpus(trial.config["job"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         job = trial.config["job"]["id"]
-        # What a result tells of, the scheduler has heard: it is asked before the callbacks are.
+        # The scheduler has reported this event: Ray asks it before the callbacks.
         if result.get(STORAGE):
             self.keep(StorageError(str(result[ERROR])))
         elif result.get("done") and job not in self.ended:
@@ -199,6 +212,11 @@ class _Callback(tune.Callback):
             text = file.read_text() if file and file.is_file() else "the trial's process died"
             self._guard(self._listener.ended, job, text)
 
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray calls it many times a second, whether trials have reported or not."""
+        if self._board is not None:
+            self._guard(self._board.poll, self._listener.part)
+
     def _guard(self, call: Any, *arguments: Any) -> None:
         try:
             call(*arguments)
@@ -206,5 +224,5 @@ class _Callback(tune.Callback):
             self.keep(error)
 
     def keep(self, error: Exception) -> None:
-        """Keep an error of the driver's own until the run has ended; the first one counts."""
+        """Keep the driver's first error until the run has ended."""
         self._error = self._error or error

@@ -1,4 +1,4 @@
-"""What a trial does before it uses its GPU: wait while others leave it, or keep to its share of it."""
+"""What a trial does before it uses its GPU: it waits while others leave, or limits itself to its share."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import torch
 
 WAIT_SECONDS = 60.0
 PATIENCE = 5.0
-"""Seconds without a fall of what others hold, after which they are taken to keep it."""
+"""When others' memory has not fallen for so many seconds, the trial stops waiting for them."""
 POLL = 0.5
 FREE = 0.2
-"""Others may hold this part of a GPU that a trial has for itself: contexts, a display."""
+"""The part of a whole GPU that others may hold without a wait: contexts, a display."""
 MARGIN = 0.02
 CONTEXT = 2**29
-"""Bytes of a GPU that CUDA takes for each process before its first tensor, its kernels among them."""
+"""Bytes of a GPU that CUDA takes for each process before its first tensor, for its kernels and context."""
 
 _kept: dict[int, float] = {}
-"""The part of each GPU that others were seen to keep: this process doesn't wait for it again."""
+"""The part of each GPU that others kept during an earlier wait; this process waits for it only once."""
 
 
 def prepare_gpu(gpus: float, *, wait: float = WAIT_SECONDS) -> Iterator[str]:
-    """Make ready the GPUs that Ray gave to this process; yield, again and again while it waits, for whom.
+    """Prepare the GPUs that Ray gave to this process; while it waits, yield again and again for whom.
 
-    With a fraction, the process is held to that share of the memory, less what CUDA takes for itself, so that
-    it can't take its neighbour's. With whole GPUs, the memory of a trial that was stopped just before may
-    still be held for seconds: wait while others' use falls, at most `wait` seconds. What they keep, such as a
-    display, isn't waited for; a trial that starts without enough memory then says so itself.
+    With a fraction, the process may take that share of the memory, less CUDA's own, and so leaves its
+    neighbour's alone. With whole GPUs, a trial that was stopped just before may hold memory for some
+    seconds: the process waits while others' use falls, at most `wait` seconds. It does not wait for memory
+    that others keep, such as a display's; if too little is left, the trial itself reports that.
     """
     if not torch.cuda.is_available():
         return
@@ -60,6 +60,6 @@ def _wait_for(device: int, wait: float) -> Iterator[str]:
 
 
 def _held_by_others(device: int) -> float:
-    """Return the part of a GPU's memory, in [0, 1], that this process has not reserved and can't have."""
+    """Return the part of a GPU's memory, in [0, 1], that other processes hold."""
     free, total = torch.cuda.mem_get_info(device)
     return float((total - free - torch.cuda.memory_reserved(device)) / total)

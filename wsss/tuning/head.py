@@ -1,6 +1,6 @@
-"""Noticing that a Ray cluster's head is gone.
+"""Notices that a Ray cluster's head is gone.
 
-Ray itself waits for a minute, prints stack traces of its own and ends the process that runs the study.
+Ray itself waits for a minute, prints stack traces and ends the process that runs the study.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from wsss.store.lease import release_all
 
 LOOK_SECONDS = 2.0
 PATIENCE = 15.0
-"""Seconds without an answer after which the head is taken to be gone; a busy one takes a few."""
+"""Seconds without an answer after which the head counts as gone; a busy head takes a few to answer."""
 GRACE = 5.0
-"""Seconds that the main thread has to hear of it."""
+"""Seconds that the main thread has to react."""
 
 
 class HeadWatch:
@@ -50,7 +50,7 @@ class HeadWatch:
         self._thread.join(timeout=5)
 
     def explain(self) -> PreflightError:
-        """Return the one error to tell."""
+        """Return the error that the user sees."""
         message = f"the head of the Ray cluster has not answered for {self.patience:.0f} s"
         hint = f"everything finished is kept; `resume {self.study}` goes on, on any cluster or with --local"
         return PreflightError(Problem(self.address, message, hint))
@@ -68,7 +68,8 @@ class HeadWatch:
                 return
 
     def _end_process(self) -> None:
-        """End the process as Ray would in a minute: its main thread waits for the head and hears nothing."""
+        """End the process, as Ray would after a minute: its main thread waits for the head and does not
+        react."""
         error = self.explain()
         shown = "\x1b[?25h" if sys.stderr.isatty() else ""  # the live table hides the cursor
         sys.stdout.flush()

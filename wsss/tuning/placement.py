@@ -1,4 +1,4 @@
-"""Whether a node of a Ray cluster could hold a trial: one that is there, or one that may be started."""
+"""Whether some node of a Ray cluster has room for a trial: a running one, or one that may be started."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TIMEOUT = 120.0
 def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
     """Return the resources of each kind of node that the cluster's autoscaler may start.
 
-    The head node reads them from the file that `ray up` leaves there. A head that can't be asked counts as
-    one without any; the checks of all nodes report what else is wrong with it.
+    A task on the head node reads them from the file that `ray up` leaves there. If the head does not
+    answer, there are none; the checks of all nodes report what is wrong with it.
     """
     head = next((node for node in nodes if HEAD in node["Resources"]), None)
     if head is None:
@@ -42,7 +42,7 @@ def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
 
 
 def read_startable() -> list[dict[str, float]]:
-    """What the head node runs: read the resources of each kind of node from the autoscaler's file."""
+    """Read the resources of each kind of node from the autoscaler's file; the head node runs this."""
     try:
         config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
         head = config.get("head_node_type")
@@ -61,7 +61,7 @@ def placement_checks(
     nodes: Sequence[dict[str, Any]],
     startable: Sequence[dict[str, float]] = (),
 ) -> list[Check]:
-    """Look for a node that could hold a trial of each sweep; Ray itself would only wait, for ever."""
+    """Check that some node has room for a trial of each sweep; Ray itself would wait for ever."""
     there = [node["Resources"] for node in nodes]
     have = "; ".join(f"{node.get('CPU', 0):g} CPU, {node.get('GPU', 0):g} GPU" for node in there)
     checks = []
@@ -69,7 +69,10 @@ def placement_checks(
         kind = f" of kind {wanted.accelerator}" if wanted.accelerator else ""
         asks = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU{kind}"
         room = sum(_holds(node, wanted) for node in there)
-        if room:
+        if room and wanted.gpu and _left_beside(there, wanted) < 1:
+            left = "which leaves no CPU for what is scored beside; `resources.cpu` may be less"
+            checks.append(Check("placement", "note", f"{asks}: {room} at a time, {left}"))
+        elif room:
             checks.append(Check("placement", "ok", f"{asks}: {room} at a time"))
         elif any(_holds(node, wanted) for node in startable):
             checks.append(Check("placement", "note", f"{asks}: no node has them, one will be started"))
@@ -83,6 +86,11 @@ def placement_checks(
 def accelerator_resource(name: str) -> str:
     """Return the resource by which Ray marks the nodes that have a kind of GPU."""
     return f"accelerator_type:{name}"
+
+
+def _left_beside(nodes: Sequence[dict[str, float]], wanted: Resources) -> float:
+    """Return the CPUs that are left while as many trials run as there is room for."""
+    return sum(node.get("CPU", 0) - _holds(node, wanted) * wanted.cpu for node in nodes)
 
 
 def _hint(wanted: Resources, nodes: Sequence[dict[str, float]]) -> str:

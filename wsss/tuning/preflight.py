@@ -1,7 +1,7 @@
-"""Looking at every node of a Ray cluster before a study starts: the same code, the same data, one storage.
+"""Checks every node of a Ray cluster before a study starts: the same code, the same data, one storage.
 
-Each node runs one small task. It reads a marker that the driver has left in the storage and leaves
-one of its own, which the driver reads: that way both see one folder, and not two of the same name.
+Each node runs one small task. It reads a marker that the driver has written to the storage, and writes its
+own, which the driver reads. This shows that both see one folder, and not two of the same name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from wsss.store.storage import open_storage
 from wsss.tuning.placement import TIMEOUT, placement_checks, startable_nodes
 
 Drawn = tuple[dict[str, Any], str]
-"""The data of a study that draws them, as JSON, and the driver's own folder of them."""
+"""(the `data` of a study on the sample set as JSON, the driver's own folder of it)"""
 SAMPLED = 20
 SAME = ("wsss", "code", "python", "ray", "torch")
 NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
@@ -43,11 +43,17 @@ def cluster_checks(
     spec: DataSpec | None = None,
     shared: int = 0,
 ) -> list[Check]:
-    """Look at the cluster that this process is connected to.
+    """Check the cluster that this process is connected to.
 
-    Every node has to hold the code of the driver, see its storage and have its photos; some node, or
-    one that the cluster could start, has to hold each sweep's trial. `spec` is what `data` was opened by;
-    `shared` the bytes that a trial needs in /dev/shm.
+    Every node must have the driver's code, its storage and its photos. Some node, or one that the cluster
+    may start, must have room for a trial of each sweep.
+
+    Args:
+        resources: of the sweeps.
+        storage: where every node must find what the driver writes.
+        data: the driver's images; None leaves them out.
+        spec: the study's `data`.
+        shared: bytes that a trial needs in /dev/shm.
     """
     nodes = alive_nodes()
     checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes(nodes))]
@@ -74,8 +80,15 @@ def node_checks(
 ) -> list[Check]:
     """Run the task on every node and compare what it found with what the driver has.
 
-    The embedded sample of a study in an object storage is drawn by each node into its own cache first, as
-    its trials would do.
+    If the study is on the sample set and an object storage, each node first draws the set into its own
+    cache, as its trials would.
+
+    Args:
+        nodes: Ray's descriptions of them.
+        storage: where every node must find what the driver writes.
+        data: the driver's images; None leaves them out.
+        spec: the study's `data`.
+        shared: bytes that a trial needs in /dev/shm.
     """
     files = sampled_files(data) if data is not None else []
     own = describe_node(files)
@@ -107,8 +120,9 @@ def node_checks(
 
 
 def sampled_files(data: DataView, count: int = SAMPLED) -> list[Path]:
-    """Return all lists, tables of labels and names of classes, and of up to `count` images with labels and
-    as many with masks the photos, annotations and masks; always the same ones."""
+    """Return the files to compare: all lists, tables of labels and names of classes; the photos,
+    annotations and masks of up to `count` images with labels and as many with masks. The choice is always
+    the same."""
     photos, found = data.dataset, list(data.dataset.tables())
     labelled = _spread(data.labelled_ids, count)
     masked = _spread(sorted({*data.select, *data.report, *data.test}), count)
@@ -150,7 +164,7 @@ def _digest(path: Path) -> str | None:
 def look_from_node(
     folder: str, name: str, files: Sequence[str], drawn: Drawn | None = None
 ) -> dict[str, Any]:
-    """What every node runs: describe it, read the driver's marker, leave one."""
+    """Describe this node, read the driver's marker, write one; every node runs this."""
     if is_remote(folder):
         return _look_at_objects(folder, [Path(file) for file in files], drawn)
     found = describe_node([Path(file) for file in files])
@@ -183,7 +197,7 @@ def _look_at_objects(uri: str, files: Sequence[Path], drawn: Drawn | None) -> di
 def _ask(
     nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path], drawn: Drawn | None = None
 ) -> dict[str, dict[str, Any] | str]:
-    """Return address → what the task found there, or why it did not come back."""
+    """Return address → what the task found there, or why it returned nothing."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
     asked = {}
     for number, node in enumerate(nodes):

@@ -1,4 +1,4 @@
-"""Schedulers: Ray Tune's own rules, asked by the driver and told nothing but rung scores.
+"""Schedulers: Ray Tune's own rules, which the driver asks and to which it reports rung scores alone.
 
 `wsss.config.tuning` says what a study file may ask for and is where a misspelt argument is refused
 (Ray's own factory drops it without a word). The rules need no cluster: they judge a local run too.
@@ -35,7 +35,7 @@ COMMON: dict[str, Any] = {"time_attr": TIME, "metric": METRIC, "mode": "max"}
 
 def median(scheduler: Median, epochs: int) -> TrialScheduler:
     """Return the median rule for classifiers of so many epochs."""
-    never: Any = math.inf  # to pause: it would only wait for others
+    never: Any = math.inf  # a pause would only wait for other trials
     return MedianStoppingRule(
         **COMMON,
         min_time_slice=never,
@@ -64,8 +64,8 @@ def _halving(scheduler: Asha | Hyperband, epochs: int) -> dict[str, Any]:
 
 
 def make_scheduler(scheduler: Scheduler, epochs: int) -> TrialScheduler | Judge:
-    """Return what judges classifiers of so many epochs. Raises `ValueError` for a scheduler that has no
-    rule of its own."""
+    """Return the rule that judges classifiers of so many epochs. Raises `ValueError` for a scheduler
+    without one."""
     if scheduler.rule is None:
         raise ValueError(f"{scheduler.kind} judges nothing")
     found: TrialScheduler | Judge = loaded(scheduler.rule)(scheduler, epochs)
@@ -90,13 +90,13 @@ def _numpy_seeded(name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class _Subject:
-    """All that a scheduler looks at of a trial besides its results."""
+    """The attributes of a trial that Ray's schedulers read, besides its results."""
 
     trial_id: str
 
 
 class RayJudge:
-    """A scheduler of Ray's that is handed rung scores one by one."""
+    """Feeds rung scores to one of Ray's schedulers, one by one."""
 
     def __init__(self, scheduler: TrialScheduler) -> None:
         self._scheduler: Any = scheduler
@@ -113,11 +113,11 @@ class RayJudge:
         return self._subjects[trial]
 
     def record(self, trial: str, epoch: int, score: float) -> None:
-        """Learn how a trial fared that can no longer be stopped."""
+        """Record the score of a trial that can no longer be stopped."""
         self._record(None, self._subject(trial), {TIME: epoch, METRIC: score})
 
     def stops(self, trial: str, epoch: int, score: float) -> bool:
-        """Learn how a trial fared, and say whether it should end here."""
+        """Record the score of a trial; return whether it should stop here."""
         result = {TIME: epoch, METRIC: score}
         decision = self._scheduler.on_trial_result(None, self._subject(trial), result)
         return bool(decision == TrialScheduler.STOP)

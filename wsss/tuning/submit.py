@@ -23,12 +23,12 @@ from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
 
 PASSED_ON = (VARIABLE,)
-"""What a job takes along of this process's environment. No secrets: the dashboard shows a job's environment
-to everybody; Ray's own token is sent with each request, MLflow's password belongs on the head node, and so
-does a database's address with a password in it."""
+"""Environment variables that a job gets from this process. None may hold a secret, since the dashboard
+shows a job's environment to every user. Ray's own token travels with each request; MLflow's password, and
+a database's address with a password, belong on the head node."""
 LAUNCHER = "launch.py"
 NO_AGENT = "No available agent"
-"""What Ray says while the processes that start jobs aren't up yet."""
+"""Ray's message while the processes that start jobs are not running yet."""
 PATIENCE = 60.0
 
 
@@ -54,12 +54,12 @@ def plan_job(
     working_dir: Path = Path("."),
     allow_commands: bool = False,
 ) -> JobPlan:
-    """Return the job that runs a study on a cluster: a file's, or one that a shared storage has.
+    """Return the job that runs a study on a cluster: a study file, or the name of one in a shared storage.
 
     `allow_commands` is passed on to it.
 
-    Raises `ConfigError` for all that is wrong with the study, and for what a job could not use: a
-    storage or data in its folder, which is deleted with it, or a study file that isn't in there.
+    Raises `ConfigError` for all that is wrong with the study, and for what a job can't use: a storage or
+    data in its folder, which Ray deletes after the job, or a study file outside of that folder.
     """
     folder = Path(os.path.realpath(working_dir))  # unlike `resolve`, it takes links in a circle
     path = Path(study) if names_a_file(study) else None
@@ -119,7 +119,7 @@ def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
 
 
 def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequence[str]) -> bool:
-    """Whether somebody wrote an absolute storage: the default, and what is relative, is in a job's folder.
+    """Whether the command line or the study names an absolute storage: all others lie in the job's folder.
 
     `path` is the study's file; a stored study says nothing of where it is.
     """

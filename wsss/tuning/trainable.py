@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.execution.placement_groups import PlacementGroupFactory, resource_dict_to_pg_factory
 
 from wsss.config import DataSpec
 from wsss.data.view import DataView, open_data
@@ -21,6 +22,7 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import (
     ChainEvent,
     GpuWaiting,
+    Moving,
     StageFinished,
     StageSaid,
     StageWaiting,
@@ -28,30 +30,38 @@ from wsss.pipeline.events import (
 )
 from wsss.store.storage import open_storage
 from wsss.tuning.gpu import prepare_gpu
+from wsss.tuning.watching import teller
 
 EVENT = "event"
 ERROR = "error"
 STORAGE = "storage_error"
-"""Whether it is the storage that failed: every other trial would meet that too."""
+"""Whether the storage failed: every other trial would fail likewise."""
 _EVENTS = {
-    kind.__name__: kind for kind in (TrialProgress, StageWaiting, GpuWaiting, StageSaid, StageFinished)
+    kind.__name__: kind
+    for kind in (TrialProgress, StageWaiting, GpuWaiting, Moving, StageSaid, StageFinished)
 }
 
 
 class ChainTrainable(tune.Trainable):
     """Makes the chain in its configuration. Ray never checkpoints it: the artefacts do that.
 
-    A restarted trial finds finished artefacts in the store and goes on from the newest checkpoint
-    of the one that was being made. Errors that would only happen again are returned, not raised,
-    so that Ray does not retry them. Storage and data are opened by the first step: to Ray an error in
-    `setup` is an actor that can't be created, to be tried again, and one in `reset_config` is final.
+    A restarted trial finds finished artefacts in the store and resumes the unfinished one from its newest
+    checkpoint. Errors that would happen again are returned, not raised, so that Ray does not retry them.
+    The first step opens storage and data: after an error in `setup` Ray would try to create the actor
+    again, and an error in `reset_config` would end the run.
     """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """Return what the part of the trial that begins asks for."""
+        asked: PlacementGroupFactory = resource_dict_to_pg_factory(config["job"]["asked"])
+        return asked
 
     def setup(self, config: dict[str, Any]) -> None:
         self._data: tuple[str, DataView] | None = None
         self._events: Iterator[ChainEvent] = iter(())
         self._waiting: dict[str, Any] | None = config
-        """What the next step is to begin."""
+        """The chain that the next step begins."""
         if self.is_actor():  # type: ignore[no-untyped-call, unused-ignore]
             _end_with_parent()
 
@@ -67,8 +77,11 @@ class ChainTrainable(tune.Trainable):
             device=job["device"],
             threads=job["threads"],
             workers=job["workers"],
+            watch=teller(job["board"]) if job.get("board") else None,
+            side=job["side"],
+            reported=job["reported"],
         )
-        self._events = _with_gpu(job, events) if job["device"] != "cpu" else events
+        self._events = _with_gpu(job, events) if job["side"] == "gpu" else events
         self._waiting = None
 
     def _open(self, spec: dict[str, Any], folder: Path) -> DataView:
@@ -95,7 +108,7 @@ class ChainTrainable(tune.Trainable):
         """Write nothing: half-made artefacts keep their own checkpoints, where any process finds them."""
 
     def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing was saved."""
+        """Do nothing: `save_checkpoint` wrote nothing."""
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._waiting = new_config
@@ -112,15 +125,15 @@ class ChainTrainable(tune.Trainable):
 
 
 def _with_gpu(job: dict[str, Any], events: Iterator[ChainEvent]) -> Iterator[ChainEvent]:
-    """Yield the events of a chain after those of waiting for its GPU."""
+    """Yield the events of waiting for the GPU, then those of the chain."""
     for reason in prepare_gpu(job["gpu"]):
         yield GpuWaiting(job["id"], reason)
     yield from events
 
 
 def _end_with_parent(every: float = 1.0) -> None:
-    """End this process when its raylet has died: Ray leaves it waiting, with its GPU, for a next step
-    that never comes."""
+    """End this process when its raylet has died: Ray would leave it waiting for a next step, and it would
+    keep its GPU."""
     parent = os.getppid()
 
     def watch() -> None:
@@ -135,4 +148,6 @@ def event_from_json(text: str) -> ChainEvent:
     """Return the event that `ChainTrainable.step` sent."""
     fields = json.loads(text)
     kind = _EVENTS[fields.pop("type")]
+    if kind is Moving:
+        fields["reported"] = tuple(fields["reported"])
     return kind(**fields)

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from wsss.config.paths import check_path
+from wsss.config.text.paths import check_path
 from wsss.errors import quoted
 
 MOST = 10**9

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from wsss.addresses import RAY, refusal, shown
-from wsss.config.paths import absolute, check_path
+from wsss.config.text.paths import absolute, check_path
 from wsss.errors import ConfigError, Problem, nearest, quoted
 
 Location = Path | str

@@ -12,7 +12,7 @@ import json
 import shutil
 import uuid
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from wsss.data.decode import MOST_PIXELS
 from wsss.data.photo_set import is_safe
+from wsss.data.readers.coco_file import objects_of
 from wsss.data.tables.class_names import MOST_CLASSES
 from wsss.data.tables.text import MOST_LISTED, quote, tidy
 from wsss.errors import DataError, Problem
@@ -29,14 +30,8 @@ from wsss.files import read_json, write_json, writing
 
 VERSION = 1
 """Raised when the same files come to give another index, or other masks."""
-SECTIONS = ("categories", "images", "annotations")
-MOST_BYTES = 2**32
-MOST_VALUES = 2_000_000
-"""Of one image or annotation: an outline that visits every pixel of a large photo has fewer."""
-MOST_DEPTH = 12
 MOST_IMAGES = 4_000_000
 MOST_ANNOTATIONS = 40_000_000
-BLOCK = 2**16
 INDEX, LINES, ABOUT = "index.npz", "annotations.jsonl", "about.json"
 
 
@@ -146,7 +141,7 @@ class _Read:
     def file(self, number: int, path: Path) -> None:
         """Read an instance file, and link its annotations with its images, which may come later in it."""
         first, seen, own = len(self.owners), set[str](), dict[int, str]()
-        for section, one in _objects(path):
+        for section, one in objects_of(path):
             seen.add(section)
             if section == "categories":
                 self._category(path, one, own)
@@ -271,65 +266,3 @@ class _Read:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**62
-
-
-def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (section, object) of the three lists of a file, in its order; all else in it is skipped.
-
-    Raises `DataError` for a file that is no JSON, or one that asks for more than COCO's ever would.
-    """
-    import ijson
-
-    def refused(message: str) -> DataError:
-        return DataError(Problem(str(path), message))
-
-    if path.stat().st_size > MOST_BYTES:
-        raise refused(f"has {path.stat().st_size:,} bytes, but may have at most {MOST_BYTES:,}")
-    section, depth = "", 0
-    stack: list[Any] = []
-    keys: list[str] = []
-    count = 0
-    try:
-        with path.open("rb") as file:
-            for event, value in ijson.basic_parse(file, buf_size=BLOCK, use_float=True):
-                if stack:
-                    count += 1
-                    if count > MOST_VALUES or len(stack) > MOST_DEPTH:
-                        limit = f"{MOST_VALUES:,} values" if count > MOST_VALUES else f"{MOST_DEPTH} levels"
-                        raise refused(f"one of its {section} has more than {limit}")
-                    if event == "map_key":
-                        keys[-1] = value
-                        continue
-                    if event in ("end_map", "end_array"):
-                        done = stack.pop()
-                        keys.pop()
-                        if not stack:
-                            yield section, done
-                        continue
-                    if event in ("start_map", "start_array"):
-                        value = {} if event == "start_map" else []
-                    parent = stack[-1]
-                    if isinstance(parent, list):
-                        parent.append(value)
-                    else:
-                        parent[keys[-1]] = value
-                    if event in ("start_map", "start_array"):
-                        stack.append(value)
-                        keys.append("")
-                elif section and depth == 2 and event == "start_map":
-                    stack, keys, count = [{}], [""], 0
-                elif event == "map_key" and depth == 1:
-                    section = value if value in SECTIONS else ""
-                elif event in ("start_map", "start_array"):
-                    if depth == 0 and event == "start_array":
-                        raise refused("holds a list, but must be a file of COCO's instances")
-                    depth += 1
-                elif event in ("end_map", "end_array"):
-                    depth -= 1
-                elif section and depth == 2:
-                    raise refused(f"`{section}` holds {quote(value)}, but must hold objects")
-    except ijson.JSONError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise refused(f"is no valid JSON: {reason}") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise refused(f"can't be read: {error}") from error

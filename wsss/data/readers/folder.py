@@ -1,7 +1,7 @@
 """A folder of photos with a table of image-level labels; masks may be there, for scoring, or not.
 
 FOLDER/*.jpg, *.png, …      the photos, here or in FOLDER/images; an id is a name without its ending
-FOLDER/labels.csv           or .tsv, .json: see `wsss.data.tables.label_table`
+FOLDER/labels.csv           or .tsv, .json: see `wsss.data.tables.label_csv` and `label_json`
 FOLDER/masks/ID.png         palette or grey, of any of the photos
 FOLDER/classes.txt          line k names mask id k; needed where nothing else orders the classes
 FOLDER/NAME.txt             lists of photos, one a line
@@ -10,15 +10,17 @@ FOLDER/NAME.txt             lists of photos, one a line
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from wsss.data.decode import PHOTO_ENDINGS, is_photo
 from wsss.data.photo_set import PhotoSet, is_safe
 from wsss.data.readers.annotations import Annotation, unknown_classes
+from wsss.data.readers.photo_names import PhotoNames, file_name, kind_of
 from wsss.data.tables.class_names import MOST_CLASSES, read_class_names, unknown_class
-from wsss.data.tables.label_table import LabelTable, read_labels
+from wsss.data.tables.label_files import read_labels
+from wsss.data.tables.label_table import LabelTable
 from wsss.data.tables.text import capped, composed, nearest_name, numbered_lines, quote, tidy
 from wsss.errors import DataError, Problem
 
@@ -54,9 +56,7 @@ class FolderDataset(PhotoSet):
     ) -> None:
         root = root.absolute()
         self._problems: list[Problem] = []
-        self._place = root
         self._photos = self._find_photos(root)
-        self._spellings = _by_spelling(self._photos)
         table = read_labels(labels.absolute() if labels else _find_labels(root))
         self.table_path = table.path
         self.masks = masks.absolute() if masks else None
@@ -104,7 +104,7 @@ class FolderDataset(PhotoSet):
         ids: dict[str, int] = {}
         problems: list[Problem] = []
         for number, line in numbered_lines(path):
-            id = self._id_of(_file_name(line))
+            id = self._photos.id_of(file_name(line))
             where = f"{path}:{number}"
             if id is None and line[0] == "#":
                 continue
@@ -132,7 +132,7 @@ class FolderDataset(PhotoSet):
     def image_path(self, id: str) -> Path:
         if id not in self._photos:
             raise DataError(Problem(str(self.root), f"there is no photo {quote(id)}", self._nearest(id)))
-        return self._place / self._photos[id]
+        return self._photos.path(id)
 
     def mask_path(self, id: str) -> Path:
         if self.masks is None:
@@ -158,8 +158,7 @@ class FolderDataset(PhotoSet):
 
     # Opening
 
-    def _find_photos(self, root: Path) -> dict[str, str]:
-        """Return id → file name, in alphabetical order."""
+    def _find_photos(self, root: Path) -> PhotoNames:
         if not root.is_dir():
             raise DataError(Problem(str(root), "there is no such folder"))
         found = {place: _photos_in(place) for place in (root, root / PHOTOS)}
@@ -173,7 +172,6 @@ class FolderDataset(PhotoSet):
             if deeper is not None:
                 hint += f"; those in {deeper.parent.name}/ are not looked at"
             raise DataError(Problem(str(root), "holds no photos", hint))
-        self._place = paths[0].parent
         photos: dict[str, str] = {}
         for path in paths:
             id = composed(path.stem)
@@ -188,7 +186,7 @@ class FolderDataset(PhotoSet):
                 self._problems.append(Problem(where, message))
             else:
                 photos[id] = path.name
-        return dict(sorted(photos.items()))
+        return PhotoNames(paths[0].parent, dict(sorted(photos.items())))
 
     def _find_masks(self) -> dict[str, str]:
         """Return id → file name of the photos with masks, in alphabetical order."""
@@ -196,7 +194,7 @@ class FolderDataset(PhotoSet):
             return {}
         if not self.masks.is_dir():
             there = os.path.lexists(self.masks)
-            hint = f"it {_kind_of(self.masks)}; `masks: none` leaves masks out" if there else ""
+            hint = f"it {kind_of(self.masks)}; `masks: none` leaves masks out" if there else ""
             raise DataError(Problem(str(self.masks), "there is no such folder of masks", hint))
         masks: dict[str, str] = {}
         for path in sorted(self.masks.iterdir()):
@@ -204,13 +202,13 @@ class FolderDataset(PhotoSet):
             if path.name.startswith(".") or (path.is_dir() and path.suffix.lower() != ".png"):
                 continue
             if not path.is_file():
-                self._problems.append(Problem(str(path), f"is no mask: it {_kind_of(path)}"))
+                self._problems.append(Problem(str(path), f"is no mask: it {kind_of(path)}"))
                 continue
             if path.suffix.lower() != ".png":
                 hint = "other formats change ids" if is_photo(path) else ""
                 self._problems.append(Problem(str(path), "is no mask: masks end in .png", hint))
             elif id not in self._photos:
-                meant = self._id_of(path.stem)  # its photo's whole name, and an ending more
+                meant = self._photos.id_of(path.stem)  # its photo's whole name, and an ending more
                 hint = f"did you mean {quote(f'{meant}.png')}?" if meant else self._nearest(path.stem)
                 self._problems.append(Problem(str(path), "is the mask of no photo", hint))
             elif id in masks:
@@ -251,7 +249,7 @@ class FolderDataset(PhotoSet):
         written_as: dict[str, str] = {}
         problems: list[Problem] = []
         for written, names in table.labels.items():
-            id = self._id_of(written)
+            id = self._photos.id_of(written)
             if id is None:
                 hint = self._nearest(written, len(problems))
                 problems.append(Problem(table.places[written], f"there is no photo {quote(written)}", hint))
@@ -264,64 +262,11 @@ class FolderDataset(PhotoSet):
         self._problems += capped(problems, str(table.path))
         return labels
 
-    def _id_of(self, written: str) -> str | None:
-        """Return the id of a photo, named with or without its ending."""
-        if written in self._photos:
-            return written
-        return self._spellings.get(_spelling(written))
-
     def _nearest(self, written: str, known_problems: int = 0) -> str:
         """Return a hint; beyond the first problems none, as looking for one takes its time."""
         if len(self._problems) + known_problems > MOST_HINTS:
             return ""
-        names = list(self._photos.values())
-        if there := _what_is_there(self._place / written):
-            return f"it is there, but {there}"
-        hint = nearest_name(written, names)
-        alike = hint.startswith("did you mean")
-        return hint if alike else f"there are {len(names)} photos, {names[0]} for one"
-
-
-def _what_is_there(path: Path) -> str:
-    """Return why what lies at a path is not what is looked for, "" when nothing lies there."""
-    if len(path.name) > 255 or not os.path.lexists(path):
-        return ""
-    if not path.is_file():
-        return _kind_of(path)
-    if is_photo(path):
-        return "another photo has this name with another ending"
-    if path.name[0] == ".":
-        return "files whose names begin with a dot are no photos"
-    return f"photos end in {', '.join(PHOTO_ENDINGS)}"
-
-
-def _kind_of(path: Path) -> str:
-    """Say what is there in place of what is looked for."""
-    if path.is_symlink() and not path.exists():
-        return "is a link that leads nowhere"
-    if path.is_file():
-        return "is a file"
-    return "is a folder" if path.is_dir() else "is no regular file"
-
-
-def _file_name(line: str) -> str:
-    """Return the file's name in a list's line; folders before it don't matter, as in tables."""
-    return PurePosixPath(line.replace("\\", "/")).name
-
-
-def _spelling(name: str) -> str:
-    """Return a file's name as it is compared: what is seen of it, its ending in small letters."""
-    path = PurePosixPath(tidy(name))
-    return path.stem + path.suffix.lower() if path.suffix.lower() in PHOTO_ENDINGS else path.name
-
-
-def _by_spelling(photos: Mapping[str, str]) -> dict[str, str]:
-    """Return spelling, with and without ending, → id, of the spellings that stand for one photo only."""
-    ids: dict[str, set[str]] = {}
-    for id, name in photos.items():
-        ids.setdefault(_spelling(name), set()).add(id)
-        ids.setdefault(tidy(id), set()).add(id)
-    return {spelling: next(iter(found)) for spelling, found in ids.items() if len(found) == 1}
+        return self._photos.hint(written)
 
 
 def _photos_in(place: Path) -> list[Path]:

@@ -9,12 +9,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
 
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
+Points = Sequence[Point]
+Radii = Sequence[float]
+Colours = Colour | Sequence[Colour]
 Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
@@ -58,6 +62,15 @@ class Ink:
 NOBODY = Ink()
 
 
+class Finish(TypedDict, total=False):
+    """What the surface of a solid is like."""
+
+    glow: float
+    """0..1 flattens the shading; 0 when it is missing."""
+    rough: float
+    """The amount of fur: 0 for none."""
+
+
 class Canvas:
     """Colours float32[h, w, 3] in 0..1, and per fine pixel its object and its part."""
 
@@ -71,37 +84,18 @@ class Canvas:
         self.part: Bytes = np.zeros((self.height, self.width), np.uint8)
 
     def tube(
-        self,
-        points: Sequence[Point],
-        radii: Sequence[float],
-        colours: Colour | Sequence[Colour],
-        ink: Ink = NOBODY,
-        *,
-        glow: float = 0.0,
-        rough: float = 0.6,
+        self, points: Points, radii: Radii, colours: Colours, ink: Ink = NOBODY, **finish: Unpack[Finish]
     ) -> None:
-        """Paint a rounded tube through `points`, its radius changing linearly between them.
-
-        `colours` may differ by segment; `glow` 0..1 flattens the shading; `rough` is the amount of fur.
-        """
-        if len(points) == 1:
-            self.balls(points, radii, colours, ink, glow=glow, rough=rough)
-            return
+        """Paint a rounded tube through `points`, its radius changing linearly between them; `colours` may
+        differ by segment."""
         pairs = zip(points[:-1], points[1:], radii[:-1], radii[1:], strict=True)
-        self._solid([(a, b, ra, rb) for a, b, ra, rb in pairs], colours, ink, glow, rough)
+        self._solid(list(pairs), colours, ink, {"rough": 0.6, **finish})
 
     def balls(
-        self,
-        points: Sequence[Point],
-        radii: Sequence[float],
-        colours: Colour | Sequence[Colour],
-        ink: Ink = NOBODY,
-        *,
-        glow: float = 0.0,
-        rough: float = 1.0,
+        self, points: Points, radii: Radii, colours: Colours, ink: Ink = NOBODY, **finish: Unpack[Finish]
     ) -> None:
         """Paint the union of balls, each shaded by itself: wool, leaves, or a single ball."""
-        self._solid([(p, p, r, r) for p, r in zip(points, radii, strict=True)], colours, ink, glow, rough)
+        self._solid([(p, p, r, r) for p, r in zip(points, radii, strict=True)], colours, ink, finish)
 
     def shadow(self, x: float, y: float, rx: float, ry: float, strength: float = 0.45) -> None:
         """Darken a soft ellipse on the ground; its pixels are background."""
@@ -117,12 +111,12 @@ class Canvas:
     def _solid(
         self,
         segments: Sequence[tuple[Point, Point, float, float]],
-        colours: Colour | Sequence[Colour],
+        colours: Colours,
         ink: Ink,
-        glow: float,
-        rough: float,
+        finish: Finish,
     ) -> None:
         """Paint where any segment's normalised distance is below 1, shaded by the nearest one's normal."""
+        glow, rough = finish.get("glow", 0.0), finish.get("rough", 1.0)
         reach = [max(ra, rb) for _, _, ra, rb in segments]
         left = max(0, int(min(min(a[0], b[0]) - r for (a, b, _, _), r in zip(segments, reach, strict=True))))
         top = max(0, int(min(min(a[1], b[1]) - r for (a, b, _, _), r in zip(segments, reach, strict=True))))

@@ -48,7 +48,7 @@ def maps_of(
 ) -> tuple[list[tuple[int, Any]], Size]:
     """Return (class, map) pairs, not yet checked, and the size that the maps must have.
 
-    Raises `DataError` for a layout that nobody knows.
+    Raises `DataError` for an unknown layout.
 
     Args:
         content: of the file: an array, or arrays by name or class.

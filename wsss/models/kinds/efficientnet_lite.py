@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from wsss.models.kind import BackboneKind, Statistics, Tap, register
+from wsss.models.kind import BackboneKind, Tap, register
 
 
 def _taps(*blocks: int) -> tuple[Tap, ...]:
@@ -20,32 +18,32 @@ def _taps(*blocks: int) -> tuple[Tap, ...]:
 class EfficientNetLiteKind(BackboneKind):
     """Taps after every stage of blocks; the last one is the 1280-channel convolution before pooling."""
 
-    channels: ClassVar[int] = 1280
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = _taps(16, 24, 40, 80, 112, 192, 320)
-    mean: ClassVar[Statistics] = (0.5, 0.5, 0.5)
-    std: ClassVar[Statistics] = (0.5, 0.5, 0.5)
-    depthwise: ClassVar[bool] = True
-    default_freeze: ClassVar[str] = "blocks2"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks2", "blocks4", "blocks6")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")
+    channels = 1280
+    stride = 16
+    dense = True
+    taps = _taps(16, 24, 40, 80, 112, 192, 320)
+    mean = (0.5, 0.5, 0.5)
+    std = (0.5, 0.5, 0.5)
+    depthwise = True
+    default_freeze = "blocks2"
+    affinity_taps = ("blocks2", "blocks4", "blocks6")
+    boundary_taps = ("blocks0", "blocks1", "blocks2", "blocks4", "blocks6")
 
 
 @register
 class EfficientNetLite0(EfficientNetLiteKind):
-    name: ClassVar[str] = "efficientnet_lite0"
+    name = "efficientnet_lite0"
     work = "wsss.models.backbones.efficientnet_lite:EfficientNetLite0"
 
 
 @register
 class EfficientNetLite1(EfficientNetLiteKind):
-    name: ClassVar[str] = "efficientnet_lite1"
+    name = "efficientnet_lite1"
     work = "wsss.models.backbones.efficientnet_lite:EfficientNetLite1"
 
 
 @register
 class EfficientNetLite2(EfficientNetLiteKind):
-    name: ClassVar[str] = "efficientnet_lite2"
+    name = "efficientnet_lite2"
     work = "wsss.models.backbones.efficientnet_lite:EfficientNetLite2"
-    taps: ClassVar[tuple[Tap, ...]] = _taps(16, 24, 48, 88, 120, 208, 352)
+    taps = _taps(16, 24, 48, 88, 120, 208, 352)

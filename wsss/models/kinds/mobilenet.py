@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from wsss.models.kind import BackboneKind, Tap, register
 
 
@@ -11,12 +9,12 @@ from wsss.models.kind import BackboneKind, Tap, register
 class MobileNetV2(BackboneKind):
     """Taps where torchvision's trunk `features` is cut, named after its blocks."""
 
-    name: ClassVar[str] = "mobilenet_v2"
+    name = "mobilenet_v2"
     work = "wsss.models.backbones.mobilenet:MobileNetV2"
-    channels: ClassVar[int] = 1280
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
+    channels = 1280
+    stride = 16
+    dense = True
+    taps = (
         Tap("blocks1", 16, 2),
         Tap("blocks3", 24, 4),
         Tap("blocks6", 32, 8),
@@ -24,7 +22,7 @@ class MobileNetV2(BackboneKind):
         Tap("blocks17", 320, 16),
         Tap("head", 1280, 16),
     )
-    depthwise: ClassVar[bool] = True
-    default_freeze: ClassVar[str] = "blocks6"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("blocks6", "blocks13", "blocks17")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("blocks1", "blocks3", "blocks6", "blocks13", "blocks17")
+    depthwise = True
+    default_freeze = "blocks6"
+    affinity_taps = ("blocks6", "blocks13", "blocks17")
+    boundary_taps = ("blocks1", "blocks3", "blocks6", "blocks13", "blocks17")

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from wsss.models.kind import BackboneKind, Tap, register
 
 
 class ResNetKind(BackboneKind):
-    channels: ClassVar[int] = 2048
-    stride: ClassVar[int] = 16
-    dense: ClassVar[bool] = True
-    taps: ClassVar[tuple[Tap, ...]] = (
+    channels = 2048
+    stride = 16
+    dense = True
+    taps = (
         Tap("stem", 64, 4),
         Tap("layer1", 256, 4),
         Tap("layer2", 512, 8),
         Tap("layer3", 1024, 16),
         Tap("layer4", 2048, 16),
     )
-    default_freeze: ClassVar[str] = "layer2"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("layer2", "layer3", "layer4")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("stem", "layer1", "layer2", "layer3", "layer4")
+    default_freeze = "layer2"
+    affinity_taps = ("layer2", "layer3", "layer4")
+    boundary_taps = ("stem", "layer1", "layer2", "layer3", "layer4")
 
 
 @register
 class ResNet50(ResNetKind):
-    name: ClassVar[str] = "resnet50"
+    name = "resnet50"
     work = "wsss.models.backbones.resnet:ResNet50"
 
 
 @register
 class ResNet101(ResNetKind):
-    name: ClassVar[str] = "resnet101"
+    name = "resnet101"
     work = "wsss.models.backbones.resnet:ResNet101"

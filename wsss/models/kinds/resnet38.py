@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import ClassVar
 
 from wsss.models.kind import BackboneKind, Tap, register
 
@@ -16,11 +14,11 @@ class ResNet38(BackboneKind):
     Batch normalisation is frozen altogether, as in every release.
     """
 
-    name: ClassVar[str] = "resnet38"
+    name = "resnet38"
     work = "wsss.models.backbones.resnet38:ResNet38"
-    channels: ClassVar[int] = 4096
-    stride: ClassVar[int] = 8
-    taps: ClassVar[tuple[Tap, ...]] = (
+    channels = 4096
+    stride = 8
+    taps = (
         Tap("b2", 128, 2),
         Tap("b3", 256, 4),
         Tap("b4", 512, 8),
@@ -28,10 +26,8 @@ class ResNet38(BackboneKind):
         Tap("b6", 2048, 8),
         Tap("bn7", 4096, 8),
     )
-    default_freeze: ClassVar[str] = "b2"
-    affinity_taps: ClassVar[tuple[str, ...]] = ("b4", "b5", "bn7")
-    boundary_taps: ClassVar[tuple[str, ...]] = ("b2", "b3", "b4", "b5", "b6")
-    next_norms: ClassVar[Mapping[str, str]] = MappingProxyType(
-        {f"b{number}": f"b{number + 1}.bn_branch2a" for number in range(2, 7)}
-    )
-    frozen_norms: ClassVar[bool] = True
+    default_freeze = "b2"
+    affinity_taps = ("b4", "b5", "bn7")
+    boundary_taps = ("b2", "b3", "b4", "b5", "b6")
+    next_norms = MappingProxyType({f"b{number}": f"b{number + 1}.bn_branch2a" for number in range(2, 7)})
+    frozen_norms = True

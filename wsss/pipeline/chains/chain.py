@@ -1,16 +1,16 @@
 """A chain: stages in order, wired to each other, each with the key of what it will make.
 
 The keys are known before anything runs: a key is the hash of the stage, its version, its resolved parameters,
-the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. That
-is what lets a study skip what exists, share what trials have in common, and say beforehand what
-it is going to do.
+the keys of its inputs, the fingerprints of the data it reads, and the seed where it matters. So a study
+can skip what exists, share what trials have in common, and plan before it runs.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from wsss.config.params.base import Params
 from wsss.config.stage import STAGES, scored_as
@@ -22,6 +22,8 @@ from wsss.store.records import say_once
 
 SCORES = "scores"
 SCORES_FILE = "scores.json"
+Side = Literal["gpu", "cpu"]
+"""Where a part of a trial that has a GPU is made: with it, or beside it without."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,11 @@ class Node:
     @property
     def is_score(self) -> bool:
         return self.stage == SCORES
+
+    @property
+    def side(self) -> Side:
+        """Whether its work is that of a network, which a GPU does where the trial has one."""
+        return "gpu" if STAGES[self.stage].placed(self.params).startswith("device") else "cpu"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -95,11 +102,18 @@ class Chain:
             pending.extend(node.inputs.values())
         return Chain(tuple(node for node in self.nodes if node.label in wanted))
 
-    def pending(self, store: Store) -> list[Node]:
-        """Return what has to be made, in order.
+    def cpus_beside(self, label: str, cpus: int) -> int:
+        """Return how many of a trial's CPUs are taken beside its GPU, by a node that needs none and by those
+        that follow, up to one that needs one: scores count in one process."""
+        following = itertools.dropwhile(lambda node: node.label != label, self.nodes)
+        beside = itertools.takewhile(lambda node: node.side == "cpu", following)
+        return 1 if all(node.is_score for node in beside) else cpus
 
-        A node is made when its artefact was never finished, or when its files are gone and
-        something that has to be made needs them.
+    def pending(self, store: Store) -> list[Node]:
+        """Return the nodes to make, in order.
+
+        A node is made when its artefact was never finished, or when its files were deleted and another
+        node to make reads them.
         """
         todo: set[str] = set()
         for node in reversed(self.nodes):
@@ -116,9 +130,9 @@ class Chain:
         return [node for node in self.nodes if node.label in todo]
 
     def look_at_scores(self, store: Store) -> None:
-        """Read every score that exists, so that one that has changed is set aside and counts as missing.
+        """Read every score that exists. The store sets a changed one aside, and it counts as missing.
 
-        So does one without its files: no run evicts scores.
+        A score whose files are gone counts as missing too, since no run evicts scores.
         """
         for node in self.nodes:
             known = store.known(node.key) if node.is_score else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from wsss.data.view import DataView
 from wsss.errors import StageError
-from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.chains.make import Again, Bench, Making, found
-from wsss.pipeline.events import ChainEvent
+from wsss.pipeline.chains.chain import Chain, Side
+from wsss.pipeline.chains.make import Again, Bench, Making, Watch, found
+from wsss.pipeline.events import ChainEvent, Moving
 from wsss.store.folder_store import Store
 
 CHECKPOINT_SECONDS = 10.0
@@ -29,24 +29,31 @@ def run_chain(
     workers: int = 1,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     poll_seconds: float = POLL_SECONDS,
+    watch: Watch | None = None,
+    side: Side | None = None,
+    reported: Iterable[str] = (),
 ) -> Generator[ChainEvent, None, None]:
-    """Make every missing artefact of a chain, in order, and say so after each step.
+    """Make every missing artefact of a chain, in order, and yield an event after each step.
 
-    Stop iterating at any time, in any way: the next run of the chain goes on from the newest checkpoint.
-    Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when the storage
-    changes again and again.
+    The caller may stop iterating at any time: the next run of the chain resumes from the newest
+    checkpoint. Closing the iterator writes one. Raises what `Making.make` raises, and `StageError` when
+    the storage changes again and again.
 
     Args:
         trial: what the events call the trial.
-        chain: what is to exist.
-        store: where it exists then.
+        chain: the artefacts to make.
+        store: where they are kept.
         data: the images that it is made from.
         device: a torch device string.
         threads: CPUs of the trial; set for torch in this process, since it changes results.
         workers: processes that train one network together, where a stage can.
         checkpoint_seconds: least time between two checkpoints; it grows until they take at most 2 % of the
             time. With 0 there is one after every step.
-        poll_seconds: how often what another run is making is looked at.
+        poll_seconds: between two looks at an artefact that another run is making.
+        watch: hears about once a second how far a step is, from inside of it.
+        side: makes only what needs a GPU ("gpu"), or only what needs none ("cpu"), and ends with `Moving`
+            before anything else; None makes everything.
+        reported: labels of stages whose end was told before, and isn't again.
 
     Examples:
         A classifier for one epoch on a tiny sample, and its class activation maps:
@@ -71,15 +78,18 @@ def run_chain(
     import torch  # here: plans read chains, and need no network
 
     torch.set_num_threads(threads)
-    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds)
-    reported: set[str] = set()
+    bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds, watch)
+    told = set(reported)
     for attempt in itertools.count(1):
         pending = _pending_with_whole_inputs(chain, bench.store)
         for node in chain.nodes:
-            if node.label in reported and node.label not in pending:
+            if node.label in told and node.label not in pending:
                 continue
             if node.label not in pending:
                 yield from found(trial, node, bench.store)
+            elif side is not None and node.side != side:
+                yield Moving(trial, node.label, node.side == "gpu", tuple(sorted(told)))
+                return
             else:
                 try:
                     yield from Making(bench, trial, node, chain).make()
@@ -87,14 +97,14 @@ def run_chain(
                     if attempt == MOST_ATTEMPTS:
                         raise StageError(f"{node.label}: {reason}, {attempt} times in a row") from reason
                     break
-            reported.add(node.label)
+            told.add(node.label)
         else:
             return
 
 
 def _pending_with_whole_inputs(chain: Chain, store: Store) -> set[str]:
-    """Return the labels to make, after every score and every finished input they read was compared byte by
-    byte."""
+    """Compare every score and every finished input byte by byte with its record; return the labels to
+    make."""
     while True:
         chain.look_at_scores(store)
         pending = {node.label for node in chain.pending(store)}

@@ -1,4 +1,4 @@
-"""What a study's data hold, the folders that other programs filled included."""
+"""The inventory of a study's data, with the folders that other programs filled."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from wsss.data.view import DataView
 from wsss.store.storage import Storage
 
 FILE = "data.json"
-"""Beside a study: what its data held when it was last run."""
+"""A file beside the study: the inventory of its data when it last ran."""
 
 
 def stored_inventory(storage: Storage, name: str) -> Inventory | None:
-    """Return what a study's data held when it was last run; None when that isn't known."""
+    """Return the inventory of a study's data when it last ran; None when it isn't known."""
     return read_inventory(storage.note(name, FILE))
 
 
 def store_inventory(storage: Storage, name: str, inventory: Inventory) -> None:
-    """Keep what a study's data hold. Raises `StorageError`."""
+    """Store the inventory of a study's data. Raises `StorageError`."""
     storage.write_note(name, FILE, inventory.to_json())
 
 
 def study_inventory(study: Study, data: DataView) -> Inventory:
-    """Return what a study's data hold now. Raises `DataError` for files that are missing or broken."""
+    """Return the inventory of a study's data as they are now. Raises `DataError` for missing or broken
+    files."""
     found: dict[tuple[str, str], Mapping[str, Path]] = {}
     for sweep in study.sweeps:
         for arm in sweep.arms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +19,18 @@ from wsss.errors import Problem, StageError, StorageError, shortened
 from wsss.files import storage_error
 from wsss.models.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.chains.facts import smaller_copies, work_facts
 from wsss.pipeline.chains.processor import processor
-from wsss.pipeline.events import ChainEvent, StageFinished, StageSaid, StageWaiting, TrialProgress
-from wsss.pipeline.forecasts.effort import smaller_copies, work_facts
-from wsss.pipeline.past.results import recorded_steps
-from wsss.stages.contract import Context, Stage
+from wsss.pipeline.events import (
+    ChainEvent,
+    StageFinished,
+    StageSaid,
+    StageWaiting,
+    StepPart,
+    TrialProgress,
+    recorded_steps,
+)
+from wsss.stages.contract import Context, OnPart, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
@@ -36,18 +43,24 @@ RUNG_SCORE = "rung_score"
 Metrics = dict[str, float]
 
 
+Watch = Callable[[StepPart], None]
+WATCH_SECONDS = 1.0
+"""How often, at most, a watcher hears of the parts of a step."""
+
+
 class Again(Exception):
-    """The storage changed in the middle of the work: look again what is left to make."""
+    """The storage changed in the middle of the work: the chain looks again at what it lacks."""
 
 
 @dataclass(frozen=True)
 class Bench:
     """Where and with what artefacts are made.
 
-    `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
-    processes that train one network together, where a stage can. A checkpoint is written every
+    `device` is the torch device of networks; `threads` the CPUs of the trial, which change results;
+    `workers` the processes that train one network together, where a stage can. A checkpoint is written every
     `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
-    what another run is making is looked at every `poll_seconds`.
+    while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far
+    a step is.
     """
 
     store: Store
@@ -57,6 +70,7 @@ class Bench:
     workers: int
     checkpoint_seconds: float
     poll_seconds: float
+    watch: Watch | None = None
 
 
 @dataclass
@@ -91,10 +105,12 @@ class Making:
         self._trial = trial
         self._node = node
         self._chain = chain
+        # What needs no network is made by the CPU, in the middle of a chain on a GPU, too.
+        self._device = bench.device if node.side == "gpu" else "cpu"
         self._sources = {kind: chain[label] for kind, label in node.inputs.items()}
 
     def make(self) -> Iterator[ChainEvent]:
-        """Make the artefact, unless another run that is at it already finishes it first.
+        """Make the artefact, unless another run finishes it first.
 
         Raises `Again` when the storage changed meanwhile, `StageError`, `StorageError`, and what the stage
         raises.
@@ -122,15 +138,15 @@ class Making:
         yield from found(self._trial, node, store)
 
     def _give_memory_back(self) -> None:
-        """Leave to others, and to later stages' looks at what is free, what this stage's tensors took."""
-        if self._bench.device.startswith("cuda"):
+        """Return this stage's GPU memory: other trials may need it, and later stages measure what is free."""
+        if self._device.startswith("cuda"):
             import torch
 
             gc.collect()
             torch.cuda.empty_cache()
 
     def _explain(self, error: Exception, inputs: Sequence[str], partial: Partial) -> None:
-        """Raise what an error in the middle of the work means; return if the artefact is there after all."""
+        """Raise the error that explains this one; return if another run has made the artefact meanwhile."""
         store = self._bench.store
         full = storage_error(partial.folder, error) if isinstance(error, OSError) else None
         if full is not None:
@@ -143,8 +159,8 @@ class Making:
             raise Again("another run took over") from error
         if not all(store.has(key) for key in inputs):
             raise Again("an input was deleted from the storage while it was in use") from error
-        if is_out_of_memory(error):  # and would be again: an error of ours is not tried anew
-            message = described(self._node.label, self._node.params, self._bench.device)
+        if is_out_of_memory(error):  # it would run out again: the driver doesn't repeat our own errors
+            message = described(self._node.label, self._node.params, self._device)
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise StageError(Problem("", message, shortened(first, 300))) from error
         raise error
@@ -156,6 +172,8 @@ class Making:
         smaller = smaller_copies(self._node, self._bench.data)
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
+            if self._bench.watch is not None:
+                stage.on_part = self._teller(self._bench.watch, stage, progress)
             on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
@@ -183,7 +201,7 @@ class Making:
                 if metrics is None:  # a program is at work
                     if partial.lost:
                         raise Again("another run took over")
-                    if on_disk < 0:  # what it leaves in `work` is thrown away where there is no checkpoint
+                    if on_disk < 0:  # without a checkpoint the next run empties `work`
                         save()
                         saved = time.monotonic()
                     yield from tell(StageSaid(self._trial, self._node.label, stage.said))
@@ -209,6 +227,18 @@ class Making:
             partial.remove()
             return progress.seconds
 
+    def _teller(self, watch: Watch, stage: Stage, progress: Progress) -> OnPart:
+        """Return what tells the watcher of the parts of a step, now and then."""
+        told = 0.0
+
+        def tell(part: int, parts: int) -> None:
+            nonlocal told
+            if time.monotonic() - told >= WATCH_SECONDS:
+                told = time.monotonic()
+                watch(StepPart(self._trial, self._node.label, progress.done, stage.steps, part, parts))
+
+        return tell
+
     def _pause(self, cost: float) -> float:
         """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""
         least = self._bench.checkpoint_seconds
@@ -231,7 +261,7 @@ class Making:
         folders = {kind: artefact.folder for kind, artefact in inputs.items()}
         return work_of(
             Context(
-                node.params, folders, bench.data, node.seed, bench.device, bench.threads, work, bench.workers
+                node.params, folders, bench.data, node.seed, self._device, bench.threads, work, bench.workers
             )
         )
 
@@ -251,8 +281,8 @@ class Making:
         import torch
 
         node, bench = self._node, self._bench
-        cuda = bench.device.startswith("cuda")
-        computed_in = {} if precision is None else precision.facts(torch.device(bench.device))
+        cuda = self._device.startswith("cuda")
+        computed_in = {} if precision is None else precision.facts(torch.device(self._device))
         return {
             "stage": node.stage,
             "version": STAGES[node.stage].version,
@@ -264,7 +294,7 @@ class Making:
             "torch": torch.__version__,
             "processor": processor(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
-            **({"gpu": {**card_facts(bench.device), **computed_in}} if cuda else {}),
+            **({"gpu": {**card_facts(self._device), **computed_in}} if cuda else {}),
             "threads": bench.threads,
             "seconds": round(progress.seconds, 3),
             "history": progress.history,
@@ -275,7 +305,7 @@ class Making:
 
 
 def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
-    """Go on from the newest checkpoint that was made from the same inputs; without one, begin anew."""
+    """Resume from the newest checkpoint made from the same inputs; without one, start from the beginning."""
     newest = partial.newest()
     if newest is not None and newest[2].get("inputs") == about["inputs"]:
         done, folder, state = newest
@@ -293,7 +323,7 @@ def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
 
 
 def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
-    """Report a finished artefact, and again what a scheduler would have seen of its making."""
+    """Report a finished artefact, after the steps of its making that a scheduler judges by."""
     artefact = store.known(node.key)
     record = artefact.record if artefact else {}
     history = list(record.get("history", ()))
@@ -302,7 +332,7 @@ def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
 
 
 def _replayed(steps: Iterable[TrialProgress]) -> Iterator[TrialProgress]:
-    """Report again those of earlier steps that a scheduler judges by."""
+    """Report the earlier steps that a scheduler judges by once more."""
     for step in steps:
         if RUNG_SCORE in step.metrics:
             yield replace(step, replayed=True)

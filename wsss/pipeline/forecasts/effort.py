@@ -1,14 +1,14 @@
-"""How much work an artefact is, so that the time and the disk of one tell those of another like it.
+"""How much work an artefact is. From the time and the disk that one took, `plan` estimates those of
+others.
 
-A record says what was worked on: how many images, how large, by which network. Two artefacts are
-alike when stage, network, kind of device and what else decides the speed agree; then time grows with
-images, epochs and pixels. It is not carried over to images of a quite different size, on which
-a device is used quite differently: unknown is better than wrong.
+A record says how many images there were, how large they were, and which network saw them. Two artefacts
+are alike when they agree in stage, network, kind of device and all else that decides the speed. The time
+of alike artefacts grows with images, epochs and pixels. Images of very different sizes use a device
+differently, so `plan` makes no estimate from one size for another: unknown is better than wrong.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,89 +20,22 @@ from pydantic import ValidationError
 
 from wsss.config.params.base import Params
 from wsss.config.stage import STAGES, StageKind
-from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
-from wsss.data.view import DataView, photo_sizes
-from wsss.pipeline.chains.chain import Chain, Node
 
-log = logging.getLogger("wsss")
-
-_announced: set[tuple[str, int, int, str]] = set()
-"""The sets of photos whose smaller copies this process has logged."""
-
-LOOKED_AT = 32
 ALIKE = 4.0
-"""Largest ratio of pixels an image: sides twice as long."""
-
-
-Looked = dict[tuple[str, ...], dict[str, int]]
-"""What was found of photos, by the names of their lists."""
-
-
-def work_facts(node: Node, chain: Chain, data: DataView, looked: Looked | None = None) -> dict[str, Any]:
-    """Return what an artefact's record says of its work: {"images", "pixels", "backbone"}; `pixels` is
-    the mean of some of the photos. "notes" are the stage's own, if it has any. `looked` saves looking at
-    photos again."""
-    kind = STAGES[node.stage]
-    names = kind.images(node.params)
-    looked = {} if looked is None else looked
-    if names not in looked:
-        looked[names] = _photo_facts(names, data)
-    notes = kind.notes(node.params, {name: chain[label].params for name, label in node.inputs.items()})
-    return {
-        **looked[names],
-        "backbone": backbone_of(node, chain),
-        **({"notes": notes} if notes else {}),
-    }
-
-
-def _photo_facts(names: tuple[str, ...], data: DataView) -> dict[str, int]:
-    ids = [id for name in names for id in getattr(data, name, ())]
-    step = max(1, -(-len(ids) // LOOKED_AT))
-    areas = [math.prod(_size(data, id)) for id in ids[::step]]
-    return {"images": len(ids), "pixels": round(sum(areas) / len(areas)) if areas else 0}
-
-
-def smaller_copies(node: Node, data: DataView) -> dict[str, Any]:
-    """Return what an artefact's record says of photos that a stage sees as smaller copies, and log it;
-    nothing if there are none."""
-    stage = node.stage
-    names = STAGES[stage].images(node.params)
-    ids = dict.fromkeys(id for name in names for id in getattr(data, name, ()))
-    large = {id: size for id, size in photo_sizes(data, ids).items() if working_size(*size) != size}
-    if not large:
-        return {}
-    id = max(large, key=lambda id: math.prod(large[id]))
-    told = (str(data.dataset.root), len(ids), len(large), id)
-    if told not in _announced:  # not again for every stage and trial
-        _announced.add(told)
-        _announce_copies(stage, len(ids), len(large), id, large[id])
-    return {"smaller_copies": {"photos": len(large), "most_pixels": WORKING_PIXELS}}
-
-
-def _announce_copies(stage: str, photos: int, large: int, id: str, size: tuple[int, int]) -> None:
-    log.warning(
-        "%s: %d of %d photos have more than %s pixels and are worked on as smaller copies; %s of %d × %d "
-        "pixels, the largest, as one of %d × %d",
-        stage, large, photos, f"{WORKING_PIXELS:,}", id, *size, *working_size(*size),
-    )  # fmt: skip
-
-
-def backbone_of(node: Node, chain: Chain) -> str:
-    """Return the network that a stage runs: its own, or that of the first stage it reads that has one."""
-    for params in (node.params, *(chain[label].params for label in node.inputs.values())):
-        if own := getattr(params, "backbone", ""):
-            return str(own)
-    return ""
-
-
-def _size(data: DataView, id: str) -> tuple[int, int]:
-    return working_size(*photo_size(data.dataset.image_path(id)))
+"""Largest ratio between the pixels of two images whose times are compared: one has sides twice as long."""
 
 
 @dataclass(frozen=True)
 class Work:
-    """A piece of work, planned or done: a stage's parameters as JSON, and `work_facts`. `device` is
-    "cpu" or the name of a GPU (its kind, such as "A100", or "cuda" while it has none)."""
+    """A piece of work, planned or done.
+
+    Args:
+        stage: its name.
+        params: the stage's parameters, as JSON.
+        facts: what `work_facts` returns.
+        device: "cpu", or the name of a GPU; for planned work its kind, such as "A100", or "cuda".
+        threads: CPUs of the trial.
+    """
 
     stage: str
     params: Mapping[str, Any]
@@ -129,7 +62,7 @@ class Work:
 
     @cached_property
     def amount(self) -> float:
-        """What the time is proportional to, among works of equal `kind`; 0 where that is unknown."""
+        """The time of works of one `kind` is proportional to this number; 0 where it is unknown."""
         if self._known is None:
             return 0.0
         kind, params = self._known
@@ -138,14 +71,14 @@ class Work:
 
     @cached_property
     def kind(self) -> tuple[Any, ...]:
-        """What has to agree for times to be comparable."""
+        """What two works must have in common before their times are compared."""
         if self._known is None:
             return (self.stage, None)
         kind, params = self._known
         place: tuple[Any, ...] = ()
         where = kind.placed(params)
         if where.startswith("device"):
-            # Threads don't add up: two give neither twice the speed nor the same.
+            # Two threads are faster than one, but not twice as fast: compare equal numbers only.
             counted = self.device == "cpu" or where != "device"
             place = ("cpu" if self.device == "cpu" else "cuda", self.threads if counted else 0)
         return (self.stage, self.facts["backbone"], *kind.alike(params), where, *place)
@@ -157,12 +90,12 @@ class Work:
 
     @cached_property
     def size_kind(self) -> tuple[Any, ...]:
-        """What has to agree for bytes to be comparable."""
+        """What two works must have in common before their sizes are compared."""
         return (self.stage, self.facts["backbone"], self.params.get("kind"), self._known is None)
 
     @cached_property
     def size_amount(self) -> float:
-        """What the bytes are proportional to, among works of equal `size_kind`; 0 where that is unknown."""
+        """The bytes of works of one `size_kind` are proportional to this number; 0 where it is unknown."""
         if self._known is None:
             return 0.0
         grows = self._known[0].grows
@@ -173,7 +106,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What work like it came to: how much, from how many artefacts, on which devices."""
+    """An estimate: the value, the number of artefacts behind it, and the devices that they ran on."""
 
     value: float
     artefacts: int
@@ -188,7 +121,7 @@ class Measured:
 
 
 def measured(record: Mapping[str, Any]) -> Measured | None:
-    """Return what an artefact's record tells; None when it is from before records told it."""
+    """Return the time and size in an artefact's record; None for an old record without its work."""
     if "work" not in record:
         return None
     facts = record["work"]
@@ -198,14 +131,28 @@ def measured(record: Mapping[str, Any]) -> Measured | None:
 
 
 def estimate_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
-    """Return how long work like it would take, from the artefacts whose images are nearest in size."""
+    """Return how long a work will take, estimated from the artefacts whose images are nearest in size.
+
+    None where no artefact of its `kind` was measured on images of similar size.
+
+    Args:
+        work: what is planned.
+        known: times and sizes of earlier artefacts.
+    """
     like = [one for one in known if one.work.kind == work.kind and one.work.amount > 0]
     like = list(_on_one_device(work, like)) if work.by_device else like
     return _estimate(work, like, [one.seconds / one.work.amount for one in like], work.amount)
 
 
 def estimate_bytes(work: Work, known: Sequence[Measured]) -> Estimate | None:
-    """Return how large the artefact would be."""
+    """Return the bytes of a work's artefact, estimated from those whose images are nearest in size.
+
+    None where no artefact of its `size_kind` was measured on images of similar size.
+
+    Args:
+        work: what is planned.
+        known: times and sizes of earlier artefacts.
+    """
     like = [one for one in known if one.work.size_kind == work.size_kind and one.work.size_amount > 0]
     return _estimate(work, like, [one.bytes / one.work.size_amount for one in like], work.size_amount)
 
@@ -228,9 +175,9 @@ def is_kind_of_gpu(name: str, accelerator: str) -> bool:
 
 
 def _on_one_device(work: Work, like: Sequence[Measured]) -> Sequence[Measured]:
-    """Return what was measured on GPUs of one name: the work's own or, while that isn't known, of those of
-    its kind the name with most artefacts, of several the one that took longest. GPUs differ by a factor of
-    ten."""
+    """Return the measurements of one model of GPU, as models differ by a factor of ten: the work's own, if
+    it is known. Otherwise, of the models of its kind, the one with the most artefacts; the slowest of
+    several."""
     groups: dict[str, list[Measured]] = {}
     for one in like:
         groups.setdefault(one.work.device, []).append(one)

@@ -1,4 +1,4 @@
-"""What a study is going to do: its trials, what exists, and what such work took before."""
+"""What a study will do: its trials, the artefacts that exist, and estimates of the rest."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from wsss.config import Budget, Resources, Study, Sweep
 from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain, Node
+from wsss.pipeline.chains.facts import Looked, work_facts
 from wsss.pipeline.forecasts.effort import (
     Estimate,
-    Looked,
     Work,
     estimate_bytes,
     estimate_seconds,
     measured,
-    work_facts,
 )
+from wsss.pipeline.forecasts.rough import rough_bytes, rough_seconds
 from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.past.stored_studies import upstream_of
 from wsss.pipeline.search.budget import Spent
@@ -28,15 +28,21 @@ from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage
 
 
-def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]:
+def forecast(study: Study, data: DataView, store: Store, *, rough: bool = False) -> list[dict[str, Any]]:
     """Return one row per sweep, arm and stage: artefacts to make, found, and estimates of the rest.
 
-    Which trials a later sweep starts from is known once the earlier one has ended; until then the
-    first ones stand in for those that will be kept, and random configurations for those that a search
-    will ask for, so counts are right and keys are a guess. Trials that were stopped have nothing left
-    to make; which others will be stopped nobody knows. `each` (seconds) and `each_bytes` are means of
-    what earlier artefacts like it came to on this storage, or None; `seconds`, `gpu_hours` and `bytes`
-    are for all that are to be made.
+    A later sweep starts from the trials that the earlier one keeps. Until that one has ended, its first
+    trials stand in for the kept ones, and random configurations for those that a search will choose:
+    counts are right, keys are guesses. A stopped trial has nothing left to make; the forecast stops no
+    other. `each` (seconds) and `each_bytes` are means over similar artefacts on this storage, or None.
+    `seconds`, `gpu_hours` and `bytes` add up all artefacts to make.
+
+    Args:
+        study: the study, as checked.
+        data: its images.
+        store: where artefacts are, and what earlier ones took.
+        rough: whether to estimate work, too, unlike any that was run on this storage; a row says whether it
+            has such.
     """
     known = [found for artefact in store if (found := measured(artefact.record)) is not None]
     records = open_storage(study.storage).ledger(study.name).trials()
@@ -64,10 +70,14 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
                     if node.key in counted:
                         continue
                     counted.add(node.key)
-                    line = lines.setdefault(node.label, _Line())
+                    line = lines.setdefault(node.label, _Line(by_network=node.side == "gpu"))
                     if node.key in pending:
                         work = _work(node, trial.chain, sweep.resources, data, looked)
                         line.add(estimate_seconds(work, known), estimate_bytes(work, known))
+                        if rough and line.seconds[-1] is None:
+                            line.guess(rough_seconds(work, known))
+                        if rough and line.bytes[-1] is None:
+                            line.bytes[-1] = rough_bytes(work, known)
                     else:
                         line.found += 1
             head = {"sweep": sweep.name, "arm": arm, "trials": len(mine), "unfinished": unfinished}
@@ -87,6 +97,15 @@ class _Line:
     bytes: list[float | None] = field(default_factory=list)
     devices: set[str] = field(default_factory=set)
     artefacts: int = 0
+    by_network: bool = False
+    """Whether it is work of a network, for which a trial holds its GPUs."""
+    rough: bool = False
+
+    def guess(self, seconds: Estimate | None) -> None:
+        """Put a rough estimate in the place of the last one."""
+        if seconds is not None:
+            self.seconds[-1], self.rough = seconds.value, True
+            self.devices.update(seconds.devices)
 
     def add(self, seconds: Estimate | None, size: Estimate | None) -> None:
         self.seconds.append(seconds.value if seconds else None)
@@ -103,13 +122,19 @@ class _Line:
             "in_storage": self.found,
             "each": each,
             "seconds": seconds,
-            "gpu_hours": None if seconds is None else seconds * resources.gpu / 3600,
+            "gpu_hours": self._gpu_hours(seconds, resources),
             "accelerator": resources.accelerator,
             "each_bytes": each_bytes,
             "bytes": size,
             "measured_on": sorted(self.devices),
             "measured": self.artefacts,
+            "rough": self.rough,
         }
+
+    def _gpu_hours(self, seconds: float | None, resources: Resources) -> float | None:
+        if not self.by_network:
+            return 0.0
+        return None if seconds is None else seconds * resources.gpu / 3600
 
 
 def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float | None]:
@@ -127,7 +152,7 @@ def _work(node: Node, chain: Chain, resources: Resources, data: DataView, looked
 
 @dataclass(frozen=True)
 class Total:
-    """The whole study's estimates; None where nothing is known though there is something to make."""
+    """Estimates for the whole study; None where artefacts are missing and no similar one was measured."""
 
     trials: int
     seconds: float | None
@@ -136,12 +161,12 @@ class Total:
     unknown_time: bool
     unknown_bytes: bool
     accelerators: Mapping[str, float] = field(default_factory=dict)
-    """The GPU hours of each kind of GPU, where sweeps ask for kinds, as far as they are known; "any" are
-    those of sweeps that don't."""
+    """GPU hours by kind of GPU, if a sweep asks for a kind; "any" are the hours of sweeps that ask for
+    none."""
 
 
 def totals(rows: Sequence[Mapping[str, Any]]) -> Total:
-    """Add rows up. `unknown_…` says that something is to be made of which nothing is known."""
+    """Add rows up. `unknown_…` is true when some artefact to make has no estimate."""
     arms = {(row["sweep"], row["arm"]): row["unfinished"] for row in rows}
     todo = [row for row in rows if row["to_make"]]
     return Total(
@@ -171,8 +196,14 @@ def _sum(values: Any) -> float | None:
 
 
 def budget_rows(budget: Budget, spent: Spent, total: Total) -> list[dict[str, Any]]:
-    """Return one row per limit: used by earlier runs, estimated for the rest, the limit, and whether it
-    is enough (None where that is unknown). Hours are as on one trial at a time."""
+    """Return one row per limit: what earlier runs used, what the rest is estimated to use, the limit, and
+    whether it is enough (None where that is unknown). Hours are those of one trial at a time.
+
+    Args:
+        budget: the study's limits.
+        spent: what earlier runs used.
+        total: estimates of the rest.
+    """
     left: dict[str, float | None] = {
         "hours": None if total.seconds is None else total.seconds / 3600,
         "gpu_hours": total.gpu_hours,
@@ -200,7 +231,7 @@ def _was_stopped(trial: Trial, records: Mapping[str, TrialRecord]) -> bool:
 
 
 def _kept(sweep: Sweep, trials: list[Trial], store: Store) -> list[Trial]:
-    """Return the trials that go on, or as many stand-ins while some of the sweep are unfinished."""
+    """Return the kept trials, or as many stand-ins while some trials of the sweep are unfinished."""
     if any(trial.chain.pending(store) for trial in trials):
         level = {sweep.metric: 0.0} if sweep.metric else {}
         return kept_trials(sweep, trials, {trial.info.id: level for trial in trials})

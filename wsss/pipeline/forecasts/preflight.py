@@ -1,4 +1,4 @@
-"""Preflight: what the driver checks before it spends hours; it refuses all that is bad at once."""
+"""Preflight: what the driver checks before it spends hours. One error names everything that is bad."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ JOB_FOLDER = re.compile(r"/session_[^/]*/runtime_resources/")
 
 @dataclass(frozen=True)
 class Check:
-    """One row: what was looked at, what was found, and for what is bad the way out."""
+    """One row: what was checked, what was found, and how to mend it if it is bad."""
 
     what: str
     state: State
@@ -40,8 +40,13 @@ def goes_with_the_job(path: Path) -> bool:
 
 
 def storage_checks(storage: Path, needed: float | None, *, complete: bool = True) -> list[Check]:
-    """Look at a storage folder. `needed` is an estimate of the bytes to come, None when there is none;
-    `complete` says that it covers everything."""
+    """Check a storage folder: can it be written, and is there room?
+
+    Args:
+        storage: the folder, which need not exist yet.
+        needed: the estimated bytes that the study will write; None without an estimate.
+        complete: whether the estimate covers everything.
+    """
     if goes_with_the_job(storage):
         hint = "give --storage FOLDER on a file system that every node shares"
         return [Check("storage", "bad", f"{storage} is deleted when the job ends", hint)]
@@ -55,7 +60,13 @@ def storage_checks(storage: Path, needed: float | None, *, complete: bool = True
 
 
 def disk_check(free: int, needed: float | None, *, complete: bool = True) -> Check:
-    """Compare free bytes with the estimate and with the least that a study needs."""
+    """Compare the free bytes with the estimate, and with the least that any study needs.
+
+    Args:
+        free: bytes.
+        needed: the estimated bytes that the study will write; None without an estimate.
+        complete: whether the estimate covers everything.
+    """
     have = f"{gibibytes(free)} are free"
     hint = "give --storage FOLDER, or `storage prune`"
     if free < MINIMUM_FREE:
@@ -69,7 +80,7 @@ def disk_check(free: int, needed: float | None, *, complete: bool = True) -> Che
 
 
 def gibibytes(count: float) -> str:
-    """Return bytes as people read them."""
+    """Return a number of bytes for people, such as "1.5 GiB"."""
     size = float(count)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
@@ -79,7 +90,7 @@ def gibibytes(count: float) -> str:
 
 
 def sharing_check(shares: Sequence[float]) -> list[Check]:
-    """Say what a part of a GPU means, once for every part that is asked for."""
+    """Say how many trials share a GPU and how much memory each may take, one row per share."""
     return [
         Check(
             "GPU sharing",

@@ -1,4 +1,4 @@
-"""Whether /dev/shm holds what background processes hand over to a GPU's process: crops, as bytes."""
+"""Whether /dev/shm is large enough for the crops that background processes hand to a GPU's process."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ def needed_shared_memory(study: Study) -> int:
 
 
 def _batch_bytes(study: Study, name: str) -> Iterator[int]:
-    """Yield the bytes of a batch of each training of a sweep; what is searched counts with its default."""
+    """Yield the bytes of a batch of each training of a sweep; a searched parameter counts with its
+    default."""
     for sweep in study.sweeps:
         for arm in sweep.arms if sweep.name == name else ():
             for use in arm.stages:
@@ -46,7 +47,7 @@ def _batch_bytes(study: Study, name: str) -> Iterator[int]:
                 if kind is not None and {"crop", "batch"} <= set(kind.model().model_fields):
                     fields = kind.model().model_fields
                     crop, batch = (_number(use.params, key, fields[key].default) for key in ("crop", "batch"))
-                    yield 4 * batch * crop**2  # three colours, and a label of a pixel
+                    yield 4 * batch * crop**2  # a pixel: three colours and a label
 
 
 def _number(params: Mapping[str, Any], key: str, default: int) -> int:

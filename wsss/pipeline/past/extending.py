@@ -1,4 +1,5 @@
-"""What may change of a study under its name: more of what it has, whatever exists is found."""
+"""What may change in a study that keeps its name: only additions, so that the storage still has its
+results."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ OF_AN_ARM = ("control", "supervision")
 
 
 def overlook_more(old: Raw, new: Raw) -> None:
-    """Change what a storage has of a study to what is asked for now, wherever that only adds to it.
+    """Change a stored study to the new one, wherever the new one only adds to it.
 
     More seeds (the old ones among them), more samples of a random search or one that learns, more arms, more
     kept, further sweeps at the end. What is left of a difference contradicts what was run.

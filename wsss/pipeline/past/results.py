@@ -1,15 +1,15 @@
-"""What a finished chain came to: its scores by name, and the files that people want to see."""
+"""The results of a finished chain: its scores by name, and the files that people look at."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.config.stage import STAGES
 from wsss.pipeline.chains.chain import SCORES, SCORES_FILE, Chain
-from wsss.pipeline.events import TrialProgress
+from wsss.pipeline.events import TrialProgress, recorded_steps
 from wsss.store.folder_store import Store
 
 PARTS = ("select", "report", "test", "published")
@@ -76,18 +76,6 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
     return result
 
 
-def recorded_steps(
-    trial: str, label: str, history: Sequence[Mapping[str, float]], times: Sequence[int], steps: int
-) -> Iterator[TrialProgress]:
-    """Iterate over the steps that a record or a checkpoint holds, of `steps` in all.
-
-    `times` has when each was done, in milliseconds since 1970; those of older records have none.
-    """
-    for number, metrics in enumerate(history):
-        time = int(times[number]) if number < len(times) else 0
-        yield TrialProgress(trial, label, number + 1, steps, metrics, time=time)
-
-
 def own_steps(
     trial: str, keys: Mapping[str, str], others: Collection[str], store: Store, *, half_made: bool = False
 ) -> tuple[TrialProgress, ...]:
@@ -112,7 +100,7 @@ def own_steps(
 
 
 def unreported(result: Result) -> Result:
-    """Return what may be shown of a trial that was stopped: nothing from images that are reported."""
+    """Return the results of a stopped trial that may be shown: none from reported images."""
     metrics = {
         name: value
         for name, value in result.metrics.items()
@@ -135,4 +123,4 @@ def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
             }
 
 
-__all__ = ["SCORES", "Result", "chain_result", "own_steps", "recorded_result", "recorded_steps"]
+__all__ = ["SCORES", "Result", "chain_result", "own_steps", "recorded_result"]

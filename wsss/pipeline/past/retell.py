@@ -1,4 +1,4 @@
-"""A study's events again, from its ledger and the store: what MLflow is made from when it was lost.
+"""Repeats a study's events from its ledger and the store, to fill an MLflow that has lost them.
 
 Neither the data set nor a tracking server is read. Times are those at which things happened.
 """

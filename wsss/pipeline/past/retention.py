@@ -1,7 +1,7 @@
-"""Which files stay: those of trials that some study kept. Records and scores always stay.
+"""Which files stay: those of trials that a study has kept. Records and scores always stay.
 
-Safe while studies run: what a trial of a sweep that hasn't ended needs stays, what a failed trial had
-finished, and what anybody who holds a lease reads or makes. It is looked at again while files are deleted.
+Retention is safe while studies run. It keeps what the trials of an unfinished sweep need, what a failed
+trial had finished, and what the holder of a lease reads or makes; it looks again while it deletes files.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from dataclasses import dataclass, field
 
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.errors import ConfigError
-from wsss.store.cache import Cache
 from wsss.store.folder_store import Leftover, Store
 from wsss.store.lease import TIMEOUT, is_dead, this_host
 from wsss.store.ledger import Ledger
+from wsss.store.objects.cache import Cache
 from wsss.store.records import say_once
 from wsss.store.storage import Storage
 
 FRESH_SECONDS = 2.0
-"""How old the knowledge of what is wanted may be when a file is deleted."""
+"""Seconds after which retention reads the ledgers again before it deletes a file."""
 WATCH_SECONDS = 1.0
 
 
 @dataclass
 class _Begun:
-    """A trial that may be gone on with: one of an open sweep, or one that failed."""
+    """A trial that a later run may resume: one of an open sweep, or one that failed."""
 
     arm: str
     configuration: str
@@ -166,8 +166,7 @@ def evict_unkept(storage: Storage) -> int:
 
 
 def _stopped_keys(storage: Storage) -> set[str]:
-    """Return the keys of trials that studies without `retain: all` stopped early, as far as nobody wants
-    them."""
+    """Return the keys of trials that studies without `retain: all` stopped early and that no study wants."""
     ledgers = [storage.ledger(name) for name in storage.study_names() if not _retains_all(storage, name)]
     stopped = {
         key
@@ -182,8 +181,8 @@ def _stopped_keys(storage: Storage) -> set[str]:
 def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[str, int]:
     """Delete what can be made again; return description → bytes. With `dry_run`, delete nothing.
 
-    Half-made artefacts are left alone when somebody works on them. Whether a holder of a lease on
-    another machine still lives is known after watching it, for `timeout` seconds at most.
+    A half-made artefact that a run works on is kept. Retention watches a lease of another machine for at
+    most `timeout` seconds to learn whether its holder lives.
     """
     freed: dict[str, int] = {}
     for key, stage, count in evictable(storage, retain=False):
@@ -221,7 +220,7 @@ def _note(freed: dict[str, int], what: str, count: int) -> None:
 
 
 def _abandoned(leftovers: Sequence[Leftover], timeout: float) -> list[Leftover]:
-    """Return those on which nobody works, after watching the others for signs of life."""
+    """Return the leftovers that no run works on, after watching the others for signs of life."""
     first = [leftover.leases() for leftover in leftovers]
     live = {number for number, leases in enumerate(first) if any(_is_here(one) for _, one in leases.values())}
     unsure = {

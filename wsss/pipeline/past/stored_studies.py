@@ -21,8 +21,8 @@ from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest, quoted
-from wsss.pipeline.chains.base_study import base_trials
 from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.pipeline.past.base_study import base_trials
 from wsss.pipeline.past.extending import overlook_more
 from wsss.pipeline.search.trials import Trial
 from wsss.store.storage import Storage, open_storage

@@ -22,7 +22,7 @@ CPU = "cpu"
 
 @dataclass(frozen=True)
 class Attempts:
-    """The trials of a study, and of those that it is based on, the first of them first.
+    """The trials of a study and of the studies that it is based on, the earliest first.
 
     Args:
         trials: by the study's name and their own id.

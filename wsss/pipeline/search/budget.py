@@ -66,9 +66,17 @@ class Meter:
         self._used = False
 
     def started(self, job: str, gpus: float) -> None:
-        """A job holds its resources from now on; said again after a restart, it goes on holding them."""
+        """A job holds its resources from now on. A restarted job keeps its own; they are not counted
+        twice."""
         self._used = True
         self._running.setdefault(job, (self._clock(), gpus))
+
+    def holds(self, job: str, gpus: float) -> None:
+        """A job that has started holds so many GPUs from now on."""
+        if job in self._running:
+            now, (began, held) = self._clock(), self._running[job]
+            self._gpu_seconds += (now - began) * held
+            self._running[job] = now, gpus
 
     def ended(self, job: str, *, trial: bool) -> None:
         """A job gave its resources back; `trial` says that it was one and has a result."""
@@ -79,7 +87,7 @@ class Meter:
         self.note()
 
     def stopped(self) -> None:
-        """Nothing runs any more, whatever had not ended."""
+        """Nothing runs any more: end the jobs that have not ended."""
         for job in list(self._running):
             self.ended(job, trial=False)
 
@@ -95,13 +103,13 @@ class Meter:
         self._bytes = {key: size for key, size in self._bytes.items() if _is_there(self._store, key)}
 
     def room(self) -> int | None:
-        """Return how many trials that never ended may still be started; None is any number."""
+        """Return how many more trials may start; None means any number."""
         if self.budget.trials is None:
             return None
         return max(0, self.budget.trials - len(self._trials | self._ended))
 
     def counted(self, trial: str) -> bool:
-        """Whether a trial was paid for already, so that trying it again is free."""
+        """Whether a trial is counted already: repeating it costs nothing."""
         return trial in self._trials or trial in self._ended
 
     def spent(self) -> Spent:
@@ -118,7 +126,7 @@ class Meter:
     def reached(self) -> str:
         """Return the name of the limit on time or disk that is reached, or an empty string.
 
-        The number of trials is not among them: it ends no trial that runs.
+        The limit on trials is left out, as it ends no running trial.
         """
         if self._clock() - self._noted >= HEARTBEAT:
             self.note()

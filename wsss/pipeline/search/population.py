@@ -51,7 +51,7 @@ class Population:
 
     @property
     def members(self) -> list[Trial]:
-        """All members as they are by now."""
+        """The members as they are now."""
         return [trial for members in self._members.values() for trial in members]
 
     def generations(self) -> Iterator[list[tuple[Trial, Chain]]]:
@@ -76,7 +76,7 @@ class Population:
                 yield parts
 
     def _select(self, generation: int) -> None:
-        """Let every arm's members go on as an earlier run decided, or as their scores say."""
+        """Continue every arm's members as an earlier run decided, or else by their scores."""
         for arm in self._arms:
             decided = decided_generation(arm, self._records, generation)
             self._members[arm.label] = decided or next_generation(
@@ -129,8 +129,8 @@ def next_generation(branch: Branch, members: Sequence[Trial], generation: int, s
 def decided_generation(
     branch: Branch, records: Mapping[str, TrialRecord], generation: int
 ) -> list[Trial] | None:
-    """Return an arm's members as an earlier run decided that they go on after `generation` parts; None if
-    none did. Whether a part could be made now that failed then is no reason to undo all that came of it."""
+    """Return an arm's members as an earlier run decided they continue after `generation` parts; None if no
+    run did. The decision stands even if a part that failed then could be made now."""
     found = []
     for number, values in enumerate(branch.drawn()):
         known = records.get(branch.configuration(number))

@@ -19,7 +19,7 @@ from wsss.store.ledger import TrialRecord
 
 @dataclass
 class _Configuration:
-    """A configuration that was asked for, and how its trials, one a seed, have ended."""
+    """A configuration that the search proposed, and how its trials, one a seed, have ended."""
 
     search: Suggestions
     number: int
@@ -54,7 +54,7 @@ class Searches:
 
     @property
     def left(self) -> int:
-        """How many trials are still to be asked for."""
+        """How many trials the searches have still to propose."""
         return sum(
             search.left * _runs(branch) for branch, search in zip(self._branches, self._searches, strict=True)
         )
@@ -93,8 +93,8 @@ class Searches:
             found.search.tell(found.number, scores, found.rungs if given_up else None)
 
     def shared(self, store: Store) -> list[Job]:
-        """Return jobs for what all configurations of an arm have in common, as it follows from none of
-        the variables. Their users stand for all that will be asked for."""
+        """Return jobs for what all configurations of an arm have in common, since no search variable
+        changes it. Their users stand for all configurations to come."""
         jobs: dict[str, Job] = {}
         for branch in self._branches:
             low = {name: values.values[0] for name, values in branch.arm.search.items()}
@@ -134,7 +134,7 @@ def shared_jobs(jobs: Sequence[Job], store: Store) -> list[Job]:
 
 
 def _scored(chain: Chain, label: str) -> Chain:
-    """Return what a node needs, itself included, and all scores of that: somebody may judge by them."""
+    """Return a node, all that it needs, and their scores: the driver may judge trials by them."""
     needed = {node.label for node in chain.upto(label).nodes}
     scores = {n.label for n in chain.nodes if n.is_score and needed.issuperset(n.inputs.values())}
     return Chain(tuple(node for node in chain.nodes if node.label in needed | scores))

@@ -38,7 +38,7 @@ class Suggestions:
 
     @property
     def left(self) -> int:
-        """How many configurations are still to be asked for."""
+        """How many configurations the search may still propose."""
         return max(0, self._samples - self._asked)
 
     def ask(self) -> tuple[int, Values]:
@@ -49,7 +49,7 @@ class Suggestions:
         return trial.number, {key: self._value(key, trial.params[key]) for key in self._search}
 
     def restore(self, values: Values) -> int:
-        """Take in a configuration that was asked for in an earlier run; return its number."""
+        """Add a configuration that an earlier run proposed; return its number."""
         params = {key: self._inner(key, values[key]) for key in self._search}
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=params, distributions=self._space)

@@ -100,11 +100,11 @@ class Branch:
 
     @property
     def learns(self) -> bool:
-        """Whether configurations are asked for one by one, each following from the scores so far."""
+        """Whether a search proposes configurations one by one, each from the scores so far."""
         return self.sweep.searcher.learns and bool(self.arm.search)
 
     def asked(self, records: Mapping[str, TrialRecord]) -> list[Values]:
-        """Return the configurations that a ledger has of it, oldest first."""
+        """Return the configurations of this branch in a ledger, oldest first."""
         values: dict[str, Values] = {
             record.configuration: {name: record.params[name] for name in self.arm.search}
             for record in records.values()

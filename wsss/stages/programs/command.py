@@ -15,7 +15,7 @@ from typing import Any
 from wsss.errors import DataError, Problem, StageError
 from wsss.files import read_json, write_atomic, write_json
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds.command import CommandParams, filled, placeholders, stage_named, wanted
+from wsss.stages.kinds.programs.command import CommandParams, filled, placeholders, stage_named, wanted
 from wsss.stages.programs import environment, folder, given
 from wsss.stages.programs.log import Log, joined
 from wsss.stages.programs.process import Program
@@ -24,17 +24,18 @@ from wsss.store.artefact import LOG
 from wsss.store.partial import HERE
 
 BEAT_SECONDS = 1.0
-"""At least so often the stage says that its program goes on."""
+"""Seconds between two signs of life of the stage while its program runs."""
 ENDED, TOLD = "ended.json", "told.json"
 """The first is there when the program has ended well, and `out` holds what it made; the second keeps the
 metrics of its steps."""
 
 
 class Command(Stage):
-    """Its steps are those that the program tells of, and one that reads what it made.
+    """Its steps are those that the program reports, and one more that reads the result.
 
-    A program that was interrupted is started again, with `{work}` as it left it; one that has ended well is
-    not. Files: those of the artefact that it makes, and `program.log`.
+    An interrupted program is started again, with `{work}` as it left it; a successful one is not.
+
+    Files: those of the artefact that it makes, and `program.log`.
     """
 
     def __init__(self, context: Context) -> None:
@@ -46,7 +47,7 @@ class Command(Stage):
         self.program: Program | None = None
         self.reading: Iterator[int] | None = None
         self.told = self._remembered()
-        """The metrics of the program's steps, as far as it told of them, now or before it was ended."""
+        """The metrics of the steps that the program reported, in this run or before it was stopped."""
         self.done = 0
 
     @property
@@ -80,7 +81,7 @@ class Command(Stage):
             write_json(self.here / TOLD, {str(step): self.told[step] for step in steps})
 
     def _ended(self) -> bool:
-        """Start the program, or wait for it a moment or its next step; tell whether it has ended, well."""
+        """Start the program, or wait a moment or for its next step; return whether it has succeeded."""
         if (self.here / ENDED).exists():
             return True
         if self.program is None:
@@ -95,7 +96,7 @@ class Command(Stage):
         return over
 
     def _read(self) -> dict[str, float] | None:
-        """Take over what the program made, a chunk a call."""
+        """Read the program's result, one chunk a call."""
         if not self._ended():
             return None
         try:
@@ -121,7 +122,7 @@ class Command(Stage):
                 else "its result can't be used",
             )
         ]
-        # What it wrote goes when it is started again, as if it had failed.
+        # The next start deletes its output, as after a failure.
         (self.here / ENDED).unlink(missing_ok=True)
         return StageError([*told, *error.problems])
 
@@ -129,7 +130,7 @@ class Command(Stage):
         return Result(self.params, self.context.data, self.images, self.here / "out", self.context.work)
 
     def _start(self) -> Program:
-        """Start the program from what is there: a copy of its folder, its inputs, its own folder."""
+        """Start the program in a copy of its folder, with its inputs and its working folder."""
         for name in ("work", "given"):
             (self.here / name).mkdir(parents=True, exist_ok=True)
         shutil.rmtree(self.here / "out", ignore_errors=True)

@@ -1,4 +1,4 @@
-"""What a foreign program is started with: its interpreter and a few environment variables, no secrets."""
+"""The interpreter and the environment variables of a foreign program; no secrets are among the latter."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PASSED = (
     *("CUDA_HOME", "CUDA_PATH", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
     *("TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME", "SSL_CERT_FILE"),
 )
-"""Variables that a program gets as this process has them; and those that begin with LC_. No others."""
+"""The variables of this process that a program gets, besides those that begin with LC_."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PYTHONS = ("python", "python3")
@@ -71,7 +71,7 @@ def variables(python: Path, *, threads: int, device: str, workers: int) -> dict[
         python: its interpreter, whose folder comes first in PATH.
         threads: CPUs that it may use.
         device: of the trial; on "cpu" it sees no GPU.
-        workers: how many GPUs it may use where nobody has said which.
+        workers: how many GPUs it may use where the environment names none.
     """
     given = {name: os.environ[name] for name in os.environ if name in PASSED or name.startswith("LC_")}
     found = {name: value for name, value in given.items() if not secret_in(value)}
@@ -87,7 +87,7 @@ def variables(python: Path, *, threads: int, device: str, workers: int) -> dict[
 
 
 def visible_gpus(device: str, workers: int) -> list[str]:
-    """Return the GPUs that a program sees: those that Ray, or somebody else, has given this process."""
+    """Return the GPUs that a program sees: those that Ray, or another launcher, gave to this process."""
     if device == "cpu":
         return []
     told = os.environ.get("CUDA_VISIBLE_DEVICES")

@@ -21,7 +21,7 @@ from wsss.files import sha256_json
 
 MOST_FILES = 20_000
 MOST_BYTES = 2**30
-"""Of what counts of a folder: it is read again for every trial, and copied."""
+"""Most bytes and files that count of a folder: every trial reads them again, and copies them."""
 MOST_LISTED = 20
 GIT_SECONDS = 60
 GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*")
@@ -59,9 +59,10 @@ def look_at(folder: Path) -> Source:
 
 
 def copy(folder: Path, target: Path, digest: str) -> Source:
-    """Copy what counts of a folder into an empty one, and link what git ignores, file by file.
+    """Copy the files of a folder that count into an empty one, and link those that git ignores, one by
+    one.
 
-    Raises `StageError` when it isn't what `digest` says any more.
+    Raises `StageError` when the folder has changed since `digest` was taken.
     """
     source = look_at(folder)
     try:

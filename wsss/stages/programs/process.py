@@ -1,4 +1,4 @@
-"""A foreign program while it runs: its lines, its progress, its end; nothing of it outlives who runs it."""
+"""A foreign program while it runs: its lines, its progress, its end. It never outlives its runner."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Program:
     ) -> None:
         self.words = list(words)
         self.reached = 0
-        """The last step of its own that it told of."""
+        """The last step that the program reported."""
         self.steps: dict[int, Metrics] = {}
         self.status: dict[str, Any] = {}
         """What the watcher said at the end: `code`, `signal`, `error` or `stopped`."""
@@ -111,7 +111,8 @@ class Program:
             return self._lines[-1] if self._lines else ""
 
     def wait(self, seconds: float, step: int) -> bool:
-        """Wait until it has ended (return True), told of a step of its own from `step` on, or for `seconds`.
+        """Wait until the program has ended (return True), has reported a step from `step` on, or for
+        `seconds`.
 
         Raises `StageError` when it did not end well, or runs for longer than it may.
         """
@@ -131,7 +132,7 @@ class Program:
         return False
 
     def _settle(self) -> None:
-        """Look how it ended. Raises `StageError` unless that was well."""
+        """Check how the program ended. Raises `StageError` unless it succeeded."""
         self._reader.join(timeout=2)
         self._read_status()
         if self.status.get("code") == 0:
@@ -158,7 +159,8 @@ class Program:
         return StageError(Problem(named, message + said, f"its whole output: {self._log.path}"))
 
     def stop(self) -> None:
-        """End it and all that it has started, at once or after `grace` seconds; return when it has."""
+        """End the program and all that it has started, at once or after `grace` seconds; return when all
+        have ended."""
         with contextlib.suppress(OSError):
             self._lifeline.close()
         try:
@@ -189,15 +191,15 @@ class Program:
             self._lifeline.close()
 
     def _read(self, out: int) -> None:
-        """Read what it writes until nobody writes any more; a thread of its own."""
+        """Read the program's output until its end, in a thread of its own."""
         try:
             while content := os.read(out, 65_536):
                 self._log.write(content)
                 self._take(content)
         except OSError:
-            pass  # the disk is full: what a stage writes itself will say so
+            pass  # the disk is full: the stage's own next write reports it
         finally:
-            # What it still writes goes nowhere: a program must not wait for a reader that is gone.
+            # Discard the rest: a program must not wait for a reader that is gone.
             with contextlib.suppress(OSError):
                 while os.read(out, 65_536):
                     pass

@@ -1,4 +1,4 @@
-"""What a foreign program has made: read as `import` reads files, and nothing else believed."""
+"""The result of a foreign program: it is read as `import` reads files, with the same checks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from wsss.errors import DataError, Problem
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
 from wsss.masks.images import write_mask
-from wsss.stages.kinds.command import CommandParams
+from wsss.stages.kinds.programs.command import CommandParams
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.programs.given import FILES
 from wsss.stages.shards import split_shards, write_index, write_shard
@@ -25,7 +25,7 @@ MOST_FILES = 100_000
 
 
 class Result:
-    """The files of a program, taken over chunk by chunk.
+    """Reads the files of a program, chunk by chunk.
 
     Args:
         params: what they are.
@@ -53,7 +53,7 @@ class Result:
             ]
 
     def read(self) -> Iterator[int]:
-        """Take files over, and iterate over how many images are done. Raises `DataError`."""
+        """Read the files; yield how many images are done. Raises `DataError`."""
         if not any(self.out.iterdir()):
             raise DataError(Problem(str(self.out), "the program ended well, but wrote nothing to {out}"))
         if self.params.makes == "files":

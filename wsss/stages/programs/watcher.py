@@ -1,4 +1,4 @@
-"""Runs one program, and ends it and all that it has started when nobody waits for it any more.
+"""Runs one program; when its runner stops or dies, ends the program and all that it has started.
 
 A process of its own between a runner and the program of a `command`, started as a file: it imports nothing
 of this package. It reads what to run from its standard input, one line of JSON, and ends the program when
@@ -21,7 +21,7 @@ SECONDS_AFTER_KILL = 5.0
 
 
 def prctl(option: int, value: int) -> None:
-    """Ask Linux; elsewhere there is nobody to ask."""
+    """Call Linux's `prctl`; do nothing on other systems."""
     call = getattr(ctypes.CDLL(None), "prctl", None)
     if call is not None:
         call(option, value, 0, 0, 0)
@@ -90,7 +90,7 @@ def end_all(program: int, grace: float) -> int | None:
 
 
 def main() -> None:
-    """Run what standard input says, and write what became of it to the descriptor that it names."""
+    """Run the program that standard input names, and write how it ended to the descriptor named there."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     runner = os.getppid()
@@ -105,7 +105,7 @@ def main() -> None:
     def say(**facts: object) -> None:
         try:
             os.write(task["status"], json.dumps(facts).encode() + b"\n")
-        except OSError:  # nobody listens any more
+        except OSError:  # the runner is gone
             return
 
     try:

@@ -11,8 +11,6 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.config.params.stages import AffinityParams
-from wsss.data.loader import ClassificationBatches
-from wsss.data.transfer import sent
 from wsss.files import read_json, write_json
 from wsss.masks.images import read_mask
 from wsss.masks.pairs import (
@@ -22,16 +20,15 @@ from wsss.masks.pairs import (
     pair_labels,
     pair_offsets,
 )
-from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.models import (
     AffinityNetwork,
     BoundaryNetwork,
     create_backbone,
 )
-from wsss.models.precision import Precision, placed
+from wsss.models.precision import Precision, placed, sent
 from wsss.stages.contract import Context, Stage
 from wsss.stages.training.network import to_channels_last
-from wsss.stages.training.training import Sums, Training, epoch_seed
+from wsss.stages.training.training import Sums, begin_training, epoch_seed, photo_batches
 
 WEIGHTS = "affinity.safetensors"
 ABOUT = "affinity.json"
@@ -53,38 +50,12 @@ class Affinity(Stage):
         else:
             self.network.backbone.freeze("all")
         to_channels_last(placed(self.network, self.device, self.precision))
-        self.batches = ClassificationBatches(
-            context.data.dataset,
-            context.data.train,
-            batch=params.batch,
-            crop=params.crop,
-            long_side=params.long_side,
-            color_jitter=params.color_jitter,
-            mean=self.network.mean,
-            std=self.network.std,
-            seed=context.seed,
-            workers=context.threads - 1,
-            device=self.device,
-        )
+        self.batches = photo_batches(context, params, self.network)
         self.offsets = pair_offsets(params.radius)
         self.crop = params.radius if params.pairs == "cropped" else 0
-        optimiser = build_optimiser(
-            self.network.backbone,
-            self.network.heads,
-            lr=params.lr,
-            momentum=params.momentum,
-            weight_decay=params.weight_decay,
-            head_multiplier=params.head_multiplier,
-        )
-        schedule = PolySchedule(optimiser, len(self.batches) * params.epochs, params.poly_power)
-        self.training = Training(
-            self.network,
-            optimiser,
-            schedule,
-            self.device,
-            precision=self.precision,
-            grad_clip=params.grad_clip,
-            compiled=params.compile,
+        steps = len(self.batches) * params.epochs
+        self.training = begin_training(
+            self.network, params, self.device, heads=self.network.heads, steps=steps
         )
         self.epoch = 0
 
@@ -103,6 +74,7 @@ class Affinity(Stage):
                 masks = self.batches.masks(self.epoch, ids, lambda id: read_mask(self.labels / f"{id}.png"))
                 sums.add(self._batch(images, masks))
                 count += 1
+                self.on_part(count, len(self.batches))
         self.epoch += 1
         return {**sums.means(count), "lr": self.training.lr}
 

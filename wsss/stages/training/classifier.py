@@ -13,14 +13,12 @@ import numpy as np
 import torch
 
 from wsss.config.params.stages import ClassifierParams
-from wsss.data.loader import ClassificationBatches
-from wsss.data.transfer import sent
 from wsss.files import write_json
 from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
-from wsss.methods.optimiser import LEGACY_TOTAL, PolySchedule, build_optimiser
-from wsss.models.precision import Precision, placed
+from wsss.methods.optimiser import LEGACY_TOTAL
+from wsss.models.precision import Precision, placed, sent
 from wsss.stages.contract import Context, Stage
 from wsss.stages.subcategories import read_subcategories
 from wsss.stages.training.network import (
@@ -32,7 +30,7 @@ from wsss.stages.training.network import (
     to_channels_last,
 )
 from wsss.stages.training.rung import holdout_map, rung_score
-from wsss.stages.training.training import Sums, Training, epoch_seed
+from wsss.stages.training.training import Sums, begin_training, epoch_seed, photo_batches
 
 
 class Classifier(Stage):
@@ -64,39 +62,13 @@ class Classifier(Stage):
             self.origin = {"initial_weights": layout}
         self.network.backbone.freeze(params.freeze)
         to_channels_last(placed(self.network, self.device, self.precision))
-        self.batches = ClassificationBatches(
-            context.data.dataset,
-            ids,
-            labels,
-            batch=params.batch,
-            crop=params.crop,
-            long_side=params.long_side,
-            color_jitter=params.color_jitter,
-            mean=self.network.mean,
-            std=self.network.std,
-            seed=context.seed,
-            workers=context.threads - 1,
-            device=self.device,
-        )
-        legacy = params.optimiser == "legacy"
-        optimiser = build_optimiser(
-            self.network.backbone,
-            self.network.heads,
-            lr=params.lr,
-            momentum=params.weight_decay if legacy else params.momentum,
-            weight_decay=params.weight_decay,
-            head_multiplier=1.0 if legacy else params.head_multiplier,
-        )
-        total = LEGACY_TOTAL if legacy else len(self.batches) * max(1, params.epochs)
-        schedule = PolySchedule(optimiser, total, params.poly_power)
-        self.training = Training(
-            self.network,
-            optimiser,
-            schedule,
-            self.device,
-            precision=self.precision,
-            grad_clip=params.grad_clip,
-            compiled=params.compile,
+        self.batches = photo_batches(context, params, self.network, labels)
+        steps, learning = len(self.batches) * max(1, params.epochs), params
+        if params.optimiser == "legacy":
+            wrong = {"momentum": params.weight_decay, "head_multiplier": 1.0}
+            steps, learning = LEGACY_TOTAL, params.model_copy(update=wrong)
+        self.training = begin_training(
+            self.network, learning, self.device, heads=self.network.heads, steps=steps
         )
         self.hider = Hider(params)
         self.mixer = Mixer(params.mixing, mixing_taps(params))
@@ -111,7 +83,7 @@ class Classifier(Stage):
 
     def step(self) -> dict[str, float]:
         if self.epoch == self.params.end:
-            return {"lr": 0.0, **self._evaluate()}  # nothing is to be trained
+            return {"lr": 0.0, **self._evaluate()}  # there is nothing to train
         seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -126,6 +98,7 @@ class Classifier(Stage):
                 shares |= found
                 sums.add(losses)
                 count += 1
+                self.on_part(count, len(self.batches))
         self.epoch += 1
         metrics = sums.means(count)
         metrics |= {f"gradient/{name}": value for name, value in shares.items()}
@@ -163,7 +136,7 @@ class Classifier(Stage):
         return {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}, shares
 
     def _evaluate(self) -> dict[str, float]:
-        """Hold-out mAP every epoch; the rung score at its rhythm and after the last epoch."""
+        """Return the hold-out mAP, and every `rung.every` epochs and after the last one the rung score."""
         self.network.eval()
         metrics = holdout_map(self.network, self.context.data, self.params.middle, self.device)
         rung = self.params.rung

@@ -86,7 +86,7 @@ def subcategory_parents(folder: Path) -> list[int]:
 
 
 def to_channels_last(network: torch.nn.Module) -> None:
-    """Lay 4-d parameters out as convolutions like them best."""
+    """Put 4-d parameters into the memory layout in which convolutions are fastest."""
     for parameter in network.parameters():
         if parameter.dim() == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)

@@ -11,14 +11,9 @@ from wsss.errors import DataError, StageError
 from wsss.files import write_json
 from wsss.models.precision import Precision
 from wsss.stages.contract import Context, Stage
+from wsss.stages.training.pixel_labels import PixelLabels, some_with_masks, unread
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, describe_weights
-from wsss.stages.training.segmenter_training import (
-    PixelLabels,
-    SegmenterTraining,
-    Task,
-    planned_epochs,
-    unread,
-)
+from wsss.stages.training.segmenter_training import SegmenterTraining, Task, planned_epochs
 from wsss.stages.training.worker_group import WorkerGroup
 
 
@@ -36,8 +31,9 @@ class Segmenter(Stage):
         self.params = params = context.params
         folder = None if params.supervision == "masks" else context.inputs["pseudo_masks"]
         labels = PixelLabels(context.data.dataset, folder, params.ignore_below)
-        holdout = context.data.holdout if params.patience else ()
-        _check_labels(labels, (*context.data.train, *holdout))
+        _check_labels(labels, (*context.data.train, *(context.data.holdout if params.patience else ())))
+        # With `patience` it decides which weights are kept; without, it is only looked at.
+        holdout = context.data.holdout if params.patience else some_with_masks(labels, context.data.holdout)
         if context.workers > min(params.batch, len(context.data.train)):
             raise StageError(f"{context.workers} workers can't share a batch of {params.batch} images")
         self.initial_weights = describe_weights(params)
@@ -67,7 +63,7 @@ class Segmenter(Stage):
     def step(self) -> dict[str, float]:
         metrics: dict[str, float]
         if self.single is not None:
-            metrics, self.epochs = self.single.learn(), self.single.epochs
+            metrics, self.epochs = self.single.learn(self.on_part), self.single.epochs
         else:
             metrics, self.epochs = self._workers().call("learn_and_count")[0]
         return metrics

@@ -11,50 +11,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss.config.params.stages import SegmenterParams
-from wsss.data.decode import shrink_mask
-from wsss.data.pixel_batches import SegmentationBatches
+from wsss.data.pixel_batches import ResizedCrop, SegmentationBatches
 from wsss.data.readers.voc import Dataset
-from wsss.data.transfer import sent
 from wsss.errors import StageError
 from wsss.labels import IGNORED
-from wsss.masks.images import Mask, read_mask
-from wsss.masks.segmentation import label_batch
-from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
-from wsss.metrics import confusion, miou
+from wsss.metrics import miou
 from wsss.models import DeepLab
-from wsss.models.precision import Precision, placed
-from wsss.stages.pseudo_masks import CONFIDENCE
+from wsss.models.precision import Precision, placed, sent
+from wsss.stages.contract import OnPart, unheard
+from wsss.stages.training.holdout_masks import Best, compared, floor
+from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmentation_network import build_segmenter
-from wsss.stages.training.training import Training, epoch_seed
-
-
-@dataclass(frozen=True)
-class PixelLabels:
-    """Gives the labels uint8[H, W] of an image at its working size, 255 where they are not to be learnt from.
-
-    They are the pseudo masks in `folder`, or the data set's masks when it is None.
-    """
-
-    dataset: Dataset
-    folder: Path | None
-    ignore_below: float = 0.0
-
-    def __call__(self, id: str) -> Mask:
-        if self.folder is None:
-            return self.dataset.mask(id)
-        labels = shrink_mask(read_mask(self.folder / f"{id}.png"))
-        if self.ignore_below:
-            confidence = shrink_mask(read_mask(self.folder / CONFIDENCE / f"{id}.png"))
-            labels[confidence < round(255 * self.ignore_below)] = IGNORED
-        return labels
+from wsss.stages.training.training import begin_training, epoch_seed
 
 
 @dataclass(frozen=True)
@@ -99,43 +74,37 @@ class SegmenterTraining:
         precision = Precision.of(params)
         self.network: DeepLab = placed(build_segmenter(params, task.dataset.classes), self.device, precision)
         self.loss = SegmentationLoss(params.loss)
+        crops = ResizedCrop(
+            params.crop,
+            (params.crop, params.crop),
+            params.color_jitter,
+            self.network.mean,
+            self.network.std,
+            params.resize,
+        )
         self.batches = SegmentationBatches(
             task.dataset,
             task.train,
+            crops,
             task.labels,
             batch=params.batch,
-            crop=params.crop,
-            resize=params.resize,
-            color_jitter=params.color_jitter,
-            mean=self.network.mean,
-            std=self.network.std,
             seed=task.seed,
             workers=task.threads // workers - 1,
             share=(rank, workers),
             device=self.device,
         )
         self.total = params.iterations or params.epochs * len(self.batches)
-        optimiser = build_optimiser(
-            self.network.backbone,
-            [self.network.aspp],
-            lr=params.lr,
-            momentum=params.momentum,
-            weight_decay=params.weight_decay,
-            head_multiplier=params.head_multiplier,
-        )
         self.average: AveragedModel | None = None
         if params.ema:
             average: Any = get_ema_multi_avg_fn  # torch gives it no types
             self.average = AveragedModel(self.network, multi_avg_fn=average(params.ema))
         self.best = Best()
-        self.training = Training(
+        self.training = begin_training(
             self.network,
-            optimiser,
-            PolySchedule(optimiser, self.total, params.poly_power),
+            params,
             self.device,
-            precision=precision,
-            grad_clip=params.grad_clip,
-            compiled=params.compile,
+            heads=[self.network.aspp],
+            steps=self.total,
             more={"best": self.best, **({"average": self.average} if self.average else {})},
         )
         self.forward: nn.Module = self.network
@@ -158,21 +127,23 @@ class SegmenterTraining:
             pyramid = self.network(torch.zeros(1, 3, self.params.crop, self.params.crop, device=self.device))
         return [logits.shape[2:] for logits in pyramid]
 
-    def learn(self) -> dict[str, float]:
-        """Train one epoch and return metrics of it."""
-        grids = self.grids  # before the seed is set: a network may have chance in it
+    def learn(self, on_part: OnPart = unheard) -> dict[str, float]:
+        """Train one epoch and return metrics of it; `on_part` hears of every batch."""
+        grids = self.grids  # before the seed is set: a network may draw random numbers
         torch.manual_seed(epoch_seed(self.task.seed, self.epoch) + self.rank)
         self.network.train()
         count = min(len(self.batches), self.total - self.epoch * len(self.batches))
         losses = torch.zeros((), dtype=torch.float64, device=self.device)
         skipped = ignored = pixels = 0
         with self.training.epoch():
-            for images, labels, _ in itertools.islice(self.batches.epoch(self.epoch), count):
+            batches = itertools.islice(self.batches.epoch(self.epoch), count)
+            for number, (images, labels, _) in enumerate(batches, start=1):
                 loss = self._update(images, labels, grids)
                 skipped += loss is None
                 losses += 0.0 if loss is None else loss
                 ignored += int((labels == IGNORED).sum())  # labels lie on the CPU
                 pixels += labels.numel()
+                on_part(number, count)
         self.epoch += 1
         counted = sent(torch.tensor([ignored, pixels], dtype=torch.float64), self.device)
         loss_sum, ignored, pixels = self._over_all(torch.cat([losses[None], counted])).tolist()
@@ -199,7 +170,7 @@ class SegmenterTraining:
                 with self.training.autocast():
                     pyramid = self.forward(photos)
                 loss = pyramid_loss(self.loss, pyramid, sent(truth, self.device), counts)
-                # Gradients are averaged over processes, but their shares are to be added up.
+                # Torch averages gradients over processes, but the shares must be summed.
                 self.training.backward(loss * self.workers)
             value += loss.detach()
         self.training.update()
@@ -229,19 +200,30 @@ class SegmenterTraining:
         return self.average.module
 
     def _examine(self) -> dict[str, float]:
-        """Compare with the pseudo masks of the hold-out and remember the best weights, with `patience`."""
-        if not self.params.patience:
+        """Compare with the pseudo masks of the hold-out; with `patience` remember the best weights.
+
+        `holdout/floor` is what nothing but background would score there.
+        """
+        params, decides = self.params, self.params.patience > 0
+        if not self.task.holdout or (self.rank and not decides):
             return {}
         network = self.kept.eval()
-        classes = len(network.classes)
-        total = np.zeros((classes + 1, classes + 1), np.int64)
-        for id in self.task.holdout:
-            photo = np.asarray(self.task.dataset.image(id))
-            (found,) = label_batch(network, [photo], scales=(1.0,), flip=False, device=self.device)
-            total += confusion(self.task.labels(id), found, classes)
+        # To look at a network must not take more memory than to train it.
+        pixels = max(1, params.batch // params.accumulate // self.workers) * params.crop**2
+        total = compared(
+            network,
+            self.task.dataset,
+            self.task.labels,
+            self.task.holdout,
+            self.device,
+            most=None if decides else pixels,
+        )
+        if not decides and not total.any():  # of no pixel a label is known
+            return {}
         score = miou(total)
-        self.best.offer(score, network)
-        return {"holdout/miou": score}
+        if decides:
+            self.best.offer(score, network)
+        return {"holdout/miou": score, "holdout/floor": floor(total)}
 
     def learn_and_count(self) -> tuple[dict[str, float], int]:
         """Train one epoch; return metrics of it and the number of epochs, which `patience` may lower."""
@@ -275,32 +257,3 @@ class SegmenterTraining:
     def close(self) -> None:
         """End the background processes."""
         self.batches.close()
-
-
-class Best:
-    """The best score so far, the weights that had it, and for how many epochs nothing was better."""
-
-    def __init__(self) -> None:
-        self.score = -1.0
-        self.stale = 0
-        self.weights: dict[str, Tensor] = {}
-
-    def offer(self, score: float, network: nn.Module) -> None:
-        self.stale += 1
-        if score > self.score:
-            self.score, self.stale = score, 0
-            self.weights = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "stale": self.stale, "weights": self.weights}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.score, self.stale, self.weights = float(state["score"]), int(state["stale"]), state["weights"]
-
-
-def unread(labels: PixelLabels, ids: Sequence[str]) -> list[str]:
-    """Return the ids whose labels, or whose confidence where it is needed, are missing."""
-    if labels.folder is None:
-        return []
-    folders = [labels.folder, *([labels.folder / CONFIDENCE] if labels.ignore_below else [])]
-    return [id for id in ids if not all((folder / f"{id}.png").is_file() for folder in folders)]

@@ -1,26 +1,33 @@
-"""What every stage that trains a network does with a loss: one careful step, and its state on disk."""
+"""What every stage that trains a network needs: batches, one optimiser step, and the state on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from wsss.methods.optimiser import PolySchedule
+from wsss.config.params.base import LearningParams
+from wsss.config.params.classifier import TrainingParams
+from wsss.data.augment import Augmentation
+from wsss.data.loader import ClassificationBatches
+from wsss.methods.optimiser import PolySchedule, build_optimiser
+from wsss.models.backbone import BackboneNetwork
 from wsss.models.precision import Precision, fixed_sizes
+from wsss.stages.contract import Context
 
 STATE = "training.pt"
 SCALES = (2.0**16, 2.0**12, 2.0**8, 2.0**4, 1.0)
-"""Factors of a loss whose gradient float16 is to hold, the largest that doesn't overflow first."""
+"""Factors of a loss for gradients in float16; the first one that does not overflow counts."""
 HOW = ("fused", "foreach")
-"""What of an optimiser's groups says how the device computes, and not what: a checkpoint of another device
-doesn't decide over it."""
+"""Entries of an optimiser's groups that say how the device computes, not what: a checkpoint from another
+device does not change them."""
 
 
 class Training:
@@ -69,7 +76,7 @@ class Training:
 
     @property
     def gradient_scales(self) -> tuple[float, ...]:
-        """The factors by which a term's gradient is to be tried."""
+        """The factors with which to try a term's gradient."""
         return SCALES if self.half else (1.0,)
 
     def autocast(self) -> torch.autocast:
@@ -113,14 +120,15 @@ class Training:
         state = torch.load(folder / STATE, map_location=self.device, weights_only=True)
         how = [{name: group[name] for name in HOW if name in group} for group in self.optimiser.param_groups]
         for name, part in self._parts().items():
-            # A scaler that did nothing has saved nothing: this one begins at its own scale.
+            # A disabled scaler saved nothing: this one starts with its own scale.
             if part is not self.scaler or state[name]:
                 part.load_state_dict(state[name])
         for group, own in zip(self.optimiser.param_groups, how, strict=True):
             group.update(own)
 
     def continue_from(self, folder: Path) -> None:
-        """Go on from what another's `save` wrote, with this one's own learning rates, momentum and decay."""
+        """Continue from what another training's `save` wrote, with this one's learning rates, momentum and
+        decay."""
         own = [{k: v for k, v in group.items() if k != "params"} for group in self.optimiser.param_groups]
         base = self.schedule.base_lrs
         self.load(folder)
@@ -142,6 +150,69 @@ class Training:
             "scaler": self.scaler,
             **self.more,
         }
+
+
+def begin_training(
+    network: BackboneNetwork,
+    params: LearningParams,
+    device: torch.device,
+    *,
+    heads: Sequence[nn.Module],
+    steps: int,
+    more: Mapping[str, Any] | None = None,
+) -> Training:
+    """Return the training of a network that its parameters describe.
+
+    Args:
+        network: on `device`.
+        params: learning rates, momentum, decay, clipping, precision.
+        device: where training happens.
+        heads: its layers that start from nothing.
+        steps: after which the learning rate is 0.
+        more: further parts, by name, whose state belongs to the rest.
+    """
+    optimiser = build_optimiser(
+        network.backbone,
+        heads,
+        lr=params.lr,
+        momentum=params.momentum,
+        weight_decay=params.weight_decay,
+        head_multiplier=params.head_multiplier,
+    )
+    return Training(
+        network,
+        optimiser,
+        PolySchedule(optimiser, steps, params.poly_power),
+        device,
+        precision=Precision.of(params),
+        grad_clip=params.grad_clip,
+        compiled=params.compile,
+        more=more,
+    )
+
+
+def photo_batches(
+    context: Context, params: TrainingParams, network: BackboneNetwork, labels: npt.ArrayLike | None = None
+) -> ClassificationBatches:
+    """Return the batches of the photos in `train`, cut and coloured as the parameters say.
+
+    Args:
+        context: whose photos, seed, device and threads; one of these feeds the network.
+        params: size of a batch, crops and colours.
+        network: whose input's statistics count.
+        labels: float32[N, C] of the photos; the data set's own when None.
+    """
+    crops = Augmentation(params.crop, params.long_side, params.color_jitter, network.mean, network.std)
+    return ClassificationBatches(
+        context.data.dataset,
+        context.data.train,
+        crops,
+        labels,
+        batch=params.batch,
+        seed=context.seed,
+        workers=context.threads - 1,
+        device=context.device,
+    )
 
 
 class Sums:

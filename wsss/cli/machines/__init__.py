@@ -1,0 +1,1 @@
+"""Verbs on machines: whether this one is ready, and clusters of them."""

@@ -1,0 +1,1 @@
+"""What stands between a command and the first trial: the study, permission, preflight, the run itself."""

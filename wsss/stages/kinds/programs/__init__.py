@@ -1,0 +1,1 @@
+"""What is known of stages whose files come from programs of somebody else."""

@@ -1,0 +1,75 @@
+"""What is known of `scores`: a comparison with ground truth, which follows whatever is scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pydantic import field_validator
+
+from wsss.config.params.stages import Params
+from wsss.config.stage import STAGES, Scored, StageKind, scored_as, scored_kinds
+from wsss.errors import nearest, quoted
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
+
+
+class ScoresParams(Params):
+    """What is scored: the kind of artefact."""
+
+    kind: str
+    reported_only: bool = False
+    """Whether there is nothing of the `select` images to score."""
+    switches: ClassVar[tuple[str, ...]] = ("reported_only",)
+
+    @field_validator("kind")
+    @classmethod
+    def _is_scored(cls, kind: str) -> str:
+        if scored_as(kind) is None:
+            raise ValueError(f"nothing of kind {quoted(kind)} is scored; {nearest(kind, scored_kinds())}")
+        return kind
+
+    @property
+    def how(self) -> Scored:
+        """How it is scored."""
+        found = scored_as(self.kind)
+        assert found is not None
+        return found
+
+
+def scored_lists(params: ScoresParams) -> tuple[str, ...]:
+    """Return the parts that a kind of artefact is scored on; the last one is reported."""
+    return (params.how.on,) if params.reported_only else ("select", params.how.on)
+
+
+def scored_ids(params: ScoresParams, data: DataView) -> dict[str, tuple[str, ...]]:
+    """Return the images that a kind of artefact is scored on, by part; the last part is reported."""
+    return {name: getattr(data, name) for name in scored_lists(params)}
+
+
+@STAGES.register
+class Scores(StageKind[ScoresParams]):
+    name = "scores"
+    params = ScoresParams
+    work = "wsss.stages.scoring.scores:Scores"
+    version = 3
+    named_in_studies = False
+    place = "serial"
+    grows = "images"
+
+    @classmethod
+    def reads(cls, params: ScoresParams) -> tuple[str, ...]:
+        return (params.kind,)
+
+    @classmethod
+    def consumes(cls, params: ScoresParams, data: DataView) -> Mapping[str, str]:
+        return {name: data.mask_key(ids) for name, ids in scored_ids(params, data).items()}
+
+    @classmethod
+    def images(cls, params: ScoresParams) -> tuple[str, ...]:
+        return scored_lists(params)
+
+    @classmethod
+    def alike(cls, params: ScoresParams) -> tuple[Any, ...]:
+        return (params.kind,)

@@ -1,0 +1,79 @@
+"""Stage `import`: what another program made, so that it can be refined and compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsss.config.params.stages import ImportParams
+from wsss.data.decode import working_size
+from wsss.data.view import photo_sizes, working_sizes
+from wsss.files import place
+from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask, read_segmentation
+from wsss.masks.images import write_mask
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
+from wsss.stages.kinds.programs.imported import imported_ids, source
+from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
+from wsss.stages.shards import split_shards, write_index, write_shard
+
+
+class Import(ListedStage):
+    """One step reads a chunk of files. Files: those of `cams`, `pseudo_masks` or `segmentations`."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        assert isinstance(context.params, ImportParams)
+        self.kind, folder = source(context.params)
+        self.params = context.params
+        self.ids = list(imported_ids(self.kind, context.data))
+        self.sources = foreign_files(folder, self.ids, self.kind)
+        self.keys = {id: np.zeros(0, np.int64) for id in self.ids}
+        if self.kind != "segmentations":  # nobody knows the labels of photos that were segmented
+            labels = context.data.dataset.labels(self.ids)
+            self.keys = {id: np.flatnonzero(row) for id, row in zip(self.ids, labels, strict=True)}
+        sizes = working_sizes(context.data, self.ids)
+        self.chunks = [
+            part
+            for shard in split_shards(self.ids)
+            for part in parts(shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES)
+        ]
+
+    def step(self) -> dict[str, float]:
+        ids = self.chunks[self.done]
+        dataset = self.context.data.dataset
+        arrays: dict[str, np.ndarray] = {}
+        for id, (width, height) in photo_sizes(self.context.data, ids).items():
+            path, size, count = self.sources[id], (height, width), len(dataset.classes)
+            if self.kind == "masks":
+                mask = read_foreign_mask(path, count, size, missing=self.params.missing)
+                write_mask(self.context.work / f"{id}.png", mask)
+            elif self.kind == "segmentations":
+                mask = read_segmentation(path, count, size, self.params.maps)
+                write_mask(self.context.work / f"{id}.png", mask)
+            elif len(self.keys[id]):
+                shown = working_size(width, height)[::-1]
+                arrays[id], _ = read_cams(
+                    path,
+                    dataset.classes,
+                    size,
+                    self.keys[id],
+                    shown,
+                    missing=self.params.missing,
+                    maps=self.params.maps,
+                    keys=self.params.keys,
+                )
+        if self.kind == "cams":
+            write_shard(self.context.work, self.done, arrays)
+        self.done += 1
+        return {"images": float(len(ids))}
+
+    def finish(self, folder: Path) -> dict[str, Any]:
+        if self.kind == "cams":
+            write_index(self.context.work, folder, self.chunks, self.keys)
+        else:
+            for id in self.ids:
+                place(self.context.work / f"{id}.png", folder / f"{id}.png")
+        return {"images": len(self.ids)}

@@ -1,0 +1,1 @@
+"""From CAMs to masks: labels of pairs, random walks, the dense CRF."""

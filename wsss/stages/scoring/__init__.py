@@ -1,0 +1,1 @@
+"""What is measured of CAMs, masks and segmentations, and the pictures that go with it."""
