@@ -116,6 +116,13 @@ def test_the_command_line_takes_its_name_and_writes_the_same_masks(
     assert all(np.array_equal(mask, masks[artefact.key]) for mask in masks.values())
 
 
+def test_a_notebook_loads_it_by_the_same_name(registered: tuple[Path, Artefact], tmp_path: Path) -> None:
+    storage, artefact = registered
+    photo = draw_photo(tmp_path / "p.png")
+    mine = wsss.load("models:/one", storage=storage, device="cpu").predict(photo)
+    assert np.array_equal(mine, wsss.load(artefact.key, storage=storage, device="cpu").predict(photo))
+
+
 @pytest.mark.parametrize(
     ("reference", "words"),
     [
