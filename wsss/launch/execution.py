@@ -32,13 +32,18 @@ from wsss.tracking import MlflowTracker, tracking_uri
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that came to its end. `changed` says in words what of the data has changed since the last one;
-    `uri` is MLflow's; `report` is the study's page, if it could be written."""
+    """A run that came to its end.
+
+    `changed` says in words what of the data has changed since the last one. `uri` is MLflow's, `page` the
+    address of the study's runs on a server, empty without one. `report` is the study's page, if it could be
+    written.
+    """
 
     outcome: Outcome
     data: DataView
     changed: list[str]
     uri: str
+    page: str
     report: Path | None
 
 
@@ -133,9 +138,9 @@ def _run(
             lease=lease,
         )
         outcome = run.run()
-        page = report(storage, study.name, note)
-        conclude(storage, study.name, page, tracker)
-        return Ended(outcome, data, changed, uri, page)
+        written = report(storage, study.name, note)
+        conclude(storage, study.name, written, tracker)
+        return Ended(outcome, data, changed, uri, tracker.page, written)
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:

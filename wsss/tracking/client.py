@@ -82,6 +82,11 @@ class MlflowReplay:
             "end": self._end,
         }
 
+    @property
+    def experiment(self) -> str:
+        """The id of the study's experiment, empty before its first operation."""
+        return self._experiment
+
     def do(self, operation: Operation) -> None:
         """Carry out one operation. Raises what MLflow raises."""
         if operation["op"] != "experiment" and not self._experiment:

@@ -20,6 +20,7 @@ from wsss.store.storage import Storage
 from wsss.tracking.client import MlflowReplay
 from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
+from wsss.tracking.location import runs_page
 from wsss.tracking.refusals import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer
@@ -60,6 +61,7 @@ class MlflowTracker:
         self._past = None if storage is None else self._remember(storage, study_folder.name)
         self._spool = Spool(study_folder / "tracking")
         self._translator = Translator(study_folder.name)
+        self._experiment = ""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._replay, name="mlflow", daemon=True)
         self._thread.start()
@@ -84,6 +86,13 @@ class MlflowTracker:
             self._spool.put(conclusion.operation(report))
         except Exception as error:
             self._warn(f"what the study came to was not recorded: {first_line(error)}")
+
+    @property
+    def page(self) -> str:
+        """The address of the study's runs on a server; empty for a database, and before it has answered."""
+        if not self._experiment or not self._uri.startswith("http"):
+            return ""
+        return runs_page(self._shown, self._experiment)
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait up to `seconds` for the server to take everything; the rest stays in the spool."""
@@ -113,6 +122,7 @@ class MlflowTracker:
                     replay = MlflowReplay(self._uri, artifacts_folder(self._uri))
                 past = self._bring_back(past, replay)
                 replay.do(self._where_it_is(operation))
+                self._experiment = replay.experiment
                 pause, told = 0.5, False
             except Exception as error:  # whatever a server and its network can come up with
                 if not is_permanent(error):
