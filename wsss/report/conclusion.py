@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsss.config.params.stages import CamsParams
+from wsss.config.stage import made_kind
 from wsss.files import read_json, sha256_file
 from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.origin import data_source
@@ -149,10 +150,10 @@ def winner_of(store: Store, past: Past, trial: TrialRecord) -> Winner | None:
     return None
 
 
-def _last(stage: str, artefacts: Sequence[Artefact] | Any) -> Artefact | None:
-    """Return the artefact of a stage that no other one of it was made from."""
+def _last(kind: str, artefacts: Sequence[Artefact] | Any) -> Artefact | None:
+    """Return the artefact of a kind that no other one of it was made from."""
     everything = {artefact.key: artefact for artefact in artefacts}
-    mine = [artefact for artefact in everything.values() if artefact.stage == stage]
+    mine = [one for one in everything.values() if made_kind(one.stage, one.record["params"]) == kind]
     below = {key for artefact in mine for key in _ancestors(artefact, everything)}
     return next((artefact for artefact in reversed(mine) if artefact.key not in below), None)
 
