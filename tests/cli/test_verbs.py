@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import resource
@@ -249,3 +250,24 @@ def test_doctor_looks_at_everything(tmp_path: Path) -> None:
     findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
     assert done.returncode == 0, findings
     assert {"torch", "ray", "mlflow", "dense CRF", "packaged weights", "GPU", "storage"} <= set(findings)
+
+
+def test_doctor_measures_speed_when_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsss.pipeline.speed import settings
+
+    real = settings.short_settings
+    tiny = {"crop": 32, "batch": 2, "images": 4, "photo": 64, "rounds": 1, "scales": (1.0,)}
+    monkeypatch.setattr(settings, "short_settings", lambda *given: dataclasses.replace(real(*given), **tiny))
+    done = in_process("doctor", "--gpu", "--json", "--storage", tmp_path)
+    findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
+    assert done.returncode == 0, findings
+    assert {"classifier step", "CAMs", "features", "walk", "segmenter step"} <= set(findings)
+    assert "on the CPU, as there is no GPU" in findings["speed"]["detail"]
+    assert "of an epoch is outside of the network" in findings["limit"]["detail"]
+    assert done.stderr.count("measuring: ") == 6
+    monkeypatch.setattr(settings, "opened", lambda *given: 1 / 0)
+    monkeypatch.setattr("wsss.pipeline.speed.measure.opened", lambda *given: 1 / 0)
+    failed = in_process("doctor", "--gpu", "--json", "--storage", tmp_path)
+    assert (
+        failed.returncode == 3 and "ZeroDivisionError" in failed.stdout and "Traceback" not in failed.stderr
+    )

@@ -124,6 +124,24 @@ class GpuWaiting:
 
 
 @dataclass(frozen=True)
+class Moving:
+    """A trial gives its GPU back, as what comes next needs none, or needs a GPU again.
+
+    `stage` is what comes next, `gpu` whether it needs one; `reported` are the stages whose end was told.
+    """
+
+    trial: str
+    stage: str
+    gpu: bool
+    reported: tuple[str, ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """What the trial waits for, in words that follow "waits"."""
+        return f"for {'a GPU' if self.gpu else 'CPUs beside the GPU'}: {self.stage}"
+
+
+@dataclass(frozen=True)
 class StageSaid:
     """A program that a stage waits for goes on; sent repeatedly. `text` is its last line, or empty."""
 
@@ -201,7 +219,7 @@ class StudyFinished:
     interrupted: bool = False
 
 
-ChainEvent = TrialProgress | StageWaiting | GpuWaiting | StageSaid | StageFinished
+ChainEvent = TrialProgress | StageWaiting | GpuWaiting | Moving | StageSaid | StageFinished
 """The events of making a chain."""
 Event = (
     StudyStarted
@@ -212,6 +230,7 @@ Event = (
     | StepPart
     | StageWaiting
     | GpuWaiting
+    | Moving
     | StageSaid
     | StageFinished
     | SharedEnded

@@ -225,6 +225,9 @@ class SweepRun:
         if trial is not None:
             self._session.start(trial)
 
+    def holds(self, job: str, gpus: float) -> None:
+        self._session.meter.holds(job, gpus)
+
     def event(self, event: Event) -> bool:
         if not (isinstance(event, TrialProgress) and event.replayed):
             self._session.tell(event)

@@ -10,6 +10,7 @@ import numpy as np
 
 from wsss.config.stage import scored_as
 from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.report.origins import kind_of
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
@@ -66,7 +67,7 @@ def masks_of(trial: TrialRecord, store: Store) -> dict[str, str]:
         label: str(artefact.folder)
         for label, artefact in found.items()
         if artefact is not None
-        and (how := scored_as(artefact.stage)) is not None
+        and (how := scored_as(kind_of(artefact))) is not None
         and how.files == "masks"
         and not artefact.evicted
     }

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from wsss.pipeline.events import (
     Event,
     GpuWaiting,
+    Moving,
     SharedEnded,
     StageFinished,
     StageSaid,
@@ -88,7 +89,7 @@ class State:
         elif isinstance(event, TrialStarted):
             row = self.rows.setdefault(event.trial.id, TrialRow(event.trial))
             row.state, row.began, row.stage_began = "running", now, now
-        elif isinstance(event, TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting):
+        elif isinstance(event, TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting | Moving):
             self._work(event, now)
         elif isinstance(event, StageFinished):
             row = self._row(event.trial, now)
@@ -109,14 +110,14 @@ class State:
         return self.rows.setdefault(trial, TrialRow(None, began=now, stage_began=now))
 
     def _work(
-        self, event: TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting, now: float
+        self, event: TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting | Moving, now: float
     ) -> None:
         if isinstance(event, StepPart) and event.trial not in self.rows:
             return  # it was sent before the end of its work, and came after
         row = self._row(event.trial, now)
         if row.state in ENDED:
             return
-        row.enter("waiting" if isinstance(event, GpuWaiting) else event.stage, now)
+        row.enter("waiting" if isinstance(event, GpuWaiting | Moving) else event.stage, now)
         row.heard = now
         if isinstance(event, TrialProgress | StepPart) and not row.steps:  # work may go on in its middle
             row.base = event.step - isinstance(event, TrialProgress)

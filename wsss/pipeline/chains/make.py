@@ -56,8 +56,8 @@ class Again(Exception):
 class Bench:
     """Where and with what artefacts are made.
 
-    `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
-    processes that train one network together, where a stage can. A checkpoint is written every
+    `device` is the torch device of networks; `threads` the CPUs of the trial, which change results;
+    `workers` the processes that train one network together, where a stage can. A checkpoint is written every
     `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
     while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far
     a step is.
@@ -105,6 +105,8 @@ class Making:
         self._trial = trial
         self._node = node
         self._chain = chain
+        # What needs no network is made by the CPU, in the middle of a chain on a GPU, too.
+        self._device = bench.device if node.side == "gpu" else "cpu"
         self._sources = {kind: chain[label] for kind, label in node.inputs.items()}
 
     def make(self) -> Iterator[ChainEvent]:
@@ -137,7 +139,7 @@ class Making:
 
     def _give_memory_back(self) -> None:
         """Return this stage's GPU memory: other trials may need it, and later stages measure what is free."""
-        if self._bench.device.startswith("cuda"):
+        if self._device.startswith("cuda"):
             import torch
 
             gc.collect()
@@ -158,7 +160,7 @@ class Making:
         if not all(store.has(key) for key in inputs):
             raise Again("an input was deleted from the storage while it was in use") from error
         if is_out_of_memory(error):  # it would run out again: the driver doesn't repeat our own errors
-            message = described(self._node.label, self._node.params, self._bench.device)
+            message = described(self._node.label, self._node.params, self._device)
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise StageError(Problem("", message, shortened(first, 300))) from error
         raise error
@@ -259,7 +261,7 @@ class Making:
         folders = {kind: artefact.folder for kind, artefact in inputs.items()}
         return work_of(
             Context(
-                node.params, folders, bench.data, node.seed, bench.device, bench.threads, work, bench.workers
+                node.params, folders, bench.data, node.seed, self._device, bench.threads, work, bench.workers
             )
         )
 
@@ -279,8 +281,8 @@ class Making:
         import torch
 
         node, bench = self._node, self._bench
-        cuda = bench.device.startswith("cuda")
-        computed_in = {} if precision is None else precision.facts(torch.device(bench.device))
+        cuda = self._device.startswith("cuda")
+        computed_in = {} if precision is None else precision.facts(torch.device(self._device))
         return {
             "stage": node.stage,
             "version": STAGES[node.stage].version,
@@ -292,7 +294,7 @@ class Making:
             "torch": torch.__version__,
             "processor": processor(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
-            **({"gpu": {**card_facts(bench.device), **computed_in}} if cuda else {}),
+            **({"gpu": {**card_facts(self._device), **computed_in}} if cuda else {}),
             "threads": bench.threads,
             "seconds": round(progress.seconds, 3),
             "history": progress.history,

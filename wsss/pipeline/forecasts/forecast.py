@@ -70,7 +70,7 @@ def forecast(study: Study, data: DataView, store: Store, *, rough: bool = False)
                     if node.key in counted:
                         continue
                     counted.add(node.key)
-                    line = lines.setdefault(node.label, _Line())
+                    line = lines.setdefault(node.label, _Line(by_network=node.side == "gpu"))
                     if node.key in pending:
                         work = _work(node, trial.chain, sweep.resources, data, looked)
                         line.add(estimate_seconds(work, known), estimate_bytes(work, known))
@@ -97,6 +97,8 @@ class _Line:
     bytes: list[float | None] = field(default_factory=list)
     devices: set[str] = field(default_factory=set)
     artefacts: int = 0
+    by_network: bool = False
+    """Whether it is work of a network, for which a trial holds its GPUs."""
     rough: bool = False
 
     def guess(self, seconds: Estimate | None) -> None:
@@ -120,7 +122,7 @@ class _Line:
             "in_storage": self.found,
             "each": each,
             "seconds": seconds,
-            "gpu_hours": None if seconds is None else seconds * resources.gpu / 3600,
+            "gpu_hours": self._gpu_hours(seconds, resources),
             "accelerator": resources.accelerator,
             "each_bytes": each_bytes,
             "bytes": size,
@@ -128,6 +130,11 @@ class _Line:
             "measured": self.artefacts,
             "rough": self.rough,
         }
+
+    def _gpu_hours(self, seconds: float | None, resources: Resources) -> float | None:
+        if not self.by_network:
+            return 0.0
+        return None if seconds is None else seconds * resources.gpu / 3600
 
 
 def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float | None]:
