@@ -63,7 +63,7 @@ def predict(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment new photos, whose labels nobody knows: masks, overlays and areas.json.
+    """Segment new photos, which need no label: masks, overlays and areas.json.
 
     python launch.py predict holiday/*.jpg --model segment-baseline-000 -o masks
 
