@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import shutil
 from pathlib import Path
@@ -91,10 +93,14 @@ def test_the_trial_with_the_better_map_was_kept(finished: Path) -> None:
 
 
 def test_every_format_and_view_says_so(finished: Path) -> None:
-    for words in (["--format", "csv"], ["--format", "markdown"], ["--per-class"], ["--errors"]):
+    for words in (["--format", "markdown"], ["--per-class"], ["--errors"], ["--format", "html"]):
         done = in_process("compare", "--storage", finished / "runs", *words)
         assert done.returncode == 0, done.stderr
         assert "mAP" in done.stdout and "baseline" in done.stdout
+    rows = csv.DictReader(
+        io.StringIO(in_process("compare", "--storage", finished / "runs", "--format", "csv").stdout)
+    )
+    assert all(0 <= float(row["classifier_holdout_map"]) <= 1 for row in rows)
 
 
 def test_again_computes_nothing_and_plan_knows(mine: Path) -> None:

@@ -16,8 +16,6 @@ ROOT = Path(__file__).parents[2]
 HEAVY = "torch torchvision timm matplotlib scipy mlflow ray pandas sklearn optuna pyarrow pydensecrf"
 REPORT = f"""
 import sys
-from tiny_data import tiny_data
-
 from wsss.cli import main
 try:
     main()

@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from wsss.config.stage import made_kind
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
@@ -140,9 +141,13 @@ class _Search:
             return self._of_trial(trial, self.store)
         return None
 
+    def _is_one(self, artefact: Artefact) -> bool:
+        """Whether an artefact is a network of the kind, whichever stage has made it."""
+        return made_kind(artefact.stage, artefact.record.get("params", {})) == self.stage
+
     def nearest(self, reference: str) -> str:
         """Return a hint: the network or the trial with one that is most like a reference."""
-        networks = [one for one in self.store or () if one.stage == self.stage]
+        networks = [one for one in self.store or () if self._is_one(one)]
         if not networks:
             return f"there is no {self.stage} in this storage"
         keys = {artefact.key for artefact in networks}
@@ -153,7 +158,7 @@ class _Search:
 
     def _by_key(self, prefix: str, store: Store) -> Artefact | None:
         found = [artefact for artefact in store if artefact.key.startswith(prefix)]
-        networks = [artefact for artefact in found if artefact.stage == self.stage]
+        networks = [artefact for artefact in found if self._is_one(artefact)]
         if len(networks) > 1:
             names = ", ".join(_short(artefact.key, networks) for artefact in networks[:5])
             raise self._error(f"{prefix!r} is ambiguous", f"it could be {names}")
@@ -206,7 +211,7 @@ class _Search:
     def _of_trial(self, found: Found, store: Store) -> Artefact:
         study, trial = found
         known = [store.known(key) for key in trial.keys.values()]
-        networks = [one for one in known if one is not None and one.stage == self.stage]
+        networks = [one for one in known if one is not None and self._is_one(one)]
         if not networks:
             message = f"trial {trial.id!r} of {study} ({trial.status}) has trained no {self.stage}"
             raise self._error(message, f"its chain: {', '.join(trial.keys)}")

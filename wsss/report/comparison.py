@@ -141,6 +141,19 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """How far a study is that is not at its end: `done` of `total` trials, and `failed` others.
+
+    `running` says that somebody runs it at this moment.
+    """
+
+    done: int
+    total: int
+    failed: int
+    running: bool
+
+
+@dataclass(frozen=True)
 class Comparison:
     """`steps` are in the order of the chain, `protocols` has each. `per_class` are the names of classes,
     the background first. `allowed` names, per study, what it was allowed to do that makes numbers optimistic.
@@ -154,6 +167,8 @@ class Comparison:
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unfair: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per study: what it was allowed to do that makes its arms hard to compare, and why."""
+    unfinished: Mapping[str, Unfinished] = field(default_factory=dict)
+    """The studies that are not at their end."""
 
     @property
     def unscored(self) -> bool:

@@ -168,7 +168,9 @@ class State:
         lengths = [row.ended - row.began for row in rows if row.state == "done"]
         running = states.count("running")
         if lengths and running:
-            left = sum(lengths) / len(lengths) * (total - done - running / 2) / running
+            each = sum(lengths) / len(lengths)
+            under_way = sum(min(each, now - row.began) for row in rows if row.state == "running")
+            left = (each * (total - done) - under_way) / running
             parts.append(("left", f"about {duration(left)} left"))
         parts.append(("spent", f"{duration(now - self.start)} spent"))
         parts.append(("running", f"{running} running"))

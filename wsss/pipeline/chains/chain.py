@@ -172,6 +172,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     kinds: dict[str, str] = {}
     by_label: dict[str, Params] = {}
     by_name: dict[str, str] = {}
+    drawn: dict[str, int] = {}
     for part in parts:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
@@ -197,10 +198,13 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         by_name[part.label] = label
         made = kinds[label] = kind.makes(params)
         latest[made] = label
+        drawn[label] = max([kind.drawn_masks(params), *(drawn[source] for source in inputs.values())])
         if scored_as(made) is not None and data.has_masks:
             what: dict[str, Any] = {"kind": made}
             if STAGES[part.stage].leaves_out_select(part.params):
                 what["reported_only"] = True
+            elif drawn[label] and not data.teach:
+                what |= {"drawn": drawn[label], "draw": seed}
             scores = STAGES[SCORES].model().model_validate(what)
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
