@@ -26,6 +26,7 @@ SMALL = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_run_prints_its_figures_and_a_verdict_on_each_target(name: str) -> None:

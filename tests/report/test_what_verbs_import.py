@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 HEAVY = "torch torchvision timm matplotlib scipy mlflow ray pandas sklearn optuna pyarrow pydensecrf"
 REPORT = f"""
 import sys
+
 from wsss.cli import main
 try:
     main()

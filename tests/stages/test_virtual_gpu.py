@@ -136,6 +136,7 @@ def difference(here: Artefact, there: Artefact) -> tuple[float, float]:
     return abs(ours / theirs - 1), LOSS
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("kind", ["virtual", "card"])
 def test_every_stage_runs_and_agrees_with_the_cpu(
     kind: str, tiny_chain: Chain, tiny_view: DataView, calm_store: Store, small_chunks: None, tmp_path: Path
