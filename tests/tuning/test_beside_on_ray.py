@@ -20,7 +20,7 @@ from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.search.trials import Trial, sweep_trials
 from wsss.store.folder_store import Store
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 STUDY = f"""
 name: beside
 {TINY_DATA}
