@@ -42,6 +42,7 @@ class StopsAfter:
         return len(self.steps) >= 2 and (bool(self.parts) or len(self.steps) > 25)
 
 
+@pytest.mark.long
 def test_a_trial_on_ray_leaves_a_checkpoint_when_it_is_stopped(
     tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
