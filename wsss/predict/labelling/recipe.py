@@ -16,6 +16,9 @@ Quality = Literal["quick", "good"]
 CLASSIFIER, NETWORK, MAPS, MASKS = "classifier", "network", "maps", "masks"
 """What the study calls the stages whose results are looked at."""
 BATCH = 8
+UNSURE = 8
+"""Exponent of the background's score where refined maps taught the head: those miss parts of objects, and so
+its probabilities are too low (on 25 photos of animals: 1 gives 54.6 mIoU, 4 66.1, 8 67.8)."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def _content(photos: Photos, quality: Quality) -> dict[str, Any]:
     stages += [
         {"pixel_head": head},
         {"probabilities": {"as": MAPS}},
-        {"pseudo_masks": {"as": MASKS, "background_exponent": 1}},
+        {"pseudo_masks": {"as": MASKS, "background_exponent": 1 if photos.drawn else UNSURE}},
     ]
     return {"data": data, "sweeps": [{"name": "label", "stages": stages}]}
 
