@@ -110,7 +110,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
 
 
 def _count(study: Study, as_json: bool) -> None:
-    """Print how many trials a study has, as far as its file tells: what the data are nobody knows."""
+    """Print how many trials a study's file leads to, for a study whose data can't be opened."""
     from wsss.pipeline.forecasts.counts import planned
 
     found = planned(study)

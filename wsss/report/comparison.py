@@ -144,7 +144,7 @@ class Protocol:
 class Unfinished:
     """How far a study is that is not at its end: `done` of `total` trials, and `failed` others.
 
-    `running` says that somebody runs it at this moment.
+    `running`: a process runs it at this moment.
     """
 
     done: int
