@@ -127,7 +127,9 @@ class Host:
 
     def processes(self, word: str = "ray") -> list[str]:
         """Return the command lines on this host that have `word` in them, without this look itself."""
-        listed = self.run("for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null; echo; done").stdout
+        listed = self.run(
+            "for p in /proc/[0-9]*; do tr '\\0' ' ' < $p/cmdline 2>/dev/null; echo; done"
+        ).stdout
         return [line for line in listed.splitlines() if word in line and "/proc/[0-9]" not in line]
 
     def remove(self) -> None:
@@ -167,11 +169,27 @@ class Hosts:
         sh("ip", "-n", hub.space, "addr", "add", f"{hub.address}/24", "dev", "lan")
         sh("ip", "-n", hub.space, "link", "set", "lan", "up")
         for number, host in enumerate(self.all[1:]):
-            sh("ip", "-n", hub.space, "link", "add", f"p{number}", "type", "veth", "peer", "name", "eth0", "netns", host.space)
+            sh(
+                "ip",
+                "-n",
+                hub.space,
+                "link",
+                "add",
+                f"p{number}",
+                "type",
+                "veth",
+                "peer",
+                "name",
+                "eth0",
+                "netns",
+                host.space,
+            )
             sh("ip", "-n", hub.space, "link", "set", f"p{number}", "master", "lan", "up")
             sh("ip", "-n", host.space, "addr", "add", f"{host.address}/24", "dev", "eth0")
             sh("ip", "-n", host.space, "link", "set", "eth0", "up")
-            sh("ip", "-n", host.space, "route", "add", "default", "via", hub.address)  # by which Ray finds its address
+            sh(
+                "ip", "-n", host.space, "route", "add", "default", "via", hub.address
+            )  # by which Ray finds its address
 
     def _keys(self) -> None:
         home = self.all[0].root / "srv/home/.ssh"

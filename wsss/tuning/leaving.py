@@ -1,5 +1,5 @@
-"""Stops Ray on a worker whose head is gone: `ray down` stops the head alone, and a lost head comes back without
-its workers.
+"""Stops Ray on a worker whose head is gone: `ray down` stops the head alone, and a lost head comes back
+without its workers.
 
     python -m wsss.tuning.leaving HEAD:PORT
 """
