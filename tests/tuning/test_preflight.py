@@ -254,7 +254,7 @@ def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_p
             "!!python/x",
         ):
             file.write_text(broken)
-            assert startable_nodes(alive_nodes()) == [], broken
+            assert launched(alive_nodes()).startable == (), broken
     finally:
         file.unlink()
 

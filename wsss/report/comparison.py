@@ -113,6 +113,8 @@ class Row:
     """Classifier's name → the long sides, in pixels, at which that was measured; mostly one."""
     masks: Mapping[str, str] = field(default_factory=dict)
     """Step → folder of its pseudo masks, of the first seed."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Step → file with some of its photos to look at, of the first seed; without masks to score with."""
     tried: Tried | None = None
     """How many configurations it was chosen from, and what they took."""
     supervision: tuple[str, ...] = ()

@@ -150,6 +150,8 @@ def unscored_notes(comparison: Comparison) -> str:
         _initial_weights(comparison),
     ]
     for row in comparison.rows:
+        for step, path in row.pictures.items():
+            lines.append(f"{step} of {arm_title(row, comparison)}, to look at: {path}")
         for step, folder in row.masks.items():
             lines.append(f"{step} of {arm_title(row, comparison)}: {folder}")
     return "\n".join(line for line in lines if line)
