@@ -83,8 +83,9 @@ def plan_job(
     working_dir: Path = Path("."),
     allow_commands: bool = False,
 ) -> JobPlan:
-    """Return the job that does something with a study on a cluster: a study file, or the name of one in a shared
-    storage.
+    """Return the job that does something with a study on a cluster.
+
+    `study` is a study file, or the name of one in a shared storage.
 
     `allow_commands` is passed on to `run` and `resume`.
 
@@ -185,8 +186,8 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str:
     """Send a job and return its id.
 
-    Raises `PreflightError` within ten seconds when the cluster can't be reached or refuses the token, or when it
-    isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret.
+    Raises `PreflightError` within ten seconds when the cluster can't be reached or refuses the token, or when
+    it isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret.
     """
     check_cluster_address(address)
     check_dashboard(address)
@@ -206,7 +207,7 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
 
 
 def check_dashboard(address: str) -> None:
-    """Raise `PreflightError` within ten seconds unless a dashboard answers there and takes this process's token."""
+    """Raise `PreflightError` within ten seconds unless a dashboard answers there and takes the token."""
     check_token(address)
     parts = urlsplit(address if "://" in address else f"http://{address}")
     if parts.scheme not in ("http", "https"):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from wsss.cli.console import out
+from wsss.cli.machines import scripts
 from wsss.cli.options import (
     AllowOption,
     JsonOption,
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from wsss.pipeline.forecasts.preflight import Check
 
 app = typer.Typer(help="Look at a Ray cluster, and send studies to it.", no_args_is_help=True)
+app.command("slurm")(scripts.slurm)
+app.command("kuberay")(scripts.kuberay)
 AddressOption = Annotated[
     str | None,
     typer.Option(
