@@ -232,16 +232,16 @@ available_node_types:
 
 def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
     """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
-    from wsss.tuning.placement import startable_nodes
+    from wsss.tuning.placement import launched
     from wsss.tuning.preflight import alive_nodes, cluster_checks
 
     file = cluster.home / "ray_bootstrap_config.yaml"
     wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
-    assert startable_nodes(alive_nodes()) == []
+    assert launched(alive_nodes()).startable == ()
     try:
         file.write_text(AUTOSCALER)
         kinds = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}, {}]
-        assert startable_nodes(alive_nodes()) == kinds
+        assert list(launched(alive_nodes()).startable) == kinds
         rows = [check for check in cluster_checks(wanted, tmp_path, None) if check.what == "placement"]
         assert [row.state for row in rows] == ["note", "bad"]
         assert rows[0].found.endswith("no node has them, one will be started")
@@ -254,7 +254,7 @@ def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_p
             "!!python/x",
         ):
             file.write_text(broken)
-            assert startable_nodes(alive_nodes()) == [], broken
+            assert launched(alive_nodes()).startable == (), broken
     finally:
         file.unlink()
 

@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsss.cli.console import say
 from wsss.cli.options import JsonOption, StorageOption
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.launch.finding import storage_location
@@ -66,7 +67,7 @@ def predict(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment new photos, whose labels nobody knows: masks, overlays and areas.json.
+    """Segment new photos, which need no label: masks, overlays and areas.json.
 
     python launch.py predict holiday/*.jpg --model segment-baseline-000 -o masks
 
@@ -126,7 +127,10 @@ def _say_what_masks_hold(
     done = summary.areas["photos"]
     masks = [folder / done[photo.name]["mask"] for photo in name_photos(paths) if photo.name in done]
     for line in mask_lines(masks, classes):
-        print(line, file=sys.stderr if as_json else sys.stdout)
+        if as_json:
+            print(line, file=sys.stderr)
+        else:
+            say(line)
 
 
 def _check(

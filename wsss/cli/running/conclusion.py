@@ -6,10 +6,13 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from wsss.cli.console import say
 from wsss.cli.options import invocation, of_study
 from wsss.launch.words import note
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wsss.config import Study
     from wsss.data.view import DataView
     from wsss.launch.execution import Ended
@@ -57,7 +60,7 @@ def conclude(study: Study, ended: Ended, as_json: bool) -> None:
     else:
         show(comparison, "table")
         for line in examined.lines() if examined else ():
-            print(line)
+            say(line)
         _say_what_was_done(study, outcome)
         _say_where(study, comparison, ended)
     if outcome.interrupted:
@@ -107,13 +110,18 @@ def _say_where(study: Study, comparison: Comparison, ended: Ended) -> None:
     if not any(row.status == "done" for row in comparison.rows):
         return
     print("Next:")
-    for what, words in _tips(study, comparison).items():
+    for what, words in _tips(study, comparison, ended.report).items():
         print(f"  {what}: {words}")
 
 
-def _tips(study: Study, comparison: Comparison) -> dict[str, str]:
+def _tips(study: Study, comparison: Comparison, report: Path | None) -> dict[str, str]:
     """Return what to do next and the command for it."""
-    tips = {"photos, maps and masks, to look at first": of_study("report", study, "-o", f"{study.name}.html")}
+    tips = (
+        {}
+        if report is None
+        else {"look at photos, maps and masks of every arm": f"open {report} in a browser"}
+    )
+    tips["the same page, to send"] = of_study("report", study, "-o", f"{study.name}.html")
     if not comparison.unscored:
         tips["in which way masks are wrong"] = of_study("compare", study, "--errors")
     row = _with_network(comparison)
