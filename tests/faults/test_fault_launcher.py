@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from command_line import in_process
 from three_hosts import NET, SHARED, Host, Hosts, skip_without_hosts
 
@@ -213,7 +212,3 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
     ]
     scores = [[(row["arm"], row["cells"]) for row in table["rows"]] for table in tables]
     assert scores[0] == scores[1]
-
-
-def test_the_cluster_file_of_the_test_is_yaml() -> None:
-    assert yaml.safe_load(cluster_text(2))["provider"]["worker_ips"] == [f"{NET}.3", f"{NET}.4"]

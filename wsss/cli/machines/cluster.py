@@ -131,7 +131,9 @@ def submit(
     from wsss.tuning.submit import Verb, follow_job, plan_job, submit_job
 
     if verb is not None and verb not in tuple(Verb):
-        raise ConfigError(Problem("--verb", f"is {verb!r}, which no job does", nearest(verb, [one.value for one in Verb])))
+        raise ConfigError(
+            Problem("--verb", f"is {verb!r}, which no job does", nearest(verb, [one.value for one in Verb]))
+        )
 
     storage_location(storage)
     job = plan_job(
