@@ -212,3 +212,39 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
     ]
     scores = [[(row["arm"], row["cells"]) for row in table["rows"]] for table in tables]
     assert scores[0] == scores[1]
+
+
+SRUN = """\
+#!/bin/bash
+# Starts the command on every node with this environment, and ends when the first has.
+shift
+for node in two one head; do
+  ssh -o StrictHostKeyChecking=no root@$node "$(export -p); cd $PWD; $(printf '%q ' "$@")" &
+done
+wait $!
+"""
+
+
+def test_a_batch_job_over_three_hosts_runs_the_study(laptop: Laptop) -> None:
+    """What `cluster slurm` prints, with an `srun` that is made of ssh."""
+    hosts, head = laptop.hosts, laptop.hosts["head"]
+    code = f"{SHARED}/code"
+    shutil.copytree(laptop.folder, hosts.shared / "code")
+    asked = f"cluster slurm tiny.yaml --nodes 3 --gpus-per-node 0 --cpus-per-node 1 --storage {SHARED}/runs"
+    printed = hosts["laptop"].run(f"cd {code} && {BIN}/python launch.py {asked}")
+    assert printed.returncode == 0, printed.stderr
+    (hosts.shared / "job.sh").write_text(printed.stdout)
+    home = laptop.host.root / "srv/home"
+    for host in hosts.all[1:]:
+        shutil.copytree(home / ".ray", host.root / "srv/home/.ray")
+    shutil.copy(home / ".ssh/id_ed25519", head.root / "srv/home/.ssh")
+    programs = hosts.shared / "bin"
+    programs.mkdir()
+    for name, text in {"srun": SRUN, "scontrol": "#!/bin/sh\nprintf '%s\\n' head one two\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    variables = f"SLURM_JOB_ID=7 SLURM_JOB_NODELIST=all PYTHONPATH={code} PATH={SHARED}/bin:$PATH"
+    done = head.run(f"{variables} bash {SHARED}/job.sh", timeout=400)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "3 with 3 CPU" in done.stdout, done.stdout[-3000:]
+    assert (hosts.shared / "runs/studies/tiny").is_dir()
