@@ -59,9 +59,11 @@ def check(
     """
     from wsss.config.text.location import check_cluster_address
     from wsss.tracking import tracking_uri
+    from wsss.tuning.reaching import check_named
 
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
+    check_named(address)
     data = open_study_data(found, quiet=as_json)
     checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
     if as_json:
