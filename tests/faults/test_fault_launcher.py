@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 from command_line import in_process
 from three_hosts import NET, SHARED, Host, Hosts, skip_without_hosts
 
@@ -167,7 +166,7 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
         began = time.monotonic()
         done = laptop(command)
         assert done.returncode == 3 and told in done.stderr, (command, done.stderr)
-        assert len(done.stderr.splitlines()) == 1 and time.monotonic() - began < 20, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1 and time.monotonic() - began < 20, done.stderr
     checked = laptop.wsss(f"{submit} --verb check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "3 with 2 CPU" in checked.stdout, checked.stdout
@@ -215,5 +214,37 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
     assert scores[0] == scores[1]
 
 
-def test_the_cluster_file_of_the_test_is_yaml() -> None:
-    assert yaml.safe_load(cluster_text(2))["provider"]["worker_ips"] == [f"{NET}.3", f"{NET}.4"]
+SRUN = """\
+#!/bin/bash
+# Starts the command on every node with this environment, and ends when the first has.
+shift
+for node in two one head; do
+  ssh -o StrictHostKeyChecking=no root@$node "$(export -p); cd $PWD; $(printf '%q ' "$@")" &
+done
+wait $!
+"""
+
+
+def test_a_batch_job_over_three_hosts_runs_the_study(laptop: Laptop) -> None:
+    """What `cluster slurm` prints, with an `srun` that is made of ssh."""
+    hosts, head = laptop.hosts, laptop.hosts["head"]
+    code = f"{SHARED}/code"
+    shutil.copytree(laptop.folder, hosts.shared / "code")
+    asked = f"cluster slurm tiny.yaml --nodes 3 --gpus-per-node 0 --cpus-per-node 1 --storage {SHARED}/runs"
+    printed = hosts["laptop"].run(f"cd {code} && {BIN}/python launch.py {asked}")
+    assert printed.returncode == 0, printed.stderr
+    (hosts.shared / "job.sh").write_text(printed.stdout)
+    home = laptop.host.root / "srv/home"
+    for host in hosts.all[1:]:
+        shutil.copytree(home / ".ray", host.root / "srv/home/.ray")
+    shutil.copy(home / ".ssh/id_ed25519", head.root / "srv/home/.ssh")
+    programs = hosts.shared / "bin"
+    programs.mkdir()
+    for name, text in {"srun": SRUN, "scontrol": "#!/bin/sh\nprintf '%s\\n' head one two\n"}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
+    variables = f"SLURM_JOB_ID=7 SLURM_JOB_NODELIST=all PYTHONPATH={code} PATH={SHARED}/bin:$PATH"
+    done = head.run(f"{variables} bash {SHARED}/job.sh", timeout=400)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "3 with 3 CPU" in done.stdout, done.stdout[-3000:]
+    assert (hosts.shared / "runs/studies/tiny").is_dir()

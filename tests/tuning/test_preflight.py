@@ -217,6 +217,32 @@ def test_other_code_on_a_node_is_refused(
     assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
 
 
+def test_machines_that_the_cluster_file_lists_and_that_are_not_there_are_named() -> None:
+    from wsss.tuning.placement import nodes_check
+
+    nodes = [{"NodeManagerAddress": f"10.0.0.{n}", "Resources": {"CPU": 4.0}} for n in (10, 11)]
+    assert nodes_check(nodes, ["10.0.0.10", "10.0.0.11"]).state == "ok"
+    row = nodes_check(nodes, ["10.0.0.10", "10.0.0.11", "10.0.0.12"])
+    assert row.state == "note" and row.found.startswith("2 of 3 that the cluster file lists")
+    assert "10.0.0.12 has not joined" in row.found
+
+
+def test_the_machines_are_read_from_what_ray_up_leaves(cluster: Any) -> None:
+    from wsss.tuning.placement import launched
+    from wsss.tuning.preflight import alive_nodes
+
+    own = alive_nodes()[0]["NodeManagerAddress"]
+    file = cluster.home / "ray_bootstrap_config.yaml"
+    provider = "provider: {{type: local, head_ip: {head}, worker_ips: [192.0.2.7, 192.0.2.8]}}"
+    try:
+        file.write_text(provider.format(head=own))
+        assert launched(alive_nodes()).listed == (own, "192.0.2.7", "192.0.2.8")
+        file.write_text(provider.format(head="192.0.2.1"))
+        assert launched(alive_nodes()).listed == (), "what another cluster left"
+    finally:
+        file.unlink()
+
+
 AUTOSCALER = """\
 cluster_name: lab
 max_workers: 4

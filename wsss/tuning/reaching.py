@@ -59,6 +59,13 @@ def running_here() -> str | None:
     return address if address and _takes_connections(address) else None
 
 
+def check_named(address: str | None) -> None:
+    """Check the cluster that `--address`, else RAY_ADDRESS, names, if any: before work that takes long."""
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named and not ray.is_initialized():
+        check_reachable(named)
+
+
 def check_reachable(address: str) -> None:
     """Raise `PreflightError` within ten seconds unless this process can join the cluster at `address`.
 

@@ -59,9 +59,11 @@ def check(
     """
     from wsss.config.text.location import check_cluster_address
     from wsss.tracking import tracking_uri
+    from wsss.tuning.reaching import check_named
 
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
+    check_named(address)
     data = open_study_data(found, quiet=as_json)
     checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
     if as_json:
@@ -130,7 +132,9 @@ def submit(
     from wsss.tuning.submit import Verb, follow_job, plan_job, submit_job
 
     if verb is not None and verb not in tuple(Verb):
-        raise ConfigError(Problem("--verb", f"is {verb!r}, which no job does", nearest(verb, tuple(Verb))))
+        raise ConfigError(
+            Problem("--verb", f"is {verb!r}, which no job does", nearest(verb, [one.value for one in Verb]))
+        )
 
     storage_location(storage)
     job = plan_job(

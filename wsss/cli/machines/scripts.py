@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import sys
 from pathlib import Path
@@ -65,8 +66,6 @@ def kuberay(
     python launch.py cluster kuberay tune_configs/voc.yaml --image registry.example/wsss:0.1 --claim data
     --storage /shared/runs -s data.root=/shared/data/VOCdevkit/VOC2012
     """
-    from importlib.metadata import version
-
     from wsss.cli.machines.kuberay import STUDY_FOLDER, Pods, ray_job
     from wsss.config.text.location import is_remote
     from wsss.errors import ConfigError, Problem
@@ -87,7 +86,9 @@ def kuberay(
     words += ["--storage", str(found.storage), "--address", "auto"]
     pods = Pods(image, workers, cpus, gpus, memory, claim, mount, secret_env)
     text = Path(study).read_text()
-    print(ray_job(found.name, text, words, pods, version("ray"), str(found.storage)), end="")
+    print(
+        ray_job(found.name, text, words, pods, importlib.metadata.version("ray"), str(found.storage)), end=""
+    )
 
 
 def _program() -> list[str]:
