@@ -107,3 +107,18 @@ def test_the_network_for_new_photos_is_that_of_a_finished_row_with_a_segmenter()
     chosen = _with_network(Comparison(rows, (), {}, "a", ()))
     assert chosen is not None and chosen.arm == "c"
     assert _with_network(Comparison(rows[:2], (), {}, "a", ())) is None
+
+
+def test_label_says_the_same_of_its_masks(copied_study: Path, tmp_path: Path) -> None:
+    from wsss.cli.label import _warnings
+
+    runs = copied_study / "runs"
+    study = find_study("tiny", runs)
+    data = open_data(study.data, storage=runs)
+    masks = [tmp_path / f"{number}.png" for number in range(4)]
+    for path in masks:
+        write_mask(path, np.zeros((8, 8), np.uint8))
+    found = _warnings(study, data, masks)
+    assert any(line.startswith("masks: no object in 4 of 4 photos. Next: ") for line in found)
+    said = [f"{one.step}: {one.doubt}" for one in examine(compare(runs, ["tiny"]), runs, data).doubts]
+    assert set(said) <= set(found) and len(set(found)) == len(found)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from wsss.config import Study
 from wsss.errors import WsssError
 from wsss.launch.words import note
 from wsss.pipeline.past.retell import Past, remember
 from wsss.store.storage import Storage
 from wsss.tracking import MlflowTracker
 from wsss.tracking.content.conclusion import Conclusion
+from wsss.tracking.system import SystemSampler
 
 REPORT = "report.html"
 """The page that lies beside a study's ledger."""
@@ -33,6 +36,22 @@ def conclude(storage: Storage, name: str, page: Path | None, tracker: MlflowTrac
             tracker.conclude(found, page)
     except Exception as error:  # a view: `sync` makes it again
         note(f"MLflow lacks what {name} came to ({error}); `sync` tries again")
+
+
+@contextlib.contextmanager
+def sampled(study: Study, storage: Storage) -> Iterator[None]:
+    """Look at how busy the machine is while a study runs, where the study asks for it."""
+    if study.tracking.system is None:
+        yield
+        return
+    sampler = SystemSampler(storage, study.name, study.tracking.system)
+    try:
+        yield
+    finally:
+        try:
+            sampler.close()
+        except WsssError as error:
+            note(f"how busy the machine was is not kept: {error}")
 
 
 def conclusion(storage: Storage, past: Past, say: Callable[[str], None]) -> Conclusion | None:

@@ -12,7 +12,7 @@ from wsss.addresses import shown
 from wsss.config import Scheduler, Study
 from wsss.config.text.location import check_cluster_address, is_remote
 from wsss.data.view import DataView
-from wsss.launch.concluding import conclude, report
+from wsss.launch.concluding import conclude, report, sampled
 from wsss.launch.finding import open_study_data
 from wsss.launch.preflight import data_changes, preflight_checks
 from wsss.launch.words import note
@@ -79,6 +79,10 @@ def carry_out(
     """
     if not local:
         check_cluster_address(address)
+        if address or os.environ.get("RAY_ADDRESS"):
+            from wsss.tuning.reaching import check_named
+
+            check_named(address)
     storage = open_storage(study.storage)
     storage.check()
     refuse_bad(storage_checks(storage.local, None))
@@ -137,7 +141,8 @@ def _run(
             inventory=inventory,
             lease=lease,
         )
-        outcome = run.run()
+        with sampled(study, storage):
+            outcome = run.run()
         written = report(storage, study.name, note)
         conclude(storage, study.name, written, tracker)
         return Ended(outcome, data, changed, uri, tracker.page, written)

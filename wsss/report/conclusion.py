@@ -21,6 +21,7 @@ from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
 from wsss.tracking.content.about import data_sets, origin_tags, trial_yaml
 from wsss.tracking.content.conclusion import Conclusion, Winner
+from wsss.tracking.system import read_samples
 
 LONGEST_NOTE = 18_000
 """Characters: an experiment's note may have 20 000 in MLflow."""
@@ -64,6 +65,7 @@ def conclusion_of(storage: Storage, past: Past, comparison: Comparison, text: st
         metrics=_metrics(row),
         tags={**tags, **({"wsss.best_trial": best.id} if best is not None else {})},
         datasets=data_sets(past.data, source),
+        samples=read_samples(storage, past.name),
         best="" if best is None or not past.finished else best.id,
         winner=winner,
     )

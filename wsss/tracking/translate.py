@@ -88,7 +88,9 @@ class Translator:
     def _interrupt(self, at: int) -> None:
         for trial in self._open:
             if f"trial:{trial}" in self._opened:
-                self._tell_numbers(f"trial:{trial}", at)
+                numbers = self._numbers.pop(f"trial:{trial}", {})
+                if numbers:
+                    self._metrics(f"trial:{trial}", numbers, 0, at)
                 self._put("end", at, run=f"trial:{trial}", status="KILLED")
         self._open.clear()
         if self._sweep:
@@ -159,12 +161,6 @@ class Translator:
     def _metrics(self, run: str, values: dict[str, float], step: int, at: int) -> None:
         self._put("metrics", at, run=run, values=values, step=step)
 
-    def _tell_numbers(self, run: str, at: int) -> None:
-        """Tell a trial's parameters that are numbers: after its scores, which MLflow then shows first."""
-        numbers = self._numbers.pop(run, {})
-        if numbers:
-            self._metrics(run, numbers, 0, at)
-
     def _finish_trial(self, event: TrialFinished, at: int) -> None:
         info, run = event.trial, f"trial:{event.trial.id}"
         started, began = self._open.pop(info.id, (TrialStarted(info), at))
@@ -174,13 +170,12 @@ class Translator:
             self._scores[info.id] = dict(event.metrics)
         for step in event.steps:
             self._step(step, at)
-        # Published ones come last, in names too: MLflow sorts by them.
         values = {last_if_published(name): value for name, value in event.metrics.items()}
         for score, classes in event.per_class.items():
             values.update({f"{score}/iou/{name}": value for name, value in classes.items()})
-        if values:
-            self._metrics(run, values, 0, at)
-        self._tell_numbers(run, at)
+        values.update(self._numbers.pop(run, {}))
+        if values:  # by name, as MLflow's other lists are: a run's page has them as they came
+            self._metrics(run, dict(sorted(values.items())), 0, at)
         for name, path in event.files.items():
             self._put("file", at, run=run, path=name, file=path)
         if event.error:

@@ -11,6 +11,8 @@ from wsss.cli.options import invocation, of_study
 from wsss.launch.words import note
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from wsss.config import Study
     from wsss.data.view import DataView
     from wsss.launch.execution import Ended
@@ -108,7 +110,7 @@ def _say_where(study: Study, comparison: Comparison, ended: Ended) -> None:
     if not any(row.status == "done" for row in comparison.rows):
         return
     print("Next:")
-    for what, words in _tips(study, comparison, report).items():
+    for what, words in _tips(study, comparison, ended.report).items():
         print(f"  {what}: {words}")
 
 

@@ -116,7 +116,7 @@ class PixelHead(Stage):
         """Return float16[D, h, w] of every view of a photo."""
         network = self.network.eval()
         photo = np.array(self.context.data.dataset.image(id))
-        pixels = torch.from_numpy(photo).to(self.device).permute(2, 0, 1)[None].float() / 255
+        pixels = sent(torch.from_numpy(photo), self.device).permute(2, 0, 1)[None].float() / 255
         mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (network.mean, network.std))
         x, found = (pixels - mean) / std, []
         height, width = photo.shape[:2]

@@ -51,6 +51,8 @@ class Conclusion:
     tags: Mapping[str, str] = field(default_factory=dict)
     datasets: Sequence[Mapping[str, Any]] = ()
     """As `wsss.tracking.content.about.data_sets` has them."""
+    samples: Sequence[tuple[int, Mapping[str, float]]] = ()
+    """How busy the machine was: milliseconds since 1970, and values by name."""
     best: str = ""
     """The id of the winning trial."""
     winner: Winner | None = None
@@ -61,6 +63,7 @@ class Conclusion:
         """Of all that a page tells and the registry holds: what has not changed is not sent again."""
         key = "" if self.winner is None else self.winner.key
         content = [self.comparison, self.note, self.config, self.finished, self.best, key]
+        content += [self.samples[-1][0]] if self.samples else []
         return sha256_json(content)[:32]
 
     def operation(self, report: Path | None) -> Operation:
@@ -83,6 +86,7 @@ class Conclusion:
             "texts": {COMPARISON: self.comparison, CONFIG: self.config},
             "files": {} if report is None else {REPORT: str(report)},
             "metrics": dict(self.metrics),
+            "samples": [[when, dict(values)] for when, values in self.samples],
             "tags": dict(self.tags),
             "datasets": [dict(one) for one in self.datasets],
             "best": self.best,

@@ -88,6 +88,14 @@ class Concluding:
             step = (operation["time"] - operation["began"]) // 1000  # grows with what is added to a study
             numbers = operation["metrics"].items()
             self._runs.send_points(known, [(name, value, step, operation["time"]) for name, value in numbers])
+            self._runs.send_points(
+                known,
+                [
+                    (name, value, (when - operation["began"]) // 1000, when)
+                    for when, values in operation["samples"]
+                    for name, value in values.items()
+                ],
+            )
             self._set_tags(known, {**operation["tags"], SUMMARY: operation["digest"]})
         if known.status != operation["status"]:
             self._client.set_terminated(known.run_id, operation["status"], operation["time"])
