@@ -141,7 +141,7 @@ def _write(
     from wsss.errors import WsssError
     from wsss.files import write_json
     from wsss.predict.formats import write_coco, write_cvat, write_labelme
-    from wsss.predict.labelling.collect import find_made, items, shares, stale, write_results
+    from wsss.predict.labelling.collect import find_made, items, said_of, shares, stale, write_results
     from wsss.predict.labelling.doubt import mean_belief, worth_drawing
     from wsss.report.page import write_page
     from wsss.store.storage import open_storage
@@ -181,6 +181,7 @@ def _write(
         "drawn": list(photos.drawn),
         "files": written,
         "warnings": _warnings(study, data, [folder / "masks" / f"{id}.png" for id in photos.labelled]),
+        "said": said_of(folder, photos, made),
         "shares": shares([item.mask for item in labelled], photos.classes),
         "mAP": made.mean_ap,
         "belief": mean_belief(looked) if looked else None,
@@ -220,8 +221,8 @@ def _tell(result: dict[str, Any], folder: Path, photos: Photos) -> None:
     drawn = f"; {len(photos.drawn)} that you drew taught the rest" * bool(photos.drawn)
     print(f"Masks of {count} photos{apart}{drawn}: {folder / 'masks'}")
     print(f"Look at {folder / 'overview.jpg'} first, then into {folder / 'overlays'}.")
-    shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["shares"].items())
-    print(f"Shares of pixels: {shares}.")
+    for line in result["said"]:
+        print(line)
     for line in result["warnings"]:
         say(f"warning: {line}")
     for name, what in (("coco", "COCO"), ("labelme", "LabelMe"), ("cvat", "CVAT"), ("report", "Report")):

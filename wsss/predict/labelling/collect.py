@@ -18,6 +18,7 @@ import numpy as np
 
 from wsss.config.params.stages import SegmentationCrfParams
 from wsss.data.decode import shrink_mask
+from wsss.data.readers.splits import is_held_out
 from wsss.errors import StageError
 from wsss.files import write_atomic
 from wsss.masks.images import read_mask, write_mask
@@ -29,6 +30,7 @@ from wsss.predict.labelling.recipe import CLASSIFIER, MAPS, MASKS, NETWORK
 from wsss.predict.model import load_artefact
 from wsss.predict.photos import read_photo
 from wsss.predict.predictor import Predictor, Settings
+from wsss.report.doubts import classifier_doubts, mask_lines
 from wsss.stages.shards import CamShards
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
 from wsss.store.folder_store import Artefact
@@ -119,6 +121,20 @@ def items(folder: Path, photos: Photos) -> list[Item]:
     """Return every photo with its mask, in alphabetical order, as formats are given them."""
     ids = sorted((*photos.labelled, *photos.unlabelled))
     return [Item(photos.dataset.image_path(id), folder / "masks" / f"{id}.png") for id in ids]
+
+
+def said_of(folder: Path, photos: Photos, made: Made) -> list[str]:
+    """Return, in lines, the shares of classes in masks that nobody drew, and what speaks against masks and
+    classifier."""
+    others = [id for id in photos.labelled if id not in photos.drawn]
+    shown = photos.dataset.labels(others)
+    named = [folder / "masks" / f"{id}.png" for id, row in zip(others, shown, strict=True) if row.any()]
+    lines = mask_lines(named, photos.classes, "refinement")
+    held = [id for id in photos.labelled if is_held_out(id, photos.holdout)]
+    if made.mean_ap is not None and held:
+        doubts = classifier_doubts(made.mean_ap, photos.dataset.labels(held))
+        lines += [f"warning: {doubt}" for doubt in doubts]
+    return lines
 
 
 def stale(folder: Path, photos: Photos) -> list[Path]:
