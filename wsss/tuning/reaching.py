@@ -32,8 +32,10 @@ CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 6.0
 
 
 def check_token(where: str) -> None:
-    """Let Ray show the token that there is, and raise `PreflightError` when it is to show one and there is none:
-    Ray would end the process."""
+    """Let Ray show the token that there is.
+
+    Raises `PreflightError` when Ray has to show one and there is none: Ray would end the process.
+    """
     if settle_mode():
         Config.initialize("")
     if os.environ.get(MODE, "").lower() == "token" and not has_token():
