@@ -22,10 +22,12 @@ SMALL = {
         ["4 photos, 2 threads", "| cams | "],
         1,
     ),
+    "gpu.py": ("--short --images 4 --rounds 1", ["classifier step", "reading, a CPU", "limit: "], 1),
     "refinement.py": ("--only pairs flat --images 80", ["pairs   loss", "by walk and CRF"], 8),
 }
 
 
+@pytest.mark.long
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("name", SMALL)
 def test_a_small_run_prints_its_figures_and_a_verdict_on_each_target(name: str) -> None:

@@ -71,6 +71,32 @@ def test_a_file_keeps_the_rules(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 400
 
 
+def test_a_room_holds_about_a_dozen_files() -> None:
+    """A newcomer can hold no more; a crowded room gets sub-rooms."""
+    rooms = {path.parent for path in FILES}
+    sizes = {room: sum(path.name != "__init__.py" for path in room.glob("*.py")) for room in rooms}
+    assert not {str(room.relative_to(ROOT)): size for room, size in sizes.items() if size > 15}
+
+
+def test_no_two_files_need_each_other() -> None:
+    """Imports inside of functions count, those for types alone don't; a package's face is no file of its own."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in FILES}
+    needs = {name: set(imports_at_run_time(path)) & names.keys() for name, path in names.items()}
+    pairs = [(one, other) for one in needs for other in needs[one] if one < other and one in needs[other]]
+    assert not pairs
+
+
+def imports_at_run_time(path: Path) -> Iterator[str]:
+    tree = ast.parse(path.read_text())
+    blocks = [node for node in ast.walk(tree) if isinstance(node, ast.If)]
+    for_types = [node for node in blocks if ast.unparse(node.test) == "TYPE_CHECKING"]
+    left_out = {id(inner) for node in for_types for inner in ast.walk(node)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and id(node) not in left_out:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
 SUB_ROOMS = ["chains", "past", "search", "forecasts"]
 """Of the pipeline: a trial's keys, records, verdicts and forecasts. Each imports those that it needs."""
 

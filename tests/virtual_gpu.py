@@ -63,6 +63,10 @@ class MixedDevices(RuntimeError):
     """Tensors of several devices met in one operation: a transfer was forgotten."""
 
 
+class Race(RuntimeError):
+    """A stream read what another one may not have made yet, or whose memory may be given away meanwhile."""
+
+
 @dataclass
 class Card:
     """What happened on the virtual GPUs.
@@ -83,6 +87,11 @@ class Card:
     allocated: int = 0
     bf16: bool = True
     current: int = 0
+    stream: int = 0
+    """The stream that is given work now."""
+    tick: int = 0
+    seen: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Up to which tick a stream has waited for another."""
     fraction: float = 1.0
     counts: Counter[str] = field(default_factory=Counter)
     places: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -104,10 +113,50 @@ class Card:
             raise RuntimeError(f"CUDA error: invalid device ordinal {number}")
         return number
 
+    def check_streams(self, tensors: list[VirtualTensor]) -> None:
+        """Raise `Race` where the stream that is given work reads tensors that it didn't wait for."""
+        for tensor in tensors:
+            made, tick = tensor.made
+            if made == self.stream:
+                continue
+            if self.seen[self.stream, made] < tick:
+                raise Race(f"stream {self.stream} reads what stream {made} may not have made, at {_line()}")
+            if self.stream not in tensor.readers:
+                raise Race(f"record_stream was forgotten of what stream {self.stream} reads, at {_line()}")
+
     def empty_cache(self) -> None:
         self.note(EMPTIED)
         self.free += self.reserved - self.allocated
         self.reserved = self.allocated
+
+
+class Stream:
+    """One of `torch.cuda.Stream`; work of different streams is in no order but that of their events."""
+
+    count = 0
+
+    def __init__(self, device: Any = None, number: int | None = None) -> None:
+        Stream.count += number is None
+        self.number = Stream.count if number is None else number
+
+    def record_event(self) -> tuple[int, int]:
+        assert _card is not None
+        return self.number, _card.tick
+
+    def wait_event(self, event: tuple[int, int]) -> None:
+        assert _card is not None
+        other, tick = event
+        _card.seen[self.number, other] = max(tick, _card.seen[self.number, other])
+
+
+@contextlib.contextmanager
+def _on_stream(stream: Stream) -> Iterator[None]:
+    assert _card is not None
+    before, _card.stream = _card.stream, stream.number
+    try:
+        yield
+    finally:
+        _card.stream = before
 
 
 _card: Card | None = None
@@ -120,6 +169,10 @@ class VirtualTensor(torch.Tensor):
 
     inner: torch.Tensor
     index: int
+    made: tuple[int, int]
+    """The stream that made it, and when."""
+    readers: set[int]
+    """Other streams that `record_stream` has named."""
 
     @staticmethod
     def __new__(cls, inner: torch.Tensor, index: int) -> VirtualTensor:
@@ -134,6 +187,9 @@ class VirtualTensor(torch.Tensor):
             requires_grad=False,
         )
         self.inner, self.index = inner.detach() if inner.requires_grad else inner, index
+        assert _card is not None
+        _card.tick += 1
+        self.made, self.readers = (_card.stream, _card.tick), set()
         return self
 
     device = property(lambda self: torch.device("cuda", self.index))
@@ -157,8 +213,12 @@ class VirtualTensor(torch.Tensor):
         memo[id(self)] = copy
         return copy
 
+    def record_stream(self, stream: Any) -> None:
+        self.readers.add(stream.number)
+
     def tolist(self) -> Any:
         assert _card is not None
+        _card.check_streams([self])
         _card.note(WAIT)
         return self.inner.tolist()
 
@@ -194,6 +254,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
             return result
     leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
     virtual = [leaf for leaf in leaves if isinstance(leaf, VirtualTensor)]
+    _card.check_streams(virtual)
     target = virtual[0].index if virtual else None
     if kwargs.get("device") is not None:
         device = torch.device(kwargs["device"])
@@ -366,6 +427,9 @@ def virtual_gpus(**facts: Any) -> Iterator[Card]:
             "current_device": lambda: card.current,
             "set_device": lambda device: setattr(card, "current", card.index(device)),
             "synchronize": lambda device=None: card.note(WAIT),
+            "Stream": Stream,
+            "stream": _on_stream,
+            "current_stream": lambda device=None: Stream(number=card.stream),
             "empty_cache": card.empty_cache,
             "mem_get_info": lambda device=None: (card.free, card.total),
             "memory_reserved": lambda device=None: card.reserved,

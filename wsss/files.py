@@ -24,6 +24,10 @@ STORAGE_ERRORS = frozenset(
 """What a full, read-only or vanished disk answers."""
 NO_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP, errno.EBADF})
 """What file systems answer that know no sync of folders."""
+HASHERS = 4
+"""Threads that hash large artefacts; hashing holds no lock of Python's."""
+WORTH_THREADS = 64 * 1024**2
+"""Bytes of an artefact that is hashed by several threads."""
 CHECKSUM = "sha256"
 """The key under which a record holds the SHA-256 of its other content."""
 MOST_BYTES = 256 * 1024**2
@@ -246,9 +250,17 @@ def files_below(folder: Path) -> list[str]:
 
 def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, Any]]:
     """Return name → {"bytes", "sha256"} for files below `folder`."""
+    sizes = {name: (folder / name).stat().st_size for name in names}
+    if sum(sizes.values()) < WORTH_THREADS:
+        digests = [sha256_file(folder / name) for name in sizes]
+    else:  # a GPU may wait for it
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(HASHERS) as threads:
+            digests = list(threads.map(lambda name: sha256_file(folder / name), sizes))
     return {
-        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256_file(folder / name)}
-        for name in names
+        name: {"bytes": size, "sha256": digest}
+        for (name, size), digest in zip(sizes.items(), digests, strict=True)
     }
 
 

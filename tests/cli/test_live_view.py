@@ -15,6 +15,7 @@ from wsss.launch.lines import Lines
 from wsss.launch.words import checks_table, duration
 from wsss.pipeline.events import (
     Event,
+    Moving,
     PreflightDone,
     StageFinished,
     StageWaiting,
@@ -42,6 +43,7 @@ EVENTS: list[Event] = [
     StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
     StageWaiting(GOOD.id, "classifier", "k" * 64, "host-2, process 7"),
     StageFinished(GOOD.id, "classifier", "k" * 64, cached=False, seconds=63.2),
+    Moving(GOOD.id, "cams.scores", gpu=False),
     TrialFinished(GOOD, "done", {"cams/select/miou": 0.4321}),
     TrialFinished(BAD, "failed", error="classifier, step 2: loss is nan"),
     SweepFinished("cam", (GOOD.id,)),
@@ -60,6 +62,7 @@ def test_plain_lines_say_everything_once() -> None:
         "cam-fmix-000  classifier  2/8  loss 0.250  mAP 0.900",
         "cam-fmix-000  classifier  made in 1m 03s",
         "cam-fmix-000  waiting for classifier, made by another run (host-2, process 7)",
+        "cam-fmix-000  waits for CPUs beside the GPU: cams.scores",
         "cam-mixup-000  FAILED: classifier, step 2: loss is nan",
         "sweep cam: kept cam-fmix-000",
     ):
@@ -88,6 +91,7 @@ def test_the_live_table_shows_progress_best_and_failures() -> None:
     assert "alpha 0.5" in shots[4], "the values that the search has chosen"
     assert "shared-12345678" in shots[5]
     assert "waits for host-2, process 7" in shots[7]
+    assert "waits for CPUs beside the GPU: cams.scores" in shots[9]
     assert "43.2" in shots[-1] and "failed" in shots[-1] and "loss is nan" in shots[-1]
     assert "quick · cam: 2 of 2 done · 1 failed · best 43.2 (cam-fmix-000)" in shots[-1]
 

@@ -103,6 +103,7 @@ def test_results_are_those_of_a_folder(
     assert comparison(in_process(*words, cwd=tmp_path)) == of_a_folder
 
 
+@pytest.mark.long
 @pytest.mark.timeout(600)
 def test_trials_on_ray_share_a_bucket(
     uri: str, tiny_study: Path, tmp_path: Path, of_a_folder: dict[str, Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import resource
@@ -110,17 +111,16 @@ def test_compare_in_every_format_tells_the_same(finished: Path) -> None:
 
     parsed = json.loads(compare("--format", "json"))
     expected = f"{100 * parsed['rows'][0]['cells']['cams']['miou']:.1f}"
-    rows = list(csv.reader(io.StringIO(compare("--format", "csv"))))
-    assert rows[0][:3] == ["arm", "seeds", "tried"]
-    cam = rows[0].index("CAM")
-    assert [row[0].split(" ")[0] for row in rows[1:]] == ["floor", "baseline", "fmix"]
-    assert rows[2][cam] == expected
-    assert len({len(row) for row in rows}) == 1
-    assert f"| {' | '.join(rows[2][: cam + 1])} |" in compare("--format", "markdown")
-    assert expected in compare()
-    per_class = list(csv.reader(io.StringIO(compare("--format", "csv", "--per-class"))))
-    assert per_class[0][:3] == ["arm", "step", "background"]
-    assert len(per_class) == 1 + 2 * 2
+    rows = list(csv.DictReader(io.StringIO(compare("--format", "csv"))))
+    assert [row["arm"] for row in rows] == ["floor", "baseline", "fmix"]
+    assert f"{100 * float(rows[1]['cam']):.1f}" == expected
+    assert [row["cam"] for row in parsed["table"]] == pytest.approx(
+        [float(row["cam"]) for row in rows], abs=1e-6
+    )
+    for format_ in ("table", "markdown", "latex", "html"):
+        assert expected in compare("--format", format_)
+    per_class = list(csv.DictReader(io.StringIO(compare("--format", "csv", "--per-class"))))
+    assert len(per_class) == 2 * 2 and {"step", "background"} <= set(per_class[0])
 
 
 def test_compare_names_initial_weights_and_holds_drawn_photos_against_no_paper(finished: Path) -> None:
@@ -130,7 +130,7 @@ def test_compare_names_initial_weights_and_holds_drawn_photos_against_no_paper(f
         return done.stdout
 
     rows = list(csv.DictReader(io.StringIO(compare("--format", "csv"))))
-    assert {row["initial weights"] for row in rows[1:]} == {"efficientnet_lite0 from imagenet (package)"}
+    assert {row["initial_weights"] for row in rows[1:]} == {"efficientnet_lite0 from imagenet (package)"}
     assert "from imagenet (package), for all rows." in compare()
     text = compare("--published")
     assert "The protocols differ: its data is the drawn sample set, not PASCAL VOC (study tiny)." in text
@@ -250,3 +250,24 @@ def test_doctor_looks_at_everything(tmp_path: Path) -> None:
     findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
     assert done.returncode == 0, findings
     assert {"torch", "ray", "mlflow", "dense CRF", "packaged weights", "GPU", "storage"} <= set(findings)
+
+
+def test_doctor_measures_speed_when_it_is_asked_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsss.pipeline.speed import settings
+
+    real = settings.short_settings
+    tiny = {"crop": 32, "batch": 2, "images": 4, "photo": 64, "rounds": 1, "scales": (1.0,)}
+    monkeypatch.setattr(settings, "short_settings", lambda *given: dataclasses.replace(real(*given), **tiny))
+    done = in_process("doctor", "--gpu", "--json", "--storage", tmp_path)
+    findings = {entry["what"]: entry for entry in json.loads(done.stdout)}
+    assert done.returncode == 0, findings
+    assert {"classifier step", "CAMs", "features", "walk", "segmenter step"} <= set(findings)
+    assert "on the CPU, as there is no GPU" in findings["speed"]["detail"]
+    assert "of an epoch is outside of the network" in findings["limit"]["detail"]
+    assert done.stderr.count("measuring: ") == 6
+    monkeypatch.setattr(settings, "opened", lambda *given: 1 / 0)
+    monkeypatch.setattr("wsss.pipeline.speed.measure.opened", lambda *given: 1 / 0)
+    failed = in_process("doctor", "--gpu", "--json", "--storage", tmp_path)
+    assert (
+        failed.returncode == 3 and "ZeroDivisionError" in failed.stdout and "Traceback" not in failed.stderr
+    )

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from typing import Any
 
 import pytest
 
 from wsss.config import DataSpec, SplitSpec
-from wsss.data.readers.splits import build_splits, first_by_hash, half_of, is_held_out
+from wsss.data.readers.splits import build_splits, drawn_in_turn, first_by_hash, half_of, is_held_out
 from wsss.errors import DataError
 
 LISTS = {
@@ -109,3 +110,56 @@ def test_a_study_may_ask_for_what_is_refused() -> None:
     splits = build_splits(allowed, lists.__getitem__)
     assert splits.select == splits.report == ("a", "b", "c", "d")
     assert splits.test == ("v",) and "v" in splits.train
+
+
+def test_images_whose_masks_teach_leave_what_is_scored_and_go_on_training() -> None:
+    half = SplitSpec(split="train", half="a")
+    plain = build_splits(spec(select=half), LISTS.__getitem__)
+    listed = {**LISTS, "drawn": [*plain.select[:10], *plain.report[:5]]}
+    splits = build_splits(spec(teach=SplitSpec(split="drawn")), listed.__getitem__)
+    assert set(splits.teach) == set(listed["drawn"])
+    assert set(splits.select) == set(plain.select[10:]) and set(splits.report) == set(plain.report[5:])
+    assert (splits.train, splits.holdout, splits.test) == (plain.train, plain.holdout, plain.test)
+    assert set(splits.teach) < set(splits.masked_ids)
+    with pytest.raises(DataError, match="no image is left in val"):
+        build_splits(spec(teach=SplitSpec(split="val")), LISTS.__getitem__)
+    with pytest.raises(DataError, match=r"data\.teach: no image is left in drawn"):
+        build_splits(spec(teach=SplitSpec(split="drawn")), {**LISTS, "drawn": []}.__getitem__)
+
+
+def in_turn(ids: list[str], classes: list[list[int]], count: int, seed: int) -> list[str]:
+    """The same, spelt out: classes take turns, each with a list of its own to go down."""
+    shuffled = sorted(ids, key=lambda id: hashlib.sha256(f"{seed}:{id}".encode()).hexdigest())
+    shows = dict(zip(ids, classes, strict=True))
+    taken: list[str] = []
+    while len(taken) < min(count, len(ids)):
+        before = len(taken)
+        for wanted in [*sorted({k for shown in classes for k in shown}), None]:
+            for id in shuffled:
+                if id not in taken and (wanted in shows[id] or (wanted is None and not shows[id])):
+                    taken.append(id)
+                    break
+            if len(taken) == count:
+                return taken
+        assert len(taken) > before
+    return taken
+
+
+@pytest.mark.parametrize("seed", [0, 1, 7])
+def test_few_masks_are_drawn_in_turn_and_fewer_are_among_more(seed: int) -> None:
+    ids = [f"photo{k}" for k in range(23)]
+    classes = [[k % 3] if k % 5 else [] if k % 2 else [1, 2] for k in range(23)]
+    draws = [drawn_in_turn(ids, classes, count, seed) for count in range(1, 30)]
+    for count, draw in enumerate(draws, start=1):
+        assert list(draw) == in_turn(ids, classes, count, seed)
+    assert all(one == more[: len(one)] for one, more in itertools.pairwise(draws))
+    assert sorted(draws[-1]) == sorted(ids)
+    assert draws[5] != drawn_in_turn(ids, classes, 6, seed + 1)
+
+
+def test_of_every_class_as_many_masks_are_drawn() -> None:
+    ids = [f"photo{k}" for k in range(200)]
+    classes = [[k % 5] if k < 180 else [0, 1] for k in range(200)]
+    drawn = drawn_in_turn(ids, classes, 25, seed=3)
+    shown = [classes[ids.index(id)] for id in drawn]
+    assert [sum(k in one for one in shown[k::5]) for k in range(5)] == [5] * 5

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import virtual_gpu
 from test_loader import batches
-from virtual_gpu import virtual_gpus
+from virtual_gpu import Race, virtual_gpus
 
+from wsss.data import loader
 from wsss.data.loader import Source
 from wsss.data.transfer import Crops, finished, sent
 from wsss.errors import StageError
@@ -31,6 +34,39 @@ def test_images_are_those_of_the_cpu(tiny_voc: Path, color_jitter: bool, long_si
         assert torch.equal(labels, their_labels) and ids == their_ids
 
 
+def test_each_batch_is_made_ahead_on_a_stream_of_its_own(
+    tiny_voc: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[str, int]] = []
+    real = loader.finished
+
+    def noted(*arguments: Any) -> torch.Tensor:
+        assert virtual_gpu._card is not None
+        made.append(("made", virtual_gpu._card.stream))
+        return real(*arguments)
+
+    monkeypatch.setattr(loader, "finished", noted)
+    with virtual_gpus():
+        for images, _, _ in batches(tiny_voc, device="cuda").epoch(0):
+            assert (images + 1).is_cuda
+            made.append(("used", 0))
+    beside = made[0][1]
+    expected = [("made", beside), ("made", beside), ("used", 0), ("made", beside), ("used", 0), ("used", 0)]
+    assert beside != 0 and made == expected, "the next is on its way before the GPU has work with this one"
+
+
+@pytest.mark.parametrize("forgotten", ["wait_event", "record_stream"])
+def test_a_batch_that_was_not_waited_for_is_found(
+    tiny_voc: Path, forgotten: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    owner = virtual_gpu.Stream if forgotten == "wait_event" else virtual_gpu.VirtualTensor
+    monkeypatch.setattr(owner, forgotten, lambda self, other: None)
+    with virtual_gpus():
+        images, _, _ = next(batches(tiny_voc, device="cuda").epoch(0))
+        with pytest.raises(Race):
+            images + 1
+
+
 def test_without_jitter_they_are_the_same_bit_for_bit(tiny_voc: Path) -> None:
     source = batches(tiny_voc, color_jitter=False)._source
     images, _, _ = source.make((0, (0, 1, 2)))
@@ -45,13 +81,13 @@ def test_without_jitter_they_are_the_same_bit_for_bit(tiny_voc: Path) -> None:
 def test_finished_images_go_around_shared_memory(tiny_voc: Path) -> None:
     """A container's /dev/shm may hold less than one batch of floats: arrays go through a pipe."""
     assert isinstance(batches(tiny_voc)._source.make((0, (0,)))[0], np.ndarray)
-    loader = batches(tiny_voc, workers=1)
+    with_one = batches(tiny_voc, workers=1)
     try:
-        for ours, theirs in zip(loader.epoch(0), batches(tiny_voc).epoch(0), strict=True):
+        for ours, theirs in zip(with_one.epoch(0), batches(tiny_voc).epoch(0), strict=True):
             assert torch.equal(ours[0], theirs[0]) and not ours[0].is_shared()
             ours[0].add_(1)  # it can be written to
     finally:
-        loader.close()
+        with_one.close()
 
 
 def test_a_background_process_that_dies_is_an_error_of_ours(

@@ -32,7 +32,7 @@ def refine(storage: Path, base: dict[str, Any], **changes: Any) -> Path:
 def test_only_what_is_new_is_made(storage: Path) -> None:
     path = refine(storage, {"study": "tiny", "sweep": "cam"})
     plan = in_process("plan", path, "--storage", storage)
-    assert re.search(r"baseline .*2 +classifier +0 +1", plan.stdout), plan.stdout
+    assert re.search(r"baseline +classifier +2 +0 +1", plan.stdout), plan.stdout
     done = in_process("run", path, "--local", "--storage", storage)
     assert done.returncode == 0, done.stderr
     trials = Ledger(storage / "studies" / "refine").trials().values()

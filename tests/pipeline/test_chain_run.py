@@ -12,9 +12,10 @@ import pytest
 import toys
 
 from wsss.errors import ConfigError, StageError
+from wsss.pipeline.chains import watching
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
-from wsss.pipeline.events import StageFinished, TrialProgress
+from wsss.pipeline.events import StageFinished, StepPart, TrialProgress
 from wsss.store.folder_store import Store
 
 
@@ -146,3 +147,26 @@ def test_a_loss_that_is_not_finite_ends_the_trial_with_its_place(data: SimpleNam
     with pytest.raises(StageError, match=r"source, step 3: loss is nan; a smaller learning rate"):
         list(run(chain, store, data))
     assert store.get(chain["source"].key) is None
+
+
+def test_who_watches_hears_of_the_parts_of_a_step(
+    data: SimpleNamespace, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = toys.Source.step
+
+    def in_parts(stage: toys.Source) -> dict[str, float]:
+        stage.on_part(1, 2)
+        stage.on_part(2, 2)
+        return plain(stage)
+
+    monkeypatch.setattr(toys.Source, "step", in_parts)
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.0)
+    heard: list[StepPart] = []
+    chain = build_chain(parts(length=2), data, 0)
+    for _ in run(chain, store, data, watch=heard.append):
+        pass
+    assert heard == [StepPart("t", "source", step, 2, part, 2) for step in (0, 1) for part in (1, 2)]
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 3600.0)
+    for _ in run(build_chain(parts(length=3), data, 0), store, data, watch=heard.append):
+        pass
+    assert len(heard) == 5, "the first of many at once"

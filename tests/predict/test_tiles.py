@@ -146,6 +146,7 @@ print(summary.areas["photos"]["large"]["tiles"], peak)
 """
 
 
+@pytest.mark.long
 def test_a_photo_of_24_megapixels_stays_within_the_memory(tmp_path: Path) -> None:
     from PIL import Image
 

@@ -164,12 +164,17 @@ def test_every_format_shows_the_same_numbers(storage: Storage, capsys: pytest.Ca
     found = compare(storage.root, ["made"])
     show(found, "csv")
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [line["arm"] for line in lines] == ["floor", "baseline (alpha 0.123)"]
-    assert lines[1]["CAM"] == f"{100 * FAIR_MIOU:.1f}"
-    assert lines[0]["CAM"] == "25.0"
+    assert [line["arm"] for line in lines] == ["floor", "baseline"]
+    assert json.loads(lines[1]["params"]) == {"alpha": 0.123456}
+    assert float(lines[1]["cam"]) == pytest.approx(FAIR_MIOU, abs=1e-6)
+    assert lines[0]["cam"] == "0.25"
     show(found, "json")
-    assert json.loads(capsys.readouterr().out)["rows"][0]["cells"]["cams"]["miou"] == pytest.approx(FAIR_MIOU)
-    for format_ in ("table", "markdown"):
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"][0]["cells"]["cams"]["miou"] == pytest.approx(FAIR_MIOU)
+    assert printed["table"][1]["cam"] == pytest.approx(FAIR_MIOU) and list(printed["table"][1]) == list(
+        lines[1]
+    )
+    for format_ in ("table", "markdown", "latex", "html"):
         show(found, format_)
         assert f"{100 * FAIR_MIOU:.1f}" in capsys.readouterr().out
     show(found, "table", View.classes)

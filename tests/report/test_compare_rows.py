@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
 from wsss.cli.comparison.compare import View, show
 from wsss.errors import ConfigError
+from wsss.pipeline.running import Holder
 from wsss.report.compare import compare
-from wsss.report.comparison import Cell
+from wsss.report.comparison import Cell, Unfinished
 
 NOTHING = [[0, 0], [0, 0]]
 
@@ -168,17 +170,35 @@ def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     assert found.rows[1].cells["pseudo_masks"].to_baseline is None, "there is nothing to set it against"
     show(found, "csv")
     header, floor, base, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
-    assert header == [
-        "arm", "seeds", "tried", "epochs", "CPU-h",
-        "CAM", "95 % interval", "Δ baseline", "τ", "τ=.15", "τ=.20", "area", "PxAP", "published",
-        "mask", "95 % interval", "Δ baseline", "supervision", "initial weights",
-    ]  # fmt: skip
-    assert floor == ["floor", "", "", "", "", "25.0", "", "", "", "", "", "", "", "", "25.0", "", "", "", ""]
-    work, cut = ["1", "1", "0", "0"], ["0.30", "11.0", "22.0", "33.0", "44.0", "77.0"]
-    assert base[:14] == ["baseline", *work, "45.0", "[45.0, 45.0]", "", *cut]
-    assert base[14:] == ["", "", "", "", ""]
-    assert fmix[:14] == ["fmix", *work, "69.4", "[69.4, 69.4]", "+24.4", *cut]
-    assert fmix[14:] == ["100.0", "[100.0, 100.0]", "", "", ""]
+    step = [
+        "{0}",
+        "{0}_low",
+        "{0}_high",
+        *(f"{{0}}_delta{end}" for end in ("", "_low", "_high", "_stands", "_across")),
+    ]
+    cam, mask = ([name.format(title) for name in step] for title in ("cam", "mask"))
+    cuts = [f"cam_{name}" for name in ("threshold", "at_015", "at_020", "area", "pxap", "published")]
+    assert {*cam, *cuts, *mask} <= set(header) and len(header) == len(set(header))
+    assert all(re.fullmatch("[a-z0-9_]+", name) for name in header)
+    floor, base, fmix = (dict(zip(header, line, strict=True)) for line in (floor, base, fmix))
+    assert {name: text for name, text in floor.items() if text} == {
+        "arm": "floor",
+        "cam": "0.25",
+        "mask": "0.25",
+    }
+    assert [base[name] for name in ("study", "arm", "seeds", "tried", "epochs")] == [
+        "made",
+        "baseline",
+        "1",
+        "1",
+        "0",
+    ]
+    assert [base[name] for name in cam] == ["0.45", "0.45", "0.45", *[""] * 5]
+    assert [base[name] for name in cuts] == ["0.3", "0.11", "0.22", "0.33", "0.44", "0.77"]
+    assert [base[name] for name in mask] == [""] * 8
+    more = f"{FAIR_MIOU - POOR_MIOU:.6g}"
+    assert [fmix[name] for name in cam] == [*[f"{FAIR_MIOU:.6g}"] * 3, *[more] * 3, "false", "false"]
+    assert [fmix[name] for name in mask] == ["1", "1", "1", *[""] * 5]
 
 
 def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
@@ -189,8 +209,8 @@ def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
     assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
     show(found, "csv", View.classes)
     assert capsys.readouterr().out.splitlines() == [
-        "arm,step,background,cat,dog,supervision,initial weights",
-        "baseline,CAM,88.9,50.0,,,",
+        "study,arm,configuration,pixel_labels,step,background,cat,dog",
+        "made,baseline,cam-baseline-000,false,cam,0.888889,0.5,",
     ]
 
 
@@ -224,11 +244,18 @@ def test_a_study_of_which_nothing_is_finished_is_shown_as_that(
     storage.trial("baseline", None, status="started", kept=False, keys={"cams.scores": "ab" * 32})
     found = compare(storage.root, ["made"])
     assert (found.protocols, found.steps, found.per_class) == ({}, (), ())
-    for format_ in ("table", "markdown", "csv"):
+    for format_ in ("table", "markdown", "latex", "html"):
         show(found, format_)
-        assert "baseline (started)" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert "baseline (started)" in text and "made is not at its end: 0 of 1 trials done." in text
+        assert "Nothing was scored" not in text
+    show(found, "csv")
+    (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (line["arm"], line["status"]) == ("baseline", "started")
     show(found, "json")
-    assert json.loads(capsys.readouterr().out)["rows"][0]["status"] == "started"
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["rows"][0]["status"] == "started"
+    assert printed["unfinished"] == {"made": {"done": 0, "total": 1, "failed": 0, "running": False}}
 
 
 def test_a_storage_without_studies_says_so(storage: Storage) -> None:
@@ -256,10 +283,11 @@ def test_a_method_stands_beside_its_own_control(storage: Storage, capsys: pytest
     assert found["plain"].to_control is None
     assert found["dealt"].to_control is None
     show(compare(storage.root, ["made"]), "csv")
-    printed = list(csv.reader(io.StringIO(capsys.readouterr().out)))
-    column = printed[0].index("Δ control")
-    assert [line[column] for line in printed[1:]] == ["", "", f"{100 * (1 - FAIR_MIOU):+.1f}*", ""]
-    assert {len(line) for line in printed} == {len(printed[0])}
+    printed = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [line["cam_control_delta"] for line in printed] == ["", "", f"{1 - FAIR_MIOU:.6g}", ""]
+    assert [line["cam_control_delta_stands"] for line in printed] == ["", "", "true", ""]
+    show(compare(storage.root, ["made"]), "markdown")
+    assert f"{100 * (1 - FAIR_MIOU):+.1f}* |" in capsys.readouterr().out
 
 
 def test_what_a_study_was_allowed_is_said_below_its_numbers(
@@ -320,12 +348,12 @@ def test_the_table_of_errors_says_in_which_way_masks_are_wrong(
     show(compare(storage.root, ["made"]), "csv", View.errors)
     header, line = csv.reader(io.StringIO(capsys.readouterr().out))
     found = dict(zip(header, line, strict=True))
-    assert found["arm"] == "plain" and found["step"] == "CAM"
+    assert found["arm"] == "plain" and found["step"] == "cam"
     # FAIR: of 100 pixels, 80 background and 10 of the class are right, 10 background are claimed.
-    assert (found["mIoU"], found["precision"], found["recall"]) == (f"{100 * FAIR_MIOU:.1f}", "50.0", "100.0")
-    assert (found["false positive"], found["false negative"], found["confused"]) == ("10.0", "0.0", "0.0")
-    assert found["boundary f"] == "25.0"
-    assert found["Δ before"] == found["95 % interval"] == ""
+    assert (found["miou"], found["precision"], found["recall"]) == (f"{FAIR_MIOU:.6g}", "0.5", "1")
+    assert (found["false_positive"], found["false_negative"], found["confused"]) == ("0.1", "0", "0")
+    assert found["boundary_f"] == "0.25"
+    assert found["before_delta"] == found["before_delta_low"] == ""
 
 
 def test_the_step_before_is_that_of_the_chain_whatever_its_name(storage: Storage) -> None:
@@ -358,6 +386,32 @@ def test_the_table_of_errors_says_what_a_step_adds(
         id = "cam-plain-000"
         storage.trial("plain", None, keys=keys, id=f"{id}-s{seed}", configuration=id, seed=seed)
     show(compare(storage.root, ["made"]), "csv", View.errors)
-    _, _, line = csv.reader(io.StringIO(capsys.readouterr().out))
-    more = f"{100 * (1 - FAIR_MIOU):+.1f}"
-    assert line[3:5] == [f"{more}*", f"[{more}, {more}]"]
+    _, line = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    more = [line[f"before_delta{end}"] for end in ("", "_low", "_high", "_stands")]
+    assert more == [*[f"{1 - FAIR_MIOU:.6g}"] * 3, "true"]
+    show(compare(storage.root, ["made"]), "markdown", View.errors)
+    text = f"{100 * (1 - FAIR_MIOU):+.1f}"
+    assert f"| {text}* | [{text}, {text}] |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_study_on_its_way_says_how_far_it_is(
+    running: bool, storage: Storage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [f"arm{number}" for number in range(12)]
+    for number, arm in enumerate(arms):
+        status = "failed" if number == 3 else "done" if number < 3 else "started"
+        key = storage.scores([FAIR]) if status == "done" else None
+        storage.trial(arm, key, status=status, kept=False)
+    storage.study("made", arms)
+    holder = Holder("host", 12, "", "") if running else None
+    monkeypatch.setattr("wsss.report.compare.current_holder", lambda name, place: holder)
+    found = compare(storage.root, ["made"])
+    assert found.unfinished["made"] == Unfinished(3, 12, 1, running)
+    show(found, "table")
+    text = capsys.readouterr().out
+    expected = "made is running: 3 of 12 trials done, 1 failed."
+    assert (expected if running else "made is not at its end: 3 of 12 trials done, 1 failed.") in text
+    for arm in arms:
+        storage.trial(arm, storage.scores([FAIR]), kept=arm == arms[-1])
+    assert not compare(storage.root, ["made"]).unfinished, "its last sweep has chosen"

@@ -49,12 +49,10 @@ def test_a_segmentation_is_scored_without_labels_and_has_no_floor(
     assert cell.to_baseline.mean == pytest.approx(FAIR_MIOU - POOR_MIOU)
     assert (cell.threshold, cell.published, cell.select, cell.boundary_f) == (None, None, 0.4, 0.25)
     show(found, "csv")
-    header, floor, _, fmix = csv.reader(io.StringIO(capsys.readouterr().out))
-    place = header.index("segmentation")
-    assert header[place : place + 3] == ["segmentation", "95 % interval", "Δ baseline"]
-    assert fmix[place] == f"{100 * FAIR_MIOU:.1f}"
-    assert floor[place] == ""
-    assert [floor[header.index(title)] for title in ("CAM", "mask")] == ["25.0", "25.0"]
+    floor, _, fmix = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert fmix["segmentation"] == f"{FAIR_MIOU:.6g}"
+    assert fmix["segmentation_delta"] == f"{FAIR_MIOU - POOR_MIOU:.6g}"
+    assert (floor["segmentation"], floor["cam"], floor["mask"]) == ("", "0.25", "0.25")
     for format_ in ("table", "markdown"):
         show(found, format_)
         assert f"Scored: CAM, mask: 2 `report` images, {WITHOUT}" in capsys.readouterr().out
@@ -70,12 +68,12 @@ def test_rows_with_and_without_a_segmentation_stand_together(
     assert "segmentations" not in found.rows[0].cells
     assert found.rows[1].cells["segmentations"].to_baseline is None
     show(found, "csv")
-    header, _, base, _ = csv.reader(io.StringIO(capsys.readouterr().out))
-    assert base[header.index("segmentation")] == ""
+    _, base, _ = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert base["segmentation"] == ""
     show(found, "csv", View.errors)
     errors = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert {(line["arm"], line["step"]) for line in errors} == {
-        ("baseline", "CAM"), ("baseline", "mask"), ("fmix", "CAM"), ("fmix", "mask"), ("fmix", "segmentation"),
+        ("baseline", "cam"), ("baseline", "mask"), ("fmix", "cam"), ("fmix", "mask"), ("fmix", "segmentation"),
     }  # fmt: skip
 
 
@@ -83,12 +81,9 @@ def test_segmentations_alone_make_a_table(storage: Storage, capsys: pytest.Captu
     keys = {"segmentations.scores": storage.scores([FAIR], kind="segmentations")}
     storage.trial("baseline", None, keys=keys)
     show(compare(storage.root, ["made"]), "csv")
-    header, line = csv.reader(io.StringIO(capsys.readouterr().out))
-    assert header == [
-        *("arm", "seeds", "tried", "epochs", "CPU-h"),
-        *("segmentation", "95 % interval", "Δ baseline", "supervision", "initial weights"),
-    ]
-    assert line[:6] == ["baseline", "1", "1", "0", "0", f"{100 * FAIR_MIOU:.1f}"]
+    (line,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (line["arm"], line["segmentation"]) == ("baseline", f"{FAIR_MIOU:.6g}")
+    assert "cam" not in line and not line["segmentation_threshold"]
     show(compare(storage.root, ["made"]), "table")
     text = capsys.readouterr().out
     assert "Floor" not in text and "threshold" not in text
@@ -143,7 +138,7 @@ def test_initial_weights_are_said_once_where_all_rows_share_them(
         assert "pixel labels" not in text
     show(found, "csv")
     lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert [line["initial weights"] for line in lines] == [
+    assert [line["initial_weights"] for line in lines] == [
         "",
         *["efficientnet_lite0 from imagenet (package)"] * 2,
     ]
@@ -185,12 +180,14 @@ def test_a_segmenter_that_has_seen_pixel_labels_is_flagged_in_every_format(
         assert "baseline (pixel labels!)" not in text
         assert "resnet101 from imagenet (file x.pth) (baseline)" in text
         assert "resnet101 from coco-segmentation (file x.pth) (coco)" in text
-    for view in (View.scores, View.classes, View.errors):
+    show(found, "csv")
+    lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {line["arm"]: line["pixel_labels"] for line in lines[1:]} == {"baseline": "false", "coco": "true"}
+    assert "coco-segmentation" in lines[-1]["initial_weights"]
+    for view in (View.classes, View.errors):
         show(found, "csv", view)
         lines = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-        flagged = {line["arm"] for line in lines if "pixel labels!" in line["arm"]}
-        assert flagged == {"coco (pixel labels!)"}
-        assert "coco-segmentation" in lines[-1]["initial weights"]
+        assert {line["arm"]: line["pixel_labels"] for line in lines} == {"baseline": "false", "coco": "true"}
     show(found, "json")
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["pixel_labels"] for row in rows] == [[], ["segmenter starts from COCO segmentation weights"]]

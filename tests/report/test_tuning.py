@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import itertools
 import json
 from pathlib import Path
@@ -16,7 +18,7 @@ from wsss.cli.comparison.tuning import show_tuning
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
 from wsss.report.page.tuning import tuning_plots
-from wsss.report.tuning import tuning
+from wsss.report.tuned.tuning import tuning
 from wsss.stages.scoring.scores import write_arrays
 
 
@@ -216,10 +218,20 @@ def test_every_format_shows_it(storage: Storage, capsys: pytest.CaptureFixture[s
     arm(storage, "fmix", [0.5, 0.7], [0.6, 0.7])
     study(storage, "baseline", "fmix", samples=2)
     found = tuning(storage.root, ["made"])
-    score = 100 * found.rows[0].best_of[0].score
-    for format_ in ("table", "markdown", "csv"):
+    score = found.rows[0].best_of[0].score
+    for format_ in ("table", "markdown", "latex", "html"):
         show_tuning(found, format_)
-        assert f"{score:.{2 if format_ == 'csv' else 1}f}" in capsys.readouterr().out
+        text = capsys.readouterr().out
+        assert f"{100 * score:.1f}" in text and "Best of k: the mean" in text
+        assert all(
+            len(line) <= 80
+            for line in text.split("\nBest of k: the mean")[0].split("\n")
+            if format_ == "table"
+        )
+    show_tuning(found, "csv")
+    first, *_ = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert (first["arm"], first["what"], first["number"]) == ("baseline", "best of", "1")
+    assert float(first["score"]) == pytest.approx(score, abs=1e-6)
     show_tuning(found, "json")
     assert json.loads(capsys.readouterr().out)["rows"][0]["best_of"][0]["k"] == 1
 

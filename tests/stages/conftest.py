@@ -15,7 +15,7 @@ from wsss.data.view import DataView, open_data
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import cams, chunks, features
+from wsss.stages import cams, chunks, features, probabilities
 from wsss.stages.refining import walk
 from wsss.stages.scoring import agreement, scores
 from wsss.store.folder_store import Store
@@ -44,6 +44,9 @@ sweeps:
           - pseudo_masks: {as: from_kept_walk, walked: {background_exponent: 4}}
           - segmenter: {from: boundary_walk, ignore_below: 0.4, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
           - segmentations: {flip: true, crf: {iterations: 2}}
+          - pixel_head: {as: few, from: first, supervision: {masks: 3}, learns: foreground, size: 96, scales: [1.0, 0.5], iterations: 60, batch: 2, channels: 8}
+          - probabilities: {as: few_maps, scales: [1.0]}
+          - pixel_head: {as: head, from: boundary_walk, size: 64, photos: 8, iterations: 20, batch: 2, channels: 8}
           - command: {as: theirs, makes: cams, run: [*RUN], folder: FOLDER, supervision: [image], progress: {pattern: 'epoch (?P<step>.*)/3 loss (?P<loss>.*)', steps: 3}}
           - command: {as: refined, makes: pseudo_masks, run: [python, refine_maps.py, "{theirs}", "{out}"], folder: FOLDER, supervision: [image], progress: {pattern: refined, steps: 14}}
 """
@@ -58,6 +61,7 @@ def small_chunks() -> Iterator[None]:
         patch.setattr(features, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(walk, "split_shards", lambda ids: cut(ids, 5))
+        patch.setattr(probabilities, "split_shards", lambda ids: cut(ids, 5))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(agreement, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(scores, "PICTURES", 1)

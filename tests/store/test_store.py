@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from wsss import files
 from wsss.files import sha256_file, sha256_json, write_atomic
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.lease import is_dead
@@ -155,3 +157,19 @@ def test_second_writer_gets_a_private_folder_and_a_dead_one_lets_go(store: Store
     assert all(is_dead(about) for _, about in store.leases().values())
     with Partial(store.root, KEY) as partial:
         assert not partial.private
+
+
+def test_large_artefacts_are_hashed_by_several_threads_to_the_same_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contents = {f"shard-{number}": bytes([number]) * (1000 + number) for number in range(9)}
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    expected = {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in contents.items()
+    }
+    assert files.describe_files(tmp_path, contents) == expected
+    monkeypatch.setattr(files, "WORTH_THREADS", 0)
+    assert files.describe_files(tmp_path, contents) == expected
+    assert list(files.describe_files(tmp_path, contents)) == list(contents)

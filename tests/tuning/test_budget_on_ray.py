@@ -9,7 +9,7 @@ import pytest
 from wsss.config import load_study
 from wsss.data.view import open_data
 from wsss.pipeline.chains.execute import run_chain
-from wsss.pipeline.events import Event, TrialProgress
+from wsss.pipeline.events import Event, StepPart, TrialProgress
 from wsss.pipeline.executor import Job
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.store.folder_store import Store
@@ -18,10 +18,11 @@ pytestmark = pytest.mark.timeout(600)
 
 
 class StopsAfter:
-    """A listener whose budget is used up after two steps."""
+    """A listener whose budget is used up after two steps and a word of what is between them."""
 
     def __init__(self) -> None:
         self.steps: list[TrialProgress] = []
+        self.parts: list[StepPart] = []
         self.ended_jobs: list[str] = []
 
     def started(self, job: str) -> None: ...
@@ -31,13 +32,17 @@ class StopsAfter:
             self.steps.append(event)
         return True
 
+    def part(self, part: StepPart) -> None:
+        self.parts.append(part)
+
     def ended(self, job: str, error: str) -> None:
         self.ended_jobs.append(job)
 
     def stopping(self) -> bool:
-        return len(self.steps) >= 2
+        return len(self.steps) >= 2 and (bool(self.parts) or len(self.steps) > 25)
 
 
+@pytest.mark.long
 def test_a_trial_on_ray_leaves_a_checkpoint_when_it_is_stopped(
     tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +55,7 @@ def test_a_trial_on_ray_leaves_a_checkpoint_when_it_is_stopped(
     sweep = study.sweeps[0]
     trial = sweep_trials(study, sweep, (), data)[0]
     executor = RayExecutor(study, None, data)
+    executor.watched = True
     listener = StopsAfter()
     try:
         assert all(check.state == "ok" for check in executor.preflight([sweep.resources]))
@@ -57,6 +63,9 @@ def test_a_trial_on_ray_leaves_a_checkpoint_when_it_is_stopped(
     finally:
         executor.close()
     assert not listener.ended_jobs, "it has no result, and is no failure"
+    part = listener.parts[0]
+    assert (part.trial, part.stage, part.steps) == (trial.info.id, "classifier", 30)
+    assert 0 <= part.step < 30 and 1 <= part.part <= part.parts, "the batches of an epoch"
     store = Store(study.storage / "store")
     key = trial.keys["classifier"]
     (newest,) = sorted(store.root.glob(f"partial/{key}/step-*"))[-1:]

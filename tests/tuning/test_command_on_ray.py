@@ -92,6 +92,7 @@ def wait_for(condition: Callable[[], Any], seconds: float) -> Any:
     return found
 
 
+@pytest.mark.long
 def test_killed_with_its_worker_it_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     note = tmp_path / "note"
     (tmp_path / "s.yaml").write_text(STUDY.replace("NOTE", str(note)).replace("TOY", str(TOY)))

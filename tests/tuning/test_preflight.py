@@ -331,6 +331,16 @@ def test_places_are_counted_on_nodes_there_are_and_nodes_to_come(
         ]
 
 
+def test_trials_that_leave_no_cpu_to_score_beside_their_gpus_are_a_note() -> None:
+    from wsss.tuning.placement import placement_checks
+
+    nodes = [{"Resources": {"CPU": 4.0, "GPU": 1.0}}]
+    full, spare = (placement_checks([Resources(cpu=cpu, gpu=1)], nodes)[0] for cpu in (4, 3))
+    assert full.state == "note" and "1 at a time, which leaves no CPU" in full.found
+    assert spare.state == "ok"
+    assert placement_checks([Resources(cpu=4, gpu=1)], [*nodes, {"Resources": {"CPU": 2.0}}])[0].state == "ok"
+
+
 def test_disk_is_compared_with_the_estimate() -> None:
     gib = 1024**3
     assert disk_check(100 * gib, 10 * gib).state == "ok"
@@ -469,7 +479,7 @@ def test_a_share_of_a_card_leaves_room_for_cuda_itself(monkeypatch: pytest.Monke
 
 
 def test_a_kind_of_gpu_is_asked_of_ray_and_looked_for_on_nodes() -> None:
-    from wsss.tuning.executor import asked_of_ray
+    from wsss.tuning.parts import asked_of_ray
     from wsss.tuning.placement import placement_checks
 
     wanted = Resources(cpu=1, gpu=1, accelerator="A100")

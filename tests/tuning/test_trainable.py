@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from wsss.errors import StorageError
-from wsss.pipeline.events import StageWaiting
+from wsss.pipeline.events import Moving, StageWaiting
 from wsss.tuning import trainable as module
 from wsss.tuning.trainable import ERROR, EVENT, STORAGE, ChainTrainable, event_from_json
 
@@ -17,7 +17,8 @@ from wsss.tuning.trainable import ERROR, EVENT, STORAGE, ChainTrainable, event_f
 def config(storage: Path, id: str = "one") -> dict[str, Any]:
     data = {"dataset": "voc", "root": str(storage / "nothing")}
     job = {"id": id, "chain": [], "storage": str(storage), "data": data, "gpu": 0}
-    return {"job": {**job, "device": "cpu", "threads": 1, "workers": 1}}
+    part = {"side": None, "asked": {"cpu": 1, "gpu": 0}, "reported": []}
+    return {"job": {**job, "device": "cpu", "threads": 1, "workers": 1, **part}}
 
 
 @pytest.fixture
@@ -76,6 +77,26 @@ def test_the_next_trial_closes_the_one_before_and_a_failing_storage_is_told_as_s
     assert (result["done"], result[ERROR], result[STORAGE]) == (True, "the disk is full", True)
 
 
+def test_a_part_on_cpus_neither_waits_for_a_gpu_nor_tells_what_was_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[Any] = []
+
+    def chain(trial: str, *rest: Any, **more: Any) -> Iterator[Moving]:
+        given.append((more["side"], more["reported"]))
+        yield Moving(trial, "affinity", gpu=True, reported=("cams",))
+
+    monkeypatch.setattr(module, "run_chain", chain)
+    monkeypatch.setattr(module, "prepare_gpu", lambda gpus: iter(["for nobody"]))
+    monkeypatch.setattr(ChainTrainable, "_open", lambda self, spec, folder: None)
+    asked = config(tmp_path)
+    asked["job"] |= {"device": "cuda", "gpu": 1.0, "side": "cpu", "reported": ["classifier"]}
+    trial = ChainTrainable(asked)
+    assert event_from_json(trial.train()[EVENT]) == Moving("one", "affinity", gpu=True, reported=("cams",))
+    assert given == [("cpu", ["classifier"])]
+    trial.stop()
+
+
 def test_a_trial_that_waits_for_its_gpu_says_so(
     told: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,7 +104,7 @@ def test_a_trial_that_waits_for_its_gpu_says_so(
 
     monkeypatch.setattr(module, "prepare_gpu", lambda gpus: iter(["for others", "no longer"]))
     given = config(tmp_path)
-    given["job"] |= {"device": "cuda", "gpu": 1.0}
+    given["job"] |= {"device": "cuda", "gpu": 1.0, "side": "gpu"}
     trial = ChainTrainable(given)
     first, second, third = (event_from_json(trial.train()[EVENT]) for _ in range(3))
     assert (first, second) == (GpuWaiting("one", "for others"), GpuWaiting("one", "no longer"))

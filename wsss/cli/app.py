@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wsss import __version__
-from wsss.cli import data, plan, predict, report, run, schema, studies
+from wsss.cli import data, label, plan, predict, report, run, schema, studies
 from wsss.cli.comparison import compare
 from wsss.cli.machines import cluster, doctor
 from wsss.cli.records import mlflow, storage, sync
@@ -27,6 +27,7 @@ app.command("compare")(compare.compare)
 app.command("report")(report.report)
 app.command("sync")(sync.sync)
 app.command("predict")(predict.predict)
+app.command("label")(label.label)
 app.command("mlflow")(mlflow.mlflow)
 app.add_typer(studies.app, name="studies")
 app.add_typer(data.app, name="data")

@@ -10,10 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
 
+from wsss.cli.console import out, print_table
 from wsss.cli.options import JsonOption, NameOption, SetOption, SmokeOption, StorageOption, StudyArgument
 from wsss.launch.finding import find, open_study_data
 from wsss.launch.words import checks_table, duration
@@ -26,7 +24,9 @@ PlanAddressOption = Annotated[
     str | None,
     typer.Option("--address", help="Ray cluster to look at (default: RAY_ADDRESS, else none)."),
 ]
-HEADINGS = ("sweep", "arm", "trials", "stage", "make", "have", "each", "in all", "GPU-h", "disk")
+HEADINGS = ("sweep", "arm", "stage", "trials", "make", "have", "each", "in all", "GPU-h", "disk")
+NAMES = 3
+"""Columns that name a row."""
 
 
 def plan(
@@ -41,9 +41,11 @@ def plan(
     """Show a study's trials, what is in the storage already, and what the rest would take; start nothing.
 
     Nothing is written; in a storage that exists, only which images were looked at already.
-    Times and sizes are those of artefacts alike that were made on this storage before; a ? says that there
-    are none. Storage, disk and tracking are looked at; with --address or RAY_ADDRESS, every node of that
-    cluster too. Exit with 3 if the study can't run there.
+    Times and sizes are those of artefacts alike that were made on this storage before. A ~ says that there
+    are none: it is a rough estimate from other work of the same stage, as of `run --smoke`, or from another
+    machine; a ? that nothing is known. Without the data, trials are counted. Storage, disk and tracking are
+    looked at; with --address or RAY_ADDRESS, every node of that cluster too. Exit with 3 if the study can't
+    run there.
 
     python launch.py plan tune_configs/quickstart.yaml
     """
@@ -73,6 +75,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         as_json: for a program to read.
     """
     # After the study file was read: what is wrong with it is said without waiting for torch.
+    from wsss.errors import DataError
     from wsss.launch.preflight import preflight_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
     from wsss.pipeline.search.budget import spent_so_far
@@ -80,13 +83,18 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
     from wsss.tracking.location import tracking_uri
 
     kept = open_storage(found.storage)
-    data = open_study_data(found, quiet=as_json, folder=kept.local if kept.local.is_dir() else aside)
+    try:
+        data = open_study_data(found, quiet=as_json, folder=kept.local if kept.local.is_dir() else aside)
+    except DataError:
+        _count(found, as_json)
+        raise
     store = kept.store
-    rows = forecast(found, data, store)
+    rows = forecast(found, data, store, rough=True)
     total = totals(rows)
     budget = budget_rows(found.budget, spent_so_far(found, store), total)
     checks = study_checks(found, data)
-    checks += preflight_checks(found, data, tracking_uri(found.tracking.uri, found.storage), total)
+    # What is estimated roughly decides nothing: `run` doesn't see it either.
+    checks += preflight_checks(found, data, tracking_uri(found.tracking.uri, found.storage))
     if address:
         from wsss.cli.machines.cluster import look_at_nodes
 
@@ -98,48 +106,67 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         result |= {"budget": budget, "checks": [dataclasses.asdict(check) for check in checks]}
         print(json.dumps(result, indent=1))
         return bad
-    console = Console()
-    console = console if console.is_terminal else Console(width=120)
-    console.print(_table(f"{found.name}: {len(data.train)} training images", rows))
+    _print_rows(f"{found.name}: {len(data.train)} training images", rows)
     _say_totals(total, rows)
-    _say_budget(budget)
-    console.print(checks_table(checks))
+    _say_budget(budget, rough=any(row["rough"] for row in rows))
+    out().print(checks_table(checks))
     return bad
 
 
-def _table(title: str, rows: list[dict[str, Any]]) -> Table:
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for heading in HEADINGS:
-        words = heading in ("sweep", "arm", "stage")
-        # Only names of arms are long.
-        table.add_column(heading, justify="left" if words else "right", no_wrap=heading != "arm")
+def _count(study: Study, as_json: bool) -> None:
+    """Print how many trials a study's file leads to, for a study whose data can't be opened."""
+    from wsss.pipeline.forecasts.counts import planned
+
+    found = planned(study)
+    total = sum(one.trials for one in found)
+    if as_json:
+        counts = [dataclasses.asdict(one) for one in found]
+        print(json.dumps({"study": study.name, "images": None, "trials": total, "counts": counts}, indent=1))
+        return
+    header = ["sweep", "arm", "configurations", "trials", "stages"]
+    lines = [
+        [one.sweep, one.arm, str(one.configurations), str(one.trials), ", ".join(one.stages)] for one in found
+    ]
+    print_table(f"{study.name}: {total} trials, as its file says", header, lines, names=2, left=(4,))
+    print("Times, sizes and what the storage has are unknown without the data.", flush=True)
+
+
+def _print_rows(title: str, rows: list[dict[str, Any]]) -> None:
+    lines: list[list[str]] = []
     before: list[str] = []
     for row in rows:
         cells = _cells(row)
         # A sweep and an arm are named once, above their stages.
-        same = 3 if cells[:3] == before[:3] else 1 if cells[:1] == before[:1] else 0
-        table.add_row(*([""] * same + cells[same:]))
+        same = 2 if cells[:2] == before[:2] else 1 if cells[:1] == before[:1] else 0
+        lines.append([*[""] * same, *cells[same:NAMES], *([""] if same == 2 else cells[NAMES:4]), *cells[4:]])
         before = cells
-    return table
+    gpu = HEADINGS.index("GPU-h")
+    kept = [n for n in range(len(HEADINGS)) if n != gpu or any(line[n] for line in lines)]
+    header, lines = [HEADINGS[n] for n in kept], [[line[n] for n in kept] for line in lines]
+    first = [header.index(heading) for heading in ("trials", "make", "have", "in all")]
+    others = [[n] for n in reversed(range(NAMES, len(header))) if n not in first]
+    out_of_room = print_table(title, header, lines, names=NAMES, groups=[first, *others], several=False)
+    if out_of_room:
+        print(f"Left out for want of room: {', '.join(out_of_room)}. A wider terminal shows them.")
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
     from wsss.pipeline.forecasts.preflight import gibibytes
 
-    todo = row["to_make"]
+    todo, about = row["to_make"], "~" if row["rough"] else ""
     costs = ["", "", "", ""]
     if todo:
         costs = [
-            "?" if row["each"] is None else duration(row["each"]),
-            "?" if row["seconds"] is None else duration(row["seconds"]),
+            "?" if row["each"] is None else about + duration(row["each"]),
+            "?" if row["seconds"] is None else about + duration(row["seconds"]),
             "?" if row["gpu_hours"] is None else f"{row['gpu_hours']:.2f}" if row["gpu_hours"] else "",
             "?" if row["bytes"] is None else gibibytes(row["bytes"]),
         ]
     return [
         row["sweep"],
         row["arm"],
-        str(row["trials"]),
         row["stage"],
+        str(row["trials"]),
         str(todo),
         str(row["in_storage"]),
         *costs,
@@ -153,7 +180,8 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
         print("Nothing is left to do.")
         return
     more = " + what is unknown" if total.unknown_time else ""
-    time = "unknown" if total.seconds is None else f"{duration(total.seconds)}{more}"
+    about = "~" if any(row["rough"] for row in rows) else ""
+    time = "unknown" if total.seconds is None else f"{about}{duration(total.seconds)}{more}"
     print(f"Work left: {total.trials} trials, {time} on one trial at a time")
     if total.gpu_hours:
         kinds = ", ".join(f"{kind} {hours:.2f}" for kind, hours in total.accelerators.items())
@@ -163,14 +191,18 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
     print(f"Disk:      {'unknown' if total.bytes is None else f'{gibibytes(total.bytes)}{more}'}")
     devices = sorted({device for row in rows for device in row["measured_on"]})
     if devices:
-        print(f"Measured on {', '.join(devices)}. ? is work unlike any that was run on this storage.")
+        print(f"Measured on {', '.join(devices)}.")
+    if any(row["rough"] for row in rows):
+        print("~ is rough: from other work of that stage, scaled. `run --smoke` measures on this machine.")
+    if total.unknown_time or total.unknown_bytes:
+        print("? is work of which nothing is known. `run --smoke` tries it.")
 
 
-def _say_budget(rows: list[dict[str, Any]]) -> None:
+def _say_budget(rows: list[dict[str, Any]], *, rough: bool) -> None:
     from wsss.pipeline.search.budget import NAMES
 
     words = {True: "enough", False: "NOT ENOUGH: the study will stop before its end", None: "unknown"}
     for row in rows:
         left = "unknown" if row["left"] is None else f"{row['left']:.3g}"
         amounts = f"{row['used']:.3g} used + {left} left of {row['limit']:g} {NAMES[row['budget']]}"
-        print(f"Budget:    {amounts}: {words[row['enough']]}")
+        print(f"Budget:    {amounts}: {words[row['enough']]}{', roughly' * rough}")

@@ -103,7 +103,7 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     if isinstance(ended, Taken):
         say_who_runs_it(study, ended.holder, ended.uri, as_json, overtaken=ended.overtaken)
         sys.exit(130 if ended.overtaken and not ended.holder else 0)
-    conclude(study, ended.outcome, ended.data, ended.changed, ended.uri, as_json)
+    conclude(study, ended, as_json)
 
 
 def _as_interrupt(number: int, frame: object) -> None:

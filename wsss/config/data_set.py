@@ -104,6 +104,9 @@ class DataSpec(Group):
     select: SplitSpec = SplitSpec(split="train", half="a")
     report: SplitSpec = SplitSpec(split="train", half="b")
     test: SplitSpec | None = None
+    teach: SplitSpec | None = None
+    """Images whose masks may be learnt from (`pixel_head: {supervision: {masks: 25}}`); they leave all lists
+    that are scored. None: such masks are drawn from `select`, and leave what that network is scored on."""
     limit: PositiveInt | None = None
     """Use only so many images of each list, the first by the SHA-256 of their ids."""
     allow: tuple[Leak, ...] = ()
@@ -119,8 +122,18 @@ class DataSpec(Group):
 
     @property
     def scored(self) -> bool:
-        """Whether there are masks to score with, once paths are resolved."""
+        """Whether there are masks to score with, once paths are resolved: not where all of them teach."""
+        return self.has_masks and not all(self._taken(part) for part in (self.select, self.report))
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether there are masks at all, once paths are resolved."""
         return DATA_SETS[self.dataset].scored(self)
+
+    def _taken(self, part: SplitSpec) -> bool:
+        """Whether all images of a part are among those whose masks teach."""
+        teach = self.teach
+        return teach is not None and teach.split == part.split and teach.half in (None, part.half)
 
     @property
     def mask_folder(self) -> Path | None:

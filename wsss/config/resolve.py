@@ -128,6 +128,12 @@ def is_scored(use: StageUse) -> bool:
     return any(scored_as(kind) is not None for kind in kinds_made(use))
 
 
+def draws_masks(use: StageUse, search: Mapping[str, Distribution]) -> bool:
+    """Tell whether a stage learns from a few masks, which are scored nowhere after it."""
+    first = {name: values.values[0] for name, values in search.items()}
+    return any(STAGES[use.stage].drawn_masks(params) for params in _remains(use, first))
+
+
 def is_ranked(use: StageUse) -> bool:
     """Tell whether a search can choose by the scores of what a stage makes."""
     kind = STAGES[use.stage]

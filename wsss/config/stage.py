@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
+from pydantic import ValidationError
+
 from wsss.config.params.base import Params
 from wsss.plugins import Registry, loaded
 
@@ -101,7 +103,8 @@ class StageKind(Generic[P]):
     """The images that it works on, by the names of `DataView`, unless `images` says otherwise."""
     place: ClassVar[Place] = "device"
     """Where the work is done, unless `placed` says otherwise: `device`, `pool` (image by image on as many
-    processes as there are CPUs) or `serial` (one CPU), whatever the device."""
+    processes as there are CPUs) or `serial` (one CPU), whatever the device. For the last two a trial holds no
+    GPU."""
     grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
     """What an artefact's bytes grow with."""
     ranks: ClassVar[str] = ""
@@ -197,6 +200,12 @@ class StageKind(Generic[P]):
         return False
 
     @classmethod
+    def drawn_masks(cls, params: P) -> int:
+        """Return how many pixel masks it draws to learn from, of images that what follows from it is then not
+        scored on."""
+        return 0
+
+    @classmethod
     def mutable(cls) -> tuple[str, ...]:
         """Return the parameters that may change between two epochs, of a stage that is judged."""
         return ()
@@ -261,6 +270,18 @@ STAGES: Registry[type[StageKind[Any]]] = Registry("stage", "wsss.stages.kinds")
 def study_stages() -> tuple[str, ...]:
     """Return the stages that a study file may name."""
     return tuple(kind.name for kind in STAGES.values() if kind.named_in_studies)
+
+
+def made_kind(stage: str, params: Mapping[str, Any]) -> str:
+    """Return the kind of artefact that a stage made, by its name and its parameters as a record has them; the
+    stage's name where nobody knows better."""
+    kind = STAGES.get(stage)
+    if kind is None or not kind.may_make:
+        return stage
+    try:
+        return kind.makes(kind.model().model_validate(dict(params)))
+    except ValidationError:
+        return stage
 
 
 def scored_as(kind: str) -> Scored | None:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from wsss.data.augment import Augmentation, Pixels, evaluation_image, random_state
 from wsss.data.readers.voc import Dataset, Mask
-from wsss.data.transfer import Crops, finished
+from wsss.data.transfer import Crops, ahead, finished
 from wsss.errors import DataError, StageError
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
@@ -103,7 +103,8 @@ class ClassificationBatches:
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch. Raises `DataError` when a photo can't be decoded."""
         keys: list[Key] = [(epoch, positions) for positions in self.order(epoch)]
-        yield from map(self._finished, self._made(keys))
+        batches = map(self._finished, self._made(keys))
+        yield from ahead(batches, self.device) if self._on_gpu else batches
 
     @property
     def _on_gpu(self) -> bool:

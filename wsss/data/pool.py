@@ -53,6 +53,25 @@ class ImagePool:
             raise
         return [results[index] for index in range(len(tasks))]
 
+    def start(self, function: Callable[..., Result], task: tuple[Any, ...]) -> Callable[[], Result]:
+        """Begin `function(*task)`; return what waits for its result. With one worker it happens now.
+
+        Both raise `StageError` if a process dies.
+        """
+        if self.workers == 1:
+            result = function(*task)
+            return lambda: result
+        if self._pool is None:
+            self._pool = _processes(self.workers)
+        with _alive():
+            begun = self._pool.submit(function, *task)
+
+        def wait() -> Result:
+            with _alive():
+                return begun.result()
+
+        return wait
+
     def close(self) -> None:
         if self._pool is not None:
             self._pool.shutdown()

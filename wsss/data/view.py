@@ -27,7 +27,7 @@ class DataView:
     """A data set and the ids of each purpose, each tuple in alphabetical order.
 
     `train` and `holdout` have image-level labels only; `select` and `report` have labels and masks;
-    `test` has masks, and its labels are not looked at.
+    `test` has masks, and its labels are not looked at; `teach` has masks that networks may learn from.
     """
 
     dataset: PhotoSet
@@ -36,6 +36,7 @@ class DataView:
     select: tuple[str, ...]
     report: tuple[str, ...]
     test: tuple[str, ...] = ()
+    teach: tuple[str, ...] = ()
     fingerprints: Fingerprints = field(default_factory=lambda: Fingerprints(None), repr=False, compare=False)
     warnings: tuple[Problem, ...] = field(default=(), repr=False, compare=False)
     """What may be meant, but is more often a slip; looked for where the data are verified."""
@@ -171,6 +172,7 @@ def open_data(
         splits.select,
         splits.report,
         splits.test,
+        splits.teach,
         fingerprints,
         tuple(warnings),
     )

@@ -10,6 +10,7 @@ from wsss.launch.words import describe_metrics, describe_values, duration
 from wsss.pipeline.events import (
     Event,
     GpuWaiting,
+    Moving,
     PreflightDone,
     StageFinished,
     StageSaid,
@@ -60,6 +61,8 @@ class Lines:
             if (event.trial, told) not in self._waits:
                 self._waits.add((event.trial, told))
                 self._say(f"{event.trial}  waits {event.reason}")
+        elif isinstance(event, Moving):
+            self._say(f"{event.trial}  waits {event.reason}")
         elif isinstance(event, StageSaid):
             if event.text and self._said.get(event.trial) != event.text:
                 self._said[event.trial] = event.text

@@ -31,6 +31,10 @@ class Listener(Protocol):
 
     def started(self, job: str) -> None: ...
 
+    def holds(self, job: str, gpus: float) -> None:
+        """A job that has started holds so many GPUs from now on. Called for jobs alone that give theirs back
+        before they end."""
+
     def event(self, event: Event) -> bool:
         """Return whether the job goes on. If not, the executor stops it and calls `ended`."""
 

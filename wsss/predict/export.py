@@ -26,11 +26,10 @@ from torch.nn.functional import pad
 
 from wsss.errors import ConfigError, PreflightError, Problem, StageError
 from wsss.files import write_atomic
-from wsss.models import DeepLab
 from wsss.models.backbones.torchvision_cpu import timm
 from wsss.predict.program import ABOUT, read_program
 from wsss.stages.training.segmentation_network import ABOUT as ABOUT_WEIGHTS
-from wsss.stages.training.segmentation_network import WEIGHTS
+from wsss.stages.training.segmentation_network import WEIGHTS, SegmentationNetwork
 
 FORMAT = 1
 TRACED = (2, 3, 161, 209)
@@ -69,7 +68,7 @@ class _PaddedConv(nn.Conv2d):
 class _Logits(nn.Module):
     """A copy of a network. Sizes that it takes are multiples of `multiple`."""
 
-    def __init__(self, network: DeepLab) -> None:
+    def __init__(self, network: SegmentationNetwork) -> None:
         super().__init__()
         self.network = copy.deepcopy(network)
         same = [module for module in self.network.modules() if isinstance(module, Conv2dSame)]
@@ -93,7 +92,7 @@ class Exported:
         return max(self.differences.values())
 
 
-def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False) -> Exported:
+def export_network(network: SegmentationNetwork, path: Path, *, id: str, force: bool = False) -> Exported:
     """Write a network, on the CPU and in evaluation mode, as one file, whole or not at all.
 
     The file is read back, by torch or by ONNX Runtime, and compared with the network at sizes other than
@@ -102,7 +101,7 @@ def export_network(network: DeepLab, path: Path, *, id: str, force: bool = False
     written then.
 
     Args:
-        network: Any trained DeepLab.
+        network: Any trained segmentation network.
         path: Ends in .pt2 or .onnx.
         id: What results call the model.
         force: Whether to replace an old file.
@@ -169,7 +168,7 @@ def check_onnx() -> None:
         raise PreflightError(Problem("ONNX", message, "pip install -c constraints.txt -e '.[onnx]'"))
 
 
-def _about(network: DeepLab, id: str, traced: tuple[int, ...], multiple: int) -> dict[str, Any]:
+def _about(network: SegmentationNetwork, id: str, traced: tuple[int, ...], multiple: int) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "model": id,
@@ -180,6 +179,7 @@ def _about(network: DeepLab, id: str, traced: tuple[int, ...], multiple: int) ->
         "mean": list(network.mean),
         "std": list(network.std),
         "scales": list(network.scales),
+        "size": getattr(network, "size", None),
         "stride": network.backbone.stride,
         "traced": list(traced),
         "multiple": multiple,
@@ -191,7 +191,7 @@ def _write_program(program: ExportedProgram, path: Path, about: dict[str, Any]) 
     program.example_inputs = None  # the file is smaller, and without anything pickled
     torch.export.save(program, path, extra_files={ABOUT: json.dumps(about, indent=1)})
     network = read_program(path)
-    return lambda x: network.pyramid(x, [1.0])[0]
+    return network.logits
 
 
 def _write_onnx(program: ExportedProgram, path: Path, about: dict[str, Any]) -> Logits:
@@ -219,7 +219,9 @@ def _at_multiples(shape: tuple[int, ...], multiple: int) -> tuple[int, ...]:
     return *shape[:2], *(-(-length // multiple) * multiple for length in shape[2:])
 
 
-def _compare(network: DeepLab, written: Logits, multiple: int, generator: torch.Generator) -> Exported:
+def _compare(
+    network: SegmentationNetwork, written: Logits, multiple: int, generator: torch.Generator
+) -> Exported:
     differences: dict[tuple[int, ...], float] = {}
     with torch.inference_mode():
         for sizes in CHECKED:

@@ -9,16 +9,14 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wsss.config.params.stages import SegmenterParams
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
-from wsss.models import DeepLab
 from wsss.models.folding import fold_norms
 from wsss.models.precision import Precision, placed
 from wsss.models.tensor_files import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
 
 
 @dataclass(frozen=True)
@@ -39,9 +37,9 @@ class Model:
         return len(self.classes) + 1
 
     @property
-    def deeplab(self) -> DeepLab:
+    def deeplab(self) -> SegmentationNetwork:
         """The network itself. Raises `ConfigError` for one that is a program already."""
-        if not isinstance(self.network, DeepLab):
+        if not isinstance(self.network, SegmentationNetwork):
             raise ConfigError(
                 Problem("--export", "needs a trained network, but --model is a program already")
             )
@@ -49,7 +47,7 @@ class Model:
 
     def to(self, device: str) -> Model:
         """Move the network to a device and return itself."""
-        assert isinstance(self.network, DeepLab | ExportedNetwork)
+        assert isinstance(self.network, SegmentationNetwork | ExportedNetwork)
         placed(self.network, device, getattr(self.network, "precision", Precision()))
         return self
 
@@ -91,20 +89,19 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         raise ConfigError(Problem(str(about), "is missing or no JSON, but says what the weights are", hint))
     try:
         classes = tuple(map(str, content["classes"]))
-        params = SegmenterParams.model_validate(content["params"])
-        network = build_segmenter(params, classes, weights="none")
-        tensors = load_file(weights)
-        network.load_state_dict(tensors)
-        network.precision = Precision.of(params)
+        network = network_of(content)
     except (KeyError, TypeError, ValidationError, WsssError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
         raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error
+    try:
+        tensors = load_file(weights)
+        network.load_state_dict(tensors)
     except (RuntimeError, SafetensorError) as error:
-        message = f"doesn't hold the weights of {params.backbone} with {len(classes)} classes"
+        message = f"doesn't hold the weights of {network.backbone.name} with {len(classes)} classes"
         raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
     own = network.state_dict()
     for name, tensor in tensors.items():
         if fault := number_fault(tensor, own[name]):
             raise ConfigError(Problem(str(weights), f"{name} {fault}"))
     fold_norms(network.eval())
-    return Model(network, classes, params.scales, id)
+    return Model(network, classes, network.scales, id)

@@ -16,6 +16,7 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params.stages import CrfParams, SegmentationCrfParams
+from wsss.data.decode import resize_mask, working_size
 from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
@@ -30,6 +31,7 @@ LATER = 128 * 2**20
 PHOTO_BYTES = 16
 """Bytes a pixel for the decoded photo, its mask and its overlay, some of them twice."""
 BLOCK = 2**21
+COPY = Image.Resampling.BICUBIC
 REDUCTIONS = tuple(2**power for power in range(ALIGNMENT.bit_length()))
 
 log = logging.getLogger("wsss")
@@ -118,6 +120,7 @@ class Predictor:
 
     def plan(self, height: int, width: int) -> Plan:
         """Return how a photo of that size is done. Raises `ConfigError` when it can't be."""
+        height, width = self._shown(height, width)
         labels, area = self.model.labels, height * width
         budget = self.budget - PHOTO_BYTES * area
         reduction = 1
@@ -141,6 +144,10 @@ class Predictor:
         those that follow too. Raises `StageError` when the smallest take too much.
         """
         height, width = photos[0].shape[:2]
+        shown = self._shown(height, width)
+        if shown != (height, width):
+            small = [np.array(Image.fromarray(photo).resize(shown[::-1], COPY)) for photo in photos]
+            return [resize_mask(mask, (width, height)) for mask in self.masks(small, plan)]
         while True:
             if len(photos) > 1 and self._need(plan.tiling) * len(photos) > self.budget:
                 return [mask for photo in photos for mask in self.masks([photo], plan)]
@@ -160,6 +167,14 @@ class Predictor:
                 "%s: photos of %d × %d pixels are done with less memory from here on, %.2f GiB",
                 first, width, height, self.budget / GIB,
             )  # fmt: skip
+
+    def _shown(self, height: int, width: int) -> tuple[int, int]:
+        """Return the (height, width) at which the network sees a photo: where it learnt at a size, those of
+        the copy that stages make, or else its own."""
+        if getattr(self.model.network, "size", None) is None:
+            return height, width
+        small = working_size(width, height)
+        return small[1], small[0]
 
     def _need(self, tiling: Tiling) -> float:
         return tiling_memory(tiling, self.model.labels, self.per_pixel)

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate, pad
 
 from wsss.errors import ConfigError, Problem
 from wsss.models.deeplab import scaled
+from wsss.models.pixel_head import fitted
 from wsss.predict.untrusted import checked_archive
 
 ABOUT = "wsss.json"
@@ -30,6 +31,8 @@ class ExportedNetwork(nn.Module):
         self.mean = (float(mean[0]), float(mean[1]), float(mean[2]))
         self.std = (float(std[0]), float(std[1]), float(std[2]))
         self.multiple = int(about["multiple"])
+        self.size: int | None = None if about.get("size") is None else int(about["size"])
+        """The long side at which a photo is shown at scale 1; None for its own."""
 
     def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
         """Return the logits float32[B, C + 1, h, w] at every scale, each on a grid of its own.
@@ -37,9 +40,12 @@ class ExportedNetwork(nn.Module):
         At a size that isn't a multiple of `multiple` the picture is padded and the logits come pixel by
         pixel, h × w being the picture's own size.
         """
-        return [self._logits(scaled(x, scale)) for scale in scales]
+        if self.size is None:
+            return [self.logits(scaled(x, scale)) for scale in scales]
+        return [self.logits(fitted(x, self.size, scale)) for scale in scales]
 
-    def _logits(self, x: Tensor) -> Tensor:
+    def logits(self, x: Tensor) -> Tensor:
+        """Return the logits float32[B, C + 1, h, w] of images float32[B, 3, H, W] at their size."""
         height, width = x.shape[2:]
         below, right = -height % self.multiple, -width % self.multiple
         if not below and not right:

@@ -113,6 +113,8 @@ class Row:
     """Classifier's name → the long sides, in pixels, at which that was measured; mostly one."""
     masks: Mapping[str, str] = field(default_factory=dict)
     """Step → folder of its pseudo masks, of the first seed."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Step → file with some of its photos to look at, of the first seed; without masks to score with."""
     tried: Tried | None = None
     """How many configurations it was chosen from, and what they took."""
     supervision: tuple[str, ...] = ()
@@ -141,6 +143,19 @@ class Protocol:
 
 
 @dataclass(frozen=True)
+class Unfinished:
+    """How far a study is that is not at its end: `done` of `total` trials, and `failed` others.
+
+    `running`: a process runs it at this moment.
+    """
+
+    done: int
+    total: int
+    failed: int
+    running: bool
+
+
+@dataclass(frozen=True)
 class Comparison:
     """`steps` are in the order of the chain, `protocols` has each. `per_class` are the names of classes,
     the background first. `allowed` names, per study, what it was allowed to do that makes numbers optimistic.
@@ -154,6 +169,8 @@ class Comparison:
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unfair: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per study: what it was allowed to do that makes its arms hard to compare, and why."""
+    unfinished: Mapping[str, Unfinished] = field(default_factory=dict)
+    """The studies that are not at their end."""
 
     @property
     def unscored(self) -> bool:

@@ -1,14 +1,17 @@
-"""A comparison as a flat table that a program reads: one row an arm, one name a column, nothing rounded."""
+"""A comparison as flat tables that a program reads: one name a column, shares in [0, 1], nothing rounded.
+
+Of a step, columns begin with its title in lower case: `cam`, `cam_low`, `cam_high`, `cam_delta` …
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsss.report.comparison import Comparison, Difference, Row
-from wsss.report.notes import initial_weights, step_title
+from wsss.report.notes import initial_weights, step_title, supervision_text
 
 OF_CELL = {
     "threshold": "threshold",
@@ -24,15 +27,19 @@ OF_CELL = {
 }
 """Columns behind a step's name → what a cell calls it."""
 FLOOR = "floor"
+Record = Mapping[str, Any]
+"""Column → text, number, True, False, or None where there is nothing."""
+ERRORS = ("precision", "recall", "boundary_f", "false_positive", "false_negative", "confused")
 
 
-def frame_rows(comparison: Comparison) -> list[dict[str, Any]]:
+def frame_rows(comparison: Comparison) -> list[Record]:
     """Return a row for the floor, where a step has one, and one for each row of the comparison.
 
     All rows have the same columns, None where there is nothing. Of a step titled `CAM`: `cam` is the mIoU as
     a share in [0, 1], `cam_low` and `cam_high` its 95 % interval; `cam_delta`, `_delta_low`, `_delta_high`,
-    `_delta_p` (after Holm's correction) and `_delta_stands` are the paired difference to the baseline, and
-    the same with `control` that to the arm's own control. `params` is JSON.
+    `_delta_p` (after Holm's correction), `_delta_stands` and `_delta_across` (the two rest on different kinds
+    of labels) are the paired difference to the baseline, and the same with `control` that to the arm's own
+    control. `params` is JSON.
     """
     names = {step: _column(step_title(step)) for step in comparison.steps}
     rows = [dict(_row(row, names)) for row in comparison.rows]
@@ -46,11 +53,12 @@ def frame_rows(comparison: Comparison) -> list[dict[str, Any]]:
 def _row(row: Row, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
     yield "study", row.study
     yield "arm", row.arm
+    yield "configuration", row.configuration
     yield "method", row.method
     yield "status", row.status
     yield "seeds", len(row.seeds)
     yield "params", json.dumps(dict(row.params), sort_keys=True)
-    yield "supervision", " ".join(row.supervision)
+    yield "supervision", supervision_text(row.supervision)
     yield "pixel_labels", bool(row.pixel_labels)
     yield "initial_weights", initial_weights(row.networks)
     tried = row.tried
@@ -60,6 +68,7 @@ def _row(row: Row, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
     yield "gpu_hours", None if tried is None else tried.gpu_hours
     for label, value in row.holdout.items():
         yield f"{_column(label)}_holdout_map", value
+        yield f"{_column(label)}_holdout_px", ", ".join(map(str, row.holdout_sizes.get(label, ())))
     for step, name in names.items():
         cell = row.cells.get(step)
         yield name, None if cell is None else cell.miou
@@ -77,6 +86,40 @@ def _difference(name: str, found: Difference | None) -> Iterator[tuple[str, Any]
     yield f"{name}_high", None if found is None else found.high
     yield f"{name}_p", None if found is None or not found.tested else found.p_adjusted
     yield f"{name}_stands", None if found is None else found.significant
+    yield f"{name}_across", None if found is None else found.across
+
+
+def class_rows(comparison: Comparison) -> list[Record]:
+    """Return a row for each row and step of the comparison: the IoU of the background and every class."""
+    return [
+        {**_head(row, step), **{name: cell.per_class.get(name) for name in comparison.per_class}}
+        for row in comparison.rows
+        for step, cell in row.cells.items()
+    ]
+
+
+def error_rows(comparison: Comparison) -> list[Record]:
+    """Return a row for each row and step: what the step adds, and in which way its masks are wrong."""
+    return [
+        {
+            **_head(row, step),
+            "miou": cell.miou,
+            **dict(_difference("before_delta", cell.to_before)),
+            **{name: getattr(cell, name) for name in ERRORS},
+        }
+        for row in comparison.rows
+        for step, cell in row.cells.items()
+    ]
+
+
+def _head(row: Row, step: str) -> dict[str, Any]:
+    return {
+        "study": row.study,
+        "arm": row.arm,
+        "configuration": row.configuration,
+        "pixel_labels": bool(row.pixel_labels),
+        "step": _column(step_title(step)),
+    }
 
 
 def _column(title: str) -> str:

@@ -18,12 +18,23 @@ PIXEL_LABELS = "pixel labels!"
 """Stands behind the name of every row that isn't weakly supervised."""
 
 
+ABOUT_MAP = (
+    "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which classes "
+    "are there. It says nothing about where its maps lie: look at them before you choose by it."
+)
+
+
 def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
     if comparison.unscored:
         return unscored_notes(comparison)
     cells = [cell for row in comparison.rows for cell in row.cells.values()]
-    lines = [*_warnings(comparison), _scored_on(comparison), _initial_weights(comparison)]
+    lines = [
+        *unfinished_lines(comparison),
+        *_warnings(comparison),
+        _scored_on(comparison),
+        _initial_weights(comparison),
+    ]
     lines.append(
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
@@ -129,17 +140,34 @@ def _processors(comparison: Comparison) -> list[str]:
 
 def unscored_notes(comparison: Comparison) -> str:
     """Return what to know about rows without a score, and where their masks are."""
-    lines = [
+    nothing = (
         "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
-        "finished that makes CAMs or masks.",
-        "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which "
-        "classes are there. It says nothing about where its maps lie: look at them before you choose by it.",
+        "finished that makes CAMs or masks."
+    )
+    lines = [
+        *(unfinished_lines(comparison) or [nothing]),
+        *([ABOUT_MAP] if any(row.holdout for row in comparison.rows) else []),
         _initial_weights(comparison),
     ]
     for row in comparison.rows:
+        for step, path in row.pictures.items():
+            lines.append(f"{step} of {arm_title(row, comparison)}, to look at: {path}")
         for step, folder in row.masks.items():
             lines.append(f"{step} of {arm_title(row, comparison)}: {folder}")
     return "\n".join(line for line in lines if line)
+
+
+def unfinished_lines(comparison: Comparison) -> list[str]:
+    """Return how far every study is that is not at its end: "quick is running: 3 of 12 trials done."."""
+    lines = []
+    for study, far in comparison.unfinished.items():
+        failed = f", {far.failed} failed" if far.failed else ""
+        done = f"{far.done} of {far.total} trials done{failed}"
+        if far.running:
+            lines.append(f"{study} is running: {done}.")
+        else:
+            lines.append(f"{study} is not at its end: {done}. `resume {study}` goes on.")
+    return lines
 
 
 def _warnings(comparison: Comparison) -> list[str]:

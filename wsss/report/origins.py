@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.config.params.supervision import names_masks, of_timm, ordered
-from wsss.config.stage import STAGES
+from wsss.config.params.supervision import label_of, names_masks, of_timm, ordered
+from wsss.config.stage import STAGES, made_kind
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
@@ -37,11 +37,22 @@ def pixel_labels(
         if network.weights.startswith(COCO)
     ]
     masks = [
-        f"{label} is trained on masks"
+        f"{label} is trained on {_how_many(asked)}masks"
         for label, artefact in _made(trials, store)
-        if names_masks(artefact.record.get("params", {}).get("supervision"))
+        if names_masks(asked := artefact.record.get("params", {}).get("supervision"))
     ]
     return tuple(dict.fromkeys([*coco, *masks]))
+
+
+def _how_many(supervision: Any) -> str:
+    """Return "25 " for {masks: 25}; nothing where all masks teach."""
+    count = label_of(supervision).partition(": ")[2] if isinstance(supervision, Mapping) else ""
+    return f"{count} " if count else ""
+
+
+def kind_of(artefact: Artefact) -> str:
+    """Return the kind of an artefact: what its stage made with its parameters."""
+    return made_kind(artefact.stage, artefact.record.get("params", {}))
 
 
 def supervision_of(
@@ -50,7 +61,7 @@ def supervision_of(
     """Return the kinds of labels that the trials' results rest on: those that their stages were taught with,
     those that initial weights had learnt from, and what a study declares.
 
-    "unknown" stands among them when something came from elsewhere and nobody declared anything.
+    "unknown" stands among them when something came from elsewhere and no study declares its labels.
 
     Args:
         trials: of one configuration.

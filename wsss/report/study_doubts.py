@@ -22,6 +22,7 @@ from wsss.report.doubts import (
     threshold_doubts,
 )
 from wsss.report.notes import step_title
+from wsss.report.origins import kind_of
 from wsss.store.folder_store import Artefact
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage
@@ -153,7 +154,7 @@ def _all_masks(made: list[tuple[str, str, Artefact]], data: DataView) -> Iterato
 
 
 def _as_masks(artefact: Artefact) -> Scored | None:
-    how = scored_as(artefact.stage)
+    how = scored_as(kind_of(artefact))
     return how if how is not None and how.files == "masks" and not artefact.evicted else None
 
 
@@ -180,7 +181,7 @@ def _of_network(artefact: Artefact, data: DataView) -> list[Doubt]:
 
 
 def _of_masks(masks: RowMasks | None, artefact: Artefact) -> list[Doubt]:
-    how = scored_as(artefact.stage)
+    how = scored_as(kind_of(artefact))
     if masks is None:
         return []
     by_network = how is not None and how.on == "test"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.config.params.stages import CamsParams
+from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.masks.cams import (
     TOGETHER_PIXELS,
@@ -57,7 +59,7 @@ class Cams(ListedStage):
 
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]
-        arrays: dict[str, np.ndarray] = {}
+        together: list[tuple[list[str], int | None]] = []
         for group in group_by_size([self.sizes[id] for id in ids]):
             names = [ids[index] for index in group if self.labels[ids[index]].any()]
             height, width = self.sizes[ids[group[0]]]
@@ -70,18 +72,24 @@ class Cams(ListedStage):
                 size=size,
                 device=self.context.device,
             )
-            for start in range(0, len(names), batch):
-                part = names[start : start + batch]
-                arrays.update(zip(part, self._maps(part, size), strict=True))
+            together += [(names[start : start + batch], size) for start in range(0, len(names), batch)]
+        arrays: dict[str, np.ndarray] = {}
+        with Beside(self.context.device, self.context.threads) as beside:
+            photos = beside.read(self._photo, (id for part, _ in together for id in part))
+            for part, size in together:
+                arrays.update(zip(part, self._maps(part, list(islice(photos, len(part))), size), strict=True))
         write_shard(self.context.work, self.done, arrays)
         self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _maps(self, ids: Sequence[str], size: int | None) -> list[np.ndarray]:
+    def _photo(self, id: str) -> np.ndarray:
+        return np.asarray(self.context.data.dataset.image(id))
+
+    def _maps(self, ids: Sequence[str], photos: Sequence[np.ndarray], size: int | None) -> list[np.ndarray]:
         return multi_scale_cams(
             self.source,
-            [np.asarray(self.context.data.dataset.image(id)) for id in ids],
+            photos,
             [np.flatnonzero(self.labels[id]) for id in ids],
             scales=self.params.scales,
             flip=self.params.flip,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -74,13 +75,16 @@ class ChunkedStage(Stage):
         """Return `function(*task)` of every task, in order, by the pool.
 
         Arrays that wait for the pool take at most `MOST_WAITING` bytes, or one task's; where processes would
-        take too much memory, fewer work at once.
+        take too much memory, fewer work at once. On a GPU the pool works while the network makes the next
+        tasks; on a CPU, which each takes whole, one after the other.
 
         Args:
             function: lives in a module, so that processes can import it.
             tasks: its arguments.
             need: returns the bytes that it takes for a task's arguments.
         """
+        if torch.device(self.context.device).type == "cuda":
+            return self._meanwhile(function, tasks, need)
         results: list[Result] = []
         waiting: list[tuple[Any, ...]] = []
         held = 0
@@ -93,12 +97,31 @@ class ChunkedStage(Stage):
             held += size
         return results + (self._together(function, waiting, need) if waiting else [])
 
+    def _meanwhile(
+        self, function: Callable[..., Result], tasks: Iterable[tuple[Any, ...]], need: Callable[..., float]
+    ) -> list[Result]:
+        results: list[Result] = []
+        begun: deque[tuple[Callable[[], Result], float, int]] = deque()
+        most = self._most_memory()
+        for task in tasks:
+            needed, size = need(*task), array_bytes(task)
+            while begun and (
+                sum(one for _, one, _ in begun) + needed > most
+                or sum(one for _, _, one in begun) + size > MOST_WAITING
+            ):
+                results.append(begun.popleft()[0]())
+            begun.append((self.pool.start(function, task), needed, size))
+        return results + [wait() for wait, _, _ in begun]
+
+    def _most_memory(self) -> float:
+        """Return the bytes that all processes of the pool may take."""
+        return min(self.context.threads * PER_PROCESS, FREE_SHARE * free_memory(torch.device("cpu")))
+
     def _together(
         self, function: Callable[..., Result], tasks: list[tuple[Any, ...]], need: Callable[..., float]
     ) -> list[Result]:
         workers = self.context.threads
-        most = min(workers * PER_PROCESS, FREE_SHARE * free_memory(torch.device("cpu")))
-        at_once = max(1, int(most // max(need(*task) for task in tasks)))
+        at_once = max(1, int(self._most_memory() // max(need(*task) for task in tasks)))
         if at_once >= workers:
             return self.pool.map(function, tasks)
         return [

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import math
+from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +14,11 @@ import torch
 
 from wsss.config.params.stages import FeaturesParams
 from wsss.data.augment import resized
+from wsss.data.beside import Beside
 from wsss.data.loader import evaluation_image
+from wsss.data.view import working_sizes
 from wsss.files import write_atomic
+from wsss.masks.cams import BATCH_PIXELS, group_by_size
 from wsss.models.folding import fold_norms
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.models.precision import applied, sent
@@ -40,29 +46,59 @@ class Features(ListedStage):
         fold_norms(self.network)
         self.per_pixel = network_bytes_per_pixel(self._network, context.device)
         self.bound = MemoryBound(context.work, "features", context.device)
+        self.shown: dict[str, int] = {}
+        """The long side at which each photo of a chunk is shown."""
 
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]
-        with torch.inference_mode():
-            rows = [self._embedding(id) for id in ids]
+        sizes = working_sizes(self.context.data, ids)
+        self.shown = {id: self._long_side(id, *sizes[id]) for id in ids}
+        with Beside(self.context.device, self.context.threads) as beside, torch.inference_mode():
+            rows = self._embeddings(self._together({id: sizes[id] for id in ids}), beside)
         content = io.BytesIO()
-        np.save(content, np.stack(rows), allow_pickle=False)
+        np.save(content, np.stack([rows[id] for id in ids]), allow_pickle=False)
         write_atomic(self.context.work / f"{self.done:05d}.npy", content.getvalue())
         self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _embedding(self, id: str) -> np.ndarray:
+    def _long_side(self, id: str, height: int, width: int) -> int:
+        """Return the long side at which a photo is shown."""
+        if self.size:
+            width, height = resized(width, height, self.size)
+        return max(self.bound.fit(id, (height, width), self.per_pixel))
+
+    def _together(self, sizes: Mapping[str, tuple[int, int]]) -> list[list[str]]:
+        """Return the photos that are shown at once: on a GPU those that are equally large then, as many as it
+        has memory for."""
+        ids = list(sizes)
+        if torch.device(self.context.device).type != "cuda":
+            return [[id] for id in ids]  # batches beyond a CPU's caches take longer, and give other bits
+        together = []
+        shown = [resized(*sizes[id][::-1], self.shown[id]) for id in ids]
+        for group in group_by_size(shown):
+            pixels = math.prod(shown[group[0]])
+            most = max(1, min(BATCH_PIXELS["cuda"], int(self.bound.budget / self.per_pixel)) // pixels)
+            names = [ids[index] for index in group]
+            together += [names[start : start + most] for start in range(0, len(names), most)]
+        return together
+
+    def _embeddings(self, together: Sequence[Sequence[str]], beside: Beside) -> dict[str, np.ndarray]:
+        """Return float32[D] of each photo, by id."""
+        inputs = beside.read(self._input, (id for ids in together for id in ids))
+        rows: dict[str, np.ndarray] = {}
+        for ids in together:
+            x = torch.stack([torch.as_tensor(one) for one in islice(inputs, len(ids))])
+            batch = sent(x, self.context.device)
+            if batch.is_cuda:  # on a CPU another layout gives other bits
+                batch = batch.contiguous(memory_format=torch.channels_last)
+            with applied(self.network, self.context.device):
+                rows |= zip(ids, self._network(batch).float().cpu().numpy(), strict=True)
+        return rows
+
+    def _input(self, id: str) -> np.ndarray:
         photo = self.context.data.dataset.image(id)
-        width, height = resized(*photo.size, self.size) if self.size else photo.size
-        size = max(self.bound.fit(id, (height, width), self.per_pixel))
-        x = torch.as_tensor(evaluation_image(photo, size, self.network.mean, self.network.std))
-        batch = sent(x[None], self.context.device)
-        if batch.is_cuda:  # on a CPU another layout gives other bits
-            batch = batch.contiguous(memory_format=torch.channels_last)
-        with applied(self.network, self.context.device):
-            array: np.ndarray = self._network(batch)[0].float().cpu().numpy()
-        return array
+        return evaluation_image(photo, self.shown[id], self.network.mean, self.network.std)
 
     def _network(self, batch: torch.Tensor) -> torch.Tensor:
         backbone = self.network.backbone

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from wsss.config.params.stages import SegmentationsParams
+from wsss.data.beside import Beside
 from wsss.data.decode import resize_mask
 from wsss.data.view import photo_sizes
 from wsss.files import place
@@ -42,22 +43,32 @@ class Segmentations(ChunkedStage):
     def step(self) -> dict[str, float]:
         ids = self.chunk()
         sizes = photo_sizes(self.context.data, ids)
-        for id, mask in zip(ids, self._masks(ids), strict=True):
-            write_mask(self.context.work / f"{id}.png", resize_mask(mask, sizes[id]))
+        with Beside(self.context.device, self.context.threads) as beside:
+            photos = zip(ids, beside.read(self._photo, ids), strict=True)
+            for id, mask in zip(
+                ids, self._masks(self._shown(id, photo) for id, photo in photos), strict=True
+            ):
+                beside.write(self._write, id, mask, sizes[id])
         self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _masks(self, ids: Sequence[str]) -> list[Mask]:
+    def _write(self, id: str, mask: Mask, size: tuple[int, int]) -> None:
+        write_mask(self.context.work / f"{id}.png", resize_mask(mask, size))
+
+    def _masks(self, shown: Iterator[tuple[str, np.ndarray]]) -> Iterable[Mask]:
+        """Return the masks of photos as the network is shown them, by id."""
         if self.params.crf is None:
-            return [self._labels(self._photo(id)) for id in ids]
-        return self.refine(probabilities_to_mask_with_crf, (self._task(id) for id in ids), _need)
+            return (self._labels(photo) for _, photo in shown)
+        return self.refine(probabilities_to_mask_with_crf, (self._task(*one) for one in shown), _need)
 
     def _photo(self, id: str) -> np.ndarray:
+        return np.asarray(self.context.data.dataset.image(id))
+
+    def _shown(self, id: str, photo: np.ndarray) -> tuple[str, np.ndarray]:
         """Return the photo, or the smaller copy of it that the network is shown."""
-        photo = np.asarray(self.context.data.dataset.image(id))
         size = self.bound.fit(id, photo.shape[:2], self.per_pixel)
-        return copies(photo, np.zeros((0, *photo.shape[:2])), size)[0]
+        return id, copies(photo, np.zeros((0, *photo.shape[:2])), size)[0]
 
     def _scores(self, photo: np.ndarray) -> np.ndarray:
         return segment(
@@ -69,9 +80,8 @@ class Segmentations(ChunkedStage):
             self.network, [photo], scales=self.scales, flip=self.params.flip, device=self.context.device
         )[0]
 
-    def _task(self, id: str) -> tuple[Any, ...]:
+    def _task(self, id: str, photo: np.ndarray) -> tuple[Any, ...]:
         """Return what a CRF on probabilities is given."""
-        photo = self._photo(id)
         scores = self._scores(photo)
         size = self.bound.fit(id, photo.shape[:2], crf_memory(possible_labels(scores)))
         return (*copies(photo, scores, size), self.params.crf)

@@ -17,15 +17,17 @@ from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
-from wsss.store.storage import open_storage
+from wsss.store.storage import Storage, open_storage
 from wsss.tuning.asking import JobSearcher
 from wsss.tuning.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
-from wsss.tuning.placement import accelerator_resource
+from wsss.tuning.parts import first_part, held_gpus
 from wsss.tuning.preflight import cluster_checks
 from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
 from wsss.tuning.watching import Board
 
+GPU = "cuda"
+"""The torch device of a trial that has a GPU."""
 RETRIES = 3
 """How often Ray restarts a trial whose process or node died."""
 
@@ -56,6 +58,7 @@ class RayExecutor:
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster has room for, until the listener stops it.
 
+        A trial's GPU is given to the next one while what needs no network is made beside.
         Ray gets a list of jobs at once. From any other iterable it takes the next job when there is room
         for it.
         """
@@ -71,11 +74,11 @@ class RayExecutor:
         searcher: JobSearcher | None = None
         if isinstance(jobs, list):
             handed = [job.id for job in jobs]
-            space = {"job": tune.grid_search([self._job(job, resources) for job in jobs])}
+            space = {"job": tune.grid_search([self._job(job, resources, storage) for job in jobs])}
         else:
-            searcher = JobSearcher(self._described(jobs, resources, handed), callback.keep)
+            searcher = JobSearcher(self._described(jobs, resources, storage, handed), callback.keep)
         tuner = tune.Tuner(
-            tune.with_resources(ChainTrainable, asked_of_ray(resources)),
+            ChainTrainable,
             param_space=space,
             tune_config=tune.TuneConfig(
                 reuse_actors=True,
@@ -110,22 +113,23 @@ class RayExecutor:
                 listener.ended(id, "Ray ended the trial without a result")
 
     def _described(
-        self, jobs: Iterable[Job], resources: Resources, handed: list[str]
+        self, jobs: Iterable[Job], resources: Resources, storage: Storage, handed: list[str]
     ) -> Iterator[dict[str, Any]]:
         for job in jobs:
             handed.append(job.id)
-            yield self._job(job, resources)
+            yield self._job(job, resources, storage)
 
-    def _job(self, job: Job, resources: Resources) -> dict[str, Any]:
+    def _job(self, job: Job, resources: Resources, storage: Storage) -> dict[str, Any]:
         return {
             "id": job.id,
             "chain": job.chain.to_json(),
             "storage": str(self.study.storage),
             "data": self.study.data.model_dump(mode="json"),
-            "device": "cuda" if resources.gpu else "cpu",
+            "device": GPU if resources.gpu else "cpu",
             "threads": resources.cpu,
             "workers": resources.processes,
             "gpu": resources.gpu,
+            **first_part(job.chain, resources, storage.store),
             **({"board": self._board.name} if self._board else {}),
         }
 
@@ -135,14 +139,6 @@ class RayExecutor:
             self._board.close()
         if ray.is_initialized():
             ray.shutdown()
-
-
-def asked_of_ray(resources: Resources) -> dict[str, float]:
-    """Return the resources that a trial requests from Ray; a tiny share of the mark of its kind of GPU."""
-    asked: dict[str, float] = {"cpu": resources.cpu, "gpu": resources.gpu}
-    if resources.accelerator:
-        asked[accelerator_resource(resources.accelerator)] = 0.001
-    return asked
 
 
 class _Stopper(tune.Stopper):
@@ -194,6 +190,8 @@ class _Callback(tune.Callback):
         if job not in self._started:
             self._started.add(job)
             self._guard(self._listener.started, job)
+        if trial.config["job"]["side"]:
+            self._guard(self._listener.holds, job, held_gpus(trial.config["job"]))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -113,7 +113,10 @@ def placement_checks(
         kind = f" of kind {wanted.accelerator}" if wanted.accelerator else ""
         asks = f"a trial asks for {wanted.cpu} CPU and {wanted.gpu:g} GPU{kind}"
         room = sum(_holds(node, wanted) for node in there)
-        if room:
+        if room and wanted.gpu and _left_beside(there, wanted) < 1:
+            left = "which leaves no CPU for what is scored beside; `resources.cpu` may be less"
+            checks.append(Check("placement", "note", f"{asks}: {room} at a time, {left}"))
+        elif room:
             checks.append(Check("placement", "ok", f"{asks}: {room} at a time"))
         elif any(_holds(node, wanted) for node in startable):
             checks.append(Check("placement", "note", f"{asks}: no node has them, one will be started"))
@@ -127,6 +130,11 @@ def placement_checks(
 def accelerator_resource(name: str) -> str:
     """Return the resource by which Ray marks the nodes that have a kind of GPU."""
     return f"accelerator_type:{name}"
+
+
+def _left_beside(nodes: Sequence[dict[str, float]], wanted: Resources) -> float:
+    """Return the CPUs that are left while as many trials run as there is room for."""
+    return sum(node.get("CPU", 0) - _holds(node, wanted) * wanted.cpu for node in nodes)
 
 
 def _hint(wanted: Resources, nodes: Sequence[dict[str, float]]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
+from ray.tune.execution.placement_groups import PlacementGroupFactory, resource_dict_to_pg_factory
 
 from wsss.config import DataSpec
 from wsss.data.view import DataView, open_data
@@ -21,6 +22,7 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import (
     ChainEvent,
     GpuWaiting,
+    Moving,
     StageFinished,
     StageSaid,
     StageWaiting,
@@ -35,7 +37,8 @@ ERROR = "error"
 STORAGE = "storage_error"
 """Whether the storage failed: every other trial would fail likewise."""
 _EVENTS = {
-    kind.__name__: kind for kind in (TrialProgress, StageWaiting, GpuWaiting, StageSaid, StageFinished)
+    kind.__name__: kind
+    for kind in (TrialProgress, StageWaiting, GpuWaiting, Moving, StageSaid, StageFinished)
 }
 
 
@@ -47,6 +50,12 @@ class ChainTrainable(tune.Trainable):
     The first step opens storage and data: after an error in `setup` Ray would try to create the actor
     again, and an error in `reset_config` would end the run.
     """
+
+    @classmethod
+    def default_resource_request(cls, config: dict[str, Any]) -> PlacementGroupFactory:
+        """Return what the part of the trial that begins asks for."""
+        asked: PlacementGroupFactory = resource_dict_to_pg_factory(config["job"]["asked"])
+        return asked
 
     def setup(self, config: dict[str, Any]) -> None:
         self._data: tuple[str, DataView] | None = None
@@ -69,8 +78,10 @@ class ChainTrainable(tune.Trainable):
             threads=job["threads"],
             workers=job["workers"],
             watch=teller(job["board"]) if job.get("board") else None,
+            side=job["side"],
+            reported=job["reported"],
         )
-        self._events = _with_gpu(job, events) if job["device"] != "cpu" else events
+        self._events = _with_gpu(job, events) if job["side"] == "gpu" else events
         self._waiting = None
 
     def _open(self, spec: dict[str, Any], folder: Path) -> DataView:
@@ -137,4 +148,6 @@ def event_from_json(text: str) -> ChainEvent:
     """Return the event that `ChainTrainable.step` sent."""
     fields = json.loads(text)
     kind = _EVENTS[fields.pop("type")]
+    if kind is Moving:
+        fields["reported"] = tuple(fields["reported"])
     return kind(**fields)

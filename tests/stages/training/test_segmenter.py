@@ -17,9 +17,11 @@ from wsss.config.params.stages import PseudoMasksParams, SegmenterParams
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, DataError, StageError
 from wsss.masks.images import read_mask, write_mask
+from wsss.masks.segmentation import label_batch
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.stages.contract import Context
 from wsss.stages.kinds.training import segmenter as kind
+from wsss.stages.training.holdout_masks import _small_enough
 from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmentation_network import describe_weights, load_segmenter
 from wsss.stages.training.segmenter import Segmenter
@@ -218,6 +220,58 @@ def test_iterations_cut_the_last_epoch_short(make: Make) -> None:
     assert batches > 1 and stage.steps == -(-4 // batches)
     history = run(stage)
     assert stage.single.training.schedule.last_epoch == 4 and history[-1]["lr"] == 0
+
+
+def test_it_tells_of_every_batch_and_of_how_well_it_agrees_with_masks_it_has_not_learnt_from(
+    make: Make, labels: Path, tiny_view: DataView
+) -> None:
+    stage = make()
+    told: list[tuple[int, int]] = []
+    stage.on_part = lambda done, total: told.append((done, total))
+    history = run(stage)
+    assert stage.single is not None
+    batches = len(stage.single.batches)
+    assert told == [(n + 1, batches) for _ in range(stage.steps) for n in range(batches)]
+    masks = {id: read_mask(labels / f"{id}.png") for id in tiny_view.holdout}
+    network, classes = stage.single.network.eval(), len(tiny_view.dataset.classes)
+    found, nothing = np.zeros((2, classes + 1, 2))  # pixels in both, pixels in either
+    for id, mask in masks.items():
+        (mine,) = label_batch(
+            network, [np.asarray(tiny_view.dataset.image(id))], scales=(1.0,), flip=False, device="cpu"
+        )
+        for counts, one in ((found, mine), (nothing, np.zeros_like(mask))):
+            for label in range(classes + 1):
+                known = mask != 255
+                counts[label] += (
+                    np.sum((mask == label) & (one == label) & known),
+                    np.sum(((mask == label) | (one == label)) & known),
+                )
+    expected = [np.mean([a / b for a, b in counts if b]) for counts in (found, nothing)]
+    last = history[-1]
+    assert [last["holdout/miou"], last["holdout/floor"]] == pytest.approx(expected)
+    assert all("holdout/miou" in row for row in history)
+
+
+def test_what_is_only_looked_at_changes_no_weights_and_needs_no_masks(
+    make: Make, labels: Path, tiny_view: DataView, tmp_path: Path
+) -> None:
+    (tmp_path / "some").mkdir()
+    for id in tiny_view.train:  # and none of the hold-out
+        write_mask(tmp_path / "some" / f"{id}.png", read_mask(labels / f"{id}.png"))
+    seen, unseen = make(), make(tmp_path / "some")
+    assert run(seen)[-1].keys() - run(unseen)[-1].keys() == {"holdout/miou", "holdout/floor"}
+    found, expected = weights(seen, tmp_path / "seen"), weights(unseen, tmp_path / "unseen")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_large_photo_is_compared_as_a_copy_that_takes_no_more_than_a_batch() -> None:
+    photo = np.zeros((300, 400, 3), np.uint8)
+    mask = np.zeros((300, 400), np.uint8)
+    mask[:, 200:] = 3
+    small, labels = _small_enough(photo, mask, 4 * 33**2)
+    assert small.shape[:2] == labels.shape and 4000 < labels.size <= 4 * 33**2
+    assert 0.45 < np.mean(labels == 3) < 0.55 and set(np.unique(labels)) == {0, 3}
+    assert _small_enough(photo, mask, None)[1] is mask
 
 
 def test_true_masks_are_the_data_sets_own(make: Make, tiny_view: DataView, tmp_path: Path) -> None:

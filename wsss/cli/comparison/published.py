@@ -14,26 +14,38 @@ if TYPE_CHECKING:
 OWN = "this storage: "
 
 
-def published_lines(published: Published, *, plain: bool = False) -> tuple[list[str], list[list[str]]]:
-    """Return the header and the lines of the table, in percent.
-
-    A "?" stands behind unverified scores; `plain`: numbers alone, unverified ones named in a last column.
-    """
+def published_lines(published: Published) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the lines of the table, in percent. A "?" stands behind unverified scores."""
     titles = _titles(published)
     header = ["method", "source", "backbone", "initial weights", "supervision", "images", *titles.values()]
     lines = []
     for line in published.lines:
-        scores = [_score(line, name, plain) for name in titles]
+        scores = [_score(line, name) for name in titles]
         source = f"{OWN}{line.source}" if line.own else line.source
         if line.pixel_labels:
             source += f" ({PIXEL_LABELS})"
         images = "" if line.images is None else str(line.images)
         supervision = ", ".join(line.supervision)
-        text = [line.method, source, line.backbone, line.initial_weights, supervision, images, *scores]
-        if plain:
-            text.append(", ".join(titles[name] for name in line.unverified))
-        lines.append(text)
-    return [*header, *(["unverified"] if plain else [])], lines
+        lines.append([line.method, source, line.backbone, line.initial_weights, supervision, images, *scores])
+    return header, lines
+
+
+def published_records(published: Published) -> list[dict[str, Any]]:
+    """Return a record a line for CSV: scores by the names of their protocols, as shares in [0, 1]."""
+    return [
+        {
+            "method": line.method,
+            "source": f"{OWN}{line.source}" if line.own else line.source,
+            "pixel_labels": "; ".join(line.pixel_labels),
+            "backbone": line.backbone,
+            "initial_weights": line.initial_weights,
+            "supervision": ", ".join(line.supervision),
+            "images": line.images,
+            **{name: line.scores.get(name) for name in _titles(published)},
+            "unverified": ", ".join(line.unverified),
+        }
+        for line in published.lines
+    ]
 
 
 def by_data_set(published: Published) -> list[Published]:
@@ -65,8 +77,8 @@ def _titles(published: Published) -> dict[str, str]:
     return {name: title for name, title in PROTOCOLS.items() if name in used}
 
 
-def _score(line: Line, protocol: str, plain: bool) -> str:
+def _score(line: Line, protocol: str) -> str:
     if protocol not in line.scores:
         return ""
-    doubt = "?" if protocol in line.unverified and not plain else ""
+    doubt = "?" if protocol in line.unverified else ""
     return f"{100 * line.scores[protocol]:.1f}{doubt}"

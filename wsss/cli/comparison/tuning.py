@@ -2,59 +2,44 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 from typing import TYPE_CHECKING, Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
+from wsss.cli.comparison.formats import FORMATS, csv_text
+from wsss.cli.console import print_table, say
 
 if TYPE_CHECKING:
-    from wsss.report.tuning import Tuning, TuningRow
+    from wsss.report.tuned.tuning import Tuning, TuningRow
 
 Lines = list[list[str]]
 MORE = "!"
 """Stands behind a difference that is there with unequal tuning only."""
+NUMBERS = ("score", "low", "high", "other_low", "other_high")
 
 
 def show_tuning(found: Tuning, format_: str) -> None:
-    """Print what the storage tells of tuning as terminal tables, JSON, CSV or Markdown."""
+    """Print what the storage tells of tuning as terminal tables or in another format."""
     if format_ == "json":
         print(json.dumps({**dataclasses.asdict(found), "notes": tuning_notes(found)}, indent=1))
+        return
+    if format_ == "csv":
+        print(csv_text(long_records(found)), end="")
         return
     tables = [
         ("Best of k: expected mIoU in percent", *best_of_lines(found)),
         ("Fewer masks: expected mIoU in percent", *few_mask_lines(found)),
         ("Chosen by other scores: mIoU in percent", *selected_lines(found)),
     ]
-    if format_ == "csv":
-        header, lines = long_lines(found)
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([header, *lines])
-        print(text.getvalue(), end="")
+    shown = [table for table in tables if table[2]]
+    below = "\n".join(tuning_notes(found))
+    if format_ == "table" or not shown:
+        for title, header, lines in shown:
+            print_table(title, header, lines, names=2)
+        say(below)
         return
-    for title, header, lines in tables:
-        if lines:
-            _print(title, header, lines, format_)
-    print("\n".join(tuning_notes(found)))
-
-
-def _print(title: str, header: list[str], lines: Lines, format_: str) -> None:
-    if format_ == "markdown":
-        print(f"**{title}**\n\n| " + " | ".join(header) + " |\n|" + "---|" * len(header))
-        print("\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n")
-        return
-    console = Console()
-    console = console if console.is_terminal else Console(width=160)
-    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    for number, heading in enumerate(header):
-        table.add_column(heading, justify="left" if number < 2 else "right", overflow="fold")
-    for line in lines:
-        table.add_row(*line)
-    console.print(table)
+    for number, (title, header, lines) in enumerate(shown, start=1):
+        print(FORMATS[format_](title, header, lines, below if number == len(shown) else ""))
 
 
 def best_of_lines(found: Tuning) -> tuple[list[str], Lines]:
@@ -102,33 +87,27 @@ def selected_lines(found: Tuning) -> tuple[list[str], Lines]:
     return header, lines
 
 
-def long_lines(found: Tuning) -> tuple[list[str], Lines]:
-    """Return all numbers as lines of one kind, for CSV: shares in percent with two digits."""
-    header = [
-        "study",
-        "sweep",
-        "arm",
-        "tried",
-        "what",
-        "number",
-        "score",
-        "low",
-        "high",
-        "other low",
-        "other high",
-    ]
-    lines = []
+def long_records(found: Tuning) -> list[dict[str, Any]]:
+    """Return all numbers as records of one kind, for CSV: shares in [0, 1]."""
+    records: list[dict[str, Any]] = []
 
     def put(row: TuningRow, what: str, number: Any, *values: float | None) -> None:
-        shares = ["" if value is None else f"{100 * value:.2f}" for value in values]
-        head = [row.study, row.sweep, row.arm, str(row.tried), what, str(number), *shares]
-        lines.append([*head, *[""] * (len(header) - len(head))])
+        records.append(
+            {
+                "study": row.study,
+                "sweep": row.sweep,
+                "arm": row.arm,
+                "tried": row.tried,
+                "what": what,
+                "number": number,
+                **dict(zip(NUMBERS, (*values, *[None] * (len(NUMBERS) - len(values))), strict=True)),
+            }
+        )
 
     for row in found.rows:
         for point in row.best_of:
-            put(
-                row, "best of", point.k, point.score, point.low, point.high, point.other_low, point.other_high
-            )
+            other = (point.other_low, point.other_high)
+            put(row, "best of", point.k, point.score, point.low, point.high, *other)
         for k, gap in row.gaps.items():
             put(row, f"best of, minus {found.baseline}", k, *dataclasses.astuple(gap))
         if row.as_tuned is not None:
@@ -137,9 +116,9 @@ def long_lines(found: Tuning) -> tuple[list[str], Lines]:
         for one in row.few_masks:
             put(row, "masks a class", one.masks or "all", one.score, one.low, one.high)
         for choice in row.selected:
-            put(row, f"chosen by {choice.by}", "", choice.score)
-            put(row, f"lost by {choice.by}", "", choice.lost, choice.low, choice.high)
-    return header, lines
+            put(row, f"chosen by {choice.by}", None, choice.score)
+            put(row, f"lost by {choice.by}", None, choice.lost, choice.low, choice.high)
+    return records
 
 
 def tuning_notes(found: Tuning) -> list[str]:

@@ -43,6 +43,33 @@ def examine(storage: Location) -> list[Finding]:
     return findings
 
 
+def examine_speed(progress: Callable[[str], None]) -> list[Finding]:
+    """Return how fast networks learn here, and what limits a study.
+
+    Args:
+        progress: called with the name of each step before it is measured.
+    """
+    import tempfile
+
+    import torch
+
+    from wsss.pipeline.speed.measure import measure
+    from wsss.pipeline.speed.settings import short_settings
+    from wsss.pipeline.speed.verdict import limits, speed_rows
+
+    cpus, gpus = os.cpu_count() or 1, torch.cuda.device_count()
+    settings = short_settings("cuda", max(2, cpus // gpus)) if gpus else short_settings("cpu", 1)
+    where = torch.cuda.get_device_name() if gpus else "the CPU, as there is no GPU: in seconds of one thread"
+    work = f"{settings.backbone}, crops of {settings.crop} pixels, batches of {settings.batch}"
+    try:
+        with tempfile.TemporaryDirectory(prefix="wsss-speed-") as folder:
+            measured = measure(settings, Path(folder), progress)
+    except Exception as error:  # as with all else that is looked at
+        return [("speed", "bad", f"on {where}: {type(error).__name__}: {error}")]
+    rows = [*speed_rows(measured), limits(measured, settings, cpus, gpus)]
+    return [("speed", "ok", f"on {where}: {work}"), *rows]
+
+
 def _guarded(what: str, look: Callable[[], Finding]) -> Finding:
     try:
         return look()

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from wsss.cli.console import out
 from wsss.cli.machines import scripts
 from wsss.cli.options import (
     AllowOption,
@@ -69,8 +69,7 @@ def check(
     if as_json:
         print(json.dumps([dataclasses.asdict(one) for one in checks], indent=1))
     else:
-        console = Console()
-        (console if console.is_terminal else Console(width=120)).print(checks_table(checks))
+        out().print(checks_table(checks))
     if any(one.state == "bad" for one in checks):
         sys.exit(3)
 

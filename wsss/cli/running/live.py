@@ -48,9 +48,10 @@ class LiveTable:
             transient=True,
             vertical_overflow="crop",
         )
-        self._live.start()
 
     def on_event(self, event: Event) -> None:
+        if not self._live.is_started and not self._over:  # not before: a bar may show how data are checked
+            self._live.start()
         if isinstance(event, PreflightDone):
             self._live.console.print(checks_table(event.checks))  # stays above the table that is redrawn
             return

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from wsss.pipeline.events import (
     Event,
     GpuWaiting,
+    Moving,
     SharedEnded,
     StageFinished,
     StageSaid,
@@ -88,7 +89,7 @@ class State:
         elif isinstance(event, TrialStarted):
             row = self.rows.setdefault(event.trial.id, TrialRow(event.trial))
             row.state, row.began, row.stage_began = "running", now, now
-        elif isinstance(event, TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting):
+        elif isinstance(event, TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting | Moving):
             self._work(event, now)
         elif isinstance(event, StageFinished):
             row = self._row(event.trial, now)
@@ -109,14 +110,14 @@ class State:
         return self.rows.setdefault(trial, TrialRow(None, began=now, stage_began=now))
 
     def _work(
-        self, event: TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting, now: float
+        self, event: TrialProgress | StepPart | StageSaid | StageWaiting | GpuWaiting | Moving, now: float
     ) -> None:
         if isinstance(event, StepPart) and event.trial not in self.rows:
             return  # it was sent before the end of its work, and came after
         row = self._row(event.trial, now)
         if row.state in ENDED:
             return
-        row.enter("waiting" if isinstance(event, GpuWaiting) else event.stage, now)
+        row.enter("waiting" if isinstance(event, GpuWaiting | Moving) else event.stage, now)
         row.heard = now
         if isinstance(event, TrialProgress | StepPart) and not row.steps:  # work may go on in its middle
             row.base = event.step - isinstance(event, TrialProgress)
@@ -132,7 +133,7 @@ class State:
             row.said = f"waits for {event.holder}"
         else:
             row.said = f"waits {event.reason}"
-        if row.stage_began == now:  # nobody said when it began
+        if row.stage_began == now:  # its beginning was not told
             row.base = row.done
 
     def running(self) -> list[tuple[str, TrialRow]]:
@@ -167,7 +168,9 @@ class State:
         lengths = [row.ended - row.began for row in rows if row.state == "done"]
         running = states.count("running")
         if lengths and running:
-            left = sum(lengths) / len(lengths) * (total - done - running / 2) / running
+            each = sum(lengths) / len(lengths)
+            under_way = sum(min(each, now - row.began) for row in rows if row.state == "running")
+            left = (each * (total - done) - under_way) / running
             parts.append(("left", f"about {duration(left)} left"))
         parts.append(("spent", f"{duration(now - self.start)} spent"))
         parts.append(("running", f"{running} running"))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from wsss.config.checks.checker import Checker
 from wsss.config.data_set import DATA_SETS, DataSpec
 from wsss.config.params.supervision import names_masks
-from wsss.config.resolve import kinds_made, variables_in
+from wsss.config.resolve import draws_masks, kinds_made, variables_in
 from wsss.config.stage import scored_as
 from wsss.config.study import Sweep
 from wsss.config.text.yaml_text import Path_
@@ -36,6 +36,9 @@ def check_folder(checker: Checker, data: DataSpec) -> None:
         if getattr(data, key) is not None and key not in DATA_SETS[data.dataset].keys:
             owners = [f"`dataset: {kind.name}`" for kind in DATA_SETS.values() if key in kind.keys]
             checker.add(("data", key), f"`{key}` belongs to {' or '.join(owners)}, not to {data.dataset}")
+    if data.teach is not None and not data.has_masks:
+        message = f"`teach` ({data.teach}) names images with masks, but there are none"
+        checker.add(("data", "teach"), message, "say `data.masks: FOLDER`")
     if data.scored:
         return
     checker.judge = "holdout" if data.holdout else "nothing"
@@ -49,19 +52,22 @@ def check_folder(checker: Checker, data: DataSpec) -> None:
 
 
 def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    """Refuse training on masks that `data.allow` doesn't name."""
-    if "train_on_masks" in data.allow and data.scored:
+    """Refuse training on masks that `data.allow` doesn't name, but for a few that are scored nowhere, and on
+    masks that aren't there."""
+    if "train_on_masks" in data.allow and data.has_masks:
         return
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
             for place, use in enumerate(arm.stages):
+                if data.has_masks and draws_masks(use, arm.search):
+                    continue
                 asked = use.params.get("supervision")
                 tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
                 if names_masks(asked) or any("masks" in values for values in tried):
                     at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
                     message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
                     hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
-                    if not data.scored:
+                    if not data.has_masks:
                         message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
                     checker.add((*at, "supervision"), message, hint)
 

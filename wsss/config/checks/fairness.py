@@ -125,7 +125,8 @@ def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
 
 def _unknown(use: StageUse, arm: Arm) -> str:
     """Return what of a stage comes from elsewhere without saying what it was taught with."""
-    if STAGES[use.stage].may_make and not use.params.get("supervision"):
+    kind = STAGES[use.stage]
+    if kind.may_make and not use.params.get("supervision") and kind.supervision({}) is None:
         return f"`{use.name}` brings in what another program made"
     weights = use.params.get("weights", "package")
     first = {name: values.values[0] for name, values in arm.search.items()}

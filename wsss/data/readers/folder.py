@@ -27,7 +27,7 @@ from wsss.errors import DataError, Problem
 PHOTOS, CLASSES_FILE = "images", "classes.txt"
 LABEL_FILES = ("labels.csv", "labels.tsv", "labels.json")
 SPREADSHEETS = (".xlsx", ".xls", ".ods", ".numbers")
-ALL, MASKED = "all", "masked"
+ALL, MASKED, LABELLED = "all", "masked", "labelled"
 NO_LISTS = frozenset(("readme", "license", "licence", "notes", "changelog"))
 """Text files that lie beside photos and list none."""
 MOST_HINTS = 20
@@ -77,17 +77,19 @@ class FolderDataset(PhotoSet):
     # Lists
 
     def split_names(self) -> tuple[str, ...]:
-        """Return `all`, `masked` if there are masks, and the names of text files in the folder."""
+        """Return `all`, `labelled` if not all photos are, `masked` if there are masks, and the names of text
+        files in the folder."""
         lists = sorted(
             path.stem
             for path in self.root.glob("*.txt")
             if path.name[0] != "." and path.name != CLASSES_FILE and path.stem.lower() not in NO_LISTS
         )
-        return (ALL, *([MASKED] if self._masks else []), *lists)
+        partly = [LABELLED] if len(self._labels) < len(self._photos) and LABELLED not in lists else []
+        return (ALL, *partly, *([MASKED] if self._masks else []), *lists)
 
     def split(self, name: str) -> tuple[str, ...]:
-        """Return the ids of a list: `all` photos, those `masked`, or those that NAME.txt names, in its
-        order, with or without their endings.
+        """Return the ids of a list: `all` photos, those `labelled`, which the table names, those `masked`, or
+        those that NAME.txt names, in its order, with or without their endings.
 
         Raises `DataError` when there is no such list, when it is empty, or when it names a photo twice
         or one that isn't there.
@@ -97,6 +99,8 @@ class FolderDataset(PhotoSet):
         if name == MASKED:
             return tuple(self._masks)
         path = self.root / f"{name}.txt"
+        if name == LABELLED and not os.path.lexists(path):
+            return tuple(id for id in self._photos if id in self._labels)
         if name not in self.split_names():
             names = self.split_names()
             hint = f"{nearest_name(name, names)}; lists: {', '.join(names)}"
@@ -200,6 +204,8 @@ class FolderDataset(PhotoSet):
         for path in sorted(self.masks.iterdir()):
             id = composed(path.stem)
             if path.name.startswith(".") or (path.is_dir() and path.suffix.lower() != ".png"):
+                continue
+            if path.name == CLASSES_FILE:
                 continue
             if not path.is_file():
                 self._problems.append(Problem(str(path), f"is no mask: it {kind_of(path)}"))

@@ -14,7 +14,7 @@ from wsss.data.view import DataView
 
 DIGITS = 12
 """Hex digits of a SHA-256 that are kept."""
-PARTS = {"t": "train", "h": "holdout", "s": "select", "r": "report", "x": "test"}
+PARTS = {"t": "train", "h": "holdout", "s": "select", "r": "report", "x": "test", "m": "teach"}
 NAMED = 3
 """Images that a change names."""
 Digest = Annotated[str, Field(pattern=rf"^[0-9a-f]{{{DIGITS}}}$")]
@@ -75,9 +75,9 @@ def take_inventory(data: DataView, *, imports: Iterable[str] = (), masks_train: 
             purposes[id] = purposes.get(id, "") + letter
     ids = sorted(purposes)
     photos = dict(zip(ids, data.digests("photo", ids), strict=True))
-    labelled = data.labelled_ids
+    labelled = sorted({*data.labelled_ids, *data.teach})
     labels = dict(zip(labelled, data.dataset.labels(labelled), strict=True))
-    masked = {*data.select, *data.report, *data.test}
+    masked = {*data.select, *data.report, *data.test, *data.teach}
     if masks_train:
         masked |= {id for id in data.train if data.dataset.has_mask(id)}
     masks = dict(zip(sorted(masked), data.digests("mask", sorted(masked)), strict=True))

@@ -7,7 +7,8 @@ that grows moves no image from one side to the other.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -38,6 +39,36 @@ def first_by_hash(ids: Iterable[str], limit: int | None) -> Ids:
     return tuple(sorted(sorted(ids, key=_digest)[:limit]))
 
 
+def drawn_in_turn(ids: Sequence[str], classes: Sequence[Sequence[int]], count: int, seed: int) -> Ids:
+    """Return `count` images, drawn at random in turn for each class: of equal seeds fewer are among more.
+
+    Every class in turn takes the first image, by the SHA-256 of seed and id, that shows it and that no class
+    has taken; where none does, images that show no class follow. All images where there are no more.
+
+    Args:
+        ids: the images to draw from.
+        classes: of each image, the numbers of the classes that it shows.
+        count: how many to draw.
+        seed: another one draws others.
+
+    Examples:
+        >>> drawn_in_turn(["a", "b", "c"], [[0], [0], [1]], 2, seed=0)
+        ('a', 'c')
+    """
+    order = sorted(range(len(ids)), key=lambda number: _digest(f"{seed}:{ids[number]}"))
+    known = sorted({number for shown in classes for number in shown})
+    queues = [[number for number in order if wanted in classes[number]] for wanted in known]
+    queues.append([number for number in order if not classes[number]])
+    taken: dict[int, None] = {}
+    for queue in itertools.cycle(queues):
+        if len(taken) >= min(count, len(ids)):
+            break
+        free = next((number for number in queue if number not in taken), None)
+        if free is not None:
+            taken[free] = None
+    return tuple(ids[number] for number in taken)
+
+
 @dataclass(frozen=True)
 class Splits:
     """Ids by purpose, each in alphabetical order. See `build_splits`."""
@@ -47,20 +78,21 @@ class Splits:
     select: Ids
     report: Ids
     test: Ids
+    teach: Ids = ()
 
     @property
     def all_ids(self) -> Ids:
-        return tuple(sorted({*self.train, *self.holdout, *self.select, *self.report, *self.test}))
+        return tuple(sorted({*self.labelled_ids, *self.test}))
 
     @property
     def labelled_ids(self) -> Ids:
         """The ids whose image-level labels are read."""
-        return tuple(sorted({*self.train, *self.holdout, *self.select, *self.report}))
+        return tuple(sorted({*self.train, *self.holdout, *self.select, *self.report, *self.teach}))
 
     @property
     def masked_ids(self) -> Ids:
         """The ids whose masks are read."""
-        return tuple(sorted({*self.select, *self.report, *self.test}))
+        return tuple(sorted({*self.select, *self.report, *self.test, *self.teach}))
 
 
 def build_splits(spec: DataSpec, read: Callable[[str], Iterable[str]]) -> Splits:
@@ -69,15 +101,16 @@ def build_splits(spec: DataSpec, read: Callable[[str], Iterable[str]]) -> Splits
     The hold-out is taken out of `train`; `limit` then shortens each part to its first ids by hash.
     Raises one `DataError` when a part is empty, when `select` and `report` share an image (a choice
     would be made on what is reported), or when `test` shares one with any image that is trained on
-    or chosen with. `spec.allow` may permit either. Data without masks have
-    no `select`, `report` and `test`.
+    or chosen with. `spec.allow` may permit either. Data without masks to score with have
+    no `select`, `report` and `test`. Images of `teach`, whose masks may be learnt from, leave all three.
     """
     listed = set(read(spec.train))
     holdout = {id for id in listed if is_held_out(id, spec.holdout)}
     scored = spec.scored
-    select = _part(read(spec.select.split), spec.select.half) if scored else set()
-    report = _part(read(spec.report.split), spec.report.half) if scored else set()
-    test = _part(read(spec.test.split), spec.test.half) if spec.test and scored else set()
+    teach = _part(read(spec.teach.split), spec.teach.half) if spec.teach else set()
+    select = _part(read(spec.select.split), spec.select.half) - teach if scored else set()
+    report = _part(read(spec.report.split), spec.report.half) - teach if scored else set()
+    test = _part(read(spec.test.split), spec.test.half) - teach if spec.test and scored else set()
     problems = [
         Problem(f"data.{name}", f"no image is left in {where}", "another list, half, class or hold-out")
         for name, ids, where in (
@@ -85,8 +118,9 @@ def build_splits(spec: DataSpec, read: Callable[[str], Iterable[str]]) -> Splits
             ("select", select, spec.select.split),
             ("report", report, spec.report.split),
             ("test", test if spec.test else {""}, spec.test.split if spec.test else ""),
+            ("teach", teach if spec.teach else {""}, spec.teach.split if spec.teach else ""),
         )
-        if not ids and (scored or name == "train")
+        if not ids and (scored or name in ("train", "teach"))
     ]
     if not scored and spec.holdout and not holdout:
         message = f"is {spec.holdout:g}, but by their hashes none of {len(listed)} images falls into it"
@@ -104,6 +138,7 @@ def build_splits(spec: DataSpec, read: Callable[[str], Iterable[str]]) -> Splits
         select=first_by_hash(select, spec.limit),
         report=first_by_hash(report, spec.limit),
         test=first_by_hash(test, spec.limit),
+        teach=first_by_hash(teach, spec.limit),
     )
 
 

@@ -7,9 +7,10 @@ can skip what exists, share what trials have in common, and plan before it runs.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from wsss.config.params.base import Params
 from wsss.config.stage import STAGES, scored_as
@@ -21,6 +22,10 @@ from wsss.store.records import say_once
 
 SCORES = "scores"
 SCORES_FILE = "scores.json"
+PICTURES = "pictures"
+"""The stage that stands where scores would, when there is nothing to compare with."""
+Side = Literal["gpu", "cpu"]
+"""Where a part of a trial that has a GPU is made: with it, or beside it without."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,11 @@ class Node:
     @property
     def is_score(self) -> bool:
         return self.stage == SCORES
+
+    @property
+    def side(self) -> Side:
+        """Whether its work is that of a network, which a GPU does where the trial has one."""
+        return "gpu" if STAGES[self.stage].placed(self.params).startswith("device") else "cpu"
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -93,6 +103,13 @@ class Chain:
             wanted.add(node.label)
             pending.extend(node.inputs.values())
         return Chain(tuple(node for node in self.nodes if node.label in wanted))
+
+    def cpus_beside(self, label: str, cpus: int) -> int:
+        """Return how many of a trial's CPUs are taken beside its GPU, by a node that needs none and by those
+        that follow, up to one that needs one: scores count in one process."""
+        following = itertools.dropwhile(lambda node: node.label != label, self.nodes)
+        beside = itertools.takewhile(lambda node: node.side == "cpu", following)
+        return 1 if all(node.is_score for node in beside) else cpus
 
     def pending(self, store: Store) -> list[Node]:
         """Return the nodes to make, in order.
@@ -144,7 +161,8 @@ class Chain:
 
 
 def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
-    """Wire parts to a chain; a scored stage gets a node "<label>.scores" when there are masks.
+    """Wire parts to a chain; a scored stage gets a node "<label>.scores", or "<label>.pictures" without masks
+    to compare with.
 
     A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names, and those
     that it mentions by name.
@@ -157,6 +175,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     kinds: dict[str, str] = {}
     by_label: dict[str, Params] = {}
     by_name: dict[str, str] = {}
+    drawn: dict[str, int] = {}
     for part in parts:
         label = _unique(part.label, nodes)
         kind = STAGES[part.stage]
@@ -182,12 +201,18 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
         by_name[part.label] = label
         made = kinds[label] = kind.makes(params)
         latest[made] = label
+        drawn[label] = max([kind.drawn_masks(params), *(drawn[source] for source in inputs.values())])
         if scored_as(made) is not None and data.has_masks:
             what: dict[str, Any] = {"kind": made}
             if STAGES[part.stage].leaves_out_select(part.params):
                 what["reported_only"] = True
+            elif drawn[label] and not data.teach:
+                what |= {"drawn": drawn[label], "draw": seed}
             scores = STAGES[SCORES].model().model_validate(what)
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
+        elif scored_as(made) is not None:
+            pictures = STAGES[PICTURES].model().model_validate({"kind": made})
+            nodes.append(_node(f"{label}.{PICTURES}", PICTURES, pictures, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 
 

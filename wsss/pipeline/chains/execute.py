@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 
 from wsss.data.view import DataView
 from wsss.errors import StageError
-from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.chains.make import Again, Bench, Making, Watch, found
-from wsss.pipeline.events import ChainEvent
+from wsss.pipeline.chains.chain import Chain, Side
+from wsss.pipeline.chains.make import Again, Bench, Making, found
+from wsss.pipeline.chains.watching import Watch
+from wsss.pipeline.events import ChainEvent, Moving
 from wsss.store.folder_store import Store
 
 CHECKPOINT_SECONDS = 10.0
@@ -30,6 +31,8 @@ def run_chain(
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     poll_seconds: float = POLL_SECONDS,
     watch: Watch | None = None,
+    side: Side | None = None,
+    reported: Iterable[str] = (),
 ) -> Generator[ChainEvent, None, None]:
     """Make every missing artefact of a chain, in order, and yield an event after each step.
 
@@ -49,6 +52,9 @@ def run_chain(
             time. With 0 there is one after every step.
         poll_seconds: between two looks at an artefact that another run is making.
         watch: hears about once a second how far a step is, from inside of it.
+        side: makes only what needs a GPU ("gpu"), or only what needs none ("cpu"), and ends with `Moving`
+            before anything else; None makes everything.
+        reported: labels of stages whose end was told before, and isn't again.
 
     Examples:
         A classifier for one epoch on a tiny sample, and its class activation maps:
@@ -74,14 +80,17 @@ def run_chain(
 
     torch.set_num_threads(threads)
     bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds, watch)
-    reported: set[str] = set()
+    told = set(reported)
     for attempt in itertools.count(1):
         pending = _pending_with_whole_inputs(chain, bench.store)
         for node in chain.nodes:
-            if node.label in reported and node.label not in pending:
+            if node.label in told and node.label not in pending:
                 continue
             if node.label not in pending:
                 yield from found(trial, node, bench.store)
+            elif side is not None and node.side != side:
+                yield Moving(trial, node.label, node.side == "gpu", tuple(sorted(told)))
+                return
             else:
                 try:
                     yield from Making(bench, trial, node, chain).make()
@@ -89,7 +98,7 @@ def run_chain(
                     if attempt == MOST_ATTEMPTS:
                         raise StageError(f"{node.label}: {reason}, {attempt} times in a row") from reason
                     break
-            reported.add(node.label)
+            told.add(node.label)
         else:
             return
 

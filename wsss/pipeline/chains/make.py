@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +21,16 @@ from wsss.models.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
 from wsss.pipeline.chains.facts import smaller_copies, work_facts
 from wsss.pipeline.chains.processor import processor
+from wsss.pipeline.chains.watching import Watch, teller
 from wsss.pipeline.events import (
     ChainEvent,
     StageFinished,
     StageSaid,
     StageWaiting,
-    StepPart,
     TrialProgress,
     recorded_steps,
 )
-from wsss.stages.contract import Context, OnPart, Stage
+from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
@@ -43,11 +43,6 @@ RUNG_SCORE = "rung_score"
 Metrics = dict[str, float]
 
 
-Watch = Callable[[StepPart], None]
-WATCH_SECONDS = 1.0
-"""How often, at most, a watcher hears of the parts of a step."""
-
-
 class Again(Exception):
     """The storage changed in the middle of the work: the chain looks again at what it lacks."""
 
@@ -56,8 +51,8 @@ class Again(Exception):
 class Bench:
     """Where and with what artefacts are made.
 
-    `device` is a torch device string; `threads` the CPUs of the trial, which change results; `workers` the
-    processes that train one network together, where a stage can. A checkpoint is written every
+    `device` is the torch device of networks; `threads` the CPUs of the trial, which change results;
+    `workers` the processes that train one network together, where a stage can. A checkpoint is written every
     `checkpoint_seconds`, or less often where that would take more than 2 % of the time (0: after every step);
     while another run makes the artefact, this one looks for it every `poll_seconds`. `watch` hears how far
     a step is.
@@ -105,6 +100,8 @@ class Making:
         self._trial = trial
         self._node = node
         self._chain = chain
+        # What needs no network is made by the CPU, in the middle of a chain on a GPU, too.
+        self._device = bench.device if node.side == "gpu" else "cpu"
         self._sources = {kind: chain[label] for kind, label in node.inputs.items()}
 
     def make(self) -> Iterator[ChainEvent]:
@@ -137,7 +134,7 @@ class Making:
 
     def _give_memory_back(self) -> None:
         """Return this stage's GPU memory: other trials may need it, and later stages measure what is free."""
-        if self._bench.device.startswith("cuda"):
+        if self._device.startswith("cuda"):
             import torch
 
             gc.collect()
@@ -158,7 +155,7 @@ class Making:
         if not all(store.has(key) for key in inputs):
             raise Again("an input was deleted from the storage while it was in use") from error
         if is_out_of_memory(error):  # it would run out again: the driver doesn't repeat our own errors
-            message = described(self._node.label, self._node.params, self._bench.device)
+            message = described(self._node.label, self._node.params, self._device)
             first = (str(error).splitlines() or [type(error).__name__])[0]
             raise StageError(Problem("", message, shortened(first, 300))) from error
         raise error
@@ -171,7 +168,8 @@ class Making:
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
             if self._bench.watch is not None:
-                stage.on_part = self._teller(self._bench.watch, stage, progress)
+                about_stage = self._trial, self._node.label
+                stage.on_part = teller(self._bench.watch, *about_stage, lambda: (progress.done, stage.steps))
             on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
@@ -225,18 +223,6 @@ class Making:
             partial.remove()
             return progress.seconds
 
-    def _teller(self, watch: Watch, stage: Stage, progress: Progress) -> OnPart:
-        """Return what tells the watcher of the parts of a step, now and then."""
-        told = 0.0
-
-        def tell(part: int, parts: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= WATCH_SECONDS:
-                told = time.monotonic()
-                watch(StepPart(self._trial, self._node.label, progress.done, stage.steps, part, parts))
-
-        return tell
-
     def _pause(self, cost: float) -> float:
         """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""
         least = self._bench.checkpoint_seconds
@@ -259,7 +245,7 @@ class Making:
         folders = {kind: artefact.folder for kind, artefact in inputs.items()}
         return work_of(
             Context(
-                node.params, folders, bench.data, node.seed, bench.device, bench.threads, work, bench.workers
+                node.params, folders, bench.data, node.seed, self._device, bench.threads, work, bench.workers
             )
         )
 
@@ -279,8 +265,8 @@ class Making:
         import torch
 
         node, bench = self._node, self._bench
-        cuda = bench.device.startswith("cuda")
-        computed_in = {} if precision is None else precision.facts(torch.device(bench.device))
+        cuda = self._device.startswith("cuda")
+        computed_in = {} if precision is None else precision.facts(torch.device(self._device))
         return {
             "stage": node.stage,
             "version": STAGES[node.stage].version,
@@ -292,7 +278,7 @@ class Making:
             "torch": torch.__version__,
             "processor": processor(),
             "device": torch.cuda.get_device_name() if cuda else "cpu",
-            **({"gpu": {**card_facts(bench.device), **computed_in}} if cuda else {}),
+            **({"gpu": {**card_facts(self._device), **computed_in}} if cuda else {}),
             "threads": bench.threads,
             "seconds": round(progress.seconds, 3),
             "history": progress.history,

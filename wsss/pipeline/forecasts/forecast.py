@@ -17,6 +17,7 @@ from wsss.pipeline.forecasts.effort import (
     estimate_seconds,
     measured,
 )
+from wsss.pipeline.forecasts.rough import rough_bytes, rough_seconds
 from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.past.stored_studies import upstream_of
 from wsss.pipeline.search.budget import Spent
@@ -27,7 +28,7 @@ from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage
 
 
-def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]:
+def forecast(study: Study, data: DataView, store: Store, *, rough: bool = False) -> list[dict[str, Any]]:
     """Return one row per sweep, arm and stage: artefacts to make, found, and estimates of the rest.
 
     A later sweep starts from the trials that the earlier one keeps. Until that one has ended, its first
@@ -40,6 +41,8 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
         study: the study, as checked.
         data: its images.
         store: where artefacts are, and what earlier ones took.
+        rough: whether to estimate work, too, unlike any that was run on this storage; a row says whether it
+            has such.
     """
     known = [found for artefact in store if (found := measured(artefact.record)) is not None]
     records = open_storage(study.storage).ledger(study.name).trials()
@@ -67,10 +70,14 @@ def forecast(study: Study, data: DataView, store: Store) -> list[dict[str, Any]]
                     if node.key in counted:
                         continue
                     counted.add(node.key)
-                    line = lines.setdefault(node.label, _Line())
+                    line = lines.setdefault(node.label, _Line(by_network=node.side == "gpu"))
                     if node.key in pending:
                         work = _work(node, trial.chain, sweep.resources, data, looked)
                         line.add(estimate_seconds(work, known), estimate_bytes(work, known))
+                        if rough and line.seconds[-1] is None:
+                            line.guess(rough_seconds(work, known))
+                        if rough and line.bytes[-1] is None:
+                            line.bytes[-1] = rough_bytes(work, known)
                     else:
                         line.found += 1
             head = {"sweep": sweep.name, "arm": arm, "trials": len(mine), "unfinished": unfinished}
@@ -90,6 +97,15 @@ class _Line:
     bytes: list[float | None] = field(default_factory=list)
     devices: set[str] = field(default_factory=set)
     artefacts: int = 0
+    by_network: bool = False
+    """Whether it is work of a network, for which a trial holds its GPUs."""
+    rough: bool = False
+
+    def guess(self, seconds: Estimate | None) -> None:
+        """Put a rough estimate in the place of the last one."""
+        if seconds is not None:
+            self.seconds[-1], self.rough = seconds.value, True
+            self.devices.update(seconds.devices)
 
     def add(self, seconds: Estimate | None, size: Estimate | None) -> None:
         self.seconds.append(seconds.value if seconds else None)
@@ -106,13 +122,19 @@ class _Line:
             "in_storage": self.found,
             "each": each,
             "seconds": seconds,
-            "gpu_hours": None if seconds is None else seconds * resources.gpu / 3600,
+            "gpu_hours": self._gpu_hours(seconds, resources),
             "accelerator": resources.accelerator,
             "each_bytes": each_bytes,
             "bytes": size,
             "measured_on": sorted(self.devices),
             "measured": self.artefacts,
+            "rough": self.rough,
         }
+
+    def _gpu_hours(self, seconds: float | None, resources: Resources) -> float | None:
+        if not self.by_network:
+            return 0.0
+        return None if seconds is None else seconds * resources.gpu / 3600
 
 
 def _mean_and_sum(values: Sequence[float | None]) -> tuple[float | None, float | None]:

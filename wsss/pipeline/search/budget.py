@@ -71,6 +71,13 @@ class Meter:
         self._used = True
         self._running.setdefault(job, (self._clock(), gpus))
 
+    def holds(self, job: str, gpus: float) -> None:
+        """A job that has started holds so many GPUs from now on."""
+        if job in self._running:
+            now, (began, held) = self._clock(), self._running[job]
+            self._gpu_seconds += (now - began) * held
+            self._running[job] = now, gpus
+
     def ended(self, job: str, *, trial: bool) -> None:
         """A job gave its resources back; `trial` says that it was one and has a result."""
         began, gpus = self._running.pop(job, (self._clock(), 0.0))

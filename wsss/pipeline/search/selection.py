@@ -32,12 +32,13 @@ def kept_trials(sweep: Sweep, trials: Sequence[Trial], metrics: Mapping[str, Met
             ]
             for number, name in enumerate(names)
         }
-        for number in best_configurations(scores, _keep_of(sweep, arm)):
+        for number in best_configurations(scores, keep_of(sweep, arm)):
             kept.extend(trial for trial in mine if trial.configuration == names[number])
     return kept
 
 
-def _keep_of(sweep: Sweep, label: str) -> int:
+def keep_of(sweep: Sweep, label: str) -> int:
+    """Return how many configurations of an arm go on, by its name through all sweeps."""
     own = label.rpartition("+")[2]
     arm = next((arm for arm in sweep.arms if arm.name == own), None)
     return arm.keep if arm is not None and arm.keep is not None else sweep.keep

@@ -22,7 +22,7 @@ from wsss.report.page.gallery import WRONG, galleries
 from wsss.report.page.plot import Plot
 from wsss.report.page.search_figures import search_plots
 from wsss.report.page.tuning import tuning_plots
-from wsss.report.tuning import tuning
+from wsss.report.tuned.tuning import tuning
 
 
 def write_page(location: Location, names: Sequence[str], path: Path, baseline: str | None = None) -> Path:

@@ -24,6 +24,7 @@ from wsss.masks.seeds import threshold_mask
 from wsss.metrics import iou
 from wsss.metrics.confusion import mean_present
 from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.report.origins import kind_of
 from wsss.report.page.content import Content
 from wsss.report.page.figures import step_name
 from wsss.stages.shards import CamShards
@@ -104,7 +105,7 @@ def _files(content: Content, label: str, study: str) -> bool:
     """Whether a label is a stage whose maps or masks can be shown."""
     for _, row, trial in content.rows():
         artefact = content.store.known(trial.keys.get(label, "")) if row.study == study else None
-        if artefact is not None and scored_as(artefact.stage) is not None:
+        if artefact is not None and scored_as(kind_of(artefact)) is not None:
             return True
     return False
 
@@ -188,7 +189,7 @@ class _Source:
 
 def _source(content: Content, keys: Mapping[str, str], step: str) -> _Source | None:
     artefact = content.store.get(keys.get(step, ""))
-    how = None if artefact is None else scored_as(artefact.stage)
+    how = None if artefact is None else scored_as(kind_of(artefact))
     if artefact is None or how is None:
         return None
     scores = content.store.read_json(keys.get(f"{step}.scores", ""), SCORES_FILE) or {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.params.stages import Params, SegmentationsParams, SegmenterParams
 from wsss.config.stage import STAGES, Place, Scored, StageKind
 from wsss.errors import ConfigError, Problem
@@ -37,9 +38,7 @@ class Segmentations(StageKind[SegmentationsParams]):
     @classmethod
     def notes(cls, params: SegmentationsParams, sources: Mapping[str, Params]) -> dict[str, Any]:
         """Say at which scales the photos are seen: without any of its own those of the training."""
-        source = sources.get("segmenter")
-        trained = source.scales if isinstance(source, SegmenterParams) else ()
-        return {"scales": list(params.scales or trained)}
+        return {"scales": list(params.scales or trained_scales(sources))}
 
     @classmethod
     def passes(cls, params: SegmentationsParams, facts: Mapping[str, Any]) -> float:
@@ -56,6 +55,12 @@ class Segmentations(StageKind[SegmentationsParams]):
     @classmethod
     def placed(cls, params: SegmentationsParams) -> Place:
         return "device" if params.crf is None else "device and pool"
+
+
+def trained_scales(sources: Mapping[str, Params]) -> tuple[float, ...]:
+    """Return the scales that a segmentation network was trained at, by the parameters it was made with."""
+    source = sources.get("segmenter")
+    return source.scales if isinstance(source, SegmenterParams | PixelHeadParams) else ()
 
 
 def segmented_ids(data: DataView) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import PseudoMasksParams, WalkedParams
+from wsss.data.beside import Beside
 from wsss.data.decode import resize_mask
 from wsss.data.view import photo_sizes
 from wsss.files import place
@@ -44,9 +45,17 @@ class PseudoMasks(WalkingStage):
         self.cams = CamShards(context.inputs["cams"]) if self.kept is None else self.kept.shards
         super().__init__(context, list(self.cams), self.params.walk)
         self.bound = MemoryBound(context.work, "masks by the CRF", "cpu")
+        self.beside = Beside("cpu", 1)
 
     def step(self) -> dict[str, float]:
         ids = self.chunk()
+        with Beside(self.context.device, self.context.threads) as self.beside:
+            self._make(ids)
+        self.bound.save()
+        self.done += 1
+        return {"images": float(len(ids))}
+
+    def _make(self, ids: Sequence[str]) -> None:
         if self.kept is not None and self.params.walked is not None:
             masks = self._settled(self.kept, self.params.walked, ids)
         elif self.walker is None:
@@ -55,14 +64,14 @@ class PseudoMasks(WalkingStage):
             masks = self._walked(self.walker, ids)
         sizes = photo_sizes(self.context.data, ids)
         for id, (mask, sure) in zip(ids, masks, strict=True):
-            write_mask(self.context.work / f"{id}.png", resize_mask(mask, sizes[id]))
-            if self.params.confidence:
-                (self.context.work / CONFIDENCE).mkdir(exist_ok=True)
-                path = self.context.work / CONFIDENCE / f"{id}.png"
-                write_mask(path, resize_mask(sure, sizes[id]), grey=True)
-        self.bound.save()
-        self.done += 1
-        return {"images": float(len(ids))}
+            self.beside.write(self._write, id, mask, sure, sizes[id])
+
+    def _write(self, id: str, mask: Mask, sure: Mask, size: tuple[int, int]) -> None:
+        write_mask(self.context.work / f"{id}.png", resize_mask(mask, size))
+        if self.params.confidence:
+            (self.context.work / CONFIDENCE).mkdir(exist_ok=True)
+            path = self.context.work / CONFIDENCE / f"{id}.png"
+            write_mask(path, resize_mask(sure, size), grey=True)
 
     def _photo(self, id: str) -> np.ndarray:
         return np.asarray(self.context.data.dataset.image(id))
@@ -90,8 +99,8 @@ class PseudoMasks(WalkingStage):
         refined: list[str] = []
 
         def scored() -> Iterator[tuple[Any, ...]]:
-            for id in ids:
-                photo, keys = self._photo(id), self.cams.keys(id)
+            for id, photo in zip(ids, self.beside.read(self._photo, ids), strict=True):
+                keys = self.cams.keys(id)
                 if not len(keys):
                     masks[id] = np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)
                     continue

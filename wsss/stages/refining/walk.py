@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from wsss.config.params.stages import WalkedParams, WalkStageParams
+from wsss.data.beside import Beside
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
 from wsss.stages.contract import Context
@@ -40,18 +41,21 @@ class Walk(WalkingStage):
         ids = self.shards[self.done]
         assert self.walker is not None
         arrays: dict[str, np.ndarray] = {}
-        for id in ids:
-            if not len(self.cams.keys(id)):
-                continue
-            photo = np.asarray(self.context.data.dataset.image(id))
-            scores, size = self.walker.on_grid(photo, self.cams[id][0], self.params.background_exponents)
-            arrays[id] = scores.cpu().numpy()
-            if size != photo.shape[:2]:
-                self.sizes[id] = list(size)
+        labelled = [id for id in ids if len(self.cams.keys(id))]
+        with Beside(self.context.device, self.context.threads) as beside:
+            for id, (photo, maps) in zip(labelled, beside.read(self._read, labelled), strict=True):
+                scores, size = self.walker.on_grid(photo, maps, self.params.background_exponents)
+                arrays[id] = scores.cpu().numpy()
+                if size != photo.shape[:2]:
+                    self.sizes[id] = list(size)
         write_shard(self.context.work, self.done, arrays)
         write_json(self.context.work / SIZES, self.sizes)
         self.done += 1
         return {"images": float(len(ids))}
+
+    def _read(self, id: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the photo uint8[H, W, 3] and its CAMs."""
+        return np.asarray(self.context.data.dataset.image(id)), self.cams[id][0]
 
     def finish(self, folder: Path) -> dict[str, Any]:
         assert self.walker is not None

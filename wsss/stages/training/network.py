@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -62,14 +63,20 @@ def head_of_weights(params: ClassifierParams, classes: Sequence[str]) -> tuple[t
     return head[[VOC_CLASSES.index(name) for name in classes]], layout.name
 
 
-def load_classifier(folder: Path, device: torch.device | str = "cpu") -> CamNetwork:
-    """Return the trained network that a classifier artefact holds, on a device and in evaluation mode."""
-    about = read_json(folder / ABOUT)
+def classifier_of(about: Mapping[str, Any]) -> CamNetwork:
+    """Return the untrained network that a classifier artefact's JSON describes."""
     params = classifier_params().model_validate(about["params"])
     network = build_network(params, len(about["classes"]), about["subcategories"], weights="none")
+    network.precision = Precision.of(params)
+    return network
+
+
+def load_classifier(folder: Path, device: torch.device | str = "cpu") -> CamNetwork:
+    """Return the trained network that a classifier artefact holds, on a device and in evaluation mode."""
+    network = classifier_of(read_json(folder / ABOUT))
     network.load_state_dict(load_file(folder / WEIGHTS))
     to_channels_last(network)
-    return placed(network, device, Precision.of(params)).eval()
+    return placed(network, device, network.precision).eval()
 
 
 def subcategory_parents(folder: Path) -> list[int]:

@@ -18,7 +18,7 @@ LOOKED_AT = 64
 
 @dataclass(frozen=True)
 class PixelLabels:
-    """Gives the labels uint8[H, W] of an image at its working size, 255 where they are not to be learnt from.
+    """Gives the labels uint8[H, W] of an image at its working size, 255 where the network must not learn.
 
     They are the pseudo masks in `folder`, or the data set's masks when it is None.
     """

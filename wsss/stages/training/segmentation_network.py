@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
+from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.params.stages import SegmenterParams
 from wsss.files import read_json
 from wsss.models import DeepLab, create_backbone, weights_identity
+from wsss.models.pixel_head import PixelHeadNetwork
 from wsss.models.precision import Precision, placed
-from wsss.stages.training.network import to_channels_last
+from wsss.stages.training.network import classifier_of, to_channels_last
 
 WEIGHTS = "segmenter.safetensors"
 ABOUT = "segmenter.json"
+PIXEL_HEAD = "pixel_head"
+"""What the JSON of a pixel head calls its network; that of a DeepLab has no name for it."""
+SegmentationNetwork = DeepLab | PixelHeadNetwork
 
 
 def describe_weights(params: SegmenterParams) -> str:
@@ -47,10 +53,33 @@ def build_segmenter(
     return network
 
 
-def load_segmenter(folder: Path, device: torch.device | str = "cpu") -> DeepLab:
+def network_of(about: Mapping[str, Any]) -> SegmentationNetwork:
+    """Return the untrained network that a segmenter artefact's JSON describes, in evaluation mode.
+
+    Raises `KeyError`, `TypeError`, `ValidationError` or `ConfigError` for another description.
+    """
+    if about.get("network") == PIXEL_HEAD:
+        params = PixelHeadParams.model_validate(about["params"])
+        cam = classifier_of(about["classifier"])
+        head = PixelHeadNetwork(
+            cam,
+            about["classes"],
+            size=params.size,
+            scales=params.scales,
+            foreground=params.learns == "foreground",
+            channels=params.channels,
+            dropout=params.dropout,
+        )
+        head.precision = cam.precision
+        return head.eval()
+    trained = SegmenterParams.model_validate(about["params"])
+    network = build_segmenter(trained, about["classes"], weights="none")
+    network.precision = Precision.of(trained)
+    return network.eval()
+
+
+def load_segmenter(folder: Path, device: torch.device | str = "cpu") -> SegmentationNetwork:
     """Return the trained network that a segmenter artefact holds, on a device and in evaluation mode."""
-    about = read_json(folder / ABOUT)
-    params = SegmenterParams.model_validate(about["params"])
-    network = build_segmenter(params, about["classes"], weights="none")
+    network = network_of(read_json(folder / ABOUT))
     network.load_state_dict(load_file(folder / WEIGHTS))
-    return placed(network, device, Precision.of(params)).eval()
+    return placed(network, device, network.precision).eval()

@@ -9,7 +9,8 @@ from pydantic import field_validator
 
 from wsss.config.params.stages import Params
 from wsss.config.stage import STAGES, Scored, StageKind, scored_as, scored_kinds
-from wsss.errors import nearest, quoted
+from wsss.errors import ConfigError, Problem, nearest, quoted
+from wsss.stages.kinds.training.pixel_head import drawn_images
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -21,7 +22,11 @@ class ScoresParams(Params):
     kind: str
     reported_only: bool = False
     """Whether there is nothing of the `select` images to score."""
-    switches: ClassVar[tuple[str, ...]] = ("reported_only",)
+    drawn: int = 0
+    """How many masks of the `select` images a network of the chain was taught by: those are not scored."""
+    draw: int = 0
+    """The seed that they were drawn with."""
+    switches: ClassVar[tuple[str, ...]] = ("reported_only", "drawn", "draw")
 
     @field_validator("kind")
     @classmethod
@@ -44,8 +49,19 @@ def scored_lists(params: ScoresParams) -> tuple[str, ...]:
 
 
 def scored_ids(params: ScoresParams, data: DataView) -> dict[str, tuple[str, ...]]:
-    """Return the images that a kind of artefact is scored on, by part; the last part is reported."""
-    return {name: getattr(data, name) for name in scored_lists(params)}
+    """Return the images that a kind of artefact is scored on, by part; the last part is reported.
+
+    Raises `ConfigError` where all `select` images have taught.
+    """
+    found: dict[str, tuple[str, ...]] = {name: getattr(data, name) for name in scored_lists(params)}
+    if params.drawn and "select" in found:
+        taught = set(drawn_images(data, params.drawn, params.draw))
+        found["select"] = tuple(id for id in found["select"] if id not in taught)
+        if not found["select"]:
+            message = f"are {params.drawn}, which leaves none of the `select` images to choose by"
+            hint = "draw fewer, or say `data.teach`: images whose masks are for nothing else"
+            raise ConfigError(Problem("supervision.masks", message, hint))
+    return found
 
 
 @STAGES.register

@@ -21,10 +21,11 @@ from wsss.metrics.intervals import bootstrap_of_marginals
 from wsss.metrics.seeds import interval_of
 from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.past.stored_studies import find_study
-from wsss.report.compare import SAMPLES, baseline_of
+from wsss.report.cells import SAMPLES
+from wsss.report.compare import baseline_of
 from wsss.report.comparison import LEVEL
-from wsss.report.few_masks import FewMasks, few_masks
-from wsss.report.selectors import Selected, selections
+from wsss.report.tuned.few_masks import FewMasks, few_masks
+from wsss.report.tuned.selectors import Selected, selections
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage

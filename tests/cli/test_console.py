@@ -1,0 +1,74 @@
+"""Tables fit the screen, and the names of rows stand in each."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from rich.cells import cell_len
+
+from wsss.cli.console import fitted, print_table
+
+HEADER = [
+    "arm",
+    "seeds",
+    "tried",
+    "epochs",
+    "CPU-h",
+    "CAM",
+    "95 % interval",
+    "Δ baseline",
+    "τ",
+    "area",
+    "PxAP",
+    "mask",
+]
+LINES = [
+    ["floor", *[""] * 4, "29.9", *[""] * 5, "29.9"],
+    ["fmix (alpha 1.39, decay 2.27)", "3", "12", "240", "12.3", "39.3", "[38.1, 40.4]", "-1.3*", "0.45", "33.0", "44.0", "42.8"],
+    [f"subcategory_exploration ({'x' * 60})", "3", "12", "240", "12.3", "39.3", "[38.1, 40.4]", "-1.3*", "0.45", "33.0", "44.0", "42.8"],
+]  # fmt: skip
+GROUPS = [[5, 6, 7], [11], [8, 9, 10], [1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_no_table_is_wider_than_the_screen_and_all_name_their_rows(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    print_table("mIoU in percent", HEADER, LINES, groups=GROUPS)
+    text = capsys.readouterr().out
+    assert all(cell_len(line) <= width for line in text.split("\n"))
+    tables = [block for block in re.split(r"\n\s*\n", text) if "arm" in block]
+    assert tables and all("floor" in table and "fmix" in table for table in tables)
+    for heading in HEADER[1:]:
+        heads = [next(line for line in table.split("\n") if line.startswith("arm")) for table in tables]
+        assert sum(heading in re.split(r" {2,}", line.strip()) for line in heads) == 1, "shown, and once"
+    assert (len(tables) == 1) == (width == 200)
+    assert text.count("mIoU in percent") == 1
+    if width == 80:
+        assert "CAM" in tables[0] and "Δ baseline" in tables[0] and "epochs" in tables[-1], (
+            "what counts comes first"
+        )
+        assert "fmix (alpha 1.39, decay 2.27)" in tables[0]
+
+
+def test_without_a_screen_eighty_columns_are_enough(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    print_table("", HEADER, LINES, groups=GROUPS)
+    assert max(map(cell_len, capsys.readouterr().out.split("\n"))) <= 80
+
+
+def test_groups_stay_together_unless_one_alone_is_too_wide() -> None:
+    widths = [20, 30, 30, 10, 10]
+    assert list(fitted(widths, 200, 1, [[1, 2], [3, 4]])) == [[0, 1, 2, 3, 4]]
+    assert list(fitted(widths, 90, 1, [[3, 4], [1, 2]])) == [[0, 3, 4], [0, 1, 2]]
+    assert list(fitted(widths, 60, 1, [[1, 2], [3, 4]])) == [[0, 1], [0, 2], [0, 3, 4]]
+    assert list(fitted([20], 80, 1, [])) == [[0]]
+
+
+def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("t", ["arm", "x"], [["[bold]a[/]", "1"]])
+    assert "[bold]a[/]" in capsys.readouterr().out

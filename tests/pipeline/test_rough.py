@@ -1,0 +1,93 @@
+"""What a plan says before anything like it was run: scaled from what is there, and called rough."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import in_process
+
+from wsss.config import load_study
+from wsss.config.params.stages import ClassifierParams
+from wsss.config.stage import STAGES
+from wsss.pipeline.forecasts.effort import Measured, Work, estimate_seconds
+from wsss.pipeline.forecasts.rough import PACKAGED, packaged, rough_bytes, rough_seconds
+
+ROOT = Path(__file__).parents[2]
+QUICKSTART = ROOT / "tune_configs/quickstart.yaml"
+
+
+def classifier(
+    backbone: str, images: int, *, crop: int = 64, epochs: int = 1, device: str = "cpu", **more: Any
+) -> Work:
+    params = {"backbone": backbone, "weights": "none", "crop": crop, "epochs": epochs, **more}
+    content = ClassifierParams.model_validate(params).model_dump(mode="json")
+    return Work("classifier", content, {"images": images, "pixels": 100.0, "backbone": backbone}, device, 1)
+
+
+SMOKE = Measured(classifier("efficientnet_lite0", 16), seconds=8.0, bytes=1000)
+
+
+def test_a_smoke_run_is_scaled_by_images_epochs_pixels_and_backbone() -> None:
+    work = classifier("resnet50", 160, crop=128, epochs=6)
+    assert estimate_seconds(work, [SMOKE]) is None, "nothing alike was measured"
+    seconds = packaged()[1]
+    found = rough_seconds(work, [SMOKE])
+    assert found is not None and found.devices == ("cpu",)
+    ratio = seconds["resnet50"] / seconds["efficientnet_lite0"]
+    assert found.value == pytest.approx(8.0 * (160 / 16) * 6 * (128 / 64) ** 2 * ratio)
+    assert 2 < ratio < 20
+
+
+def test_of_several_the_one_with_the_same_backbone_tells_and_then_the_largest() -> None:
+    own = Measured(classifier("resnet50", 8, freeze="none"), seconds=80.0, bytes=1)
+    larger = Measured(classifier("resnet50", 16, freeze="none"), seconds=80.0, bytes=1)
+    found = rough_seconds(classifier("resnet50", 16, freeze="all"), [SMOKE, own, larger])
+    assert found is not None and found.value == pytest.approx(80.0)
+
+
+def test_a_gpu_is_not_guessed_from_cpus() -> None:
+    assert rough_seconds(classifier("resnet50", 16, device="cuda"), [SMOKE]) is None
+    found = rough_seconds(
+        classifier("resnet50", 16), [Measured(classifier("resnet50", 16, device="A100"), 1.0, 1)]
+    )
+    assert found is not None and found.devices == (PACKAGED,)
+
+
+def test_what_is_packaged_is_of_stages_and_backbones_that_there_are() -> None:
+    known, backbones = packaged()
+    assert all(one.work.amount > 0 and one.seconds > 0 for one in known)
+    assert {one.work.stage for one in known} <= set(STAGES)
+    assert all(seconds > 0 for seconds in backbones.values())
+    needed = {
+        use.stage for sweep in load_study(QUICKSTART).sweeps for arm in sweep.arms for use in arm.stages
+    }
+    assert needed <= {one.work.stage for one in known}
+    assert rough_bytes(classifier("resnet50", 16), []) is not None
+
+
+def test_plan_answers_before_the_first_run(tmp_path: Path) -> None:
+    words = ("plan", QUICKSTART, "--storage", tmp_path / "none", "-s", "data.sample.size=64")
+    done = in_process(*words)
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.split("before anything starts")[0]
+    assert "~" in table and "?" not in table and PACKAGED in table and "~ is rough" in table
+    assert "Work left: 24 trials, ~" in table
+    assert all(len(line) <= 80 for line in table.split("Work left")[0].split("\n")), "it fits 80 columns"
+    found = json.loads(in_process(*words, "--json").stdout)
+    assert all(row["rough"] and row["seconds"] > 0 for row in found["sweeps"])
+    disk = next(check for check in found["checks"] if check["what"] == "disk")
+    assert "unknown" in disk["found"], "a rough estimate refuses no run"
+    assert not (tmp_path / "none").exists()
+
+
+def test_plan_counts_trials_without_the_data(tmp_path: Path) -> None:
+    words = ("plan", ROOT / "tune_configs/voc.yaml", "--storage", tmp_path / "none")
+    done = in_process(*words, "-s", f"data.root={tmp_path / 'gone'}")
+    assert done.returncode == 2 and "there is no such folder" in done.stderr
+    assert "voc: 196 trials, as its file says" in done.stdout
+    assert "affinity, walk" in done.stdout and "baseline" in done.stdout
+    found = json.loads(in_process(*words, "-s", f"data.root={tmp_path / 'gone'}", "--json").stdout)
+    assert found["trials"] == 196 == sum(one["trials"] for one in found["counts"])

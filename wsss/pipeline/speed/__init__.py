@@ -1,0 +1,1 @@
+"""How much of the bare networks' speed stages keep on this machine, and what limits a study on it."""

@@ -1,0 +1,52 @@
+"""What is known of `probabilities`: what a segmentation network gives to the classes that labels name, as
+maps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from wsss.config.params.base import Params
+from wsss.config.params.pixel_head import ProbabilitiesParams
+from wsss.config.stage import STAGES, StageKind
+from wsss.stages.kinds.segmentations import trained_scales
+
+if TYPE_CHECKING:
+    from wsss.data.view import DataView
+
+
+@STAGES.register
+class Probabilities(StageKind[ProbabilitiesParams]):
+    name = "probabilities"
+    params = ProbabilitiesParams
+    work = "wsss.stages.probabilities:Probabilities"
+    needs = ("segmenter",)
+    may_make = ("cams",)
+    lists = ("labelled_ids",)
+
+    @classmethod
+    def makes(cls, params: ProbabilitiesParams) -> str:
+        return "cams"
+
+    @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return nothing: it rests on what its network does."""
+        return ()
+
+    @classmethod
+    def consumes(cls, params: ProbabilitiesParams, data: DataView) -> Mapping[str, str]:
+        return {"images": data.image_key(data.labelled_ids)}
+
+    @classmethod
+    def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
+        return {**raw, "scales": [1.0]}
+
+    @classmethod
+    def notes(cls, params: ProbabilitiesParams, sources: Mapping[str, Params]) -> dict[str, Any]:
+        """Say at which scales the photos are seen: without any of its own those of the training."""
+        return {"scales": list(params.scales or trained_scales(sources))}
+
+    @classmethod
+    def passes(cls, params: ProbabilitiesParams, facts: Mapping[str, Any]) -> float:
+        scales = facts.get("notes", {}).get("scales") or params.scales or ()
+        return sum(scale**2 for scale in scales) * (1 + params.flip)
