@@ -86,7 +86,7 @@ def test_ray_down_finds_ray_and_workers_leave_with_their_head(
     look = ["bash", "-c", "source ~/.bashrc; ray stop; ray status"]
     done = subprocess.run(look, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["ray stop", "sleep 15", "ray status"]
-    assert "wsss.tuning.leaving $RAY_HEAD_IP:6379" in cluster["worker_start_ray_commands"][-1]
+    assert "wsss.tuning.joining.leaving $RAY_HEAD_IP:6379" in cluster["worker_start_ray_commands"][-1]
 
 
 def test_the_dashboard_listens_on_localhost_only(cluster: dict[str, Any]) -> None:

@@ -186,6 +186,7 @@ def test_a_job_takes_no_secret_along(
             return "raysubmit_1"
 
     monkeypatch.setattr(submit, "JobSubmissionClient", Client)
+    monkeypatch.setattr(submit, "check_dashboard", lambda address: None)
     for variable in (
         "MLFLOW_TRACKING_PASSWORD",
         "AWS_SECRET_ACCESS_KEY",

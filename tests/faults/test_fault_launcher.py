@@ -195,7 +195,7 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
     assert "mlflow.store" not in text and "alembic" not in text
     table = laptop.wsss(f"{submit} --verb compare")
     assert table.returncode == 0 and "95 %" in table.stdout, table.stdout + table.stderr
-    refused = laptop.wsss(f"{submit} --verb run -s sweeps.cam.resources.gpu=1 --name other")
+    refused = laptop.wsss(f"{submit} --verb check -s sweeps.cam.resources.gpu=1 --name other")
     assert refused.returncode == 3 and "placement" in refused.stdout, refused.stdout + refused.stderr
     laptop.down()
 

@@ -56,7 +56,7 @@ def plan(
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
     if address or os.environ.get("RAY_ADDRESS"):
-        from wsss.tuning.reaching import check_named
+        from wsss.tuning.joining.reaching import check_named
 
         check_named(address)
     with tempfile.TemporaryDirectory(prefix="wsss-plan-", ignore_cleanup_errors=True) as folder:

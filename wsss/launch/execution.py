@@ -80,7 +80,7 @@ def carry_out(
     if not local:
         check_cluster_address(address)
         if address or os.environ.get("RAY_ADDRESS"):
-            from wsss.tuning.reaching import check_named
+            from wsss.tuning.joining.reaching import check_named
 
             check_named(address)
     storage = open_storage(study.storage)

@@ -38,13 +38,15 @@ def has_token() -> bool:
         return False
 
 
-def settle_mode() -> None:
+def settle_mode() -> bool:
     """Set RAY_AUTH_MODE to "token" if it isn't set and there is a token: who has one shows it.
 
-    Call it before Ray is imported.
+    Returns whether it did; Ray, which reads the variable when it is imported, has to read it again then.
     """
-    if not os.environ.get(MODE) and has_token():
-        os.environ[MODE] = "token"
+    if os.environ.get(MODE) or not has_token():
+        return False
+    os.environ[MODE] = "token"
+    return True
 
 
 def secure_token() -> None:

@@ -22,7 +22,7 @@ from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
 from wsss.tuning.auth import secure_token
-from wsss.tuning.reaching import OWN, check_reachable, running_here
+from wsss.tuning.joining.reaching import OWN, check_reachable, running_here
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Bytes of Ray's object store: only events pass through it, and Ray's default takes 30 % of the memory."""

@@ -30,7 +30,7 @@ from ray._private.authentication.http_token_authentication import (  # isort: sk
 from ray.exceptions import RayError  # isort: skip
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
 
-from wsss.tuning.reaching import ANSWER_SECONDS, check_token, wrong_token  # isort: skip
+from wsss.tuning.joining.reaching import ANSWER_SECONDS, check_token, wrong_token  # isort: skip
 
 PASSED_ON = (VARIABLE,)
 """Environment variables that a job gets from this process. None may hold a secret, since the dashboard

@@ -59,7 +59,7 @@ def check(
     """
     from wsss.config.text.location import check_cluster_address
     from wsss.tracking import tracking_uri
-    from wsss.tuning.reaching import check_named
+    from wsss.tuning.joining.reaching import check_named
 
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)

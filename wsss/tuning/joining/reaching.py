@@ -20,11 +20,11 @@ import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 import ray  # isort: skip
 from ray._private import services  # isort: skip
 from ray._common.utils import get_ray_address_file  # isort: skip
-from ray._raylet import GcsClient  # type: ignore[attr-defined]  # isort: skip
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # isort: skip
 from ray.exceptions import AuthenticationError  # isort: skip
 
 from wsss.errors import PreflightError, Problem
-from wsss.tuning.auth import MODE, TOKEN, has_token, token_file
+from wsss.tuning.auth import MODE, TOKEN, has_token, settle_mode, token_file
 
 OWN = "local"
 """The address that stands for a Ray of this run alone."""
@@ -32,7 +32,12 @@ CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 6.0
 
 
 def check_token(where: str) -> None:
-    """Raise `PreflightError` when tokens are asked for and there is none: Ray would end the process."""
+    """Let Ray show the token that there is.
+
+    Raises `PreflightError` when Ray has to show one and there is none: Ray would end the process.
+    """
+    if settle_mode():
+        Config.initialize("")
     if os.environ.get(MODE, "").lower() == "token" and not has_token():
         raise PreflightError(wrong_token(where, "no token was found"))
 

@@ -1,7 +1,7 @@
 """Stops Ray on a worker whose head is gone: `ray down` stops the head alone, and a lost head comes back
 without its workers.
 
-    python -m wsss.tuning.leaving HEAD:PORT
+    python -m wsss.tuning.joining.leaving HEAD:PORT
 """
 
 from __future__ import annotations

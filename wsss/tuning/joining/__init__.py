@@ -1,0 +1,1 @@
+"""Joining a cluster that is there, and leaving one whose head has gone."""
