@@ -98,7 +98,7 @@ def main() -> None:
     threads = arguments.threads if gpus else 1
     settings = short_settings(device, threads)
     if gpus and not arguments.short:
-        settings = dataclasses.replace(settings, images=1024, rounds=5)
+        settings = dataclasses.replace(settings, images=1536, looked=256, rounds=5)
     changed = {"root": arguments.root, "backbone": arguments.backbone, "images": arguments.images}
     changed |= {"rounds": arguments.rounds}
     settings = dataclasses.replace(settings, **{k: v for k, v in changed.items() if v is not None})

@@ -179,3 +179,10 @@ def test_values_of_the_environments_secrets_are_scrubbed(monkeypatch: pytest.Mon
 def test_a_million_characters_take_no_time(text: str) -> None:
     for call in (scrub, shown, secret_in):
         call(text)
+
+
+def test_an_alias_of_mlflow_s_registry_is_no_password() -> None:
+    text = "--model: is 'models:/one@chief' (did you mean models:/one@champion, or models:/a-b.c@best?)"
+    assert scrub(text) == text
+    for secret in (f"models:/u:{C}@host", f"models://u:{C}@host/x", f"s3:/one@{C}:x@host"):
+        assert C not in scrub(secret)

@@ -22,6 +22,7 @@ SMALL = {
         ["4 photos, 2 threads", "| cams | "],
         1,
     ),
+    "gpu.py": ("--short --images 4 --rounds 1", ["classifier step", "reading, a CPU", "limit: "], 1),
     "refinement.py": ("--only pairs flat --images 80", ["pairs   loss", "by walk and CRF"], 8),
 }
 

@@ -44,6 +44,8 @@ _ADDRESS = re.compile(
     r"(?<![\w+.])[A-Za-z][\w+.-]{0,30}:/+[^\s'\"<>`]+"
     r"|(?<![^\s'\"(,=-])(?://)?[^\s'\"<>`=@/:]{1,200}:[^\s'\"<>`@]{1,200}@[^\s'\"<>`]+"
 )
+_MODEL = re.compile(r"models:/[A-Za-z0-9][\w.-]*@[A-Za-z][\w-]*[.,;:?)\]]*")
+"""A model of MLflow's registry by its alias: what stands before that `@` is a study's name."""
 _SPACED = re.compile(r"(://)[^/?#@\s]{0,200}:(?![\d/\s])[^\n@]{1,200}@")
 
 
@@ -92,6 +94,8 @@ def shown(address: str) -> str:
 
     Also takes one that is malformed; rather more than less is then left out.
     """
+    if _MODEL.fullmatch(address):
+        return address
     text = "".join(_without_user(piece) for piece in _split(_without_user(address)))
     after = _after_path(text)
     for match in _NAME.finditer(after):

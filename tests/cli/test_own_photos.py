@@ -78,6 +78,22 @@ def test_every_stage_runs_and_the_masks_are_named(finished: Path) -> None:
         assert set(ids.tolist()) <= set(range(6)) and len(ids) > 2
 
 
+def test_a_sample_is_drawn_without_truth_beside_the_masks_in_mlflow_and_on_the_page(finished: Path) -> None:
+    table = json.loads(in_process("compare", "--storage", finished / "runs", "--format", "json").stdout)
+    for row in table["rows"]:
+        assert set(row["pictures"]) == {"cams", "pseudo_masks"}
+        for step, path in row["pictures"].items():
+            with Image.open(path) as picture:  # eight rows of photo, CAM where there are CAMs, and mask
+                assert picture.width == 6 + 190 * (3 if step == "cams" else 2)
+                assert picture.height > 7 * 100
+    text = in_process("compare", "--storage", finished / "runs").stdout
+    assert "pseudo_masks of baseline, to look at: " in " ".join(text.split())
+    kept = sorted((finished / "runs/mlartifacts").rglob("overlays.png"))
+    assert {path.parent.name for path in kept} == {"cams", "pseudo_masks"}
+    page = (finished / "runs/studies/own/report.html").read_text()
+    assert page.count("data:image/webp") >= 8 * 4
+
+
 def test_the_trial_with_the_better_map_was_kept(finished: Path) -> None:
     entries = [
         json.loads(line) for line in (finished / "runs/studies/own/ledger.jsonl").read_text().splitlines()
@@ -89,7 +105,9 @@ def test_the_trial_with_the_better_map_was_kept(finished: Path) -> None:
     best = max(("cam-fmix-000", "cam-fmix-001"), key=lambda name: scores[name])
     assert kept == ["cam-baseline-000", best]
     listed = json.loads(in_process("storage", "ls", "--storage", finished / "runs", "--json").stdout)
-    assert sum(entry["evicted"] for entry in listed) == 2, "classifier and CAMs of the other one"
+    assert sum(entry["evicted"] for entry in listed) == 3, (
+        "classifier, CAMs and their picture of the other one"
+    )
 
 
 def test_every_format_and_view_says_so(finished: Path) -> None:
@@ -108,7 +126,8 @@ def test_again_computes_nothing_and_plan_knows(mine: Path) -> None:
     assert json.loads(again.stdout)["computed"] == 0
     plan = json.loads(in_process("plan", "own.yaml", "--storage", "runs", "--json", cwd=mine).stdout)
     assert sum(row["to_make"] for row in plan["sweeps"]) == 0
-    assert {row["stage"] for row in plan["sweeps"]} == {"classifier", "cams", "pseudo_masks"}
+    stages = {"classifier", "cams", "cams.pictures", "pseudo_masks", "pseudo_masks.pictures"}
+    assert {row["stage"] for row in plan["sweeps"]} == stages
     assert plan["images"]["select"] == 0 < plan["images"]["holdout"]
 
 

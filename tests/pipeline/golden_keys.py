@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
+
 from wsss.config import Study, load_study
 from wsss.data.view import DataView
 from wsss.files import sha256_json
@@ -24,10 +26,13 @@ STUDIES = sorted((ROOT / "tune_configs").glob("*.yaml"))
 
 
 class MadeUpData(DataView):
-    """Six images, whose fingerprints are the hash of their names."""
+    """Six images, whose fingerprints are the hash of their names, and some whose masks may teach."""
 
     def __init__(self) -> None:
-        super().__init__(mock.Mock(), ("a", "b"), ("c",), ("a", "d"), ("b", "e"), ("f",))
+        dataset = mock.Mock()
+        dataset.labels.side_effect = lambda ids: np.ones((len(ids), 1), np.uint8)
+        teach = tuple(f"t{number}" for number in range(100))
+        super().__init__(dataset, ("a", "b"), ("c",), ("a", "d"), ("b", "e"), ("f",), teach)
 
     def image_key(self, ids: Sequence[str]) -> str:
         return sha256_json(["images", *sorted(ids)])

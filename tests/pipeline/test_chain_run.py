@@ -12,7 +12,7 @@ import pytest
 import toys
 
 from wsss.errors import ConfigError, StageError
-from wsss.pipeline.chains import make
+from wsss.pipeline.chains import watching
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import StageFinished, StepPart, TrialProgress
@@ -160,13 +160,13 @@ def test_who_watches_hears_of_the_parts_of_a_step(
         return plain(stage)
 
     monkeypatch.setattr(toys.Source, "step", in_parts)
-    monkeypatch.setattr(make, "WATCH_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 0.0)
     heard: list[StepPart] = []
     chain = build_chain(parts(length=2), data, 0)
     for _ in run(chain, store, data, watch=heard.append):
         pass
     assert heard == [StepPart("t", "source", step, 2, part, 2) for step in (0, 1) for part in (1, 2)]
-    monkeypatch.setattr(make, "WATCH_SECONDS", 3600.0)
+    monkeypatch.setattr(watching, "WATCH_SECONDS", 3600.0)
     for _ in run(build_chain(parts(length=3), data, 0), store, data, watch=heard.append):
         pass
     assert len(heard) == 5, "the first of many at once"

@@ -25,7 +25,7 @@ def tiny(device: str) -> Settings:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=pytest.mark.long)])
 def test_each_step_is_measured_on_either_device(device: str, tmp_path: Path) -> None:
     told: list[str] = []
     if device == "cpu":

@@ -41,8 +41,12 @@ def test_masks_overlays_and_areas_are_those_of_segment(
     more = ["--crf"] if crf else []
     run = in_process(*words(tmp_path / "in", segmenter.key[:8], storage, *how, *more))
     assert run.returncode == 0, run.stderr
+    shares = next(line for line in run.stdout.splitlines() if line.startswith("Shares of 4 masks: "))
     network = load_segmenter(segmenter.folder)
     written = areas_of(out)
+    background = np.mean([entry["areas"]["background"]["share"] for entry in written["photos"].values()])
+    told = float(shares.split("background ")[1].split(" %")[0])
+    assert told == pytest.approx(100 * background, abs=0.51)
     assert list(written["photos"]) == ["p0", "p1", "p2", "p3"]
     seen = set()
     for number, photo in enumerate(photos):

@@ -15,8 +15,9 @@ from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
 from wsss.cli.comparison.compare import View, show
 from wsss.errors import ConfigError
+from wsss.pipeline.running import Holder
 from wsss.report.compare import compare
-from wsss.report.comparison import Cell
+from wsss.report.comparison import Cell, Unfinished
 
 NOTHING = [[0, 0], [0, 0]]
 
@@ -391,3 +392,26 @@ def test_the_table_of_errors_says_what_a_step_adds(
     show(compare(storage.root, ["made"]), "markdown", View.errors)
     text = f"{100 * (1 - FAIR_MIOU):+.1f}"
     assert f"| {text}* | [{text}, {text}] |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_study_on_its_way_says_how_far_it_is(
+    running: bool, storage: Storage, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arms = [f"arm{number}" for number in range(12)]
+    for number, arm in enumerate(arms):
+        status = "failed" if number == 3 else "done" if number < 3 else "started"
+        key = storage.scores([FAIR]) if status == "done" else None
+        storage.trial(arm, key, status=status, kept=False)
+    storage.study("made", arms)
+    holder = Holder("host", 12, "", "") if running else None
+    monkeypatch.setattr("wsss.report.compare.current_holder", lambda name, place: holder)
+    found = compare(storage.root, ["made"])
+    assert found.unfinished["made"] == Unfinished(3, 12, 1, running)
+    show(found, "table")
+    text = capsys.readouterr().out
+    expected = "made is running: 3 of 12 trials done, 1 failed."
+    assert (expected if running else "made is not at its end: 3 of 12 trials done, 1 failed.") in text
+    for arm in arms:
+        storage.trial(arm, storage.scores([FAIR]), kept=arm == arms[-1])
+    assert not compare(storage.root, ["made"]).unfinished, "its last sweep has chosen"

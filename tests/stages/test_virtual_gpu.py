@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ from safetensors.torch import load_file
 from virtual_gpu import Card, MixedDevices, virtual_gpus
 
 from wsss.config.params.methods import METHODS, expand_method
-from wsss.config.params.stages import AffinityParams, SegmenterParams, classifier_params
+from wsss.config.params.stages import AffinityParams, FeaturesParams, SegmenterParams, classifier_params
 from wsss.config.parts import HIDINGS, REGULARISERS
 from wsss.data.view import DataView
 from wsss.files import read_json
@@ -30,6 +31,7 @@ from wsss.models.kind import can_be_dense
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.stages.contract import Context, Stage
+from wsss.stages.features import Features
 from wsss.stages.shards import CamShards
 from wsss.stages.training import classifier as classifier_module
 from wsss.stages.training import segmenter_training
@@ -204,6 +206,8 @@ def test_a_step_waits_for_the_card_at_most_once(name: str, bf16: bool, make: Mak
         stage = make(name, "cuda", grad_clip=1.0)
         if name == "classifier":
             stage.context = _without_holdout(stage.context)
+        if name == "segmenter":  # it looks at the hold-out after an epoch
+            stage.single.task = dataclasses.replace(stage.single.task, holdout=())
         training = stage.single.training if name == "segmenter" else stage.training
         assert training.scaler.is_enabled() != bf16
         batches = stage.single.batches if name == "segmenter" else stage.batches
@@ -278,6 +282,33 @@ def test_a_span_goes_on_from_another_devices_classifier(
             assert np.isfinite(stage.step()["loss"])
             if span[0] == 0:
                 stage.finish(folder)
+
+
+def test_features_of_equally_large_photos_are_made_together(
+    tiny_view: DataView, tiny_chain: Chain, calm_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by threads beside the card, and the same as those of one photo after the other on a CPU."""
+    inputs = {"classifier": calm_store.folder(tiny_chain["classifier"].key)}
+    together: dict[str, list[int]] = {"cpu": [], "cuda": []}
+    found: dict[str, Any] = {}
+    network = Features._network
+
+    def noted(self: Features, batch: torch.Tensor) -> torch.Tensor:
+        together[self.context.device].append(len(batch))
+        return network(self, batch)
+
+    for device in ("cpu", "cuda"):
+        with contextlib.nullcontext() if device == "cpu" else virtual_gpus():
+            (work := tmp_path / device).mkdir()
+            stage = Features(Context(FeaturesParams(), inputs, tiny_view, 0, device, 3, work))
+            monkeypatch.setattr(Features, "_network", noted)
+            stage.step()
+            monkeypatch.setattr(Features, "_network", network)
+        found[device] = np.load(work / "00000.npy")
+    count = len(found["cpu"])
+    assert count > 1 and together["cpu"] == [1] * count, "a CPU's caches hold no more"
+    assert sum(together["cuda"]) == count and max(together["cuda"]) > 1, together
+    np.testing.assert_allclose(found["cuda"], found["cpu"], rtol=1e-4, atol=1e-5)
 
 
 def rank_of(tiny_view: DataView, masks: Path, rank: int, workers: int = 2) -> SegmenterTraining:

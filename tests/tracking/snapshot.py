@@ -21,9 +21,13 @@ def snapshot(uri: str, study: str) -> dict[str, Any]:
     found = client.search_runs([experiment.experiment_id], max_results=1000)
     names = {run.info.run_id: str(run.info.run_name) for run in found}
     assert len(set(names.values())) == len(found), f"doubled: {sorted(names.values())}"
-    registered = [model for model in client.search_registered_models() if model.name == f"wsss-{study}"]
+    registered = [model for model in client.search_registered_models() if model.name == study]
     models = {
-        f"{model.name} {version.version}": (names[str(version.run_id)], Path(str(version.source)).name)
+        f"{model.name} {version.version}": (
+            names[str(version.run_id)],
+            Path(str(version.source)).name,
+            version.tags["wsss.key"],
+        )
         for model in registered
         for version in client.search_model_versions(f"name = '{model.name}'")
     }
@@ -55,6 +59,7 @@ def _run(client: MlflowClient, run: Any, names: dict[str, str]) -> dict[str, Any
         "status": run.info.status,
         "parent": names[parent] if parent else "",
         "params": run.data.params,
+        "data": sorted((one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs),
         "tags": {k: v for k, v in run.data.tags.items() if not k.startswith("mlflow.")},
         "metrics": {
             key: sorted((point.step, point.value) for point in client.get_metric_history(run_id, key))
@@ -63,6 +68,7 @@ def _run(client: MlflowClient, run: Any, names: dict[str, str]) -> dict[str, Any
         "files": {
             path: hashlib.sha256(Path(client.download_artifacts(run_id, path)).read_bytes()).hexdigest()
             for path in _files(client, run_id, "")
+            if Path(path).name not in ("MLmodel", "report.html")  # they say when they were made
         },
     }
 

@@ -21,6 +21,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.tracking.content.conclusion import Conclusion, Winner
 from wsss.tracking.tracker import MlflowTracker
 
 METRIC = "cams/select/miou"
@@ -63,12 +64,39 @@ def ending(folder: Path, *, second: str = "done") -> list[Event]:
     return [*events, SweepFinished("cam", (TRIALS[0].id,)), StudyFinished(failed=int(second == "failed"))]
 
 
-def tell(uri: str, folder: Path, events: Sequence[Event], *, seconds: float = 60) -> list[str]:
-    """Let a tracker hear these events and close it; return its warnings."""
+def conclusion(folder: Path, *, trial: int = 0, key: str = "ab" * 32, comparison: str = "{}") -> Conclusion:
+    """What the study came to, with one of its trials as the winner; its weights are no weights."""
+    weights, id = folder / "winner.safetensors", TRIALS[trial].id
+    weights.write_bytes(f"weights of {key}".encode())
+    winner = Winner(
+        id, key, {"classifier.safetensors": str(weights)}, {"classes.txt": "background\ncat\n"}, "no.such"
+    )
+    return Conclusion(
+        "made", comparison, f"**{id} leads.**", "name: made\n", 1000, 5000, True,
+        metrics={"best/cams": 0.4}, best=id, winner=winner,
+    )  # fmt: skip
+
+
+def page(folder: Path, text: str = "<html>made</html>") -> Path:
+    (folder / "page.html").write_text(text)
+    return folder / "page.html"
+
+
+def tell(
+    uri: str,
+    folder: Path,
+    events: Sequence[Event],
+    *,
+    seconds: float = 60,
+    conclude: Conclusion | None = None,
+) -> list[str]:
+    """Let a tracker hear these events and what they came to, and close it; return its warnings."""
     warnings: list[str] = []
     tracker = MlflowTracker(uri, folder / "studies" / "made", warn=warnings.append)
     for event in events:
         tracker.on_event(event)
+    if conclude is not None:
+        tracker.conclude(conclude, page(folder))
     tracker.close(seconds)
     return warnings
 

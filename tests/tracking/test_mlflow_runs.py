@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from mlflow.tracking import MlflowClient
-from story import METRIC, TRIALS, beginning, ending, history, runs, tell
+from story import METRIC, TRIALS, beginning, conclusion, ending, history, runs, tell
 
 from wsss.pipeline.events import (
     StageFinished,
@@ -33,7 +33,7 @@ def test_a_study_can_be_read_back(tmp_path: Path) -> None:
     own = {name: value for name, value in first.data.tags.items() if name.startswith("wsss.")}
     assert own == {
         "wsss.id": f"trial:{FIRST}", "wsss.trial": FIRST, "wsss.sweep": "cam", "wsss.arm": "fmix",
-        "wsss.seed": "0", "wsss.version": "1",
+        "wsss.seed": "0", "wsss.version": "2", "wsss.kept": "true",
     }  # fmt: skip
     assert first.data.params == {
         "alpha": "0.5", "arm": "fmix", "method": "fmix", "backbone": "resnet50", "seed": "0",
@@ -51,16 +51,10 @@ def test_a_study_can_be_read_back(tmp_path: Path) -> None:
     )
 
 
-def test_the_best_checkpoint_is_registered_as_champion(uri: str, tmp_path: Path) -> None:
-    tell(uri, tmp_path, [*beginning(tmp_path), *ending(tmp_path)])
-    version = MlflowClient(uri).get_model_version_by_alias("wsss-made", "champion")
-    assert version.run_id == runs(uri)[FIRST].info.run_id
-
-
 @pytest.mark.parametrize("done", [0.0, 0.35, 0.8])
 def test_telling_it_again_after_a_crash_doubles_nothing(uri: str, tmp_path: Path, done: float) -> None:
     """The server had taken everything, but the note of it was lost from some operation on."""
-    tell(uri, tmp_path, [*beginning(tmp_path), *ending(tmp_path)])
+    tell(uri, tmp_path, [*beginning(tmp_path), *ending(tmp_path)], conclude=conclusion(tmp_path))
     before = {name: (run.info.run_id, run.data.metrics, run.data.params) for name, run in runs(uri).items()}
     spool = tmp_path / "studies/made/tracking"
     lines = (spool / "operations.jsonl").read_bytes().splitlines(keepends=True)
@@ -71,7 +65,7 @@ def test_telling_it_again_after_a_crash_doubles_nothing(uri: str, tmp_path: Path
     assert all(run.info.status == "FINISHED" for run in after.values())
     assert history(uri, after[FIRST], "classifier/loss") == [(1, 0.9), (2, 0.7), (3, 0.6)]
     assert history(uri, after[FIRST], METRIC) == [(0, 0.5)]
-    assert len(MlflowClient(uri).search_model_versions("name = 'wsss-made'")) == 1
+    assert len(MlflowClient(uri).search_model_versions("name = 'made'")) == 1
 
 
 def test_an_interrupted_trial_goes_on_in_its_own_run(uri: str, tmp_path: Path) -> None:

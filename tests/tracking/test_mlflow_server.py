@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
+import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
+import story
 import toy_studies as toy
 from command_line import in_process
 from mlflow.tracking import MlflowClient
 
 from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
+
+BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture
@@ -72,3 +79,37 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
+def test_a_browser_shows_the_runs_and_the_answer_where_the_printed_link_leads(
+    finished_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from playwright.sync_api import sync_playwright
+
+    started: list[Any] = []
+    monkeypatch.setattr(os, "execve", lambda *args: started.append(args))
+    port = free_port()
+    end = in_process("mlflow", "tiny", "--storage", finished_study / "runs", "--port", port)
+    (link,) = re.findall(r"http://\S+", end.stdout)
+    (_, command, environment) = started[0]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
+    try:
+        story.wait(lambda: listens(port), seconds=90)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+            page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.goto(link)
+            for name in ("cam", "masks", "tiny"):  # the sweeps, and what the study came to
+                page.get_by_role("link", name=name, exact=True).first.wait_for(timeout=60_000)
+            assert "leads with" in page.inner_text("body") or "nothing beats" in page.inner_text("body")
+            browser.close()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

@@ -19,7 +19,7 @@ import requests
 from mlflow.exceptions import MlflowException
 from mlflow.protos import databricks_pb2 as codes
 from mlflow.tracking import MlflowClient
-from story import METRIC, TRIALS, beginning, ending, history, runs, tell
+from story import METRIC, TRIALS, beginning, conclusion, ending, history, runs, tell
 
 from wsss.pipeline.events import TrialFinished
 from wsss.tracking import client as client_module
@@ -31,12 +31,14 @@ FIRST, SECOND = (trial.id for trial in TRIALS)
 WRITES = (
     "create_experiment", "create_run", "update_run", "log_batch", "set_tag", "log_artifact",
     "create_registered_model", "create_model_version", "set_registered_model_alias", "set_terminated",
+    "log_inputs", "log_text", "log_artifacts", "set_experiment_tag",
 )  # fmt: skip
 
 
-def spooled(folder: Path) -> list[dict[str, Any]]:
+def spooled(folder: Path, *, concluded: bool = False) -> list[dict[str, Any]]:
     """What a tracker writes down of a whole study while nobody takes it."""
-    tell("http://127.0.0.1:9", folder, [*beginning(folder), *ending(folder)], seconds=0)
+    events = [*beginning(folder), *ending(folder)]
+    tell("http://127.0.0.1:9", folder, events, seconds=0, conclude=conclusion(folder) if concluded else None)
     lines = (folder / "studies/made/tracking/operations.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]
 
@@ -66,12 +68,12 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
 def test_an_operation_whose_answer_got_lost_is_not_done_twice(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operations = spooled(tmp_path)
+    operations = spooled(tmp_path, concluded=True)
     with monkeypatch.context() as patch:
         points = lose_answers(patch)
         replay = MlflowReplay(uri, artifacts_folder(uri))
         for operation in operations:
-            for _ in range(9):
+            for _ in range(30):
                 try:
                     replay.do(operation)
                     break
@@ -82,10 +84,10 @@ def test_an_operation_whose_answer_got_lost_is_not_done_twice(
     assert points
     assert set(points.values()) == {1}
     found = runs(uri)
-    assert set(found) == {"cam", FIRST, SECOND}
+    assert set(found) == {"cam", FIRST, SECOND, "made"}
     assert {run.info.status for run in found.values()} == {"FINISHED"}
     assert history(uri, found[FIRST], "classifier/loss") == [(1, 0.9), (2, 0.7), (3, 0.6)]
-    assert len(MlflowClient(uri).search_model_versions("name = 'wsss-made'")) == 1
+    assert len(MlflowClient(uri).search_model_versions("name = 'made'")) == 1
 
 
 class SlowToCreate(BaseHTTPRequestHandler):
@@ -228,9 +230,7 @@ def test_a_file_too_large_to_send_leaves_its_address_and_digest(
     }
 
 
-def test_the_checkpoints_of_a_chain_keep_their_names_and_the_last_is_champion(
-    uri: str, tmp_path: Path
-) -> None:
+def test_the_checkpoints_of_a_chain_keep_their_names(uri: str, tmp_path: Path) -> None:
     """The store calls every classifier's file `classifier.safetensors`, whatever its label."""
     files = {}
     for label in ("teacher", "classifier"):
@@ -244,8 +244,6 @@ def test_the_checkpoints_of_a_chain_keep_their_names_and_the_last_is_champion(
     for label in ("teacher", "classifier"):
         sent = Path(client.download_artifacts(run_id, f"{label}.safetensors"))
         assert sent.read_text() == f"weights of the {label}"
-    version = client.get_model_version_by_alias("wsss-made", "champion")
-    assert version.source.endswith("/classifier.safetensors")
 
 
 def test_a_database_that_cannot_be_read_any_more_is_an_error_without_a_traceback(

@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from story import METRIC, TRIALS, beginning, ending, history, runs, tell, wait
+from story import METRIC, TRIALS, beginning, conclusion, ending, history, page, runs, tell, wait
 
+from wsss.tracking.lookup import find_model
 from wsss.tracking.tracker import MlflowTracker
 
 pytestmark = pytest.mark.timeout(900)
@@ -79,13 +80,19 @@ def test_nothing_is_lost_while_a_server_is_away(server: Server, tmp_path: Path) 
     server.stop()
     for event in [*beginning(tmp_path)[:3], *ending(tmp_path)]:
         tracker.on_event(event)
+    tracker.conclude(conclusion(tmp_path), page(tmp_path))
     wait(lambda: any("does not answer" in text for text in heard))
     server.start()
     tracker.close(90)
     assert tracker._spool.pending == 0
 
     found = runs(server.uri)
-    assert set(found) == {"cam", *(trial.id for trial in TRIALS)}
+    assert set(found) == {"cam", "made", *(trial.id for trial in TRIALS)}
+    experiment = found["cam"].info.experiment_id
+    assert tracker.page == f"{server.uri}/#/experiments/{experiment}/runs?workflowType=machine_learning"
     assert history(server.uri, found[TRIALS[0].id], "classifier/loss") == [(1, 0.9), (2, 0.7), (3, 0.6)]
     assert history(server.uri, found[TRIALS[1].id], METRIC) == [(0, 0.4)]
     assert (tmp_path / "files").is_dir(), "files went through the server"
+    folder = find_model(server.uri, "models:/made@champion", tmp_path / "downloaded")
+    assert folder is not None and folder.is_relative_to(tmp_path / "downloaded")
+    assert {"MLmodel", "classes.txt", "classifier.safetensors"} <= {path.name for path in folder.iterdir()}

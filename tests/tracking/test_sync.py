@@ -243,7 +243,6 @@ def test_a_sync_adds_what_is_missing_and_leaves_what_people_added(
     client.log_metric(ids[mine], "judged by eye", 0.9, step=1)
     client.log_text(ids[mine], "mine", "notes.txt")
     client.set_experiment_tag("1", "owner", "me")
-    client.set_registered_model_alias("wsss-toy", "tried", "1")
     client.delete_run(ids[third])
     change(
         uri,
@@ -262,11 +261,7 @@ def test_a_sync_adds_what_is_missing_and_leaves_what_people_added(
     assert own["files"].pop("notes.txt") and after["tags"].pop("owner") == "me"
     assert after == before
     assert client.get_run(ids[mine]).data.tags["mlflow.note.content"] == "looks odd"
-    assert int(client.get_model_version_by_alias("wsss-toy", "tried").version) == 1
     assert client.get_run(ids[third]).info.lifecycle_stage == "active", "it is no second one"
-    client.set_registered_model_alias("wsss-toy", "champion", "1")
-    sync(study, uri)
-    assert int(client.get_model_version_by_alias("wsss-toy", "champion").version) == 1, "chosen by hand"
 
 
 def test_an_experiment_in_the_bin_is_taken_out_with_its_runs(data: Any, tmp_path: Path, uri: str) -> None:
@@ -358,7 +353,9 @@ def test_the_verb_syncs_all_studies_and_names_what_is_wrong(
     done = in_process("sync", "--storage", tmp_path, "--json")
     told = json.loads(done.stdout)["studies"]
     assert done.returncode == 0 and [(one["study"], one["runs"]) for one in told] == [("one", 4), ("two", 4)]
-    assert {name: snapshot(uri, name)["runs"] for name in before} == before
+    after = {name: snapshot(uri, name)["runs"] for name in before}
+    own = {name: after[name].pop(name) for name in after}  # what each study came to
+    assert after == before and all("compare.json" in one["files"] for one in own.values())
     assert "nothing was missing" in in_process("sync", "two", "--storage", tmp_path).stdout
     unknown = in_process("sync", "tow", "--storage", tmp_path)
     assert unknown.returncode == 2 and "did you mean 'two'?" in unknown.stderr

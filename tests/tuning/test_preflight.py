@@ -242,6 +242,32 @@ def test_other_code_on_a_node_is_refused(
     assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
 
 
+def test_machines_that_the_cluster_file_lists_and_that_are_not_there_are_named() -> None:
+    from wsss.tuning.placement import nodes_check
+
+    nodes = [{"NodeManagerAddress": f"10.0.0.{n}", "Resources": {"CPU": 4.0}} for n in (10, 11)]
+    assert nodes_check(nodes, ["10.0.0.10", "10.0.0.11"]).state == "ok"
+    row = nodes_check(nodes, ["10.0.0.10", "10.0.0.11", "10.0.0.12"])
+    assert row.state == "note" and row.found.startswith("2 of 3 that the cluster file lists")
+    assert "10.0.0.12 has not joined" in row.found
+
+
+def test_the_machines_are_read_from_what_ray_up_leaves(cluster: Any) -> None:
+    from wsss.tuning.placement import launched
+    from wsss.tuning.preflight import alive_nodes
+
+    own = alive_nodes()[0]["NodeManagerAddress"]
+    file = cluster.home / "ray_bootstrap_config.yaml"
+    provider = "provider: {{type: local, head_ip: {head}, worker_ips: [192.0.2.7, 192.0.2.8]}}"
+    try:
+        file.write_text(provider.format(head=own))
+        assert launched(alive_nodes()).listed == (own, "192.0.2.7", "192.0.2.8")
+        file.write_text(provider.format(head="192.0.2.1"))
+        assert launched(alive_nodes()).listed == (), "what another cluster left"
+    finally:
+        file.unlink()
+
+
 AUTOSCALER = """\
 cluster_name: lab
 max_workers: 4
@@ -257,16 +283,16 @@ available_node_types:
 
 def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
     """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
-    from wsss.tuning.placement import startable_nodes
+    from wsss.tuning.placement import launched
     from wsss.tuning.preflight import alive_nodes, cluster_checks
 
     file = cluster.home / "ray_bootstrap_config.yaml"
     wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
-    assert startable_nodes(alive_nodes()) == []
+    assert launched(alive_nodes()).startable == ()
     try:
         file.write_text(AUTOSCALER)
         kinds = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}, {}]
-        assert startable_nodes(alive_nodes()) == kinds
+        assert list(launched(alive_nodes()).startable) == kinds
         rows = [check for check in cluster_checks(wanted, tmp_path, None) if check.what == "placement"]
         assert [row.state for row in rows] == ["note", "bad"]
         assert rows[0].found.endswith("no node has them, one will be started")
@@ -279,7 +305,7 @@ def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_p
             "!!python/x",
         ):
             file.write_text(broken)
-            assert startable_nodes(alive_nodes()) == [], broken
+            assert launched(alive_nodes()).startable == (), broken
     finally:
         file.unlink()
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
-from collections.abc import AsyncIterator
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -161,18 +164,27 @@ class Client:
         for line in ("study tiny\n", "done\n"):
             yield line
 
-    def get_job_status(self, number: str) -> str:
-        return "SUCCEEDED"
+    ended = SimpleNamespace(status="SUCCEEDED", driver_exit_code=0)
+
+    def get_job_info(self, number: str) -> SimpleNamespace:
+        return self.ended
 
 
-def test_the_command_line_says_how_to_follow(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The dashboard is there, and takes the token."""
+    monkeypatch.setattr(submit, "check_dashboard", lambda address: None)
     monkeypatch.setattr(submit, "JobSubmissionClient", Client)
-    monkeypatch.setattr(submit, "JobStatus", SimpleNamespace(SUCCEEDED="SUCCEEDED"))
+
+
+@pytest.mark.usefixtures("_answers")
+def test_the_command_line_says_how_to_follow(folder: Path) -> None:
     words = ("cluster", "submit", "studies/tiny.yaml", "--storage", "/shared/runs")
+    left = in_process(*words, cwd=folder)
+    assert left.returncode == 0, left.stderr
+    assert "ray job logs raysubmit_1 --address http://localhost:8265 --follow" in left.stdout
     done = in_process(*words, "--follow", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    assert "ray job logs raysubmit_1 --address http://localhost:8265 --follow" in done.stdout
-    assert done.stdout.endswith("study tiny\ndone\n")
+    assert (done.returncode, done.stdout) == (0, "study tiny\ndone\n"), done.stderr
     assert Client.sent[-1]["runtime_env"]["working_dir"] == str(folder)
     away = in_process(*words, "--address", "http://nowhere:8265", cwd=folder)
     assert away.returncode == 3
@@ -185,6 +197,7 @@ def test_an_unreachable_cluster_is_the_environments_fault() -> None:
         submit.submit_job(job, "http://127.0.0.1:9")
 
 
+@pytest.mark.usefixtures("_answers")
 def test_a_cluster_that_has_just_started_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     refusals = ["No available agent to submit job, please try again later."] * 2
 
@@ -214,3 +227,89 @@ def test_a_cluster_lost_on_the_way_is_said_in_one_line(monkeypatch: pytest.Monke
         PreflightError, match=r"can't be followed any more: WebSocket .* ray job logs raysubmit_3"
     ):
         submit.follow_job("raysubmit_3", "http://localhost:8265")
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("run", "run studies/tiny.yaml -s seed=3 --storage /shared/runs --name other"),
+        ("plan", "plan studies/tiny.yaml -s seed=3 --storage /shared/runs --name other"),
+        ("check", "cluster check studies/tiny.yaml -s seed=3 --storage /shared/runs --name other"),
+        ("resume", "resume other -s seed=3 --storage /shared/runs"),
+        ("compare", "compare other --storage /shared/runs"),
+        ("report", "report other -o /shared/runs/studies/other/report.html --storage /shared/runs"),
+        ("sync", "sync other --storage /shared/runs"),
+    ],
+)
+def test_every_verb_is_a_job(folder: Path, verb: str, expected: str) -> None:
+    job = plan(folder, "seed=3", storage="/shared/runs", name="other", verb=submit.Verb(verb))
+    assert job.entrypoint == f"python launch.py {expected}"
+    assert job.environment["PYTHONUNBUFFERED"] == "1"
+
+
+@pytest.mark.usefixtures("_answers")
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [("SUCCEEDED", 0, 0), ("FAILED", 3, 3), ("FAILED", 2, 2), ("FAILED", None, 1), ("STOPPED", None, 130)],
+)
+def test_a_job_that_is_followed_ends_with_its_own_exit_code(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, status: str, code: int | None, expected: int
+) -> None:
+    monkeypatch.setattr(Client, "ended", SimpleNamespace(status=status, driver_exit_code=code))
+    words = ("cluster", "submit", "studies/tiny.yaml", "--verb", "run", "--storage", "/shared/runs")
+    done = in_process(*words, cwd=folder)
+    assert (done.returncode, done.stdout) == (expected, "study tiny\ndone\n")
+
+
+def test_a_verb_that_no_job_does_is_named_with_the_nearest(folder: Path) -> None:
+    words = ("cluster", "submit", "studies/tiny.yaml", "--verb", "comparе", "--storage", "/shared/runs")
+    done = in_process(*words, cwd=folder)
+    assert done.returncode == 2 and "did you mean 'compare'" in done.stderr
+
+
+def test_a_page_that_a_bucket_cannot_hold_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
+    with pytest.raises(ConfigError, match=r"report: the page would be lost.*report tiny --storage s3://b/r"):
+        plan(folder, storage="s3://b/r", verb=submit.Verb.report)
+
+
+def serve(answer: bytes) -> Iterator[str]:
+    """A server that says one thing to everybody."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def run() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken, _ = server.accept()
+                    taken.recv(4096)
+                    taken.sendall(answer)
+                    taken.close()
+
+        threading.Thread(target=run, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}"
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "refuses the token"),
+        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "refuses the token"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "is no dashboard of Ray"),
+        (b"", "is no dashboard of Ray"),
+    ],
+)
+def test_what_answers_in_place_of_a_dashboard_is_said_in_one_line(answer: bytes, told: str) -> None:
+    for address in serve(answer):
+        with pytest.raises(PreflightError, match=told) as caught:
+            submit.check_dashboard(address)
+        assert len(caught.value.problems) == 1
+
+
+def test_a_token_that_is_asked_for_and_missing_is_said_before_ray_ends_the_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere")
+    with pytest.raises(PreflightError, match="no token was found"):
+        submit.check_dashboard("http://127.0.0.1:9")

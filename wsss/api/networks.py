@@ -10,13 +10,15 @@ from typing import Any
 from wsss.api.algorithms import Maps, cams
 from wsss.api.pictures import Mask, Photo, as_rgb
 from wsss.api.settings import chosen_device, class_numbers
-from wsss.config.text.location import parse_location
+from wsss.config.text.location import Location, parse_location
 from wsss.errors import ConfigError, Problem
 from wsss.files import read_json
 from wsss.models import CamNetwork
+from wsss.predict.cam_model import CamModel
 from wsss.predict.model import Model, load_artefact, load_file_model
+from wsss.predict.model_folder import is_registered
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.reference import FILES, SEGMENTER, find_network
+from wsss.predict.reference import FILES, SEGMENTER, find_network, load_model
 from wsss.stages.training.network import ABOUT, WEIGHTS, load_classifier
 from wsss.stages.training.segmentation_network import WEIGHTS as SEGMENTER_WEIGHTS
 from wsss.store.storage import open_storage
@@ -92,14 +94,20 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
 
     Args:
         reference: The id of a trial (with "STUDY/" before it where studies share it), the key of an artefact
-            or six characters of it, the id of an MLflow run, the folder of an artefact, or a .safetensors or
-            .pt2 file that `predict --export` or a study has written.
+            or six characters of it, the id of an MLflow run, a model of MLflow's registry ("models:/STUDY"),
+            the folder of an artefact, or a .safetensors or .pt2 file that `predict --export` or a study has
+            written.
         storage: The folder or address of the storage; `runs` when None.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises `ConfigError`, naming the nearest, when nothing or more than one thing is meant.
     """
     place, path = chosen_device(device), Path(reference)
+    if str(reference).startswith("models:") or (path.is_dir() and is_registered(path)):
+        model = load_model(str(reference), _location(storage))
+        if isinstance(model, CamModel):
+            return Trained(model.classes, model.network, None, place)
+        return Trained(model.classes, None, model, place)
     if path.is_dir() and (path / WEIGHTS).is_file():
         return _of_folders(path, None, place)
     if path.is_dir() and (path / SEGMENTER_WEIGHTS).is_file():
@@ -109,12 +117,7 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
             raise ConfigError(Problem(WHERE, f"there is no file {reference}"))
         model = load_file_model(path)
         return Trained(model.classes, None, model, place)
-    try:
-        location = parse_location(str(storage or "runs"))
-    except ValueError as error:
-        message, _, hint = str(error).partition("|")
-        raise ConfigError(Problem("storage", message, hint)) from error
-    store = open_storage(location)
+    store = open_storage(_location(storage))
     found: dict[str, Path] = {}
     errors: list[ConfigError] = []
     for stage in (CLASSIFIER, SEGMENTER):
@@ -125,6 +128,14 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
     if not found:
         raise _likeliest(errors)
     return _of_folders(found.get(CLASSIFIER), found.get(SEGMENTER), place)
+
+
+def _location(storage: str | Path | None) -> Location:
+    try:
+        return parse_location(str(storage or "runs"))
+    except ValueError as error:
+        message, _, hint = str(error).partition("|")
+        raise ConfigError(Problem("storage", message, hint)) from error
 
 
 def _likeliest(errors: Sequence[ConfigError]) -> ConfigError:

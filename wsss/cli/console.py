@@ -14,7 +14,7 @@ from rich.text import Text
 PLAIN = 80
 """Columns of what is no terminal, unless COLUMNS says otherwise."""
 GAP = 3
-"""Cells between two columns, and at the edges together."""
+"""Cells between two columns."""
 WORDS = 28
 """Cells after which words in a column are folded."""
 LEAST = 12
@@ -70,12 +70,13 @@ def print_table(
     widths = [min(width, WORDS) if n in left else width for n, width in enumerate(natural)]
     groups = groups or [[n] for n in range(names, len(header))]
     # Long names are folded, so that what counts most stands beside them.
-    room = console.width - GAP * names - sum(widths[column] + GAP for column in (groups or [[]])[0])
+    room = console.width - GAP * (names - 1) - sum(widths[n] + GAP for n in (groups or [[]])[0])
     if sum(widths[:names]) > room:
         widths[:names] = [min(width, max(LEAST, room // names)) for width in widths[:names]]
     parts = list(fitted(widths, console.width, names, groups))
     for part in parts if several else parts[:1]:
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.show_edge = False
         for column in part:
             words = column < names or column in left
             if words:
@@ -85,6 +86,7 @@ def print_table(
         for line in lines:
             table.add_row(*(Text(line[column]) for column in part))
         console.print(table)
+        console.print()
         title = ""
     shown = {column for part in parts[: None if several else 1] for column in part}
     return [heading for column, heading in enumerate(header) if column not in shown]
@@ -102,22 +104,20 @@ def fitted(widths: Sequence[int], width: int, names: int, groups: Sequence[Group
     first = list(range(names))
 
     def taken(columns: Sequence[int]) -> int:
-        return sum(widths[column] for column in columns) + GAP * len(columns)
+        return sum(widths[column] for column in columns) + GAP * (len(columns) - 1)
 
     everything = [*first, *sorted(column for group in groups for column in group)]
     if taken(everything) <= width:
         yield everything
         return
-    pieces = [
-        piece
-        for group in groups
-        for piece in ([list(group)] if taken([*first, *group]) <= width else [[one] for one in group])
-    ]
     table: list[int] = []
-    for piece in pieces:
-        if table and taken([*first, *table, *piece]) > width:
-            yield [*first, *table]
-            table = []
-        table += piece
-    if table or not pieces:
+    for group in groups:
+        whole = taken([*first, *group]) <= width
+        for number, piece in enumerate([list(group)] if whole else [[one] for one in group]):
+            # The columns of a group that is too wide begin a table of their own.
+            if table and ((not whole and not number) or taken([*first, *table, *piece]) > width):
+                yield [*first, *table]
+                table = []
+            table += piece
+    if table or not groups:
         yield [*first, *table]

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from wsss.cli.console import say
 from wsss.cli.options import JsonOption, StorageOption
 from wsss.cli.running.holder import say_who_runs_it
 from wsss.errors import ConfigError, Problem
@@ -20,6 +21,7 @@ from wsss.launch.finding import storage_location
 
 if TYPE_CHECKING:
     from wsss.config import Study
+    from wsss.data.view import DataView
     from wsss.predict.labelling.doubt import Looked
     from wsss.predict.labelling.photos import Photos
 
@@ -78,13 +80,14 @@ def label(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STUDY).write_text(asked.text, encoding="utf-8")
     wanted = [name for name, asked_for in (("coco", coco), ("labelme", labelme), ("cvat", cvat)) if asked_for]
-    _run(study, as_json)
-    result = _write(study, folder, found, asked.text, wanted, memory, quiet=as_json)
+    data = _run(study, as_json)
+    result = _write(study, folder, found, data, asked.text, wanted, memory, quiet=as_json)
     print(json.dumps(result, indent=1)) if as_json else _tell(result, output, found)
 
 
-def _run(study: Study, as_json: bool) -> None:
-    """Run the study in this process; leave it with an exit code where it doesn't come to its end."""
+def _run(study: Study, as_json: bool) -> DataView:
+    """Run the study in this process and return its data; leave with an exit code where it doesn't come to its
+    end."""
     from wsss.cli.running.live import LiveTable, live_view
     from wsss.launch.execution import Taken, carry_out
 
@@ -102,6 +105,7 @@ def _run(study: Study, as_json: bool) -> None:
         text = f"error: {study.name} failed, as is said above; the same command tries again"
         print(text, file=sys.stderr)
         sys.exit(1)
+    return ended.data
 
 
 def _command(photos: Path, output: Path, labels: Path | None, quality: Quality, masks: Path | None) -> str:
@@ -123,6 +127,7 @@ def _write(
     study: Study,
     folder: Path,
     photos: Photos,
+    data: DataView,
     text: str,
     formats: list[str],
     memory: float,
@@ -175,6 +180,7 @@ def _write(
         "photos": {"labelled": len(photos.labelled), "unlabelled": len(photos.unlabelled)},
         "drawn": list(photos.drawn),
         "files": written,
+        "warnings": _warnings(study, data, [folder / "masks" / f"{id}.png" for id in photos.labelled]),
         "shares": shares([item.mask for item in labelled], photos.classes),
         "mAP": made.mean_ap,
         "belief": mean_belief(looked) if looked else None,
@@ -184,6 +190,21 @@ def _write(
     }
     write_json(folder / NOTES, {**result, "study_text": text, "doubts": _doubts(looked)})
     return result
+
+
+def _warnings(study: Study, data: DataView, masks: list[Path]) -> list[str]:
+    """Return what speaks against the networks and the masks of photos with labels, and what to try next."""
+    from wsss.masks.census import census_of
+    from wsss.report.compare import compare
+    from wsss.report.doubts import mask_doubts
+    from wsss.report.study_doubts import examine
+
+    examined = examine(compare(study.storage, [study.name]), study.storage, data)
+    found = [f"{one.step}: {one.doubt}" for one in examined.doubts]
+    found += [
+        f"masks: {doubt}" for doubt in mask_doubts(census_of(masks, data.dataset.classes), "refinement")
+    ]
+    return list(dict.fromkeys(found))
 
 
 def _doubts(looked: dict[str, Looked]) -> dict[str, float]:
@@ -201,6 +222,8 @@ def _tell(result: dict[str, Any], folder: Path, photos: Photos) -> None:
     print(f"Look at {folder / 'overview.jpg'} first, then into {folder / 'overlays'}.")
     shares = ", ".join(f"{name} {100 * share:.0f} %" for name, share in result["shares"].items())
     print(f"Shares of pixels: {shares}.")
+    for line in result["warnings"]:
+        say(f"warning: {line}")
     for name, what in (("coco", "COCO"), ("labelme", "LabelMe"), ("cvat", "CVAT"), ("report", "Report")):
         if name in result["files"]:
             print(f"{what}: {folder / result['files'][name]}")

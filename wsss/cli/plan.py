@@ -55,6 +55,10 @@ def plan(
 
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
+    if address or os.environ.get("RAY_ADDRESS"):
+        from wsss.tuning.reaching import check_named
+
+        check_named(address)
     with tempfile.TemporaryDirectory(prefix="wsss-plan-", ignore_cleanup_errors=True) as folder:
         bad = _look(found, address or os.environ.get("RAY_ADDRESS"), Path(folder), as_json)
     if bad:
@@ -107,13 +111,13 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         return bad
     _print_rows(f"{found.name}: {len(data.train)} training images", rows)
     _say_totals(total, rows)
-    _say_budget(budget)
+    _say_budget(budget, rough=any(row["rough"] for row in rows))
     out().print(checks_table(checks))
     return bad
 
 
 def _count(study: Study, as_json: bool) -> None:
-    """Print how many trials a study has, as far as its file tells: what the data are nobody knows."""
+    """Print how many trials a study's file leads to, for a study whose data can't be opened."""
     from wsss.pipeline.forecasts.counts import planned
 
     found = planned(study)
@@ -197,11 +201,11 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
         print("? is work of which nothing is known. `run --smoke` tries it.")
 
 
-def _say_budget(rows: list[dict[str, Any]]) -> None:
+def _say_budget(rows: list[dict[str, Any]], *, rough: bool) -> None:
     from wsss.pipeline.search.budget import NAMES
 
     words = {True: "enough", False: "NOT ENOUGH: the study will stop before its end", None: "unknown"}
     for row in rows:
         left = "unknown" if row["left"] is None else f"{row['left']:.3g}"
         amounts = f"{row['used']:.3g} used + {left} left of {row['limit']:g} {NAMES[row['budget']]}"
-        print(f"Budget:    {amounts}: {words[row['enough']]}")
+        print(f"Budget:    {amounts}: {words[row['enough']]}{', roughly' * rough}")

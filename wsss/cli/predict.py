@@ -15,12 +15,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from wsss.cli.console import say
 from wsss.cli.options import JsonOption, StorageOption
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.launch.finding import storage_location
 
 if TYPE_CHECKING:
     from wsss.config.text.location import Location
+    from wsss.predict.cam_model import CamModel
     from wsss.predict.model import Model
     from wsss.predict.predictor import Settings
     from wsss.predict.reference import Source
@@ -38,7 +40,10 @@ def predict(
     images: Annotated[list[Path] | None, typer.Argument(help="Photos, or folders of them.")] = None,
     model: Annotated[
         str,
-        typer.Option("--model", help="A trial, an artefact key (6 characters do), an MLflow run or a file."),
+        typer.Option(
+            "--model",
+            help="A trial, an artefact key (6 characters do), models:/STUDY@champion, an MLflow run, a file.",
+        ),
     ] = "",
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Folder for the results.")] = None,
     export: Annotated[
@@ -62,7 +67,7 @@ def predict(
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Segment new photos, whose labels nobody knows: masks, overlays and areas.json.
+    """Segment new photos, which need no label: masks, overlays and areas.json.
 
     python launch.py predict holiday/*.jpg --model segment-baseline-000 -o masks
 
@@ -122,7 +127,10 @@ def _say_what_masks_hold(
     done = summary.areas["photos"]
     masks = [folder / done[photo.name]["mask"] for photo in name_photos(paths) if photo.name in done]
     for line in mask_lines(masks, classes):
-        print(line, file=sys.stderr if as_json else sys.stdout)
+        if as_json:
+            print(line, file=sys.stderr)
+        else:
+            say(line)
 
 
 def _check(
@@ -169,7 +177,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _export(model: Model, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
+def _export(model: Model | CamModel, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
     from wsss.predict.export import TOLERANCE, export_network
 
     found = export_network(model.deeplab, path, id=model.id, force=force)
@@ -181,12 +189,12 @@ def _export(model: Model, path: Path, force: bool, *, quiet: bool) -> dict[str, 
 
 
 def _export_folder(
-    source: Source, model: Model, location: Location, folder: Path, force: bool, *, quiet: bool
+    source: Source, model: Model | CamModel, location: Location, folder: Path, force: bool, *, quiet: bool
 ) -> dict[str, object]:
     from wsss.predict.export import CARD, export_folder
     from wsss.report.card import model_card
 
-    if source.files is None:
+    if source.files is None or not model.deeplab:
         raise ConfigError(Problem("--export", "needs a trained network, but --model is a program already"))
     card = model_card(folder.name, model.classes, source.record, location)
     export_folder(source.files, card, folder, force=force)
@@ -196,7 +204,7 @@ def _export_folder(
 
 
 def _predict(
-    model: Model,
+    model: Model | CamModel,
     paths: list[Path],
     folder: Path,
     overlays: OverlayFormat,
@@ -206,11 +214,11 @@ def _predict(
     quiet: bool,
 ) -> Summary:
     from wsss.predict.photos import name_photos
-    from wsss.predict.predictor import Predictor
+    from wsss.predict.registered import predictor_for
     from wsss.predict.run import Output, predict
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    predictor = Predictor(model, settings)
+    predictor = predictor_for(model, settings)
     columns = (TextColumn("segmenting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         with Progress(*columns, console=Console(stderr=True, quiet=quiet), transient=True) as bar:

@@ -32,7 +32,10 @@ LocalOption = Annotated[
 ]
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="Ray cluster to join (default: RAY_ADDRESS, else this machine)."),
+    typer.Option(
+        "--address",
+        help="Ray cluster to join, or `local` (default: RAY_ADDRESS, else the one here).",
+    ),
 ]
 
 
@@ -89,16 +92,18 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
+    from wsss.cli.running.job_log import keep_job_log
     from wsss.cli.running.live import LiveTable, live_view
     from wsss.launch.execution import Taken, carry_out
 
+    keep_job_log(study)
     view = live_view(json=as_json)
     watched = isinstance(view, LiveTable)
     ended = carry_out(study, view, local=local, address=address, quiet=as_json, watched=watched)
     if isinstance(ended, Taken):
         say_who_runs_it(study, ended.holder, ended.uri, as_json, overtaken=ended.overtaken)
         sys.exit(130 if ended.overtaken and not ended.holder else 0)
-    conclude(study, ended.outcome, ended.data, ended.changed, ended.uri, as_json)
+    conclude(study, ended, as_json)
 
 
 def _as_interrupt(number: int, frame: object) -> None:

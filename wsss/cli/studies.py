@@ -59,7 +59,7 @@ def copy(
             Problem(str(target), "a study file's name ends in .yaml", f"say {target.name}{SUFFIX}")
         )
     try:
-        with target.open("x") as file:  # what somebody has changed is not written over
+        with target.open("x") as file:  # a changed copy is not written over
             file.write(source.read_text())
     except FileExistsError as error:
         raise ConfigError(Problem(str(target), "is there already", "name another file")) from error

@@ -103,7 +103,8 @@ class StageKind(Generic[P]):
     """The images that it works on, by the names of `DataView`, unless `images` says otherwise."""
     place: ClassVar[Place] = "device"
     """Where the work is done, unless `placed` says otherwise: `device`, `pool` (image by image on as many
-    processes as there are CPUs) or `serial` (one CPU), whatever the device."""
+    processes as there are CPUs) or `serial` (one CPU), whatever the device. For the last two a trial holds no
+    GPU."""
     grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
     """What an artefact's bytes grow with."""
     ranks: ClassVar[str] = ""

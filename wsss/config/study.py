@@ -271,7 +271,7 @@ class Study(Part):
             "seed": self.seed,
             "sweeps": [sweep.to_raw() for sweep in self.sweeps],
             "retain": self.retain,
-            "tracking": self.tracking.model_dump(mode="json"),
+            "tracking": {"uri": None, **self.tracking.model_dump(mode="json", exclude_none=True)},
             **({"budget": self.budget.model_dump(exclude_none=True)} if self.budget != Budget() else {}),
         }
 

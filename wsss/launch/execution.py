@@ -6,11 +6,13 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 
 from wsss.addresses import shown
 from wsss.config import Scheduler, Study
 from wsss.config.text.location import check_cluster_address, is_remote
 from wsss.data.view import DataView
+from wsss.launch.concluding import conclude, report, sampled
 from wsss.launch.finding import open_study_data
 from wsss.launch.preflight import data_changes, preflight_checks
 from wsss.launch.words import note
@@ -31,13 +33,19 @@ from wsss.tracking import MlflowTracker, tracking_uri
 
 @dataclass(frozen=True)
 class Ended:
-    """A run that came to its end. `changed` says in words what of the data has changed since the last one;
-    `uri` is MLflow's."""
+    """A run that came to its end.
+
+    `changed` says in words what of the data has changed since the last one. `uri` is MLflow's, `page` the
+    address of the study's runs on a server, empty without one. `report` is the study's page, if it could be
+    written.
+    """
 
     outcome: Outcome
     data: DataView
     changed: list[str]
     uri: str
+    page: str
+    report: Path | None
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,10 @@ def carry_out(
     """
     if not local:
         check_cluster_address(address)
+        if address or os.environ.get("RAY_ADDRESS"):
+            from wsss.tuning.reaching import check_named
+
+            check_named(address)
     storage = open_storage(study.storage)
     storage.check()
     refuse_bad(storage_checks(storage.local, None))
@@ -133,7 +145,11 @@ def _run(
             inventory=inventory,
             lease=lease,
         )
-        return Ended(run.run(), data, changed, uri)
+        with sampled(study, storage):
+            outcome = run.run()
+        written = report(storage, study.name, note)
+        conclude(storage, study.name, written, tracker)
+        return Ended(outcome, data, changed, uri, tracker.page, written)
 
 
 def _say_what_changed(study: Study, changed: list[str]) -> None:

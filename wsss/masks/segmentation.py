@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
 from wsss.models.deeplab import fuse
-from wsss.models.precision import applied
+from wsss.models.precision import applied, sent
 
 
 class PyramidNetwork(Protocol):
@@ -118,7 +118,7 @@ def _probabilities(
             raise DataError(f"photo is {photo.dtype}{list(photo.shape)}, but must be uint8[H, W, 3]")
     if len({photo.shape for photo in photos}) != 1:
         raise DataError(f"photos are of {sorted({photo.shape for photo in photos})}, but must be of one size")
-    pixels = torch.from_numpy(np.stack(photos)).to(views["device"]).permute(0, 3, 1, 2).float() / 255
+    pixels = sent(torch.from_numpy(np.stack(photos)), views["device"]).permute(0, 3, 1, 2).float() / 255
     mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
     std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
     x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)

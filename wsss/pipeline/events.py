@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from wsss.pipeline.forecasts.preflight import Check
 
@@ -36,12 +36,45 @@ class TrialInfo:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Who ran a study, and with which code. What isn't known is empty."""
+
+    user: str = ""
+    version: str = ""
+    """Of this package."""
+    commit: str = ""
+    """Of the git repository that the code is in."""
+    dirty: bool = False
+    """Whether files that git tracks differ from that commit."""
+    job: str = ""
+    """The id of the Ray job that it was."""
+
+
+@dataclass(frozen=True)
+class DataPart:
+    """The images that serve one purpose (`train`, `holdout`, `select`, `report`, `test`).
+
+    `images` counts them, `digest` is of their photos, labels and masks.
+    """
+
+    name: str
+    images: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class StudyStarted:
     name: str
     folder: str
     """Absolute path of the study's own folder on the storage."""
     config: str
     """The resolved study as YAML text."""
+    origin: Origin = Origin()
+    data: tuple[DataPart, ...] = ()
+    source: str = ""
+    """Where the data are."""
+    places: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Search variable → the parameters that it stands for in some arm, as `classifier.lr`."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +96,12 @@ class PreflightDone:
 
 @dataclass(frozen=True)
 class TrialStarted:
+    """`stages` maps the labels of its chain to all their parameters as JSON, defaults included. `origin` is
+    that of the run in which the trial began; None: of this one."""
+
     trial: TrialInfo
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from wsss.pipeline.chains.holdings import store_inventory, stored_inventory
 from wsss.pipeline.events import Event, Observer, PreflightDone, StageFinished, TrialStarted
 from wsss.pipeline.executor import Executor
 from wsss.pipeline.forecasts.preflight import Check, refuse_bad
+from wsss.pipeline.origin import ENTRY, entry_of, this_origin
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.past.results import Result
 from wsss.pipeline.running import Overtaken, StudyLease
@@ -66,11 +67,12 @@ class Session:
         """By the id of a trial that is done in this run, or was found done."""
         self.base_keys: set[str] = set()
         """Artefacts of the study that this one starts from."""
+        self.origin = this_origin()
         self._inventory = inventory
         self._lease = lease
         self._observers = observers
         self._preflight = preflight
-        self._checked = False
+        self._checked = self._origin_noted = False
 
     def tell(self, event: Event) -> None:
         """Tell every observer what happened, and count it."""
@@ -92,12 +94,18 @@ class Session:
         self.tell(PreflightDone(checks))
         refuse_bad(checks)
         self.remember_data()
+        self._note_origin()
         self._checked = True
 
     def remember_data(self) -> None:
         """Store the inventory of the data, when work with them begins or none is left."""
         if self._inventory is not None and self._inventory != stored_inventory(self.storage, self.study.name):
             store_inventory(self.storage, self.study.name, self._inventory)
+
+    @property
+    def inventory(self) -> Inventory | None:
+        """What the data hold: now, or as the last run found it where nobody looked."""
+        return self._inventory or stored_inventory(self.storage, self.study.name)
 
     @property
     def overtaken(self) -> bool:
@@ -123,13 +131,20 @@ class Session:
             known = self.records[trial.info.id] = now
         elif not again or known.status == "started":
             return known
+        self._note_origin()
         self.ledger.append("trial", **trial.record())
         return known
+
+    def _note_origin(self) -> None:
+        """Write to the ledger, once, who makes the trials that follow."""
+        if not self._origin_noted:
+            self._origin_noted = True
+            self.ledger.append(ENTRY, **entry_of(self.origin))
 
     def start(self, trial: Trial) -> None:
         """Record and report that work on a trial begins."""
         self.ledger.append("begin", id=trial.info.id)
-        self.tell(TrialStarted(trial.info))
+        self.tell(TrialStarted(trial.info, trial.stages))
 
     def upstream_keys(self, trial: Trial) -> set[str]:
         """Return the artefacts that a trial's upstream trial, or the study's base, has made."""

@@ -16,12 +16,14 @@ from wsss.data.view import DataView
 from wsss.pipeline.events import Observer, StudyFinished, StudyStarted
 from wsss.pipeline.executor import Executor
 from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.origin import data_parts, data_source
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.past.retention import evict_unkept
 from wsss.pipeline.past.stored_studies import check_same_content, stored_text, upstream_of
 from wsss.pipeline.running import StudyLease
 from wsss.pipeline.search.budget import describe
 from wsss.pipeline.search.judging import JudgeFactory, check_rungs
+from wsss.pipeline.search.parts import variable_places
 from wsss.pipeline.search.trials import Trial
 from wsss.pipeline.session import Session
 from wsss.pipeline.sweep_run import SweepRun
@@ -72,7 +74,17 @@ class StudyRun:
         study, outcome, meter = session.study, session.outcome, session.meter
         upstream = upstream_of(study, session.data)
         session.base_keys = {key for trial in upstream for key in trial.keys.values()}
-        session.tell(StudyStarted(study.name, session.storage.study_address(study.name), dump_study(study)))
+        session.tell(
+            StudyStarted(
+                study.name,
+                session.storage.study_address(study.name),
+                dump_study(study),
+                session.origin,
+                data_parts(session.inventory),
+                data_source(study),
+                variable_places(study),
+            )
+        )
         try:
             self._run_sweeps(upstream)
             session.remember_data()

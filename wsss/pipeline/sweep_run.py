@@ -121,7 +121,7 @@ class SweepRun:
         self._trials[trial.info.id] = trial
         if known.status == "stopped":
             verdicts.remember(trial, known)
-            session.tell(TrialStarted(trial.info))
+            session.tell(TrialStarted(trial.info, trial.stages))
             self._end(trial, stopped=known.reason, cached=True)
             return False
         trial.chain.look_at_scores(session.store)
@@ -129,13 +129,13 @@ class SweepRun:
             verdicts.remember(trial)
             reason = verdicts.classifier_stopped(trial)
             if reason:
-                session.tell(TrialStarted(trial.info))
+                session.tell(TrialStarted(trial.info, trial.stages))
                 self._end(trial, stopped=reason, cached=True)
                 return False
             session.record(trial, again=True)
             return True
         verdicts.remember(trial, known)
-        session.tell(TrialStarted(trial.info))
+        session.tell(TrialStarted(trial.info, trial.stages))
         for node in trial.chain.nodes:
             session.tell(StageFinished(trial.info.id, node.label, node.key, cached=True))
         self._end(trial, cached=True)
@@ -266,7 +266,7 @@ class SweepRun:
                 reason = self._verdicts.stopped(user)
                 if reason and self._trials.get(user.info.id) is user and not session.has_ended(user):
                     session.meter.ended(user.info.id, trial=True)
-                    session.tell(TrialStarted(user.info))
+                    session.tell(TrialStarted(user.info, user.stages))
                     self._end(user, stopped=reason)
 
     def _own_trial(self, job: str) -> Trial | None:

@@ -7,14 +7,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from wsss.addresses import shown
 from wsss.config.stage import made_kind
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.predict.cam_model import CamModel
 from wsss.predict.model import Model, load_artefact, load_file_model
+from wsss.predict.model_folder import FILES as MODEL_FILES
+from wsss.predict.model_folder import is_registered, read_about
+from wsss.predict.registered import load_registered
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord
@@ -31,18 +37,26 @@ Found = tuple[str, TrialRecord]
 
 @dataclass(frozen=True)
 class Source:
-    """Where a network lies: a file, or the folder of an artefact and its key."""
+    """Where a network lies: a file, the folder of an artefact and its key, or that of a registered model."""
 
     path: Path
     key: str = ""
+    registered: bool = False
+    downloaded: TemporaryDirectory[str] | None = None
+    """The folder that it was downloaded to, which goes when this does."""
 
-    def load(self) -> Model:
+    def load(self) -> Model | CamModel:
         """Return the model, on the CPU. Raises `ConfigError` for what is none."""
+        if self.registered:
+            return load_registered(self.path)
         return load_artefact(self.path, self.key) if self.key else load_file_model(self.path)
 
     @property
     def files(self) -> tuple[Path, Path] | None:
         """Its weights and the JSON that says what they are; None for a program."""
+        if self.registered:
+            weights, beside = MODEL_FILES[read_about(self.path).stage]
+            return self.path / weights, self.path / beside
         if self.key:
             return self.path / WEIGHTS, self.path / ABOUT
         return (self.path, self.path.with_suffix(".json")) if self.path.suffix == ".safetensors" else None
@@ -54,7 +68,7 @@ class Source:
         return found if isinstance(found, dict) else {}
 
 
-def load_model(reference: str, location: Location) -> Model:
+def load_model(reference: str, location: Location) -> Model | CamModel:
     """Return the model that a reference stands for, on the CPU; see `find_source`."""
     return find_source(reference, location).load()
 
@@ -62,12 +76,19 @@ def load_model(reference: str, location: Location) -> Model:
 def find_source(reference: str, location: Location) -> Source:
     """Return where the network lies that a reference stands for.
 
-    It may be a .safetensors or .pt2 file; the folder of a segmenter artefact; its key, or at least six
-    characters of it; the id of a trial, with "STUDY/" before it where studies share it; or the id of an
-    MLflow run. Of a trial with several segmenters the last is meant. Raises `ConfigError`, naming the
-    nearest, when nothing or more than one thing is meant, or when its files are gone.
+    It may be a .safetensors or .pt2 file; the folder of a segmenter artefact or of a registered model; its
+    key, or at least six characters of it; the id of a trial, with "STUDY/" before it where studies share it;
+    the id of an MLflow run; or a model of MLflow's registry, as "models:/STUDY@champion". Of a trial with
+    several segmenters the last is meant. Raises `ConfigError`, naming the nearest, when nothing or more than
+    one thing is meant, or when its files are gone.
     """
+    if reference.startswith("models:"):
+        downloaded = TemporaryDirectory()
+        folder = registered_folder(reference, open_storage(location), Path(downloaded.name))
+        return Source(folder, registered=True, downloaded=downloaded)
     path = Path(reference)
+    if path.is_dir() and is_registered(path):
+        return Source(path, registered=True)
     if path.is_dir() and (path / WEIGHTS).is_file():
         record = read_json(path / RECORD)
         key = record.get("key") if isinstance(record, dict) else None
@@ -102,6 +123,34 @@ def find_network(
         message = f"is {reference!r}, but nothing in {storage.location} is called that"
         raise ConfigError(Problem(where, message, search.nearest(reference)))
     return found
+
+
+def registered_folder(reference: str, storage: Storage, into: Path, *, where: str = "--model") -> Path:
+    """Return the folder of a registered model in the MLflow of a storage's studies, or in the one that
+    MLFLOW_TRACKING_URI names.
+
+    Args:
+        reference: As "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
+        storage: Whose studies are tracked there.
+        into: A folder that files from a server are downloaded to.
+        where: What messages call the reference.
+
+    Raises `ConfigError`, naming the nearest, when there is none.
+    """
+    from wsss.tracking.lookup import MODEL, find_model, model_names
+
+    if not MODEL.fullmatch(reference):
+        message = f"is {reference!r}, which names no registered model"
+        raise ConfigError(Problem(where, message, "models:/STUDY@champion, or models:/STUDY/1"))
+    uris = list(_Search(storage, SEGMENTER, where).tracking_uris())
+    for uri in uris:
+        folder = find_model(uri, reference, into, where)
+        if folder is not None:
+            return folder
+    known = [f"models:/{name}@champion" for uri in uris for name in model_names(uri)]
+    places = ", ".join(shown(uri) for uri in uris) or f"the MLflow of {storage.location}"
+    hint = nearest(reference, known) if known else "a study registers its winner when it ends"
+    raise ConfigError(Problem(where, f"is {reference!r}, but no model of {places} is called that", hint))
 
 
 @dataclass(frozen=True)
@@ -179,7 +228,7 @@ class _Search:
     def _by_run(self, run: str) -> Found | None:
         from wsss.tracking.lookup import find_run
 
-        for uri in self._tracking_uris():
+        for uri in self.tracking_uris():
             found = find_run(uri, run)
             if found is None:
                 continue
@@ -194,7 +243,7 @@ class _Search:
             raise self._error(f"the MLflow run {run} is {what}", "give the --storage of that study")
         return None
 
-    def _tracking_uris(self) -> Iterator[str]:
+    def tracking_uris(self) -> Iterator[str]:
         """Iterate over where the storage's studies are tracked, files that aren't there left out."""
         configured: list[str | None] = [None]
         for name in self.storage.study_names():

@@ -24,6 +24,7 @@ from wsss.data.decode import photo_size
 from wsss.errors import ConfigError, DataError, Problem, StageError
 from wsss.files import read_json, sha256_file, write_atomic, write_json
 from wsss.masks.images import overlay, write_mask
+from wsss.predict.cam_model import CamPredictor
 from wsss.predict.photos import Photo, read_photo
 from wsss.predict.predictor import Plan, Predictor
 
@@ -175,7 +176,7 @@ def write_overlay(path: Path, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.u
 
 
 def predict(
-    predictor: Predictor,
+    predictor: Predictor | CamPredictor,
     photos: Sequence[Photo],
     output: Output,
     *,
@@ -215,7 +216,7 @@ def predict(
 Planned = dict[Photo, tuple[tuple[int, int], Plan]]
 
 
-def _plans(predictor: Predictor, photos: Sequence[Photo]) -> tuple[Planned, list[Problem]]:
+def _plans(predictor: Predictor | CamPredictor, photos: Sequence[Photo]) -> tuple[Planned, list[Problem]]:
     """Return the size of every photo that can be opened and how it is done, and what is wrong with others."""
     by_size: dict[tuple[int, int], Plan] = {}
     plans: Planned = {}
@@ -260,7 +261,7 @@ def batches(photos: Sequence[Photo], plans: Planned) -> Iterator[list[Photo]]:
 
 
 def _predict_batch(
-    predictor: Predictor,
+    predictor: Predictor | CamPredictor,
     batch: Sequence[Photo],
     plan: Plan,
     made_by: dict[str, Any],

@@ -31,7 +31,16 @@ from wsss.report.origins import (
     supervision_of,
     trained_on,
 )
-from wsss.report.readings import Score, holdout, holdout_sizes, masks_of, read_scores, reported, same_images
+from wsss.report.readings import (
+    Score,
+    holdout,
+    holdout_sizes,
+    masks_of,
+    pictures_of,
+    read_scores,
+    reported,
+    same_images,
+)
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage, open_storage
@@ -214,5 +223,6 @@ def _row(
         holdout=holdout(group),
         holdout_sizes=holdout_sizes(group),
         masks=masks_of(first, store),
+        pictures=pictures_of(first, store),
         processors=processors_of(group, store),
     )

@@ -113,6 +113,8 @@ class Row:
     """Classifier's name → the long sides, in pixels, at which that was measured; mostly one."""
     masks: Mapping[str, str] = field(default_factory=dict)
     """Step → folder of its pseudo masks, of the first seed."""
+    pictures: Mapping[str, str] = field(default_factory=dict)
+    """Step → file with some of its photos to look at, of the first seed; without masks to score with."""
     tried: Tried | None = None
     """How many configurations it was chosen from, and what they took."""
     supervision: tuple[str, ...] = ()
@@ -144,7 +146,7 @@ class Protocol:
 class Unfinished:
     """How far a study is that is not at its end: `done` of `total` trials, and `failed` others.
 
-    `running` says that somebody runs it at this moment.
+    `running`: a process runs it at this moment.
     """
 
     done: int

@@ -18,6 +18,12 @@ PIXEL_LABELS = "pixel labels!"
 """Stands behind the name of every row that isn't weakly supervised."""
 
 
+ABOUT_MAP = (
+    "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which classes "
+    "are there. It says nothing about where its maps lie: look at them before you choose by it."
+)
+
+
 def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
     if comparison.unscored:
@@ -140,11 +146,12 @@ def unscored_notes(comparison: Comparison) -> str:
     )
     lines = [
         *(unfinished_lines(comparison) or [nothing]),
-        "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which "
-        "classes are there. It says nothing about where its maps lie: look at them before you choose by it.",
+        *([ABOUT_MAP] if any(row.holdout for row in comparison.rows) else []),
         _initial_weights(comparison),
     ]
     for row in comparison.rows:
+        for step, path in row.pictures.items():
+            lines.append(f"{step} of {arm_title(row, comparison)}, to look at: {path}")
         for step, folder in row.masks.items():
             lines.append(f"{step} of {arm_title(row, comparison)}: {folder}")
     return "\n".join(line for line in lines if line)

@@ -61,7 +61,7 @@ def supervision_of(
     """Return the kinds of labels that the trials' results rest on: those that their stages were taught with,
     those that initial weights had learnt from, and what a study declares.
 
-    "unknown" stands among them when something came from elsewhere and nobody declared anything.
+    "unknown" stands among them when something came from elsewhere and no study declares its labels.
 
     Args:
         trials: of one configuration.

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from wsss.config.stage import scored_as
-from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.chains.chain import PICTURES, SCORES_FILE
 from wsss.report.origins import kind_of
+from wsss.stages.kinds.scoring.pictures import OVERLAYS
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
@@ -83,3 +84,13 @@ def same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
         and one["json"]["classes"] == other["json"]["classes"]
     )
     return bool(same and np.array_equal(one["counts"].sum(-1), other["counts"].sum(-1)))
+
+
+def pictures_of(trial: TrialRecord, store: Store) -> dict[str, str]:
+    """Return step → the file with some of its photos, of steps that nothing was compared with."""
+    found = {}
+    for label, key in trial.keys.items():
+        artefact = store.known(key) if label.endswith(f".{PICTURES}") else None
+        if artefact is not None and not artefact.evicted:
+            found[label.removesuffix(f".{PICTURES}")] = str(artefact.folder / OVERLAYS)
+    return found

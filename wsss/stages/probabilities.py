@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wsss.config.params.pixel_head import ProbabilitiesParams
+from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.masks.segmentation import segment
 from wsss.models.folding import fold_norms
@@ -55,14 +56,19 @@ class Probabilities(Stage):
 
     def step(self) -> dict[str, float]:
         ids = self.shards[self.done]
-        arrays = {id: self._maps(id) for id in ids if len(self.keys[id])}
+        labelled = [id for id in ids if len(self.keys[id])]
+        with Beside(self.context.device, self.context.threads) as beside:
+            photos = zip(labelled, beside.read(self._photo, labelled), strict=True)
+            arrays = {id: self._maps(id, photo) for id, photo in photos}
         write_shard(self.context.work, self.done, arrays)
         self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _maps(self, id: str) -> npt.NDArray[np.float16]:
-        photo = np.asarray(self.context.data.dataset.image(id))
+    def _photo(self, id: str) -> npt.NDArray[np.uint8]:
+        return np.asarray(self.context.data.dataset.image(id))
+
+    def _maps(self, id: str, photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
         size = photo.shape[:2]
         small = copies(photo, np.zeros((0, *size)), self.bound.fit(id, size, self.per_pixel))[0]
         maps = among(self._scores(small), self.keys[id])

@@ -7,18 +7,19 @@ sent twice, and a trial that was finished before is left as it is, unless what i
 from __future__ import annotations
 
 import json
-import logging
 import math
-import os
 import re
-import tempfile
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from wsss.files import place, sha256_file
+from wsss.tracking.content.params import text_of
+from wsss.tracking.remote.concluding import NOTE, Concluding, study_run
+from wsss.tracking.remote.files import Known, RunFiles
+from wsss.tracking.remote.quiet import quiet_mlflow
+from wsss.tracking.remote.registry import Registry
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import points_of
 
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 LARGEST_UPLOAD = 200 * 1024**2
 BATCH, LESS = 1000, 100
 """The most metrics, and the most parameters or tags, that MLflow takes at once."""
+LONGEST_NAME = 250
+"""Characters of a parameter's or metric's name."""
 ID = "wsss.id"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow's pages open on runs and metrics, not on language models' traces."""
-ALIAS = "champion"
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
 
 
@@ -41,36 +43,10 @@ def clean(name: str) -> str:
     return _FORBIDDEN.sub("_", name)
 
 
-@dataclass
-class _Known:
-    """What is known of a run on the server: `sealed` runs are finished, and only `late` metrics come to them.
-
-    `steps` holds, per metric that has been looked at or sent, the steps that are there.
-    """
-
-    run_id: str
-    metrics: set[str] = field(default_factory=set)
-    steps: dict[str, set[int]] = field(default_factory=dict)
-    tags: dict[str, str] = field(default_factory=dict)
-    params: set[str] = field(default_factory=set)
-    files: dict[str, dict[str, int | None]] = field(default_factory=dict)
-    sealed: bool = False
-    status: str = "RUNNING"
-
-
-def quiet_mlflow() -> None:
-    """Keep MLflow from reporting usage, and from printing tracebacks beside the errors that it raises."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")  # would send a creation twice
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    # A connection that is kept would go on writing to a database that was set aside or deleted.
-    os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    import mlflow  # noqa: F401, because it sets levels itself
-
-    for name in ("mlflow", "alembic", "sqlalchemy"):
-        logging.getLogger(name).setLevel(logging.ERROR)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+def _by_id(run: str) -> str:
+    """Return the filter that finds a run by its `wsss.id`."""
+    quoted = run.replace("'", "")
+    return f"tags.`{ID}` = '{quoted}'"
 
 
 class MlflowReplay:
@@ -88,10 +64,12 @@ class MlflowReplay:
         self._client: MlflowClient = MlflowClient(tracking_uri=uri, registry_uri=uri)
         self._artifacts = artifacts
         self._experiment = ""
-        self._runs: dict[str, _Known] = {}
-        self._models: dict[str, bool] = {}
+        self._runs: dict[str, Known] = {}
         self.fill = fill
         self.added: Counter[str] = Counter()
+        self._files = RunFiles(self._client, self.added)
+        registry = Registry(self._client, self._files, self.added, local=artifacts is not None)
+        self._concluding = Concluding(self._client, self._files, registry, self)
         self._do: dict[str, Callable[[Operation], None]] = {
             "experiment": self._open_experiment,
             "run": self._open_run,
@@ -99,22 +77,32 @@ class MlflowReplay:
             "tags": self._set_tags,
             "text": self._log_text,
             "file": self._log_file,
-            "register": self._register,
+            "inputs": self._log_inputs,
+            "conclude": self._conclude,
             "end": self._end,
         }
+
+    @property
+    def experiment(self) -> str:
+        """The id of the study's experiment, empty before its first operation."""
+        return self._experiment
 
     def do(self, operation: Operation) -> None:
         """Carry out one operation. Raises what MLflow raises."""
         if operation["op"] != "experiment" and not self._experiment:
             self._open_experiment({"name": operation["study"]})
         run = operation.get("run")
-        sealed = run is not None and operation["op"] != "run" and self._known(run).sealed
+        sealed = run is not None and operation["op"] != "run" and self.known(run).sealed
         if sealed and not operation.get("late"):
             return
+        carry_out = self._do.get(operation["op"])
+        if carry_out is None:
+            return  # of another version's spool
         try:
-            self._do[operation["op"]](operation)
+            carry_out(operation)
         except Exception:
-            self._runs.pop(run or "", None)  # it may have been carried out, and only the answer lost
+            # It may have been carried out, and only the answer lost.
+            self._runs = {} if run is None else {id: known for id, known in self._runs.items() if id != run}
             raise
 
     def statuses(self, study: str) -> dict[str, str] | None:
@@ -151,26 +139,28 @@ class MlflowReplay:
         self._experiment = found.experiment_id
 
     def _find(self, run: str) -> Run | None:
-        from mlflow.entities import ViewType
-
-        quoted = run.replace("'", "")
-        query = f"tags.`{ID}` = '{quoted}'"
-        found = self._client.search_runs([self._experiment], query, max_results=1)
+        found = self._client.search_runs([self._experiment], _by_id(run), max_results=1)
         if found or not self.fill:
             return found[0] if found else None
-        binned = self._client.search_runs([self._experiment], query, ViewType.DELETED_ONLY, max_results=1)
+        binned = self._binned(run)
         if not binned:
             return None
         self._client.restore_run(binned[0].info.run_id)
         self.added["runs"] += 1
         return self._client.get_run(binned[0].info.run_id)
 
-    def _known(self, run: str) -> _Known:
+    def _binned(self, run: str) -> list[Run]:
+        from mlflow.entities import ViewType
+
+        only = ViewType.DELETED_ONLY
+        return list(self._client.search_runs([self._experiment], _by_id(run), only, max_results=1))
+
+    def known(self, run: str) -> Known:
         if run not in self._runs:
             found = self._find(run)
             if found is None:
                 raise KeyError(f"the run {run} was deleted from the tracking server")
-            self._runs[run] = _recall(found)
+            self._runs[run] = Known.of(found)
         return self._runs[run]
 
     def _open_run(self, operation: Operation) -> None:
@@ -179,11 +169,11 @@ class MlflowReplay:
         run = operation["run"]
         found = self._find(run)
         if found is not None and not self.fill and operation["cached"] and found.info.status == "FINISHED":
-            self._runs[run] = replace(_recall(found), sealed=True)
+            self._runs[run] = replace(Known.of(found), sealed=True)
             return
         tags = {ID: run, **operation["tags"]}
         if operation["parent"]:
-            tags["mlflow.parentRunId"] = self._known(operation["parent"]).run_id
+            tags["mlflow.parentRunId"] = self.known(operation["parent"]).run_id
         if found is None:
             found = self._client.create_run(
                 self._experiment, operation.get("time"), tags=tags, run_name=operation["name"]
@@ -194,10 +184,12 @@ class MlflowReplay:
                 self._client.delete_tag(found.info.run_id, "wsss.error")
             self._client.update_run(found.info.run_id, status="RUNNING")
             found = self._client.get_run(found.info.run_id)
-        known = self._runs[run] = _recall(found)
-        given = {clean(key): str(value) for key, value in operation["params"].items()}
+        known = self._runs[run] = Known.of(found)
+        given = {clean(key)[:LONGEST_NAME]: text_of(value) for key, value in operation["params"].items()}
         params = [Param(key, value) for key, value in given.items() if key not in known.params]
-        tags = {**tags, **({"wsss.version": "1"} if given else {})}
+        tags = {**tags, **({"wsss.version": "2"} if given else {})}
+        if NOTE in known.tags:
+            tags.pop(NOTE, None)  # people may have written their own
         lacking = [RunTag(key, value) for key, value in tags.items() if known.tags.get(key) != value]
         for start in range(0, max(len(params), len(lacking)), LESS):
             part = slice(start, start + LESS)
@@ -207,11 +199,13 @@ class MlflowReplay:
         self.added["parameters"] += len(params)
 
     def _log_metrics(self, operation: Operation) -> None:
+        self.send_points(self.known(operation["run"]), points_of(operation))
+
+    def send_points(self, known: Known, points: Sequence[tuple[str, float, int, int]]) -> None:
         from mlflow.entities import Metric
 
-        known = self._known(operation["run"])
         fresh: dict[tuple[str, int], Metric] = {}
-        for given, value, step, time in points_of(operation):
+        for given, value, step, time in points:
             name = clean(given)
             if math.isfinite(value) and step not in self._steps(known, name):
                 fresh[name, step] = Metric(name, value, time, step)
@@ -222,7 +216,7 @@ class MlflowReplay:
             known.steps[name].add(step)
         self.added["metrics"] += len(fresh)
 
-    def _steps(self, known: _Known, name: str) -> set[int]:
+    def _steps(self, known: Known, name: str) -> set[int]:
         """Return the steps of a metric that are on the server, which is asked once a metric and run."""
         if name not in known.steps:
             there = self._client.get_metric_history(known.run_id, name) if name in known.metrics else ()
@@ -230,84 +224,80 @@ class MlflowReplay:
         return known.steps[name]
 
     def _set_tags(self, operation: Operation) -> None:
-        known = self._known(operation["run"])
+        known = self.known(operation["run"])
         for name, value in operation["values"].items():
             if known.tags.get(name) != value:
                 self._client.set_tag(known.run_id, name, value)
                 known.tags[name] = value
                 self.added["tags"] += 1
 
-    def _is_there(self, known: _Known, path: str, size: int | None = None) -> bool:
-        """Whether a run that is filled has a file, and as large as it should be."""
-        if not self.fill:
-            return False
-        folder = path.rpartition("/")[0]
-        if folder not in known.files:
-            listed = self._client.list_artifacts(known.run_id, folder or None)
-            known.files[folder] = {item.path: item.file_size for item in listed}
-        return path in known.files[folder] and size in (None, known.files[folder][path])
+    def _log_inputs(self, operation: Operation) -> None:
+        self.send_inputs(self.known(operation["run"]), operation["datasets"])
+
+    def send_inputs(self, known: Known, datasets: Sequence[Mapping[str, Any]]) -> None:
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        fresh = [one for one in datasets if (one["name"], one["digest"]) not in known.datasets]
+        inputs = [
+            DatasetInput(
+                Dataset(
+                    one["name"], one["digest"], "local", json.dumps({"uri": one["source"]}),
+                    profile=json.dumps({"images": one["images"]}),
+                ),
+                [InputTag("mlflow.data.context", one["name"])],
+            )
+            for one in fresh
+        ]  # fmt: skip
+        if inputs:
+            self._client.log_inputs(known.run_id, datasets=inputs)
+            known.datasets |= {(one["name"], one["digest"]) for one in fresh}
+            self.added["data sets"] += len(inputs)
 
     def _log_text(self, operation: Operation) -> None:
-        known, path = self._known(operation["run"]), operation["path"]
-        if operation["text"] and not self._is_there(known, path):
-            self._client.log_text(known.run_id, operation["text"], path)
-            self.added["files"] += 1
+        known, path = self.known(operation["run"]), operation["path"]
+        if operation["text"] and not (self.fill and self._files.has(known, path)):
+            self._files.send_text(known, operation["text"], path)
 
     def _log_file(self, operation: Operation) -> None:
-        known, path = self._known(operation["run"]), Path(operation["file"])
+        known, path, target = self.known(operation["run"]), Path(operation["file"]), operation["path"]
         if not path.is_file():
             return  # evicted since; its record is still in the store
-        target, size = operation["path"], path.stat().st_size
-        folder, _, name = target.rpartition("/")
+        size = path.stat().st_size
         if size > LARGEST_UPLOAD:
-            if self._is_there(known, f"{target}.json"):
-                return
-            about = {"address": str(path), "bytes": size, "sha256": sha256_file(path)}
-            self._client.log_text(known.run_id, json.dumps(about, indent=1), f"{target}.json")
-        elif self._is_there(known, target, size):
-            return
-        elif path.name == name:
-            self._client.log_artifact(known.run_id, str(path), folder or None)
-        else:
-            with tempfile.TemporaryDirectory() as renamed:
-                place(path, Path(renamed) / name)
-                self._client.log_artifact(known.run_id, str(Path(renamed) / name), folder or None)
-        self.added["files"] += 1
+            if not (self.fill and self._files.has(known, f"{target}.json")):
+                self._files.send_address(known, path, target)
+        elif not (self.fill and self._files.has(known, target, size)):
+            self._files.send(known, path, target)
 
-    def _register(self, operation: Operation) -> None:
-        from mlflow.exceptions import MlflowException
+    def _conclude(self, operation: Operation) -> None:
+        self._concluding.conclude(operation, self._experiment)
 
-        known, model = self._known(operation["run"]), clean(operation["model"])
-        try:
-            self._client.create_registered_model(model)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-        if model not in self._models:  # whether nobody has chosen a champion yet
-            self._models[model] = ALIAS not in self._client.get_registered_model(model).aliases
-        versions = self._client.search_model_versions(f"name = '{model}'")
-        version = next((found.version for found in versions if found.run_id == known.run_id), None)
-        made = version is None
-        if version is None:
-            source = f"{self._client.get_run(known.run_id).info.artifact_uri}/{operation['path']}"
-            version = self._client.create_model_version(model, source, known.run_id).version
-            self.added["models"] += 1
-        if made or not self.fill or self._models[model]:
-            self._client.set_registered_model_alias(model, ALIAS, str(version))
+    def has_concluded(self, operation: Operation) -> bool:
+        """Whether a study's own run holds what a `conclude` would bring. Raises what MLflow raises."""
+        if not self._experiment:
+            self._open_experiment({"name": operation["study"]})
+        found = self._find(study_run(operation["study"]))
+        return found is not None and self._concluding.is_current(Known.of(found), operation)
+
+    def open_study(self, operation: Operation) -> Known | None:
+        """Return what is known of a study's own run, which is made where there is none; None for one in the
+        bin."""
+        run = study_run(operation["study"])
+        if run not in self._runs:
+            found = self._find(run)
+            if found is None and self._binned(run):
+                return None
+            if found is None:
+                tags = {ID: run, "wsss.study": operation["study"]}
+                found = self._client.create_run(
+                    self._experiment, operation["began"], tags=tags, run_name=operation["study"]
+                )
+                self.added["runs"] += 1
+            self._runs[run] = Known.of(found)
+        return self._runs[run]
 
     def _end(self, operation: Operation) -> None:
-        known = self._known(operation["run"])
+        known = self.known(operation["run"])
         if known.status != operation["status"]:
             self._client.set_terminated(known.run_id, operation["status"], operation.get("time"))
             known.status = operation["status"]
-
-
-def _recall(found: Run) -> _Known:
-    data = found.data
-    return _Known(
-        found.info.run_id,
-        set(data.metrics),
-        tags=dict(data.tags),
-        params=set(data.params),
-        status=found.info.status,
-    )

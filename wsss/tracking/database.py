@@ -22,9 +22,9 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from wsss.errors import Problem, TrackingError
-from wsss.tracking.client import quiet_mlflow
 from wsss.tracking.database_state import Found, columns_of, examine, open_database
 from wsss.tracking.location import ARTIFACTS, database_file
+from wsss.tracking.remote.quiet import quiet_mlflow
 
 PATIENCE = 5.0
 """Seconds for which a file that looks half-made must not change before it counts as broken."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from wsss.addresses import DATABASES, refusal, scheme_of, shown
 from wsss.config.text.location import Location, is_remote
@@ -31,6 +31,16 @@ def database_file(uri: str) -> Path | None:
     if scheme.partition("+")[0] != "sqlite":
         return None
     return Path(rest.partition("?")[0].removeprefix("/"))
+
+
+def runs_page(server: str, experiment: str) -> str:
+    """Return the address of an experiment's table of runs; without its end MLflow opens an empty page.
+
+    Examples:
+        >>> runs_page("http://127.0.0.1:5000/", "3")
+        'http://127.0.0.1:5000/#/experiments/3/runs?workflowType=machine_learning'
+    """
+    return f"{server.rstrip('/')}/#/experiments/{quote(experiment)}/runs?workflowType=machine_learning"
 
 
 def tracking_uri(configured: str | None, storage: Location) -> str:

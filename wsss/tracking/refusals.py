@@ -26,4 +26,4 @@ def first_line(error: BaseException) -> str:
 
 def describe(operation: Operation) -> str:
     """Return an operation's name and what it is about, for messages."""
-    return f"`{operation['op']}` of {operation.get('run') or operation.get('name')}"
+    return f"`{operation['op']}` of {operation.get('run') or operation.get('name') or operation['study']}"

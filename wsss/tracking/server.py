@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import socket
 import sys
-from urllib.parse import quote
 
 from wsss.addresses import scrub, shown
 from wsss.errors import Problem, TrackingError
 from wsss.tracking.database import is_usable
+from wsss.tracking.location import runs_page
 
 HOST = "127.0.0.1"
 ENVIRONMENT = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
@@ -60,5 +60,4 @@ def page(uri: str, study: str, server: str) -> str:
         raise TrackingError(
             Problem(study, f"is no experiment in {shown(uri)}", f"`sync {study}` brings it there")
         )
-    runs = f"{quote(str(found.experiment_id))}/runs?workflowType=machine_learning"
-    return f"{server.rstrip('/')}/#/experiments/{runs}"
+    return runs_page(server, str(found.experiment_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from wsss.errors import Problem, TrackingError
 from wsss.pipeline.past.retell import Past, remember, retell
@@ -12,6 +13,7 @@ from wsss.pipeline.running import current_holder
 from wsss.store.folder_store import Store
 from wsss.store.storage import Storage, open_storage
 from wsss.tracking.client import MlflowReplay
+from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.refusals import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation
@@ -42,7 +44,15 @@ def past_operations(past: Past, store: Store, *, running: bool = False) -> Itera
     return in_batches(each())
 
 
-def sync_study(storage: Storage, name: str, uri: str, *, pause: float = 1.0) -> Synced:
+def sync_study(
+    storage: Storage,
+    name: str,
+    uri: str,
+    *,
+    pause: float = 1.0,
+    conclude: Callable[[Past], Conclusion | None] = lambda past: None,
+    write_report: Callable[[], Path | None] = lambda: None,
+) -> Synced:
     """Add to a study's experiment what it lacks; what is there, and what people added, stays.
 
     Args:
@@ -50,6 +60,8 @@ def sync_study(storage: Storage, name: str, uri: str, *, pause: float = 1.0) -> 
         name: of the study.
         uri: of the MLflow server or database.
         pause: seconds before a server that doesn't answer is asked again.
+        conclude: returns what a study came to; None without it, or where it can't be said.
+        write_report: writes the study's page, when MLflow lacks what it tells; returns its file.
 
     Raises `TrackingError` when the server is away or the database can't be used.
     """
@@ -66,6 +78,13 @@ def sync_study(storage: Storage, name: str, uri: str, *, pause: float = 1.0) -> 
             result.notes.append(refused)
         elif operation["op"] == "run":
             runs.add(operation["run"])
+    conclusion = None if by else conclude(past)
+    if conclusion is not None:
+        operation = conclusion.operation(None)
+        if not replay.has_concluded(operation):
+            operation = conclusion.operation(write_report())
+        refused = carry_out(replay, operation, uri, pause)
+        result.notes += [refused] if refused else []
     result.runs, result.added = len(runs), {what: count for what, count in replay.added.items() if count}
     return result
 

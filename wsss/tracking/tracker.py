@@ -18,7 +18,9 @@ from wsss.errors import TrackingError
 from wsss.pipeline.events import Event
 from wsss.store.storage import Storage
 from wsss.tracking.client import MlflowReplay
+from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
+from wsss.tracking.location import runs_page
 from wsss.tracking.refusals import describe, first_line, is_permanent
 from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer
@@ -59,6 +61,7 @@ class MlflowTracker:
         self._past = None if storage is None else self._remember(storage, study_folder.name)
         self._spool = Spool(study_folder / "tracking")
         self._translator = Translator(study_folder.name)
+        self._experiment = ""
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._replay, name="mlflow", daemon=True)
         self._thread.start()
@@ -76,6 +79,20 @@ class MlflowTracker:
                 self._spool.put(operation)
         except Exception as error:  # a study outlives its audience
             self._warn(f"an event was not recorded: {error}")
+
+    def conclude(self, conclusion: Conclusion, report: Path | None) -> None:
+        """Let MLflow know what the study came to. `report` is a page that was written."""
+        try:
+            self._spool.put(conclusion.operation(report))
+        except Exception as error:
+            self._warn(f"what the study came to was not recorded: {first_line(error)}")
+
+    @property
+    def page(self) -> str:
+        """The address of the study's runs on a server; empty for a database, and before it has answered."""
+        if not self._experiment or not self._uri.startswith("http"):
+            return ""
+        return runs_page(self._shown, self._experiment)
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
         """Wait up to `seconds` for the server to take everything; the rest stays in the spool."""
@@ -105,6 +122,7 @@ class MlflowTracker:
                     replay = MlflowReplay(self._uri, artifacts_folder(self._uri))
                 past = self._bring_back(past, replay)
                 replay.do(self._where_it_is(operation))
+                self._experiment = replay.experiment
                 pause, told = 0.5, False
             except Exception as error:  # whatever a server and its network can come up with
                 if not is_permanent(error):
@@ -137,9 +155,22 @@ class MlflowTracker:
         return None
 
     def _where_it_is(self, operation: Operation) -> Operation:
-        """Return an operation whose file is named where it lies now: its storage may have been moved."""
-        path = Path(operation.get("file", ""))
-        if operation["op"] != "file" or path.is_file() or "store" not in path.parts:
-            return operation
-        last = len(path.parts) - 1 - path.parts[::-1].index("store")
-        return {**operation, "file": str(self._root.joinpath(*path.parts[last:]))}
+        """Return an operation whose files are named where they lie now: their storage may have been moved."""
+        if operation["op"] == "file":
+            return {**operation, "file": self._moved(operation["file"])}
+        if operation["op"] == "conclude":
+            files = {name: self._moved(file) for name, file in operation["files"].items()}
+            winner = operation["winner"]
+            if winner is not None:
+                own = {name: self._moved(file) for name, file in winner["files"].items()}
+                winner = {**winner, "files": own}
+            return {**operation, "files": files, "winner": winner}
+        return operation
+
+    def _moved(self, file: str) -> str:
+        path = Path(file)
+        folder = next((name for name in ("store", "studies") if name in path.parts), "")
+        if path.is_file() or not folder:
+            return file
+        last = len(path.parts) - 1 - path.parts[::-1].index(folder)
+        return str(self._root.joinpath(*path.parts[last:]))

@@ -11,16 +11,24 @@ from typing import Any
 
 from wsss.pipeline.events import (
     Event,
+    Origin,
     StageFinished,
     StudyFinished,
     StudyStarted,
     SweepFinished,
     SweepStarted,
     TrialFinished,
-    TrialInfo,
     TrialProgress,
     TrialStarted,
 )
+from wsss.tracking.content.about import (
+    data_sets,
+    last_if_published,
+    origin_tags,
+    trial_note,
+    trial_yaml,
+)
+from wsss.tracking.content.params import trial_parameters
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
@@ -32,16 +40,17 @@ class Translator:
 
     def __init__(self, study: str) -> None:
         self._study = study
-        self._config = ""
+        self._about = StudyStarted(study, "", "")
         self._sweep = ""
         self._metric = ""
         self._sweep_began = 0
         self._sweep_reopened = False
-        self._open: dict[str, tuple[TrialInfo, int]] = {}
+        self._open: dict[str, tuple[TrialStarted, int]] = {}
         self._opened: set[str] = set()
+        self._ended: list[str] = []
+        self._numbers: dict[str, dict[str, float]] = {}
         self._steps: set[tuple[str, str, int]] = set()
         self._scores: dict[str, dict[str, float]] = {}
-        self._files: dict[str, dict[str, str]] = {}
         self._made: list[Operation] = []
 
     def operations(self, event: Event, at: int) -> list[Operation]:
@@ -55,14 +64,15 @@ class Translator:
 
     def _handle(self, event: Event, at: int) -> None:
         if isinstance(event, StudyStarted):
-            self._study, self._config = event.name, event.config
+            self._study, self._about = event.name, event
             self._put("experiment", at, name=event.name)
         elif isinstance(event, SweepStarted):
             self._sweep, self._metric, self._sweep_began = event.sweep, event.metric, at
             self._scores.clear()
+            self._ended.clear()
             self._open_sweep(cached=True)
         elif isinstance(event, TrialStarted):
-            self._open.setdefault(event.trial.id, (event.trial, at))
+            self._open.setdefault(event.trial.id, (event, at))
         elif isinstance(event, TrialProgress):
             self._progress(event, at)
         elif isinstance(event, StageFinished):
@@ -78,6 +88,9 @@ class Translator:
     def _interrupt(self, at: int) -> None:
         for trial in self._open:
             if f"trial:{trial}" in self._opened:
+                numbers = self._numbers.pop(f"trial:{trial}", {})
+                if numbers:
+                    self._metrics(f"trial:{trial}", numbers, 0, at)
                 self._put("end", at, run=f"trial:{trial}", status="KILLED")
         self._open.clear()
         if self._sweep:
@@ -87,12 +100,22 @@ class Translator:
     def _open_sweep(self, *, cached: bool) -> None:
         self._sweep_reopened = not cached
         run = f"sweep:{self._sweep}"
-        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric}
+        note = f"Sweep `{self._sweep}` of `{self._study}`: its trials are below."
+        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric, **self._origin_tags(note)}
         content: dict[str, Any] = {"name": self._sweep, "parent": "", "tags": tags, "params": {}}
         self._put("run", self._sweep_began, run=run, cached=cached, **content)
-        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._config)
+        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._about.config)
+        self._inputs(run, self._sweep_began)
 
-    def _open_trial(self, info: TrialInfo, began: int, *, cached: bool) -> None:
+    def _origin_tags(self, note: str, origin: Origin | None = None) -> dict[str, str]:
+        return origin_tags(self._study, origin or self._about.origin, note)
+
+    def _inputs(self, run: str, at: int) -> None:
+        if self._about.data:
+            self._put("inputs", at, run=run, datasets=data_sets(self._about.data, self._about.source))
+
+    def _open_trial(self, started: TrialStarted, began: int, *, cached: bool) -> None:
+        info = started.trial
         run = f"trial:{info.id}"
         if run in self._opened:
             return
@@ -107,11 +130,16 @@ class Translator:
         }
         if info.upstream:
             tags["wsss.upstream"] = info.upstream
+        tags |= self._origin_tags(trial_note(self._study, info), started.origin)
+        params, numbers = trial_parameters(started.stages, info.params, self._about.places)
         fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}
-        params = {name: value for name, value in {**info.params, **fixed}.items() if value != ""}
-        content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": params}
+        every = {name: value for name, value in {**params, **fixed}.items() if value != ""}
+        content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": every}
         self._put("run", began, run=run, tags=tags, cached=cached, **content)
-        self._put("text", began, run=run, path="config.yaml", text=self._config)
+        own = trial_yaml(self._study, info, started.stages) if started.stages else self._about.config
+        self._put("text", began, run=run, path="config.yaml", text=own)
+        self._inputs(run, began)
+        self._numbers[run] = numbers
 
     def _progress(self, event: TrialProgress, at: int) -> None:
         if event.trial not in self._open:
@@ -135,18 +163,19 @@ class Translator:
 
     def _finish_trial(self, event: TrialFinished, at: int) -> None:
         info, run = event.trial, f"trial:{event.trial.id}"
-        _, began = self._open.pop(info.id, (info, at))
-        self._open_trial(info, began, cached=event.cached)
+        started, began = self._open.pop(info.id, (TrialStarted(info), at))
+        self._open_trial(started, began, cached=event.cached)
+        self._ended.append(info.id)
         if event.status == "done":
             self._scores[info.id] = dict(event.metrics)
-            self._files[info.id] = dict(event.files)
         for step in event.steps:
             self._step(step, at)
-        values = dict(event.metrics)
+        values = {last_if_published(name): value for name, value in event.metrics.items()}
         for score, classes in event.per_class.items():
             values.update({f"{score}/iou/{name}": value for name, value in classes.items()})
-        if values:
-            self._metrics(run, values, 0, at)
+        values.update(self._numbers.pop(run, {}))
+        if values:  # by name, as MLflow's other lists are: a run's page has them as they came
+            self._metrics(run, dict(sorted(values.items())), 0, at)
         for name, path in event.files.items():
             self._put("file", at, run=run, path=name, file=path)
         if event.error:
@@ -162,15 +191,14 @@ class Translator:
             values = {f"tried/{name}": float(value) for name, value in dataclasses.asdict(tried).items()}
             step = round(3600 * tried.hours)  # grows with all that is tried
             self._put("metrics", at, run=f"trial:{trial}", values=values, step=step, late=True)
+        for trial in self._ended:
+            kept = {"wsss.kept": str(trial in event.kept).lower()}
+            self._put("tags", at, run=f"trial:{trial}", values=kept, late=True)
         scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
         if scored:
             best = max(scored, key=lambda trial: scored[trial][self._metric])
             self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(scored), at)
             self._put("tags", at, run=run, values={"wsss.best_trial": best})
-            checkpoints = [name for name in self._files[best] if name.endswith(".safetensors")]
-            if checkpoints:  # of the chain's last classifier
-                model = f"wsss-{self._study}"
-                self._put("register", at, run=f"trial:{best}", model=model, path=checkpoints[-1])
         self._put("end", at, run=run, status="FINISHED")
         self._sweep = ""
 

@@ -28,6 +28,25 @@ def token_file() -> Path:
     return Path(given) if given else Path.home() / ".ray" / "auth_token"
 
 
+def has_token() -> bool:
+    """Whether there is a token to show."""
+    if os.environ.get(TOKEN):
+        return True
+    try:
+        return bool(token_file().read_bytes().strip())
+    except (OSError, RuntimeError):
+        return False
+
+
+def settle_mode() -> None:
+    """Set RAY_AUTH_MODE to "token" if it isn't set and there is a token: who has one shows it.
+
+    Call it before Ray is imported.
+    """
+    if not os.environ.get(MODE) and has_token():
+        os.environ[MODE] = "token"
+
+
 def secure_token() -> None:
     """Make Ray ask for a token that only this user can read; call it before Ray starts in this process.
 

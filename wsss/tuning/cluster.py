@@ -6,6 +6,7 @@ import logging
 import os
 import shutil
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
@@ -21,23 +22,33 @@ from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
 from wsss.tuning.auth import secure_token
+from wsss.tuning.reaching import OWN, check_reachable, running_here
 
 OBJECT_STORE_BYTES = 256 * 1024**2
 """Bytes of Ray's object store: only events pass through it, and Ray's default takes 30 % of the memory."""
 
 
 def connect(address: str | None) -> None:
-    """Join the cluster at `address` (or that of RAY_ADDRESS), or start one on this machine alone.
+    """Join the cluster at `address` (or that of RAY_ADDRESS, or the one that runs here), or start one on this
+    machine alone, as `local` asks for.
 
-    Raises `PreflightError` when the cluster can't be reached, `ConfigError` for an address with a secret.
+    Raises `PreflightError`, within ten seconds, when the cluster can't be joined; `ConfigError` for an
+    address with a secret.
     """
     if ray.is_initialized():
         return
     check_cluster_address(address)
     address = address or os.environ.get("RAY_ADDRESS")
+    if not address and (address := running_here()):
+        text = f"joining the Ray cluster that runs here, {address}; `--address local` starts one of its own"
+        print(f"note: {text}", file=sys.stderr, flush=True)
+    if address == OWN:
+        address = None
     warnings.filterwarnings("ignore", category=FutureWarning, module="ray")
     try:
-        if not address:
+        if address:
+            check_reachable(address)
+        else:
             secure_token()
             shorten_for_ray()
         with _sigterm_kept():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 
+from wsss.tuning.auth import settle_mode
+
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -14,3 +16,4 @@ ENVIRONMENT = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }
 os.environ.update({**ENVIRONMENT, **os.environ})
+settle_mode()

@@ -52,7 +52,10 @@ class HeadWatch:
     def explain(self) -> PreflightError:
         """Return the error that the user sees."""
         message = f"the head of the Ray cluster has not answered for {self.patience:.0f} s"
-        hint = f"everything finished is kept; `resume {self.study}` goes on, on any cluster or with --local"
+        hint = (
+            f"everything finished is kept; `resume {self.study}` goes on, on any cluster or with --local, "
+            "and so does the same `cluster submit` again"
+        )
         return PreflightError(Problem(self.address, message, hint))
 
     def _watch(self) -> None:

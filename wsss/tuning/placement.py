@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,39 +23,81 @@ TIMEOUT = 120.0
 """Seconds that a node has to answer."""
 
 
-def startable_nodes(nodes: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Return the resources of each kind of node that the cluster's autoscaler may start.
+@dataclass(frozen=True)
+class Launched:
+    """What `ray up` was asked for: the resources of each kind of node that the autoscaler may start, and the
+    addresses of the machines that the cluster file lists."""
 
-    A task on the head node reads them from the file that `ray up` leaves there. If the head does not
-    answer, there are none; the checks of all nodes report what is wrong with it.
+    startable: tuple[dict[str, float], ...] = ()
+    listed: tuple[str, ...] = ()
+
+
+def launched(nodes: Sequence[dict[str, Any]]) -> Launched:
+    """Return what the file says that `ray up` leaves on the head node; a task there reads it.
+
+    If the head does not answer, there is nothing; the checks of all nodes report what is wrong with it.
     """
     head = next((node for node in nodes if HEAD in node["Resources"]), None)
     if head is None:
-        return []
-    task: Any = ray.remote(num_cpus=0, max_retries=0)(read_startable)
+        return Launched()
+    task: Any = ray.remote(num_cpus=0, max_retries=0)(read_launched)
     strategy = NodeAffinitySchedulingStrategy(head["NodeID"], soft=False)
     reference = task.options(scheduling_strategy=strategy).remote()
     try:
-        found: list[dict[str, float]] = ray.get(reference, timeout=TIMEOUT)
+        found: Launched = ray.get(reference, timeout=TIMEOUT)
     except Exception:  # whatever is wrong with that node
         ray.cancel(reference, force=True)
-        return []
+        return Launched()
+    if head["NodeManagerAddress"] not in found.listed:  # the file of another cluster
+        return Launched(found.startable)
     return found
 
 
-def read_startable() -> list[dict[str, float]]:
-    """Read the resources of each kind of node from the autoscaler's file; the head node runs this."""
+def read_launched() -> Launched:
+    """Read the autoscaler's file; the head node runs this."""
     try:
         config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
         head = config.get("head_node_type")
         most = config.get("max_workers", 0)
-        return [
+        startable = tuple(
             {name: float(count) for name, count in (kind.get("resources") or {}).items()}
             for name, kind in (config.get("available_node_types") or {}).items()
             if kind.get("max_workers", 0 if name == head else most) > 0
-        ]
-    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError):  # none, or not one of Ray's
-        return []
+        )
+        provider = config.get("provider") or {}
+        named = [provider["head_ip"], *provider["worker_ips"]] if provider.get("type") == "local" else []
+        return Launched(startable, tuple(_address(str(name)) for name in named))
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        KeyError,
+        yaml.YAMLError,
+    ):  # none, or not one of Ray's
+        return Launched()
+
+
+def _address(name: str) -> str:
+    try:
+        return socket.gethostbyname(name)
+    except OSError:
+        return name
+
+
+def nodes_check(nodes: Sequence[dict[str, Any]], listed: Sequence[str] = ()) -> Check:
+    """Say how many nodes there are, with what, and which that the cluster file lists are missing."""
+    cpus, gpus = (sum(node["Resources"].get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
+    there = {node["NodeManagerAddress"] for node in nodes}
+    missing = [address for address in listed if address not in there]
+    if not missing:
+        return Check("nodes", "ok", f"{len(nodes)} with {cpus:g} CPU and {gpus:g} GPU in all")
+    text = (
+        f"{len(listed) - len(missing)} of {len(listed)} that the cluster file lists, with {cpus:g} CPU and "
+        f"{gpus:g} GPU; {', '.join(missing)} has not joined, or has left. Why: "
+        "ray exec cluster.yaml 'tail -n 50 /tmp/ray/session_latest/logs/monitor*'"
+    )
+    return Check("nodes", "note", text)
 
 
 def placement_checks(

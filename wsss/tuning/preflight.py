@@ -30,7 +30,7 @@ from wsss.pipeline.forecasts.programs import program_checks
 from wsss.pipeline.forecasts.shared_memory import free_shared_memory, shared_memory_check
 from wsss.stages.programs.readiness import Needs, look
 from wsss.store.storage import open_storage
-from wsss.tuning.placement import TIMEOUT, placement_checks, startable_nodes
+from wsss.tuning.placement import TIMEOUT, launched, nodes_check, placement_checks
 
 Drawn = tuple[dict[str, Any], str]
 """(the `data` of a study on the sample set as JSON, the driver's own folder of it)"""
@@ -77,7 +77,8 @@ def cluster_checks(
         start: whether nodes start the programs' interpreters, which the user must have allowed.
     """
     nodes = alive_nodes()
-    checks = [_nodes_check(nodes), *placement_checks(resources, nodes, startable_nodes(nodes))]
+    asked = launched(nodes)
+    checks = [nodes_check(nodes, asked.listed), *placement_checks(resources, nodes, asked.startable)]
     return [*checks, *node_checks(nodes, storage, data, spec, shared, programs, start=start)]
 
 
@@ -85,11 +86,6 @@ def alive_nodes() -> list[dict[str, Any]]:
     """Return Ray's description of every node that is alive."""
     list_nodes: Any = ray.nodes
     return [node for node in list_nodes() if node["Alive"]]
-
-
-def _nodes_check(nodes: Sequence[dict[str, Any]]) -> Check:
-    cpus, gpus = (sum(node["Resources"].get(kind, 0) for node in nodes) for kind in ("CPU", "GPU"))
-    return Check("nodes", "ok", f"{len(nodes)} with {cpus:g} CPU and {gpus:g} GPU in all")
 
 
 def node_checks(

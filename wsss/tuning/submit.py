@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import os
 import shlex
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
@@ -20,16 +24,24 @@ from wsss.pipeline.past.stored_studies import find_study
 from wsss.tracking.location import VARIABLE, database_file
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
+from ray._private.authentication.http_token_authentication import (  # isort: skip
+    get_auth_headers_if_auth_enabled,
+)
+from ray.exceptions import RayError  # isort: skip
 from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
+
+from wsss.tuning.reaching import ANSWER_SECONDS, check_token, wrong_token  # isort: skip
 
 PASSED_ON = (VARIABLE,)
 """Environment variables that a job gets from this process. None may hold a secret, since the dashboard
 shows a job's environment to every user. Ray's own token travels with each request; MLflow's password, and
 a database's address with a password, belong on the head node."""
 LAUNCHER = "launch.py"
+UNBUFFERED = {"PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 NO_AGENT = "No available agent"
 """Ray's message while the processes that start jobs are not running yet."""
 PATIENCE = 60.0
+TUNNEL = "is the cluster up, and `ray dashboard cluster.yaml` running?"
 
 
 @dataclass(frozen=True)
@@ -44,9 +56,26 @@ class JobPlan:
     study: Study | None = None
 
 
+class Verb(StrEnum):
+    """What a job does with a study."""
+
+    run = "run"
+    plan = "plan"
+    check = "check"
+    compare = "compare"
+    resume = "resume"
+    report = "report"
+    sync = "sync"
+
+
+LOOKING = (Verb.compare, Verb.report, Verb.sync)
+"""Verbs on what a study left: they take its name, no values."""
+
+
 def plan_job(
     study: str,
     *,
+    verb: Verb = Verb.run,
     overrides: Sequence[str] = (),
     smoke: bool = False,
     storage: str | None = None,
@@ -54,9 +83,11 @@ def plan_job(
     working_dir: Path = Path("."),
     allow_commands: bool = False,
 ) -> JobPlan:
-    """Return the job that runs a study on a cluster: a study file, or the name of one in a shared storage.
+    """Return the job that does something with a study on a cluster.
 
-    `allow_commands` is passed on to it.
+    `study` is a study file, or the name of one in a shared storage.
+
+    `allow_commands` is passed on to `run` and `resume`.
 
     Raises `ConfigError` for all that is wrong with the study, and for what a job can't use: a storage or
     data in its folder, which Ray deletes after the job, or a study file outside of that folder.
@@ -86,20 +117,41 @@ def plan_job(
         hint = "give `-s data.root=` an absolute folder that all nodes share"
         problems.append(Problem("data.root", f"{found.data.root} is in the folder of the job", hint))
     problems += _lost_tracking(found, folder)
+    if verb == Verb.report and is_remote(found.storage):
+        hint = f"make it here: `report {found.name} --storage {found.storage}`"
+        problems.append(Problem("report", "the page would be lost: a job's folder is deleted with it", hint))
     if problems:
         raise ConfigError(problems)
     word = study if path is None else path.resolve().relative_to(folder).as_posix()
-    words = ["python", LAUNCHER, "run", word]
-    words += [word for override in overrides for word in ("-s", override)]
-    words += ["--storage", str(found.storage)]
-    words += ["--name", name] if name else []
-    words += ["--smoke"] if smoke else []
-    words += ["--allow-commands"] if allow_commands else []
+    words = ["python", LAUNCHER, *_words(verb, found, word, overrides, name, smoke, allow_commands)]
     given = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     passed = {key: value for key, value in given.items() if not secret_in(value)}
-    environment = {"MLFLOW_DISABLE_TELEMETRY": "true", **ENVIRONMENT, **passed}
+    environment = {**UNBUFFERED, **ENVIRONMENT, **passed}
     kept_back = tuple(sorted(given.keys() - passed.keys()))
     return JobPlan(shlex.join(words), folder, environment, kept_back, found)
+
+
+def _words(
+    verb: Verb,
+    study: Study,
+    word: str,
+    overrides: Sequence[str],
+    name: str | None,
+    smoke: bool,
+    allow_commands: bool,
+) -> list[str]:
+    """Return the words behind `launch.py`. `word` is the study as the job finds it."""
+    place = ["--storage", str(study.storage)]
+    if verb in LOOKING:
+        output = ["-o", str(Path(study.storage) / "studies" / study.name / "report.html")]
+        return [verb, study.name, *(output if verb == Verb.report else []), *place]
+    values = [part for override in overrides for part in ("-s", override)]
+    shape = [*(["--name", name] if name else []), *(["--smoke"] if smoke else [])]
+    allowed = ["--allow-commands"] if allow_commands else []
+    if verb == Verb.resume:
+        return ["resume", study.name, *values, *place, *allowed]
+    start = ["cluster", "check"] if verb == Verb.check else [str(verb)]
+    return [*start, word, *values, *place, *shape, *(allowed if verb == Verb.run else [])]
 
 
 def _lost_tracking(study: Study, folder: Path) -> list[Problem]:
@@ -132,9 +184,13 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 
 
 def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str:
-    """Send a job and return its id. Raises `PreflightError` when the cluster refuses or can't be reached, or
-    isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret."""
+    """Send a job and return its id.
+
+    Raises `PreflightError` within ten seconds when the cluster can't be reached or refuses the token, or when
+    it isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret.
+    """
     check_cluster_address(address)
+    check_dashboard(address)
     deadline = time.monotonic() + patience
     while True:
         try:
@@ -143,16 +199,39 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
                 entrypoint=job.entrypoint,
                 runtime_env={"working_dir": str(job.working_dir), "env_vars": job.environment},
             )
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
             if NO_AGENT in str(error) and time.monotonic() < deadline:
                 time.sleep(2)  # a cluster that has just started
                 continue
-            hint = "is `ray dashboard cluster.yaml` running, and RAY_AUTH_MODE set to token?"
-            raise PreflightError(Problem(address, f"did not take the job: {error}", hint)) from error
+            raise PreflightError(Problem(address, f"did not take the job: {error}", TUNNEL)) from error
+
+
+def check_dashboard(address: str) -> None:
+    """Raise `PreflightError` within ten seconds unless a dashboard answers there and takes the token."""
+    check_token(address)
+    parts = urlsplit(address if "://" in address else f"http://{address}")
+    if parts.scheme not in ("http", "https"):
+        hint = "give the dashboard's, http://HOST:8265"
+        raise PreflightError(Problem(address, f"{parts.scheme}:// is no address of a dashboard", hint))
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+        connection.request(
+            "GET", f"{parts.path.rstrip('/')}/api/version", headers=get_auth_headers_if_auth_enabled({})
+        )
+        status = connection.getresponse().status
+        connection.close()
+    except (http.client.HTTPException, ConnectionResetError) as error:
+        hint = "the dashboard listens at port 8265, not at Ray's own 6379"
+        raise PreflightError(Problem(address, "what listens there is no dashboard of Ray", hint)) from error
+    except (OSError, ValueError) as error:
+        raise PreflightError(Problem(address, f"did not take the job: {error}", TUNNEL)) from error
+    if status in (401, 403):
+        raise PreflightError(wrong_token(address, "the cluster refuses the token, or asks for one"))
 
 
 def follow_job(number: str, address: str) -> int:
-    """Print a job's output until it ends; return 0 if it succeeded, else 1.
+    """Print a job's output until it ends; return the exit code of what it ran, or 1 where Ray knows of none.
 
     Raises `PreflightError` when the cluster is lost on the way; the job may well go on.
     """
@@ -164,7 +243,19 @@ def follow_job(number: str, address: str) -> int:
                 print(text, end="", flush=True)
 
         asyncio.run(tail())
-        return 0 if client.get_job_status(number) == JobStatus.SUCCEEDED else 1
-    except (OSError, RuntimeError) as error:
-        hint = f"if the cluster is there, the job goes on: ray job logs {number} --address {address} --follow"
+        return exit_code(client.get_job_info(number))
+    except (OSError, RuntimeError, RayError) as error:
+        hint = (
+            f"if the cluster is there, the job goes on: ray job logs {number} --address {address} --follow; "
+            "if it is lost, the same `cluster submit` goes on once it is up again"
+        )
         raise PreflightError(Problem(address, f"can't be followed any more: {error}", hint)) from error
+
+
+def exit_code(details: Any) -> int:
+    """Return the exit code of a job that has ended, from Ray's description of it."""
+    if details.status == JobStatus.SUCCEEDED:
+        return 0
+    if details.status == JobStatus.STOPPED:
+        return 130
+    return int(details.driver_exit_code or 1)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
+from wsss.cli.console import out
+from wsss.cli.machines import scripts
 from wsss.cli.options import (
     AllowOption,
     JsonOption,
@@ -30,9 +31,14 @@ if TYPE_CHECKING:
     from wsss.pipeline.forecasts.preflight import Check
 
 app = typer.Typer(help="Look at a Ray cluster, and send studies to it.", no_args_is_help=True)
+app.command("slurm")(scripts.slurm)
+app.command("kuberay")(scripts.kuberay)
 AddressOption = Annotated[
     str | None,
-    typer.Option("--address", help="Ray cluster to look at (default: RAY_ADDRESS, else this machine)."),
+    typer.Option(
+        "--address",
+        help="Ray cluster to look at, or `local` (default: RAY_ADDRESS, else the one here).",
+    ),
 ]
 
 
@@ -53,16 +59,17 @@ def check(
     """
     from wsss.config.text.location import check_cluster_address
     from wsss.tracking import tracking_uri
+    from wsss.tuning.reaching import check_named
 
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
+    check_named(address)
     data = open_study_data(found, quiet=as_json)
     checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
     if as_json:
         print(json.dumps([dataclasses.asdict(one) for one in checks], indent=1))
     else:
-        console = Console()
-        (console if console.is_terminal else Console(width=120)).print(checks_table(checks))
+        out().print(checks_table(checks))
     if any(one.state == "bad" for one in checks):
         sys.exit(3)
 
@@ -100,7 +107,17 @@ def submit(
         Path, typer.Option("--working-dir", help="Folder that goes to the cluster, less .rayignore.")
     ] = Path("."),
     allow_commands: AllowOption = False,
-    follow: Annotated[bool, typer.Option("--follow", help="Print the job's output until it ends.")] = False,
+    verb: Annotated[
+        str | None,
+        typer.Option("--verb", help="What to do: run (default), plan, check, compare, resume, report, sync."),
+    ] = None,
+    follow: Annotated[
+        bool | None,
+        typer.Option(
+            "--follow/--no-follow",
+            help="Print the job's output until it ends, and exit as it does (default with --verb).",
+        ),
+    ] = None,
 ) -> None:
     """Send a study and this folder's code to a cluster as a Ray job, which goes on when you leave.
 
@@ -108,12 +125,21 @@ def submit(
     `data.root` must be absolute and shared by all nodes.
 
     python launch.py cluster submit tune_configs/voc.yaml -s data.root=/shared/VOC2012 --storage /shared/runs
+
+    python launch.py cluster submit voc --verb compare --storage /shared/runs
     """
-    from wsss.tuning.submit import follow_job, plan_job, submit_job
+    from wsss.errors import ConfigError, Problem, nearest
+    from wsss.tuning.submit import Verb, follow_job, plan_job, submit_job
+
+    if verb is not None and verb not in tuple(Verb):
+        raise ConfigError(
+            Problem("--verb", f"is {verb!r}, which no job does", nearest(verb, [one.value for one in Verb]))
+        )
 
     storage_location(storage)
     job = plan_job(
         study,
+        verb=Verb(verb or "run"),
         overrides=set_ or [],
         smoke=smoke,
         storage=storage,
@@ -124,10 +150,11 @@ def submit(
     if job.study is not None:
         check_permission(job.study, allow_commands)
     number = submit_job(job, address)
-    print(f"Submitted {number}: {job.entrypoint}")
+    follow = verb is not None if follow is None else follow
+    print(f"Submitted {number}: {job.entrypoint}", file=sys.stderr if follow else sys.stdout, flush=True)
     for variable in job.kept_back:
         print(f"note: {variable} holds a secret and stays here: set it on the head node", file=sys.stderr)
-    print(f"  ray job logs {number} --address {address} --follow")
-    print(f"  ray job stop {number} --address {address}      # resumable: submit it again to go on")
     if follow:
         sys.exit(follow_job(number, address))
+    print(f"  ray job logs {number} --address {address} --follow")
+    print(f"  ray job stop {number} --address {address}      # resumable: submit it again to go on")

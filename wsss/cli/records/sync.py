@@ -66,12 +66,22 @@ def sync(
 
 
 def _sync(place: Storage, name: str) -> tuple[str, Synced]:
+    from wsss.launch.concluding import conclusion, report
     from wsss.pipeline.past.stored_studies import find_study
     from wsss.tracking import tracking_uri
     from wsss.tracking.sync import sync_study
 
     uri = tracking_uri(find_study(name, place.location).tracking.uri, place.location)
-    return uri, sync_study(place, name, uri)
+    notes: list[str] = []
+    synced = sync_study(
+        place,
+        name,
+        uri,
+        conclude=lambda past: conclusion(place, past, notes.append),
+        write_report=lambda: report(place, name, notes.append),
+    )
+    synced.notes += notes
+    return uri, synced
 
 
 def _say(name: str, where: str, synced: Synced) -> None:

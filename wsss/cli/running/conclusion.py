@@ -6,6 +6,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+from wsss.cli.console import say
 from wsss.cli.options import invocation, of_study
 from wsss.launch.words import note
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from wsss.config import Study
     from wsss.data.view import DataView
+    from wsss.launch.execution import Ended
     from wsss.pipeline.outcome import Outcome
     from wsss.report.comparison import Comparison, Row
     from wsss.report.study_doubts import Examined
@@ -22,30 +24,26 @@ NETWORK = "segmenter"
 """The stage whose network `predict` takes."""
 
 
-def conclude(
-    study: Study, outcome: Outcome, data: DataView, changed: list[str], uri: str, as_json: bool
-) -> None:
+def conclude(study: Study, ended: Ended, as_json: bool) -> None:
     """Print how a study ended, and leave the process with its exit code.
 
     Args:
         study: that was run.
-        outcome: of the run.
-        data: the study's images.
-        changed: what has changed of them since the last run.
-        uri: of MLflow.
+        ended: how.
         as_json: for a program to read.
     """
+    outcome = ended.outcome
     from wsss.addresses import shown
     from wsss.cli.comparison.compare import comparison_json, show
     from wsss.report.compare import compare
 
     comparison = compare(study.storage, [study.name])
-    examined = _examined(comparison, study, data)
+    examined = _examined(comparison, study, ended.data)
     if as_json:
         result = {
             "study": study.name,
             "storage": str(study.storage),
-            "tracking": shown(uri),
+            "tracking": shown(ended.uri),
             "trials": outcome.trials,
             "failed": outcome.failed,
             "stopped": outcome.stopped,
@@ -53,7 +51,7 @@ def conclude(
             "reused": outcome.reused,
             "interrupted": outcome.interrupted,
             "budget": outcome.budget,
-            "data_changed": changed,
+            "data_changed": ended.changed,
             "running": None,
             **(examined.as_json() if examined else {}),
             "comparison": comparison_json(comparison),
@@ -62,9 +60,9 @@ def conclude(
     else:
         show(comparison, "table")
         for line in examined.lines() if examined else ():
-            print(line)
+            say(line)
         _say_what_was_done(study, outcome)
-        _say_where(study, comparison, uri, _report(study))
+        _say_where(study, comparison, ended)
     if outcome.interrupted:
         sys.exit(130)
     if outcome.failed:
@@ -100,38 +98,30 @@ def _say_what_was_done(study: Study, outcome: Outcome) -> None:
         print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
 
 
-def _report(study: Study) -> Path | None:
-    """Write the study's page beside its ledger; a page that can't be made ends no run."""
-    from wsss.errors import WsssError
-    from wsss.report.page import write_page
-    from wsss.store.storage import open_storage
-
-    path = open_storage(study.storage).study_folder(study.name) / "report.html"
-    try:
-        return write_page(study.storage, [study.name], path)
-    except (WsssError, OSError) as error:
-        note(f"no report was written: {error}; `report {study.name}` tries again")
-        return None
-
-
-def _say_where(study: Study, comparison: Comparison, uri: str, report: Path | None) -> None:
+def _say_where(study: Study, comparison: Comparison, ended: Ended) -> None:
     """Print where things are, and a line for each thing to do next."""
     from wsss.addresses import shown
 
     print(f"Storage {study.storage}")
-    print(f"MLflow  {of_study('mlflow', study) if uri.startswith('sqlite') else shown(uri)}")
-    if report is not None:
-        print(f"Report  {report}")
+    verb = of_study("mlflow", study) if ended.uri.startswith("sqlite") else shown(ended.uri)
+    print(f"MLflow  {ended.page or verb}")
+    if ended.report is not None:
+        print(f"Report  {ended.report}")
     if not any(row.status == "done" for row in comparison.rows):
         return
     print("Next:")
-    for what, words in _tips(study, comparison).items():
+    for what, words in _tips(study, comparison, ended.report).items():
         print(f"  {what}: {words}")
 
 
-def _tips(study: Study, comparison: Comparison) -> dict[str, str]:
+def _tips(study: Study, comparison: Comparison, report: Path | None) -> dict[str, str]:
     """Return what to do next and the command for it."""
-    tips = {"photos, maps and masks, to look at first": of_study("report", study, "-o", f"{study.name}.html")}
+    tips = (
+        {}
+        if report is None
+        else {"look at photos, maps and masks of every arm": f"open {report} in a browser"}
+    )
+    tips["the same page, to send"] = of_study("report", study, "-o", f"{study.name}.html")
     if not comparison.unscored:
         tips["in which way masks are wrong"] = of_study("compare", study, "--errors")
     row = _with_network(comparison)

@@ -1,4 +1,4 @@
-"""What `run` and `resume` say of a study that somebody else runs: who, and how to follow it."""
+"""What `run` and `resume` say of a study that another process runs: which one, and how to follow it."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class State:
             row.said = f"waits for {event.holder}"
         else:
             row.said = f"waits {event.reason}"
-        if row.stage_began == now:  # nobody said when it began
+        if row.stage_began == now:  # its beginning was not told
             row.base = row.done
 
     def running(self) -> list[tuple[str, TrialRow]]:

@@ -95,3 +95,5 @@ class Tracking(Group):
     """Where MLflow is; None means MLFLOW_TRACKING_URI, or an sqlite file in the storage's folder."""
 
     uri: Annotated[str, Field(max_length=4000)] | None = None
+    system: Annotated[float, Field(ge=1, le=86_400)] | None = None
+    """Seconds between two looks at how busy the machine is that runs the study; None doesn't look."""

@@ -205,6 +205,8 @@ class FolderDataset(PhotoSet):
             id = composed(path.stem)
             if path.name.startswith(".") or (path.is_dir() and path.suffix.lower() != ".png"):
                 continue
+            if path.name == CLASSES_FILE:
+                continue
             if not path.is_file():
                 self._problems.append(Problem(str(path), f"is no mask: it {kind_of(path)}"))
                 continue

@@ -22,6 +22,8 @@ from wsss.store.records import say_once
 
 SCORES = "scores"
 SCORES_FILE = "scores.json"
+PICTURES = "pictures"
+"""The stage that stands where scores would, when there is nothing to compare with."""
 Side = Literal["gpu", "cpu"]
 """Where a part of a trial that has a GPU is made: with it, or beside it without."""
 
@@ -159,7 +161,8 @@ class Chain:
 
 
 def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
-    """Wire parts to a chain; a scored stage gets a node "<label>.scores" when there are masks.
+    """Wire parts to a chain; a scored stage gets a node "<label>.scores", or "<label>.pictures" without masks
+    to compare with.
 
     A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names, and those
     that it mentions by name.
@@ -207,6 +210,9 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
                 what |= {"drawn": drawn[label], "draw": seed}
             scores = STAGES[SCORES].model().model_validate(what)
             nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
+        elif scored_as(made) is not None:
+            pictures = STAGES[PICTURES].model().model_validate({"kind": made})
+            nodes.append(_node(f"{label}.{PICTURES}", PICTURES, pictures, {made: label}, nodes, data, seed))
     return Chain(tuple(nodes))
 
 

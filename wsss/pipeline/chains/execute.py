@@ -8,7 +8,8 @@ from collections.abc import Generator, Iterable
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chains.chain import Chain, Side
-from wsss.pipeline.chains.make import Again, Bench, Making, Watch, found
+from wsss.pipeline.chains.make import Again, Bench, Making, found
+from wsss.pipeline.chains.watching import Watch
 from wsss.pipeline.events import ChainEvent, Moving
 from wsss.store.folder_store import Store
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import random
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,16 +21,16 @@ from wsss.models.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
 from wsss.pipeline.chains.facts import smaller_copies, work_facts
 from wsss.pipeline.chains.processor import processor
+from wsss.pipeline.chains.watching import Watch, teller
 from wsss.pipeline.events import (
     ChainEvent,
     StageFinished,
     StageSaid,
     StageWaiting,
-    StepPart,
     TrialProgress,
     recorded_steps,
 )
-from wsss.stages.contract import Context, OnPart, Stage
+from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
@@ -41,11 +41,6 @@ CHECKPOINT_SHARE = 0.02
 RUNG_SCORE = "rung_score"
 """The metric of a step that schedulers judge a trial by."""
 Metrics = dict[str, float]
-
-
-Watch = Callable[[StepPart], None]
-WATCH_SECONDS = 1.0
-"""How often, at most, a watcher hears of the parts of a step."""
 
 
 class Again(Exception):
@@ -173,7 +168,8 @@ class Making:
         with closing(self._build(inputs, partial.work)) as stage:
             progress = _load(stage, partial, about)
             if self._bench.watch is not None:
-                stage.on_part = self._teller(self._bench.watch, stage, progress)
+                about_stage = self._trial, self._node.label
+                stage.on_part = teller(self._bench.watch, *about_stage, lambda: (progress.done, stage.steps))
             on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
@@ -226,18 +222,6 @@ class Making:
             self._bench.store.commit(self._node.key, folder, record)
             partial.remove()
             return progress.seconds
-
-    def _teller(self, watch: Watch, stage: Stage, progress: Progress) -> OnPart:
-        """Return what tells the watcher of the parts of a step, now and then."""
-        told = 0.0
-
-        def tell(part: int, parts: int) -> None:
-            nonlocal told
-            if time.monotonic() - told >= WATCH_SECONDS:
-                told = time.monotonic()
-                watch(StepPart(self._trial, self._node.label, progress.done, stage.steps, part, parts))
-
-        return tell
 
     def _pause(self, cost: float) -> float:
         """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.config.stage import STAGES
-from wsss.pipeline.chains.chain import SCORES, SCORES_FILE, Chain
+from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain
 from wsss.pipeline.events import TrialProgress, recorded_steps
 from wsss.store.folder_store import Store
 
@@ -72,7 +72,8 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
             result.metrics.update({f"{label}/{name}": value for name, value in numbers.items()})
             if not artefact.evicted:
                 files = kind.shown(artefact.record)
-                result.files.update({label + end: str(artefact.folder / name) for end, name in files.items()})
+                named = label.removesuffix(f".{PICTURES}")
+                result.files.update({named + end: str(artefact.folder / name) for end, name in files.items()})
     return result
 
 

@@ -5,6 +5,7 @@ Neither the data set nor a tracking server is read. Times are those at which thi
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -12,8 +13,11 @@ from typing import Any
 
 from wsss.config import Study
 from wsss.errors import WsssError
+from wsss.pipeline.chains.holdings import stored_inventory
 from wsss.pipeline.events import (
+    DataPart,
     Event,
+    Origin,
     StudyFinished,
     StudyStarted,
     SweepFinished,
@@ -25,9 +29,12 @@ from wsss.pipeline.events import (
     TrialStatus,
     Tried,
 )
+from wsss.pipeline.origin import ENTRY, data_parts, data_source, origin_of
+from wsss.pipeline.past.planned import Planned, recorded_stages
 from wsss.pipeline.past.results import Result, own_steps, recorded_result, unreported
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.past.tried import Attempts, attempts, tried_by
+from wsss.pipeline.search.parts import variable_places
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage
@@ -46,6 +53,7 @@ class _Course:
     """Label → the keys that it had, oldest first: a population's members exchange theirs."""
     began: int | None = None
     ended: int | None = None
+    origin: Origin = Origin()
 
     @property
     def start(self) -> int:
@@ -80,6 +88,31 @@ class Past:
     closes: dict[str, _Close] = field(default_factory=dict)
     first: int = 0
     last: int = 0
+    origin: Origin = Origin()
+    """Of the last run so far that had work to do."""
+    data: tuple[DataPart, ...] = ()
+    planned: Planned | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether every sweep has ended, those left out that nothing was kept for."""
+        closed = {name: close for name, close in self.closes.items() if close.time is not None}
+        names = {sweep.name for sweep in self.study.sweeps} if self.study is not None else set()
+        whole = names <= closed.keys() or not all(close.kept for close in closed.values())
+        return bool(closed) and len(closed) == len(self.closes) and whole
+
+    def info(self, record: TrialRecord) -> TrialInfo:
+        """Return what events call a trial."""
+        return TrialInfo(
+            record.id,
+            record.sweep,
+            record.arm,
+            record.seed,
+            self.courses[record.id].params,  # a population's change: those that its run was begun with
+            record.method,
+            record.backbone,
+            record.upstream,
+        )
 
 
 def remember(storage: Storage, name: str) -> Past:
@@ -90,15 +123,21 @@ def remember(storage: Storage, name: str) -> Past:
     except WsssError:
         study, config = None, ""
     others: set[str] = set()
+    base: Planned | None = None
     if study is not None and study.base is not None:
-        for record in storage.ledger(study.base.study).trials().values():
+        bases = storage.ledger(study.base.study).trials()
+        for record in bases.values():
             others |= set(record.keys.values()) if record.kept else set()
+        with contextlib.suppress(WsssError):
+            base = Planned(find_study(study.base.study, storage.location), bases)
     records = trials_of(entries)
     among: dict[str, Attempts] = {}
     if study is not None:
         for sweep in study.sweeps:
             among[sweep.name] = attempts(study, storage, records, through=sweep.name)
     past = Past(name, storage.study_address(name), config, study, records, frozenset(others), among)
+    past.data = data_parts(stored_inventory(storage, name))
+    past.planned = None if study is None else Planned(study, records, base)
     for entry in entries:
         _take(past, entry)
     return past
@@ -117,10 +156,13 @@ def _take(past: Past, entry: Mapping[str, Any]) -> None:
     elif kind in ("begin", "end") and id in past.courses:
         course = past.courses[id]
         if course.began is None:
+            course.origin = past.origin
             course.began = now - (int(1000 * entry["seconds"]) if kind == "end" else 0)
         if kind == "end":
             course.ended = now
         past.closes[past.records[id].sweep].time = None
+    elif kind == ENTRY:
+        past.origin = origin_of(entry)
     elif kind == "kept":
         close = past.closes.setdefault(entry["sweep"], _Close())
         if close.time is None:
@@ -143,13 +185,15 @@ def retell(past: Past, store: Store, *, running: bool = False) -> Iterator[Dated
     """
     if not past.courses:
         return
-    yield past.first, StudyStarted(past.name, past.address, past.config)
+    study = past.study
+    about = ("", {}) if study is None else (data_source(study), variable_places(study))
+    yield past.first, StudyStarted(past.name, past.address, past.config, past.origin, past.data, *about)
     metrics = {sweep.name: sweep.metric or "" for sweep in past.study.sweeps} if past.study else {}
     for sweep, close in past.closes.items():
         mine = [record for record in past.records.values() if record.sweep == sweep]
         if not mine:
             continue
-        infos = tuple(_info(record, past) for record in mine)
+        infos = tuple(past.info(record) for record in mine)
         yield (
             min(past.courses[record.id].planned for record in mine),
             SweepStarted(sweep, metrics.get(sweep, ""), infos),
@@ -171,19 +215,6 @@ def _tried(sweep: str, close: _Close, past: Past, store: Store) -> dict[str, Tri
     return {id: tried[arm] for id, arm in arms.items()}
 
 
-def _info(record: TrialRecord, past: Past) -> TrialInfo:
-    return TrialInfo(
-        record.id,
-        record.sweep,
-        record.arm,
-        record.seed,
-        past.courses[record.id].params,  # a population's change: those that its run was begun with
-        record.method,
-        record.backbone,
-        record.upstream,
-    )
-
-
 def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> Iterator[Dated]:
     course = past.courses[record.id]
     source = past.records.get(record.upstream)
@@ -193,7 +224,8 @@ def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> It
         for label, tried in course.keys.items()
     }
     steps = own_steps(record.id, keys, others, store, half_made=record.status != "done")
-    yield course.start, TrialStarted(info)
+    stages = recorded_stages(record, course.params, past.planned, store)
+    yield course.start, TrialStarted(info, stages, course.origin)
     if course.ended is None or record.status == "started":
         yield from _in_order(steps, course.start)
         return

@@ -7,12 +7,13 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
-from wsss.config import Arm, Pbt, Study, Sweep, resolve_stage
+from wsss.config import Arm, Pbt, Study, Sweep
 from wsss.config.params.stages import ClassifierParams, SegmenterParams
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialInfo
+from wsss.pipeline.search.parts import Stages, arm_parts, member_parts, shown_stages
 from wsss.pipeline.search.sampling import Values
 from wsss.store.ledger import TrialRecord
 
@@ -35,6 +36,11 @@ class Trial:
     @property
     def keys(self) -> dict[str, str]:
         return {node.label: node.key for node in self.chain.nodes}
+
+    @property
+    def stages(self) -> Stages:
+        """All parameters of its chain's stages, defaults included."""
+        return shown_stages(self.parts)
 
     def record(self) -> dict[str, Any]:
         """Return what the ledger keeps of it."""
@@ -111,9 +117,7 @@ class Branch:
 
     def trials(self, number: int, values: Values) -> list[Trial]:
         """Return a configuration's trials, one a seed."""
-        own = tuple(
-            Part(use.stage, use.name, resolve_stage(use, values), use.source or "") for use in self.arm.stages
-        )
+        own = arm_parts(self.arm, values)
         configuration = self.configuration(number)
         runs: list[tuple[str, int, Trial | None]] = [
             (f"{self.stem}-{_after_arm(source, source.info.id)}-{number:03d}", source.info.seed, source)
@@ -190,27 +194,13 @@ def member(branch: Branch, number: int, values: Values, history: Sequence[Mappin
     """
     scheduler, sweep = branch.sweep.scheduler, branch.sweep
     assert isinstance(scheduler, Pbt)
-    uses = branch.arm.stages
-    place = max((n for n, use in enumerate(uses) if STAGES[use.stage].judged), default=-1)
     configuration = branch.configuration(number)
     lines = [dict(line) for line in history] or [{"epoch": 0, "params": values, "parent": configuration}]
     last = {**values, **lines[-1]["params"]}
-    parts: list[Part] = []
-    for here, use in enumerate(uses):
-        if here != place:
-            parts.append(Part(use.stage, use.name, resolve_stage(use, last), use.source or ""))
-            continue
-        epochs = int(getattr(resolve_stage(use, values), "epochs"))  # noqa: B009 - of a classifier
-        for number_of, begin in enumerate(range(0, epochs, scheduler.interval)):
-            line = lines[min(number_of, len(lines) - 1)]
-            end = min(begin + scheduler.interval, epochs)
-            params = resolve_stage(use, {**values, **line["params"]})
-            if (begin, end) != (0, epochs):
-                params = params.model_copy(update={"span": (begin, end)})
-            parts.append(Part(use.stage, use.name if end == epochs else f"{use.name}.{end}", params))
+    parts = member_parts(scheduler, branch.arm, values, lines)
     seed = branch.study.seed
     info = TrialInfo(configuration, sweep.name, branch.label, seed, last)
-    return replace(_trial(info, tuple(parts), configuration, branch.data), history=tuple(lines))
+    return replace(_trial(info, parts, configuration, branch.data), history=tuple(lines))
 
 
 def _replicas(sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Trial]:

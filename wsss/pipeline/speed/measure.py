@@ -75,10 +75,11 @@ class _Lab:
     def __init__(self, settings: Settings, view: DataView, folder: Path, progress: Progress) -> None:
         self.settings = settings
         self.view = view
+        self.few = dataclasses.replace(view, train=view.train[: settings.looked], select=(), report=())
         self.folder = folder
         self.progress = progress
         self.device = torch.device(settings.device)
-        self.images = len(view.train)
+        self.shown: dict[tuple[int, ...], Tensor] = {}
         self.params = classifier_params().model_validate({**self._shared(), "rung": {"images": 0}})
 
     def _shared(self) -> dict[str, Any]:
@@ -91,11 +92,11 @@ class _Lab:
             "epochs": 10 * (self.settings.rounds + 1),
         }
 
-    def _context(self, params: Any, name: str, **inputs: str) -> Context:
+    def _context(self, params: Any, name: str, view: DataView, **inputs: str) -> Context:
         folders = {kind: self.folder / place for kind, place in inputs.items()}
         settings, work = self.settings, self.folder / f"{name}-work"
         work.mkdir()
-        return Context(params, folders, self.view, 0, settings.device, settings.threads, work)
+        return Context(params, folders, view, 0, settings.device, settings.threads, work)
 
     def _finished(self, stage: Stage, name: str) -> None:
         (self.folder / name).mkdir()
@@ -104,7 +105,7 @@ class _Lab:
     def decoded(self) -> float:
         """Return the crops that one CPU reads and augments in a second, for this device."""
         alone = dataclasses.replace(self.settings, threads=1)
-        context = dataclasses.replace(self._context(self.params, "reading"), threads=alone.threads)
+        context = dataclasses.replace(self._context(self.params, "reading", self.view), threads=alone.threads)
         batches = Classifier(context).batches
         keys = [(0, positions) for positions in batches.order(0)]
         began = cpu_clock()
@@ -115,7 +116,7 @@ class _Lab:
     def classifier(self) -> Speed:
         """Measure an epoch of a classifier, without its hold-out and its rungs."""
         self.progress("classifier step")
-        stage = Classifier(self._context(self.params, "classifier"))
+        stage = Classifier(self._context(self.params, "classifier", self.view))
         kept = [
             (images.clone(), sent(labels, self.device).clone())
             for images, labels, _ in stage.batches.epoch(0)
@@ -158,8 +159,8 @@ class _Lab:
         """Measure CAMs of all photos, at all scales."""
         self.progress("CAMs")
         params = CamsParams.model_validate({"scales": self.settings.scales})
-        stage = Cams(self._context(params, "cams", classifier="classifier"))
-        sizes = list(working_sizes(self.view, stage.ids).values())
+        stage = Cams(self._context(params, "cams", self.few, classifier="classifier"))
+        sizes = list(working_sizes(self.few, stage.ids).values())
         batches: list[Tensor] = []
         for group in group_by_size(sizes):
             height, width = sizes[group[0]]
@@ -182,8 +183,8 @@ class _Lab:
     def features(self) -> Speed:
         """Measure pooled features of all photos."""
         self.progress("features")
-        stage = Features(self._context(FeaturesParams(), "features", classifier="classifier"))
-        sizes = working_sizes(self.view, self.view.train)
+        stage = Features(self._context(FeaturesParams(), "features", self.few, classifier="classifier"))
+        sizes = working_sizes(self.few, self.few.train)
         stage.shown = {id: stage._long_side(id, *size) for id, size in sizes.items()}
         together = stage._together(sizes)
         batches = [self._photos(len(ids), *sizes[ids[0]]) for ids in together]
@@ -193,7 +194,7 @@ class _Lab:
                 for x in batches:
                     stage._network(x)
 
-        return compared("features", self.images, _all_steps(stage), bare, self.settings)
+        return compared("features", len(sizes), _all_steps(stage), bare, self.settings)
 
     def walk(self) -> Speed:
         """Measure walks over the affinities of a network that has learnt nothing."""
@@ -209,7 +210,11 @@ class _Lab:
         exponents = (16.0,)
         stage = Walk(
             self._context(
-                WalkStageParams(background_exponents=exponents), "walk", cams="cams", affinity="affinity"
+                WalkStageParams(background_exponents=exponents),
+                "walk",
+                self.few,
+                cams="cams",
+                affinity="affinity",
             )
         )
         walker = stage.walker
@@ -224,9 +229,14 @@ class _Lab:
 
         return compared("walk", len(shown), _all_steps(stage), bare, self.settings)
 
-    def _photos(self, count: int, height: int, width: int) -> Tensor:
-        x = torch.rand(count, 3, height, width).to(self.device)
-        return x.contiguous(memory_format=torch.channels_last) if x.is_cuda else x
+    def _photos(self, *shape: int) -> Tensor:
+        """Return photos float32[count, 3, height, width] on the device for bare networks to look at, the same
+        whenever so many of a size are asked for."""
+        count, height, width = shape
+        if shape not in self.shown:
+            x = torch.rand(count, 3, height, width).to(self.device)
+            self.shown[shape] = x.contiguous(memory_format=torch.channels_last) if x.is_cuda else x
+        return self.shown[shape]
 
 
 def _all_steps(stage: Any) -> Callable[[], None]:

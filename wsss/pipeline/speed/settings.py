@@ -31,7 +31,8 @@ class Settings:
         weights: "package" or "none"; the speed doesn't depend on them, unless numbers get too small.
         crop: side of the crops of a training, in pixels.
         batch: images of a batch.
-        images: that the training learns from.
+        images: that a training learns from.
+        looked: of those, how many trained networks look at.
         photo: side of a drawn photo, in pixels, where there is no `root`.
         rounds: how often each is measured; the median counts.
         scales: of CAMs.
@@ -44,7 +45,8 @@ class Settings:
     weights: str = "none"
     crop: int = 448
     batch: int = 16
-    images: int = 256
+    images: int = 512
+    looked: int = 64
     photo: int = 448
     rounds: int = 3
     scales: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0)
@@ -55,8 +57,8 @@ def short_settings(device: str, threads: int) -> Settings:
     """Return what takes a minute: published sizes on a GPU, and as little as shows the ratios on a CPU."""
     if device == "cpu":
         return Settings(
-            device, threads, "efficientnet_lite0", "package", crop=224, batch=8, images=16, photo=256,
-            rounds=2, scales=(0.5, 1.0),
+            device, threads, "efficientnet_lite0", "package", crop=224, batch=8, images=16, looked=16,
+            photo=256, rounds=2, scales=(0.5, 1.0),
         )  # fmt: skip
     return Settings(device, threads)
 

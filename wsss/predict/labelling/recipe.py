@@ -19,6 +19,35 @@ BATCH = 8
 
 
 @dataclass(frozen=True)
+class Effort:
+    """How long is learnt, and how closely looked.
+
+    Args:
+        epochs: of the classifier.
+        crop: its, in pixels.
+        long_side: of photos it learns from, in pixels, at least and at most.
+        size: long side of photos that maps are made of.
+        cams: scales of the classifier's maps.
+        scales: at which the pixel head looks at photos, to learn and later.
+        iterations: updates of the pixel head.
+    """
+
+    epochs: int
+    crop: int
+    long_side: tuple[int, int]
+    size: int
+    cams: tuple[float, ...]
+    scales: tuple[float, ...]
+    iterations: int
+
+
+EFFORT: dict[Quality, Effort] = {
+    "quick": Effort(8, 288, (288, 448), 384, (1.0, 1.5), (1.0,), 400),
+    "good": Effort(16, 320, (320, 512), 448, (0.75, 1.0, 1.5), (0.75, 1.0, 1.25), 1000),
+}
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A study: its name, and its file's text."""
 
@@ -56,7 +85,7 @@ def _plain(name: str) -> str:
 
 
 def _content(photos: Photos, quality: Quality) -> dict[str, Any]:
-    good = quality == "good"
+    effort = EFFORT[quality]
     data: dict[str, Any] = {"dataset": "folder", "root": str(photos.root)}
     if photos.labels is not None:
         data["labels"] = str(photos.labels)
@@ -64,15 +93,15 @@ def _content(photos: Photos, quality: Quality) -> dict[str, Any]:
     data |= {"masks": "none"} if not photos.drawn else {"masks": str(photos.masks)}
     if photos.drawn:
         data["teach"] = {"split": "masked"}
-    batch = max(2, min(BATCH, photos.learnt))
     classifier = {
         "as": CLASSIFIER,
         "method": "probe",
         "backbone": "efficientnet_lite0",
-        "epochs": 20 if good else 12,
-        "batch": batch,
-        "crop": 320,
-        "long_side": [320, 480],
+        "epochs": effort.epochs,
+        "batch": max(2, min(BATCH, photos.learnt)),
+        "lr": 0.02,
+        "crop": effort.crop,
+        "long_side": list(effort.long_side),
     }
     head: dict[str, Any] = {"as": NETWORK, "learns": "foreground"}
     stages: list[dict[str, Any]] = [{"classifier": classifier}]
@@ -80,10 +109,10 @@ def _content(photos: Photos, quality: Quality) -> dict[str, Any]:
         head["supervision"] = {"masks": len(photos.drawn)}
     else:
         stages += [
-            {"cams": {"size": 448, "scales": [0.75, 1.0, 1.5] if good else [1.0, 1.5]}},
+            {"cams": {"size": effort.size, "scales": list(effort.cams)}},
             {"pseudo_masks": {"as": "refined"}},
         ]
-    head |= {"scales": [0.75, 1.0, 1.25] if good else [1.0], "iterations": 1200 if good else 600}
+    head |= {"scales": list(effort.scales), "iterations": effort.iterations}
     stages += [
         {"pixel_head": head},
         {"probabilities": {"as": MAPS}},

@@ -131,15 +131,19 @@ def _with_git(folder: Path) -> Source:
     return Source(_digest(folder, files), files, commit, tuple(sorted([*changed, *gone])), tuple(ignored))
 
 
+def git_environment() -> dict[str, str]:
+    """Return the environment that git gets: nothing that would lead it to another repository."""
+    return {"PATH": os.environ.get("PATH", os.defpath), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
+
+
 def _git(folder: Path, *words: str, fails: bool = False) -> list[str]:
-    environment = {"PATH": os.environ.get("PATH", os.defpath), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
     try:
         done = subprocess.run(
             [*GIT, "-C", str(folder), *words],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=GIT_SECONDS,
-            env=environment,
+            env=git_environment(),
         )
     except FileNotFoundError as error:
         hint = "install it: what counts of a git repository is what git says"

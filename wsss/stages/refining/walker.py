@@ -20,7 +20,7 @@ from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_mem
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
 from wsss.models.memory import FREE_SHARE, bytes_per_pixel, free_memory
-from wsss.models.precision import applied
+from wsss.models.precision import applied, sent
 
 GIB = 2**30
 SHRINK = 0.9
@@ -147,7 +147,7 @@ class Walker:
 
     def _photo(self, rgb: npt.NDArray[np.uint8]) -> Tensor:
         """Return a photo uint8[H, W, 3] as float32[1, 3, H, W] in [0, 1], on the device."""
-        return torch.from_numpy(np.array(rgb)).to(self.device).permute(2, 0, 1)[None].float() / 255
+        return sent(torch.from_numpy(np.array(rgb)), self.device).permute(2, 0, 1)[None].float() / 255
 
     def _walk(self, photo: Tensor, cams: npt.NDArray[np.float32], exponents: Sequence[float]) -> Tensor:
         params, stride = self.params, self.network.stride
@@ -157,7 +157,7 @@ class Walker:
         maps = cams
         for exponent in reversed(exponents):
             maps = with_background(background_score(cams, exponent), maps)
-        scores = pooled(torch.from_numpy(maps).to(self.device), stride, grid)
+        scores = pooled(sent(torch.from_numpy(maps), self.device), stride, grid)
         if not exponents:
             scores = scores * (1 - seen)
         return walk(scores, matrix, 2**params.log_steps)

@@ -11,8 +11,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from wsss.masks.images import overlay
 
-Row = tuple[str, np.ndarray, np.ndarray | None, np.ndarray, np.ndarray]
-"""(id, photo uint8[H, W, 3], CAMs float[n, H, W] or None, mask uint8[H, W], truth uint8[H, W])."""
+Row = tuple[str, np.ndarray, np.ndarray | None, np.ndarray, np.ndarray | None]
+"""(id, photo uint8[H, W, 3], CAMs float[n, H, W] or None, mask uint8[H, W], truth uint8[H, W] or None)."""
 Rgb = npt.NDArray[np.uint8]
 
 TILE, GAP, LINE = 184, 6, 16
@@ -23,10 +23,11 @@ HEAT_SHARE = 0.65
 
 
 def draw_samples(path: Path, rows: Sequence[Row]) -> None:
-    """Draw a row an image: photo, strongest CAM (where there are CAMs), mask, ground truth."""
+    """Draw a row an image: photo, strongest CAM (where there are CAMs), mask, ground truth (where it is
+    known)."""
     if not rows:
         return
-    titles = ["photo", "mask", "ground truth"]
+    titles = ["photo", "mask", *(["ground truth"] if rows[0][4] is not None else [])]
     if rows[0][2] is not None:
         titles.insert(1, "CAM")
     tiles = [_tiles(*row[1:]) for row in rows]
@@ -44,7 +45,9 @@ def draw_samples(path: Path, rows: Sequence[Row]) -> None:
     canvas.save(path)
 
 
-def _tiles(photo: Rgb, cams: np.ndarray | None, mask: np.ndarray, truth: np.ndarray) -> list[Image.Image]:
+def _tiles(
+    photo: Rgb, cams: np.ndarray | None, mask: np.ndarray, truth: np.ndarray | None
+) -> list[Image.Image]:
     scale = TILE / max(photo.shape[:2])
     size = (max(1, round(photo.shape[1] * scale)), max(1, round(photo.shape[0] * scale)))
     shown = Image.fromarray(photo).resize(size)
@@ -55,7 +58,8 @@ def _tiles(photo: Rgb, cams: np.ndarray | None, mask: np.ndarray, truth: np.ndar
         if len(cams):
             largest = cams.max(0).astype(np.float32)
             tiles[-1] = _heated(small, np.asarray(Image.fromarray(largest).resize(size)))
-    labels = (Image.fromarray(ids).resize(size, Image.Resampling.NEAREST) for ids in (mask, truth))
+    known = (ids for ids in (mask, truth) if ids is not None)
+    labels = (Image.fromarray(ids).resize(size, Image.Resampling.NEAREST) for ids in known)
     return [*tiles, *(overlay(small, np.asarray(ids)) for ids in labels)]
 
 

@@ -21,6 +21,7 @@ from wsss.methods.optimiser import PolySchedule
 from wsss.methods.pixel_loss import labels_at
 from wsss.models.memory import network_bytes_per_pixel
 from wsss.models.pixel_head import PixelHeadNetwork, fitted
+from wsss.models.precision import sent
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds.training.pixel_head import teaching_images
 from wsss.stages.memory_bound import MemoryBound
@@ -115,7 +116,7 @@ class PixelHead(Stage):
         """Return float16[D, h, w] of every view of a photo."""
         network = self.network.eval()
         photo = np.array(self.context.data.dataset.image(id))
-        pixels = torch.from_numpy(photo).to(self.device).permute(2, 0, 1)[None].float() / 255
+        pixels = sent(torch.from_numpy(photo), self.device).permute(2, 0, 1)[None].float() / 255
         mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (network.mean, network.std))
         x, found = (pixels - mean) / std, []
         height, width = photo.shape[:2]
@@ -143,24 +144,25 @@ class PixelHead(Stage):
         )
         views = random.integers(len(self.views), size=len(order))
         self.network.train()
-        losses: list[float] = []
+        losses: list[Tensor] = []
         for start in range(0, count * self.params.batch, self.params.batch):
             batch = slice(start, start + self.params.batch)
             losses.append(self._update(order[batch], views[batch]))
-        return {"loss": float(np.mean(losses)), "lr": self.training.lr}
+        # A GPU is asked once a step: it goes on with the next update meanwhile.
+        return {"loss": float(torch.stack(losses).cpu().numpy().mean()), "lr": self.training.lr}
 
-    def _update(self, photos: np.ndarray, views: np.ndarray) -> float:
-        """Take one step and return the loss."""
+    def _update(self, photos: np.ndarray, views: np.ndarray) -> Tensor:
+        """Take one step and return the loss, a scalar float64 on the device."""
         self.training.clear()
-        total = 0.0
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         for photo, view in zip(photos, views, strict=True):
             with np.load(self._file(self.ids[photo], int(view)), allow_pickle=False) as kept:
                 features, labels = (torch.from_numpy(kept[name])[None] for name in ("features", "labels"))
             with self.training.autocast():
-                logits = self.network.head(features.to(self.device).float())
-            loss = cell_loss(logits.float(), labels.to(self.device)) / len(photos)
+                logits = self.network.head(sent(features, self.device).float())
+            loss = cell_loss(logits.float(), sent(labels, self.device)) / len(photos)
             self.training.backward(loss)
-            total += float(loss.detach())
+            total = total + loss.detach().double()
         self.training.update()
         return total
 

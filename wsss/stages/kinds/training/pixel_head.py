@@ -61,6 +61,10 @@ class PixelHead(StageKind[PixelHeadParams]):
         return {**raw, **few, "size": 2 * CROP, "scales": [1.0], "iterations": 4, "batch": 2, "channels": 8}
 
     @classmethod
+    def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
+        return {".safetensors": "segmenter.safetensors", ".json": "segmenter.json"}
+
+    @classmethod
     def passes(cls, params: PixelHeadParams, facts: Mapping[str, Any]) -> float:
         images = max(1, int(facts["images"]))
         looked_at = min(images, params.drawn or params.photos) * 2 * sum(s**2 for s in params.scales)

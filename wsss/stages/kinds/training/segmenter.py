@@ -56,6 +56,10 @@ class Segmenter(StageKind[SegmenterParams]):
         }
 
     @classmethod
+    def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
+        return {".safetensors": "segmenter.safetensors", ".json": "segmenter.json"}
+
+    @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
         small = {"backbone": BACKBONE, "weights": "package", "freeze": "none", "iterations": 2, "batch": 4}
         return {**raw, **small, "accumulate": 1, "crop": CROP + 1, "scales": [1.0, 0.5]}

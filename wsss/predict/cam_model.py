@@ -1,0 +1,145 @@
+"""Masks from a classifier alone, where a study has trained no segmentation network.
+
+The classifier says which classes a photo shows, its class activation maps where, and the threshold that the
+study chose on its `select` images where a class ends. Such masks are what a segmentation network would have
+been taught with, without anybody's labels: rougher than that network's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+
+from wsss.config.params.stages import CamsParams, PseudoMasksParams
+from wsss.data.decode import resize_mask
+from wsss.errors import ConfigError, Problem
+from wsss.masks.cams import multi_scale_cams
+from wsss.masks.crf import cam_to_sure_mask_with_crf, crf_memory
+from wsss.masks.seeds import threshold_mask
+from wsss.models import CamNetwork, DeepLab
+from wsss.models.memory import bytes_per_pixel, used_memory
+from wsss.models.precision import placed
+from wsss.predict.predictor import LATER, PHOTO_BYTES, REDUCTIONS, Mask, Plan, Rgb, Settings
+from wsss.predict.tiles import GIB, Tiling
+
+LONGEST = 512
+"""The long side, in pixels, at which a classifier looks at a photo where its study doesn't say."""
+MAP_BYTES = 8
+"""Bytes a pixel for one more class's map and its sum."""
+
+
+@dataclass(frozen=True)
+class CamModel:
+    """A classifier in evaluation mode, and how its study makes CAMs. `id` is its artefact's key.
+
+    `threshold` is the CAM, in [0, 1], above which a pixel is of a class.
+    """
+
+    network: CamNetwork
+    classes: tuple[str, ...]
+    cams: CamsParams
+    threshold: float
+    id: str
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        return self.cams.scales
+
+    @property
+    def deeplab(self) -> DeepLab:
+        """There is none. Raises `ConfigError`."""
+        message = "needs a segmentation network, but the study has trained a classifier alone"
+        raise ConfigError(Problem("--export", message, "add the stage `segmenter` to the study"))
+
+
+class CamPredictor:
+    """Masks of photos by a classifier; used as a `Predictor` is.
+
+    Large photos are looked at in smaller copies, and their masks enlarged. Raises `ConfigError` when
+    `memory` is too little for the network.
+    """
+
+    def __init__(self, model: CamModel, settings: Settings) -> None:
+        placed(model.network, settings.device, model.network.precision).eval()
+        self.model = model
+        self.settings = settings
+        used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
+        self._budget = settings.memory * GIB - used
+        if self._budget <= 0:
+            message = f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f}"
+            raise ConfigError(Problem("--memory", message))
+        self._per_pixel = bytes_per_pixel(lambda photo: self._cams(photo, [0])) + MAP_BYTES * len(
+            model.classes
+        )
+        if settings.crf:
+            self._per_pixel += crf_memory(len(model.classes) + 1)
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+    def plan(self, height: int, width: int) -> Plan:
+        """Return how a photo of that size is done. Raises `ConfigError` when it can't be."""
+        area = height * width
+        left = self._budget - PHOTO_BYTES * area
+        fits = (k for k in REDUCTIONS if self._per_pixel * area / k**2 <= left)
+        reduction = next(fits, 0)
+        if not reduction:
+            message = f"is too little for a photo of {width} × {height} pixels"
+            raise ConfigError(Problem("--memory", message, "allow more"))
+        return Plan(Tiling(((0, height),), ((0, width),)), reduction, 1)
+
+    def masks(self, photos: Sequence[Rgb], plan: Plan) -> list[Mask]:
+        """Return the masks uint8[H, W] of photos uint8[H, W, 3]."""
+        return [self._mask(photo, plan.reduction) for photo in photos]
+
+    def labels(self, photo: Rgb) -> list[int]:
+        """Return the 0-based classes whose probability is above one half, ascending."""
+        side = self.model.cams.size or LONGEST
+        picture = Image.fromarray(photo)
+        picture.thumbnail((side, side), Image.Resampling.BICUBIC)
+        network = self.model.network
+        x = torch.from_numpy(np.asarray(picture, np.float32) / 255)
+        x = (x - torch.tensor(network.mean)) / torch.tensor(network.std)
+        with torch.inference_mode():
+            logits = network(x.permute(2, 0, 1)[None].to(self.settings.device)).logits[0]
+        return torch.nonzero(logits > 0)[:, 0].tolist()
+
+    def _mask(self, photo: Rgb, reduction: int) -> Mask:
+        height, width = photo.shape[:2]
+        seen = photo if reduction == 1 else np.asarray(Image.fromarray(photo).reduce(reduction))
+        labels = self.labels(seen)
+        if not labels:
+            return np.zeros((height, width), np.uint8)
+        maps = self._cams(seen, labels)
+        if self.settings.crf:
+            # The background as strong as it is where a CAM is at the threshold.
+            exponent = math.log(self._share) / math.log(1 - self._share)
+            params = PseudoMasksParams(background_exponent=exponent, crf=self.settings.crf_params)
+            mask, _ = cam_to_sure_mask_with_crf(seen, maps, labels, params)
+        else:
+            mask = threshold_mask(maps, labels, self.model.threshold)
+        return resize_mask(mask, (width, height))
+
+    @property
+    def _share(self) -> float:
+        return min(max(self.model.threshold, 0.01), 0.99)
+
+    def _cams(self, photo: Rgb, labels: Sequence[int]) -> npt.NDArray[np.float16]:
+        cams = self.model.cams
+        (maps,) = multi_scale_cams(
+            self.model.network,
+            [photo],
+            [list(labels)],
+            scales=self.settings.scales,
+            flip=cams.flip or self.settings.flip,
+            size=cams.size,
+            device=self.settings.device,
+            registration=cams.registration,
+        )
+        return maps
