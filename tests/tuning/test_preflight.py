@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -97,6 +98,30 @@ def test_a_storage_of_the_same_name_on_another_disk_is_noticed(
     assert [check.what for check in bad] == ["storage", "storage"], "each node is named"
     assert all("doesn't see what the driver wrote to /proc/self/cwd/runs" in check.found for check in bad)
     assert all("--storage" in check.hint for check in bad)
+
+
+def test_a_foreign_program_is_looked_for_on_every_node(cluster: Any, tmp_path: Path) -> None:
+    from wsss.stages.programs.readiness import Needs
+    from wsss.tuning.preflight import alive_nodes, node_checks
+
+    for folder, content in ((tmp_path / "code", "here"), (cluster.home / "code", "there")):
+        folder.mkdir()
+        (folder / "train.py").write_text(content)
+    nodes = alive_nodes()
+
+    def looked_at(need: Needs) -> list[Check]:
+        checks = node_checks(nodes, tmp_path, None, programs={"cam, theirs": need}, start=True)
+        return [check for check in checks if check.what == "program"]
+
+    need = Needs(str(tmp_path / "code"), words=("python", "train.py"))
+    (row,) = looked_at(need)
+    assert row.state == "ok" and row.found.endswith("everywhere") and ", Python 3." in row.found
+    bad = looked_at(dataclasses.replace(need, python="/nowhere/python"))
+    assert [check.state for check in bad] == ["bad", "bad"], "each node is named"
+    assert all("/nowhere/python can't be run on" in check.found for check in bad)
+    with contextlib.chdir(tmp_path):  # the nodes' processes stand in another folder
+        bad = looked_at(Needs("/proc/self/cwd/code"))
+    assert all("the driver's files" in check.found for check in bad) and len(bad) == 2
 
 
 def test_photos_that_differ_or_lack_are_named(

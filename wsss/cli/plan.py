@@ -78,6 +78,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
     from wsss.errors import DataError
     from wsss.launch.preflight import preflight_checks, study_checks
     from wsss.pipeline.forecasts.forecast import budget_rows, forecast, totals
+    from wsss.pipeline.forecasts.programs import local_programs
     from wsss.pipeline.search.budget import spent_so_far
     from wsss.store.storage import open_storage
     from wsss.tracking.location import tracking_uri
@@ -99,6 +100,8 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         from wsss.cli.machines.cluster import look_at_nodes
 
         checks += look_at_nodes(found, data, address)
+    else:
+        checks += local_programs(found, start=False)
     bad = any(check.state == "bad" for check in checks)
     if as_json:
         sizes = {part: len(getattr(data, part)) for part in ("train", "holdout", "select", "report", "test")}

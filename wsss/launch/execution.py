@@ -20,6 +20,7 @@ from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
 from wsss.pipeline.events import Observer
 from wsss.pipeline.executor import Executor
 from wsss.pipeline.forecasts.preflight import refuse_bad, storage_checks
+from wsss.pipeline.forecasts.programs import local_programs
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
 from wsss.pipeline.past.stored_studies import check_same_content
@@ -137,7 +138,10 @@ def _run(
             executor,
             [view, tracker],
             _judge,
-            preflight=lambda: preflight_checks(study, data, uri),
+            preflight=lambda: [
+                *preflight_checks(study, data, uri),
+                *(local_programs(study, start=True) if local else []),
+            ],
             inventory=inventory,
             lease=lease,
         )

@@ -16,6 +16,7 @@ from wsss.data.view import DataView
 from wsss.errors import StorageError
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.forecasts.programs import programs_needed
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import Storage, open_storage
 from wsss.tuning.asking import JobSearcher
@@ -39,13 +40,17 @@ class RayExecutor:
         study: whose chains.
         address: of a cluster; None for RAY_ADDRESS, or this machine alone.
         data: the study's images.
+        start: whether the preflight starts the interpreters of foreign programs; they run if the study does.
     """
 
-    def __init__(self, study: Study, address: str | None = None, data: DataView | None = None) -> None:
+    def __init__(
+        self, study: Study, address: str | None = None, data: DataView | None = None, *, start: bool = True
+    ) -> None:
         self.study = study
         self.address = address
         self.data = data
         self.watched = False
+        self._start = start
         self._board: Board | None = None
         self._runs = 0
 
@@ -53,7 +58,15 @@ class RayExecutor:
         """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
         needed = needed_shared_memory(self.study)
-        return cluster_checks(resources, self.study.storage, self.data, self.study.data, needed)
+        return cluster_checks(
+            resources,
+            self.study.storage,
+            self.data,
+            self.study.data,
+            needed,
+            programs_needed(self.study),
+            start=self._start,
+        )
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster has room for, until the listener stops it.

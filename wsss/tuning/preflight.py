@@ -11,7 +11,8 @@ import platform
 import shutil
 import socket
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,27 @@ from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.files import files_below, sha256_file, sha256_json, write_atomic
 from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.forecasts.programs import program_checks
 from wsss.pipeline.forecasts.shared_memory import free_shared_memory, shared_memory_check
+from wsss.stages.programs.readiness import Needs, look
 from wsss.store.storage import open_storage
 from wsss.tuning.placement import TIMEOUT, launched, nodes_check, placement_checks
 
 Drawn = tuple[dict[str, Any], str]
 """(the `data` of a study on the sample set as JSON, the driver's own folder of it)"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What every node looks at: files, foreign programs, whose interpreters it starts or not, and the sample
+    set that it draws first, if there is one to draw."""
+
+    files: tuple[str, ...]
+    programs: tuple[Needs, ...] = ()
+    start: bool = False
+    drawn: Drawn | None = None
+
+
 SAMPLED = 20
 SAME = ("wsss", "code", "python", "ray", "torch")
 NAMES = {"wsss": "wsss", "code": "wsss's code", "python": "Python", "ray": "Ray", "torch": "torch"}
@@ -42,6 +58,9 @@ def cluster_checks(
     data: DataView | None,
     spec: DataSpec | None = None,
     shared: int = 0,
+    programs: Mapping[str, Needs] | None = None,
+    *,
+    start: bool = False,
 ) -> list[Check]:
     """Check the cluster that this process is connected to.
 
@@ -54,11 +73,13 @@ def cluster_checks(
         data: the driver's images; None leaves them out.
         spec: the study's `data`.
         shared: bytes that a trial needs in /dev/shm.
+        programs: foreign ones of the study, by their places in it.
+        start: whether nodes start the programs' interpreters, which the user must have allowed.
     """
     nodes = alive_nodes()
     asked = launched(nodes)
     checks = [nodes_check(nodes, asked.listed), *placement_checks(resources, nodes, asked.startable)]
-    return [*checks, *node_checks(nodes, storage, data, spec, shared)]
+    return [*checks, *node_checks(nodes, storage, data, spec, shared, programs, start=start)]
 
 
 def alive_nodes() -> list[dict[str, Any]]:
@@ -73,6 +94,9 @@ def node_checks(
     data: DataView | None,
     spec: DataSpec | None = None,
     shared: int = 0,
+    programs: Mapping[str, Needs] | None = None,
+    *,
+    start: bool = False,
 ) -> list[Check]:
     """Run the task on every node and compare what it found with what the driver has.
 
@@ -85,34 +109,34 @@ def node_checks(
         data: the driver's images; None leaves them out.
         spec: the study's `data`.
         shared: bytes that a trial needs in /dev/shm.
+        programs: foreign ones of the study, by their places in it.
+        start: whether nodes start the programs' interpreters.
     """
     files = sampled_files(data) if data is not None else []
     own = describe_node(files)
+    asked = Asked(tuple(map(str, files)), programs=tuple((programs or {}).values()), start=start)
     if is_remote(storage):
-        drawn = None
         if data is not None and spec is not None and spec.root is None:
-            drawn = (spec.model_dump(mode="json"), str(data.dataset.root))
-        found = _ask(nodes, str(storage), files, drawn)
-        return [
-            *_same_checks(own, found),
-            *_shared_memory_checks(shared, nodes, found),
-            *_reach_checks(str(storage), found),
-            *_data_checks(own, found, files),
-        ]
-    storage = Path(storage)
-    folder = storage / f".preflight-{uuid.uuid4().hex[:8]}"
-    content = uuid.uuid4().hex
-    write_atomic(folder / "driver", content)
-    try:
-        found = _ask(nodes, str(folder), files)
-        return [
-            *_same_checks(own, found),
-            *_shared_memory_checks(shared, nodes, found),
-            *_storage_checks(storage, folder, content, found),
-            *_data_checks(own, found, files),
-        ]
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+            asked = replace(asked, drawn=(spec.model_dump(mode="json"), str(data.dataset.root)))
+        found = _ask(nodes, str(storage), asked)
+        reached = _reach_checks(str(storage), found)
+    else:
+        storage = Path(storage)
+        folder = storage / f".preflight-{uuid.uuid4().hex[:8]}"
+        content = uuid.uuid4().hex
+        write_atomic(folder / "driver", content)
+        try:
+            found = _ask(nodes, str(folder), asked)
+            reached = _storage_checks(storage, folder, content, found)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return [
+        *_same_checks(own, found),
+        *_shared_memory_checks(shared, nodes, found),
+        *reached,
+        *_data_checks(own, found, files),
+        *_program_checks(programs or {}, found),
+    ]
 
 
 def sampled_files(data: DataView, count: int = SAMPLED) -> list[Path]:
@@ -157,13 +181,17 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def look_from_node(
-    folder: str, name: str, files: Sequence[str], drawn: Drawn | None = None
-) -> dict[str, Any]:
-    """Describe this node, read the driver's marker, write one; every node runs this."""
-    if is_remote(folder):
-        return _look_at_objects(folder, [Path(file) for file in files], drawn)
-    found = describe_node([Path(file) for file in files])
+def look_from_node(folder: str, name: str, asked: Asked) -> dict[str, Any]:
+    """Describe this node and its foreign programs, read the driver's marker, write one; every node runs
+    this."""
+    look_at = _look_at_objects if is_remote(folder) else _look_at_folder
+    found = look_at(folder, name, asked)
+    return {**found, "programs": [look(one, start=asked.start) for one in asked.programs]}
+
+
+def _look_at_folder(folder: str, name: str, asked: Asked) -> dict[str, Any]:
+    """Read the driver's marker and write this node's."""
+    found = describe_node([Path(file) for file in asked.files])
     place = Path(folder)
     try:
         found["marker"] = (place / "driver").read_text()
@@ -177,35 +205,34 @@ def look_from_node(
     return found
 
 
-def _look_at_objects(uri: str, files: Sequence[Path], drawn: Drawn | None) -> dict[str, Any]:
-    """Write to and read from an object storage; `drawn` files are looked for in this node's own cache."""
+def _look_at_objects(uri: str, name: str, asked: Asked) -> dict[str, Any]:
+    """Write to and read from an object storage; drawn files are looked for in this node's own cache."""
+    files = [Path(file) for file in asked.files]
     try:
         storage = open_storage(uri)
         storage.check()
-        if drawn is not None:
-            view = open_data(DataSpec.model_validate(drawn[0]), storage=storage.local, verify=False)
-            files = [view.dataset.root / file.relative_to(drawn[1]) for file in files]
+        if asked.drawn is not None:
+            spec, own = asked.drawn
+            view = open_data(DataSpec.model_validate(spec), storage=storage.local, verify=False)
+            files = [view.dataset.root / file.relative_to(own) for file in files]
     except WsssError as error:
         return {**describe_node(files), "refused": str(error)}
     return describe_node(files)
 
 
-def _ask(
-    nodes: Sequence[dict[str, Any]], folder: str, files: Sequence[Path], drawn: Drawn | None = None
-) -> dict[str, dict[str, Any] | str]:
+def _ask(nodes: Sequence[dict[str, Any]], folder: str, asked: Asked) -> dict[str, dict[str, Any] | str]:
     """Return address → what the task found there, or why it returned nothing."""
     task: Any = ray.remote(num_cpus=0, max_retries=0)(look_from_node)
-    asked = {}
+    sent: dict[str, Any] = {}
     for number, node in enumerate(nodes):
         strategy = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         pinned = task.options(scheduling_strategy=strategy)
-        names = [str(file) for file in files]
         label = node["NodeManagerAddress"]
-        label = f"{label} ({node['NodeID'][:6]})" if label in asked else label
-        asked[label] = pinned.remote(folder, f"node-{number}", names, drawn)
-    ready, _ = ray.wait(list(asked.values()), num_returns=len(asked), timeout=TIMEOUT)
+        label = f"{label} ({node['NodeID'][:6]})" if label in sent else label
+        sent[label] = pinned.remote(folder, f"node-{number}", asked)
+    ready, _ = ray.wait(list(sent.values()), num_returns=len(sent), timeout=TIMEOUT)
     found: dict[str, dict[str, Any] | str] = {}
-    for number, (label, reference) in enumerate(asked.items()):
+    for number, (label, reference) in enumerate(sent.items()):
         if reference not in ready:
             ray.cancel(reference, force=True)
             found[label] = f"did not answer within {TIMEOUT:.0f} s"
@@ -304,3 +331,10 @@ def _data_checks(
     if not checks and files and len(found) > 1:
         checks.append(Check("data", "ok", f"every node has the same {len(files)} files looked at"))
     return checks
+
+
+def _program_checks(programs: Mapping[str, Needs], found: dict[str, dict[str, Any] | str]) -> list[Check]:
+    """Compare the foreign programs of every node that answered with the driver's code."""
+    own = [look(replace(one, python="", conda="", words=()), start=False) for one in programs.values()]
+    answers = {label: answer["programs"] for label, answer in found.items() if not isinstance(answer, str)}
+    return program_checks(programs, answers, own) if answers else []

@@ -123,6 +123,16 @@ def test_an_end_that_is_not_well_is_one_error_with_its_last_lines(
     assert not alive(pids_in(tmp_path / "note"))
 
 
+@pytest.mark.parametrize("into", ["nothing", "file", "link"])
+def test_a_program_that_replaces_its_output_folder_is_told_so_each_time(
+    view: DataView, tmp_path: Path, into: str
+) -> None:
+    store, chain = Store(tmp_path / "store"), chain_of(view, f"--mode, replaced, --note, {into}")
+    for _ in range(2):  # what the first start left doesn't hinder the second
+        with pytest.raises(StageError, match="no longer the folder that it was given"):
+            run(chain, store, view)
+
+
 def test_a_huge_log_is_kept_in_part(view: DataView, tmp_path: Path) -> None:
     store, chain = Store(tmp_path / "store"), chain_of(view, "--mode, huge").upto("theirs")
     run(chain, store, view)

@@ -86,7 +86,7 @@ def look_at_nodes(study: Study, data: DataView, address: str | None) -> list[Che
     """Return what `run` would look at on the nodes of a cluster."""
     from wsss.tuning.executor import RayExecutor
 
-    executor = RayExecutor(study, address, data)
+    executor = RayExecutor(study, address, data, start=False)  # nobody was asked whether it may
     try:
         return executor.preflight([sweep.resources for sweep in study.sweeps])
     finally:

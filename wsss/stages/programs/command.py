@@ -111,8 +111,8 @@ class Command(Stage):
         return None
 
     def _wrong(self, error: DataError) -> StageError:
-        lines = joined(self.here / LOG).decode(errors="replace").strip().splitlines()[-10:]
-        text = "\n".join(line[:200] for line in lines)
+        lines = joined(self.here / LOG).decode(errors="replace").splitlines()
+        text = "\n".join([line[:200].rstrip() for line in lines if line.strip()][-10:])
         where = " ".join(self.params.words[:4])
         told = [
             Problem(
@@ -133,8 +133,12 @@ class Command(Stage):
         """Start the program in a copy of its folder, with its inputs and its working folder."""
         for name in ("work", "given"):
             (self.here / name).mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(self.here / "out", ignore_errors=True)
-        (self.here / "out").mkdir()
+        out = self.here / "out"
+        if out.is_dir() and not out.is_symlink():
+            shutil.rmtree(out, ignore_errors=True)
+        else:  # the program may have put anything in its place
+            out.unlink(missing_ok=True)
+        out.mkdir()
         self._copy_source()
         params, context = self.params, self.context
         of = params.environment

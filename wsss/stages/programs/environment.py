@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.addresses import secret_in
-from wsss.errors import Problem, StageError, nearest
+from wsss.errors import Problem, StageError, nearest, shortened
 
 PASSED = (
     *("HOME", "USER", "LOGNAME", "LANG", "LANGUAGE", "TZ", "TMPDIR", "LD_LIBRARY_PATH"),
@@ -31,6 +31,8 @@ found = {str(one.metadata["Name"]): one.version for one in importlib.metadata.di
 print(json.dumps({"python": platform.python_version(), "packages": found}))
 """
 PACKAGES_SECONDS = 120
+START_SECONDS = 60
+"""How long an interpreter may take to name its version."""
 MOST_PACKAGES = 5000
 
 
@@ -94,6 +96,34 @@ def visible_gpus(device: str, workers: int) -> list[str]:
     return [one for one in told.split(",") if one] if told is not None else [str(n) for n in range(workers)]
 
 
+def version(python: Path, environment: Mapping[str, str]) -> str:
+    """Start an interpreter and return its version. Raises `StageError` when it doesn't start."""
+    if python == Path(sys.executable):
+        return platform.python_version()
+    code = "import platform; print('version', platform.python_version())"
+    try:
+        done = subprocess.run(
+            [str(python), "-c", code],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=START_SECONDS,
+            env=dict(environment),
+            cwd="/",
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"{python} doesn't answer within {START_SECONDS} s"
+        raise StageError(Problem("environment", message)) from error
+    except OSError as error:
+        raise StageError(Problem("environment", f"{python} doesn't start: {error.strerror}")) from error
+    told = done.stdout.decode(errors="replace").split()
+    if not done.returncode and len(told) == 2 and told[0] == "version":
+        return shortened(told[1], 20)
+    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    said = shortened(lines[-1], 200) if lines else "it writes nothing"
+    message = f"{python} doesn't start as Python does: it ends with code {done.returncode}, {said}"
+    raise StageError(Problem("environment", message))
+
+
 def packages(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
     """Return the version of an interpreter and its packages, name → version; an interpreter that doesn't
     answer gives the reason in their place."""
@@ -116,4 +146,4 @@ def packages(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         return {"python": "unknown", "packages": {}, "error": type(error).__name__}
 
 
-__all__ = ["PYTHONS", "interpreter", "packages", "variables", "visible_gpus"]
+__all__ = ["PYTHONS", "interpreter", "packages", "variables", "version", "visible_gpus"]

@@ -54,6 +54,9 @@ class Result:
 
     def read(self) -> Iterator[int]:
         """Read the files; yield how many images are done. Raises `DataError`."""
+        if self.out.is_symlink() or not self.out.is_dir():
+            message = "the program ended well, but {out} is no longer the folder that it was given"
+            raise DataError(Problem(str(self.out), message))
         if not any(self.out.iterdir()):
             raise DataError(Problem(str(self.out), "the program ended well, but wrote nothing to {out}"))
         if self.params.makes == "files":

@@ -24,7 +24,7 @@ parser.add_argument("--map-name", default="high_res")
 parser.add_argument("--id-name", default="keys")
 args = parser.parse_args()
 
-if args.note:
+if args.note and args.mode != "replaced":
     with open(args.note, "a") as file:
         file.write(f"{os.getpid()}\n")
 if args.mode == "fail":
@@ -34,6 +34,14 @@ if args.mode == "fail":
 if args.mode == "crash":
     os.kill(os.getpid(), signal.SIGSEGV)
 if args.mode == "nothing":
+    sys.exit(0)
+if args.mode == "replaced":
+    # Research code that "cleans up" first; then it writes a file instead, or a link.
+    old = pathlib.Path(args.out).rename(pathlib.Path(args.work, f"old{os.getpid()}"))
+    if args.note == "file":
+        pathlib.Path(args.out).write_text("a file")
+    if args.note == "link":
+        pathlib.Path(args.out).symlink_to(old)
     sys.exit(0)
 if args.mode == "huge":
     line = b"x" * 1023 + b"\n"
