@@ -66,6 +66,8 @@ def test_the_trainable_tells_what_a_program_says(tmp_path: Path, monkeypatch: py
         "data": study.data.model_dump(mode="json"),
         "threads": 1,
         "workers": 1,
+        "side": None,
+        "reported": [],
     }
     stopped = ChainTrainable({"job": json.loads(json.dumps(job))})
     while not isinstance(event_from_json(stopped.train()[EVENT]), TrialProgress):
