@@ -166,7 +166,9 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
         began = time.monotonic()
         done = laptop(command)
         assert done.returncode == 3 and told in done.stderr, (command, done.stderr)
-        assert len(done.stderr.strip().splitlines()) == 1 and time.monotonic() - began < 20, done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1 and time.monotonic() - began < 30, (
+            done.stderr
+        )  # most of it imports, on a busy machine
     checked = laptop.wsss(f"{submit} --verb check")
     assert checked.returncode == 0, checked.stdout + checked.stderr
     assert "3 with 2 CPU" in checked.stdout, checked.stdout

@@ -80,10 +80,6 @@ def carry_out(
     """
     if not local:
         check_cluster_address(address)
-        if address or os.environ.get("RAY_ADDRESS"):
-            from wsss.tuning.joining.reaching import check_named
-
-            check_named(address)
     storage = open_storage(study.storage)
     storage.check()
     refuse_bad(storage_checks(storage.local, None))
