@@ -201,6 +201,8 @@ def test_a_study_outlives_a_killed_worker_and_a_killed_head(
     assert refused.returncode == 3 and "placement" in refused.stdout, refused.stdout + refused.stderr
     laptop.down()
 
+    import pandas  # noqa: F401 - else MLflow's thread and the report's may import it at the same instant
+
     # The same storage, without a cluster; and the same study in another storage, without one from the start.
     study = tmp_path / "tiny.yaml"
     study.write_text(STUDY)
