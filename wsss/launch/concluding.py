@@ -83,6 +83,7 @@ def report(storage: Storage, name: str, say: Callable[[str], None]) -> Path | No
         name: of the study.
         say: is called with a line for people.
     """
+    wait_for_pandas()
     from wsss.report.page import write_page
 
     try:
@@ -90,3 +91,8 @@ def report(storage: Storage, name: str, say: Callable[[str], None]) -> Path | No
     except (WsssError, OSError, LookupError, ValueError) as error:
         say(f"no report was written: {error}; `report {name}` tries again")
         return None
+
+
+def wait_for_pandas() -> None:
+    """Import pandas whole: MLflow's thread may be in the middle of that, and plotly takes what it finds."""
+    import pandas  # noqa: F401
