@@ -213,7 +213,7 @@ def test_a_databases_password_is_not_printed_by_sync_or_of_a_study_that_is_run_a
     words: list[str], tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", ADDRESSES["database"])
-    monkeypatch.setattr(sync, "sync_study", lambda storage, name, uri: sync.Synced(name))
+    monkeypatch.setattr(sync, "sync_study", lambda storage, name, uri, **options: sync.Synced(name))
     study = load_study(tiny_study, storage=str(tmp_path / "runs"))
     storage = open_storage(study.storage)
     storage.write_study("tiny", stored_text(study, storage))

@@ -66,7 +66,7 @@ BEFORE = held(("1", "t", A, [0], None), ("2", "tr", A, [1], B), ("3", "x", A, No
             [
                 "1 photo is scored by a mask now: 1",
                 "1 photo's mask is not used any more: 2",
-                "2 photos are in other lists (train, holdout, select, report, test): 1, 2",
+                "2 photos are in other lists (train, holdout, select, report, test, teach): 1, 2",
             ],
         ),
         (BEFORE.model_copy(update={"imports": (A,)}), ["what other programs made (`import`) has changed"]),

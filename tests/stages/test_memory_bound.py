@@ -117,8 +117,9 @@ class Counting:
 def refine(monkeypatch: pytest.MonkeyPatch, need: float, waiting: int) -> tuple[list[int], list[float]]:
     """Return how many of seven tasks of 80 bytes two processes get together, and how many were made ahead."""
     monkeypatch.setattr(chunks, "MOST_WAITING", waiting)
-    stage: Any = SimpleNamespace(context=SimpleNamespace(threads=2), pool=Counting())
+    stage: Any = SimpleNamespace(context=SimpleNamespace(threads=2, device="cpu"), pool=Counting())
     stage._together = lambda *words: ChunkedStage._together(stage, *words)
+    stage._most_memory = lambda: ChunkedStage._most_memory(stage)
     made = []
 
     def tasks() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import json
 import re
 from pathlib import Path
@@ -22,14 +23,18 @@ def answered(finished_study: Path) -> dict[str, Any]:
     blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     assert len(blocks) == 7
     found: dict[str, Any] = {}
-    before = mlflow.get_tracking_uri()
     out = io.StringIO()
-    try:
-        with contextlib.chdir(finished_study), contextlib.redirect_stdout(out):
-            for block in blocks:
-                exec(compile(block.replace("quickstart", "tiny"), str(PAGE), "exec"), found)
-    finally:
-        mlflow.set_tracking_uri(before)
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(finished_study),
+        contextlib.redirect_stdout(out),
+    ):
+        # MLflow keeps the address in its own module, and in the environment, where other tests would find it.
+        patch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)
+        patch.setenv("MLFLOW_TRACKING_URI", "sqlite:///runs/mlflow.db")
+        for block in blocks:
+            exec(compile(block.replace("quickstart", "tiny"), str(PAGE), "exec"), found)
+    assert os.environ.get("MLFLOW_TRACKING_URI") != "sqlite:///runs/mlflow.db"
     return {**found, "printed": out.getvalue()}
 
 

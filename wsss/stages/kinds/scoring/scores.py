@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import field_validator
+from pydantic import Field, field_validator
 
 from wsss.config.params.stages import Params
 from wsss.config.stage import STAGES, Scored, StageKind, scored_as, scored_kinds
@@ -22,9 +22,9 @@ class ScoresParams(Params):
     kind: str
     reported_only: bool = False
     """Whether there is nothing of the `select` images to score."""
-    drawn: int = 0
+    drawn: int = Field(0, ge=0, le=10**6)
     """How many masks of the `select` images a network of the chain was taught by: those are not scored."""
-    draw: int = 0
+    draw: int = Field(0, ge=0, le=2**32)
     """The seed that they were drawn with."""
     switches: ClassVar[tuple[str, ...]] = ("reported_only", "drawn", "draw")
 
