@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,26 @@ def _disks_at_leisure() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda number: None)
         patch.setattr(sqlite3.dbapi2, "connect", connected)
         yield
+
+
+KEPT_BY_LIBRARIES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI")
+
+
+@pytest.fixture(autouse=True)
+def _what_libraries_remember() -> Iterator[None]:
+    """Ray and MLflow keep a token and an address in the process: the next test starts without this one's."""
+    before = {name: os.environ.get(name) for name in KEPT_BY_LIBRARIES}
+    yield
+    after = {name: os.environ.get(name) for name in KEPT_BY_LIBRARIES}
+    for name, value in before.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+    if "ray._raylet" in sys.modules and any(
+        before[name] != after[name] for name in KEPT_BY_LIBRARIES if name.startswith("RAY")
+    ):
+        sys.modules["ray._raylet"].AuthenticationTokenLoader.instance().reset_cache()
 
 
 @pytest.fixture
