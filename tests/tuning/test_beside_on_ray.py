@@ -93,7 +93,6 @@ def killed(cluster: None, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """One machine that says it has a GPU, whose trials compute on the CPU all the same."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     from wsss.tuning import executor  # sets Ray's environment first
 
     import ray  # isort: skip

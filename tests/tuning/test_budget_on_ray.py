@@ -46,7 +46,6 @@ class StopsAfter:
 def test_a_trial_on_ray_leaves_a_checkpoint_when_it_is_stopped(
     tiny_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     from wsss.tuning.executor import RayExecutor
 
     tiny_study.write_text(tiny_study.read_text().replace("epochs: 3", "epochs: 30"))
