@@ -37,7 +37,7 @@ def test_a_small_run_prints_its_figures_and_a_verdict_on_each_target(name: str) 
         capture_output=True,
         text=True,
         timeout=390,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"},  # no other test's cluster
     )
     assert done.returncode in (0, 1), done.stderr[-2000:]
     assert "Traceback" not in done.stderr

@@ -13,7 +13,7 @@ from PIL import Image
 
 from wsss.config import load_study
 from wsss.config.checks.size import configurations
-from wsss.config.stage import scored_as
+from wsss.config.stage import made_kind, scored_as
 from wsss.config.study import Study
 from wsss.data.readers.voc import VOC_CLASSES, VocDataset
 from wsss.data.sample.data_set import SAMPLE_CLASSES, write_sample
@@ -112,7 +112,7 @@ def test_a_shipped_study_runs_to_its_table(
     scored = {row.arm: {"cams"} if study.base else set() for row in rows}
     for sweep in study.sweeps:
         for arm in sweep.arms:
-            names = {use.name for use in arm.stages if scored_as(use.stage)}
+            names = {use.name for use in arm.stages if scored_as(made_kind(use.stage, use.params))}
             for mine in (scored[name] for name in scored if arm.name in (name, sweep.name) or study.base):
                 mine |= names
     assert {row.arm for row in rows} == arms(study)

@@ -37,7 +37,7 @@ def artefacts(uri: str) -> list[str]:
 
 def test_killed_and_gone_on_with_on_another_machine(uri: str, tiny_study: Path, tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "launch.py"), "run", str(tiny_study), "--local", "--storage", uri]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}
     with (tmp_path / "log").open("w") as log:
         running = subprocess.Popen(words, env=environment, stdout=log, stderr=log, cwd=tmp_path)
         until = time.monotonic() + 200

@@ -21,6 +21,7 @@ sys.path.append(str(HERE))
 
 QUIET = {
     "RAY_AUTH_MODE": "disabled",
+    "RAY_ADDRESS": "local",  # no other test's cluster
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_health_check_initial_delay_ms": "1000",
     "RAY_health_check_period_ms": "1000",

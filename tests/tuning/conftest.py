@@ -13,4 +13,6 @@ def _without_tokens() -> Iterator[None]:
     share it wait for each other's clusters in vain. Tests of tokens start Ray in processes of their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
+        # Other workers of the suite have clusters of their own on this machine.
+        patch.setenv("RAY_ADDRESS", "local")
         yield
