@@ -55,7 +55,7 @@ def sampled(study: Study, storage: Storage) -> Iterator[None]:
 
 
 def conclusion(storage: Storage, past: Past, say: Callable[[str], None]) -> Conclusion | None:
-    """Return what a study came to; None where that can't be said, which is told to people.
+    """Return what a study came to; None where that can't be said: `say` gets the reason.
 
     Args:
         storage: where it is.

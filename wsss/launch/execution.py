@@ -57,6 +57,16 @@ class Taken:
     overtaken: bool = False
 
 
+@dataclass(frozen=True)
+class _Way:
+    """In which way a study is run; see `carry_out`."""
+
+    local: bool
+    address: str | None
+    quiet: bool
+    watched: bool
+
+
 def carry_out(
     study: Study,
     view: Observer,
@@ -91,7 +101,8 @@ def carry_out(
         if holder is not None:
             return Taken(holder, uri)
         try:
-            return _run(study, storage, lease, uri, view, local, address, quiet, watched)
+            way = _Way(local, address, quiet, watched)
+            return _run(study, storage, lease, uri, view, way)
         except Overtaken:
             return Taken(current_holder(study.name, storage), uri, overtaken=True)
 
@@ -102,13 +113,10 @@ def _run(
     lease: StudyLease,
     uri: str,
     view: Observer,
-    local: bool,
-    address: str | None,
-    quiet: bool,
-    watched: bool,
+    way: _Way,
 ) -> Ended:
     """Run a study whose lease is held."""
-    data = open_study_data(study, quiet=quiet)
+    data = open_study_data(study, quiet=way.quiet)
     inventory = study_inventory(study, data)
     changed = data_changes(stored_inventory(storage, study.name), inventory)
     if changed:
@@ -117,17 +125,17 @@ def _run(
         note(f"an object storage holds no MLflow database; this study's is {shown(uri)}")
     with ExitStack() as closing:
         executor: Executor
-        if local:
+        if way.local:
             executor = LocalExecutor(storage.store, data)
         else:
             from wsss.tuning.executor import RayExecutor
 
-            executor = distributed = RayExecutor(study, address, data)
+            executor = distributed = RayExecutor(study, way.address, data)
             closing.callback(distributed.close)
         tracker = MlflowTracker(uri, storage.study_folder(study.name), storage=storage)
         # What another run has taken over, that one sends.
         closing.callback(lambda: tracker.close(0) if lease.lost else tracker.close())
-        executor.watched = watched
+        executor.watched = way.watched
         run = StudyRun(
             study,
             data,
@@ -136,7 +144,7 @@ def _run(
             _judge,
             preflight=lambda: [
                 *preflight_checks(study, data, uri),
-                *(local_programs(study, start=True) if local else []),
+                *(local_programs(study, start=True) if way.local else []),
             ],
             inventory=inventory,
             lease=lease,

@@ -165,7 +165,8 @@ class GpuWaiting:
 class Moving:
     """A trial gives its GPU back, as what comes next needs none, or needs a GPU again.
 
-    `stage` is what comes next, `gpu` whether it needs one; `reported` are the stages whose end was told.
+    `stage` is what comes next, `gpu` whether it needs one; `reported` are the stages whose end the
+    trial has reported.
     """
 
     trial: str

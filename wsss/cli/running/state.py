@@ -28,8 +28,8 @@ ENDED = ("done", "found", "failed", "stopped")
 class TrialRow:
     """One trial, or work that several share (`info` is None then). Times are seconds of one clock.
 
-    `step` of `steps` are done, and `part` of `parts` of the next one; `heard` is when that was told. When the
-    stage began, `base` steps were done.
+    `step` of `steps` are done, and `part` of `parts` of the next one; `heard` is when the trial last said so.
+    When the stage began, `base` steps were done.
     """
 
     info: TrialInfo | None

@@ -54,7 +54,7 @@ def run_chain(
         watch: hears about once a second how far a step is, from inside of it.
         side: makes only what needs a GPU ("gpu"), or only what needs none ("cpu"), and ends with `Moving`
             before anything else; None makes everything.
-        reported: labels of stages whose end was told before, and isn't again.
+        reported: labels of stages whose end an earlier part of the trial has reported: this one stays silent.
 
     Examples:
         A classifier for one epoch on a tiny sample, and its class activation maps:

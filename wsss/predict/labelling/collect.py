@@ -87,7 +87,7 @@ def write_results(
         made: by the study.
         memory: GiB that the network may take.
         workers: processes of the CRF.
-        report: is told of progress.
+        report: gets what is made, how many are done, and of how many.
     """
     for name in FOLDERS:
         (folder / name).mkdir(parents=True, exist_ok=True)

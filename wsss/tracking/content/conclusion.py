@@ -1,6 +1,6 @@
 """What a study comes to, as MLflow keeps it: a run of its own, the experiment's note, the registered winner.
 
-What is in it is made by whoever can compare (`wsss.report.conclusion`); here it is only carried.
+`wsss.report.conclusion` makes the content; this module carries it to MLflow.
 """
 
 from __future__ import annotations
