@@ -33,7 +33,7 @@ from targets import conclude, target
 
 from wsss.config import load_study_text
 from wsss.data.check import check_dataset
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
 from wsss.data.view import DataView, open_data

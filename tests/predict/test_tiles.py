@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wsss.errors import ConfigError
 from wsss.masks.segmentation import segment
-from wsss.models.memory import PeakMemory
+from wsss.models.computing.memory import PeakMemory
 from wsss.predict.predictor import enlarged_winners, pooled, winners
 from wsss.predict.tiles import GIB, OVERLAP, Tiling, blend_weights, blended_rows, plan_tiles, tiling_memory
 
@@ -37,7 +37,7 @@ class Toy(nn.Module):
         nn.init.normal_(self.layers[2].weight)
 
     def pyramid(self, x: Tensor, scales: tuple[float, ...]) -> list[Tensor]:
-        from wsss.models.deeplab import scaled
+        from wsss.models.networks.deeplab import scaled
 
         return [self.layers(scaled(x, scale)) for scale in scales]
 

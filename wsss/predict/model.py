@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
-from wsss.models.folding import fold_norms
-from wsss.models.precision import Precision, placed
-from wsss.models.tensor_files import number_fault
+from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.precision import Precision, placed
+from wsss.models.pretrained.tensor_files import number_fault
 from wsss.predict.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
 

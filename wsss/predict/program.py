@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.deeplab import scaled
-from wsss.models.pixel_head import fitted
+from wsss.models.networks.deeplab import scaled
+from wsss.models.networks.pixel_head import fitted
 from wsss.predict.untrusted import checked_archive
 
 ABOUT = "wsss.json"

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from wsss.config.params.stages import CamsParams
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
-from wsss.models.folding import fold_norms
+from wsss.models.computing.folding import fold_norms
 from wsss.predict.cam_model import CamModel, CamPredictor
 from wsss.predict.model import Model, load_weights
 from wsss.predict.model_folder import FILES, read_about

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from wsss.data.decode import photo_size
+from wsss.data.pictures.decode import photo_size
 from wsss.errors import ConfigError, DataError, Problem, StageError
 from wsss.files import read_json, sha256_file, write_atomic, write_json
 from wsss.masks.images import overlay, write_mask

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.tuning.cluster import clear_ray_folder, connect, ray_folder  # sets Ray's environment first
+from wsss.tuning.joining.cluster import clear_ray_folder, connect, ray_folder  # sets Ray's environment first
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -20,12 +20,12 @@ from wsss.pipeline.forecasts.programs import programs_needed
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import Storage, open_storage
 from wsss.tuning.asking import JobSearcher
-from wsss.tuning.head import HeadWatch
+from wsss.tuning.joining.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
-from wsss.tuning.parts import first_part, held_gpus
-from wsss.tuning.preflight import cluster_checks
-from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
-from wsss.tuning.watching import Board
+from wsss.tuning.nodes.preflight import cluster_checks
+from wsss.tuning.trials.parts import first_part, held_gpus
+from wsss.tuning.trials.trainable import ERROR, STORAGE, ChainTrainable
+from wsss.tuning.trials.watching import Board
 
 GPU = "cuda"
 """The torch device of a trial that has a GPU."""

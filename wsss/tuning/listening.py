@@ -11,8 +11,8 @@ from typing import Any
 
 from wsss.pipeline.events import Moving
 from wsss.pipeline.executor import Listener
-from wsss.tuning.parts import next_part
-from wsss.tuning.trainable import EVENT, event_from_json
+from wsss.tuning.trials.parts import next_part
+from wsss.tuning.trials.trainable import EVENT, event_from_json
 
 from ray.tune.experiment import Trial  # isort: skip
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # isort: skip

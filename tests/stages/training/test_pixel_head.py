@@ -16,7 +16,7 @@ from wsss.errors import ConfigError
 from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
 from wsss.models import CamNetwork, create_backbone
-from wsss.models.pixel_head import PixelHeadNetwork, fitted
+from wsss.models.networks.pixel_head import PixelHeadNetwork, fitted
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.predict.model import load_artefact
 from wsss.predict.predictor import Predictor, Settings

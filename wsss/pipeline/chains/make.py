@@ -17,7 +17,7 @@ from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import Problem, StageError, StorageError, shortened
 from wsss.files import storage_error
-from wsss.models.precision import Precision, card_facts
+from wsss.models.computing.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
 from wsss.pipeline.chains.facts import smaller_copies, work_facts
 from wsss.pipeline.chains.processor import processor

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss.config.params.stages import SegmentationCrfParams
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.readers.splits import is_held_out
 from wsss.errors import StageError
 from wsss.files import write_atomic

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.data.decode import working_size
+from wsss.data.pictures.sizes import working_size
 from wsss.data.view import DataView, photo_sizes, working_sizes
 from wsss.errors import DataError, Problem
 from wsss.files import place

@@ -24,7 +24,7 @@ from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # isort
 from ray.exceptions import AuthenticationError  # isort: skip
 
 from wsss.errors import PreflightError, Problem
-from wsss.tuning.auth import MODE, TOKEN, has_token, settle_mode, token_file
+from wsss.tuning.joining.auth import MODE, TOKEN, has_token, settle_mode, token_file
 
 OWN = "local"
 """The address that stands for a Ray of this run alone."""

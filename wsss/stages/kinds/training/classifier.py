@@ -11,7 +11,7 @@ from wsss.config.params.stages import ClassifierParams, Params, RungParams, clas
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import CONVOLUTION, backbone_class
-from wsss.models.weights import weights_identity
+from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView

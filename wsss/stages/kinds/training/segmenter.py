@@ -9,7 +9,7 @@ from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import backbone_class, dense_class
-from wsss.models.weights import weights_identity
+from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView

@@ -17,7 +17,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, OnErrorOmit, TypeAdapter, ValidationError
 
-from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, working_size
+from wsss.data.pictures.decode import decode_mask, ids_in, open_photo
+from wsss.data.pictures.opening import read_bytes
+from wsss.data.pictures.sizes import WORKING_PIXELS, working_size
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
 from wsss.files import read_json, stamp_of, with_checksum, without_checksum, write_atomic

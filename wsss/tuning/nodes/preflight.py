@@ -30,7 +30,7 @@ from wsss.pipeline.forecasts.programs import program_checks
 from wsss.pipeline.forecasts.shared_memory import free_shared_memory, shared_memory_check
 from wsss.stages.programs.readiness import Needs, look
 from wsss.store.storage import open_storage
-from wsss.tuning.placement import TIMEOUT, launched, nodes_check, placement_checks
+from wsss.tuning.nodes.placement import TIMEOUT, launched, nodes_check, placement_checks
 
 Drawn = tuple[dict[str, Any], str]
 """(the `data` of a study on the sample set as JSON, the driver's own folder of it)"""

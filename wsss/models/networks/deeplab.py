@@ -16,7 +16,7 @@ from torch.nn.functional import interpolate
 from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone, BackboneNetwork, create_backbone
 from wsss.models.backbones.resnet_caffe import HEAD, deeplab_tensors
-from wsss.models.tensor_files import load_tensors, read_tensors
+from wsss.models.pretrained.tensor_files import load_tensors, read_tensors
 
 RATES = (6, 12, 18, 24)
 SCALES = (1.0, 0.75, 0.5)

@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import Tensor
 
 from wsss.errors import ConfigError, Problem
-from wsss.models.tensor_files import existing, number_fault, read_tensors
+from wsss.models.pretrained.tensor_files import existing, number_fault, read_tensors
 
 
 @dataclass(frozen=True)

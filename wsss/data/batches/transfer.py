@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsss.data.augment import GREY, HUE_CHANNELS, Statistics
-from wsss.models.precision import sent
+from wsss.data.batches.augment import GREY, HUE_CHANNELS, Statistics
+from wsss.models.computing.precision import sent
 
 CONTRAST, SATURATION, HUE_TURN = 1, 2, 3
 """How `Jitter.order` calls them."""
@@ -84,7 +84,7 @@ def _shown(windows: Tensor, side: int) -> Tensor:
 
 
 def _jittered(images: Tensor, shown: Tensor, draws: Tensor) -> Tensor:
-    """Return float32[B, 3, S, S] with the colours of each image changed as drawn: `wsss.data.augment.jitter`.
+    """Return float32[B, 3, S, S] with the colours of each image changed as drawn (`augment.jitter`).
 
     Brightness, contrast and saturation move a colour away from black, from the mean grey of what is shown and
     from its own grey: each of the four steps is one such move for the whole batch, by a factor of 1 where an

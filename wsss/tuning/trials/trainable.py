@@ -29,8 +29,8 @@ from wsss.pipeline.events import (
     TrialProgress,
 )
 from wsss.store.storage import open_storage
-from wsss.tuning.gpu import prepare_gpu
-from wsss.tuning.watching import teller
+from wsss.tuning.trials.gpu import prepare_gpu
+from wsss.tuning.trials.watching import teller
 
 EVENT = "event"
 ERROR = "error"

@@ -7,10 +7,10 @@ import stat
 import tarfile
 import uuid
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
-from wsss.data.download import Progress, check_disk
+from wsss.data.fetching.download import Progress, check_disk
 from wsss.errors import DataError, Problem
 
 BLOCK = 2**20
@@ -21,8 +21,10 @@ def unpack(
     archive: Path,
     target: Path,
     inside: str,
-    needed: Callable[[str], bool],
+    needed: Callable[[str], bool] = lambda name: True,
     progress: Progress | None = None,
+    *,
+    holding: Sequence[str] = (),
 ) -> None:
     """Unpack one folder of a `.zip` or a tar file; it appears at `target` only when it is whole.
 
@@ -31,19 +33,25 @@ def unpack(
 
     Args:
         archive: the file.
-        target: where the folder goes; there must be nothing yet.
+        target: where the folder goes; there must be nothing yet, or an empty folder.
         inside: the folder's name in the archive.
         needed: tells by its name in the archive whether a file is wanted.
         progress: gets (bytes so far, all bytes).
+        holding: folders that must be in the folder.
     """
-    aside = target.parent / f".unpacking-{uuid.uuid4().hex[:8]}"
+    aside = archive.parent / f".unpacking-{uuid.uuid4().hex[:8]}"
     extract = _unzip if archive.suffix == ".zip" else _untar
     try:
         extract(archive, aside, needed, progress)
-        if not (aside / inside).is_dir():
-            raise DataError(Problem(str(archive), f"holds no folder {inside}"))
+        found = aside / inside
+        missing = [name for name in holding if not (found / name).is_dir()]
+        if not found.is_dir() or missing:
+            lacking = f" with {', '.join(missing)}" if missing else ""
+            raise DataError(Problem(str(archive), f"holds no folder {inside}{lacking}"))
         target.parent.mkdir(parents=True, exist_ok=True)
-        (aside / inside).rename(target)
+        if target.is_dir():
+            target.rmdir()  # it is empty
+        found.rename(target)
     except tarfile.FilterError as error:
         raise DataError(Problem(str(archive), f"is refused: {error}", "don't use this file")) from error
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, log_softmax, softmax
 
 from wsss.models.backbone import Backbone
-from wsss.models.cam_net import CamNetwork
+from wsss.models.computing.precision import Precision
 from wsss.models.heads.convolution import Convolution
 from wsss.models.kind import Statistics
-from wsss.models.precision import Precision
+from wsss.models.networks.cam_net import CamNetwork
 
 DILATIONS = (1, 2, 4)
 READ = 2

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from wsss.errors import ConfigError, Problem
 from wsss.files import sha256_file
 from wsss.models.kind import backbone_class
-from wsss.models.tensor_files import existing, read_tensors
+from wsss.models.pretrained.tensor_files import existing, read_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,8 +120,8 @@ def _version(name: str) -> str:
 
 def stored_tensors(name: str, weights: str) -> tuple[dict[str, Tensor], str]:
     """Return the tensors of `package` or of a file, and where they came from: of a checkpoint of a known
-    layout (`wsss.models.layouts`) those of its trunk. Raises `ConfigError`."""
-    from wsss.models.layouts import trunk  # needs torch, which plans don't
+    layout (`wsss.models.pretrained.layouts`) those of its trunk. Raises `ConfigError`."""
+    from wsss.models.pretrained.layouts import trunk  # needs torch, which plans don't
 
     path = package_file(name) if weights == "package" else existing(weights)
     return trunk(read_tensors(path), str(path), name)

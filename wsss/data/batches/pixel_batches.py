@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from wsss.data.augment import Augmentation, Place, random_state, window
-from wsss.data.loader import ClassificationBatches, Key, Made, Source
+from wsss.data.batches.augment import Augmentation, Place, random_state, window
+from wsss.data.batches.loader import ClassificationBatches, Key, Made, Source
 from wsss.data.readers.voc import Dataset, Mask
 
 ReadMask = Callable[[str], Mask]

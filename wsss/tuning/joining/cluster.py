@@ -21,7 +21,7 @@ from wsss.errors import PreflightError, Problem
 from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
-from wsss.tuning.auth import secure_token
+from wsss.tuning.joining.auth import secure_token
 from wsss.tuning.joining.reaching import OWN, check_reachable, running_here
 
 OBJECT_STORE_BYTES = 256 * 1024**2

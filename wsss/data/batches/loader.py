@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from wsss.data.augment import Augmentation, Pixels, evaluation_image, random_state
+from wsss.data.batches.augment import Augmentation, Pixels, evaluation_image, random_state
+from wsss.data.batches.transfer import Crops, ahead, finished
 from wsss.data.readers.voc import Dataset, Mask
-from wsss.data.transfer import Crops, ahead, finished
 from wsss.errors import DataError, StageError
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]

@@ -12,7 +12,7 @@ from wsss.config import Resources
 from wsss.pipeline.chains.chain import Chain, Side
 from wsss.pipeline.events import Moving
 from wsss.store.folder_store import Store
-from wsss.tuning.placement import accelerator_resource
+from wsss.tuning.nodes.placement import accelerator_resource
 
 
 def asked_of_ray(resources: Resources) -> dict[str, float]:
