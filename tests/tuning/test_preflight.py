@@ -69,12 +69,19 @@ def rows(checks: list[Check]) -> list[tuple[str, str]]:
     return [(check.what, check.state) for check in checks]
 
 
+def every_node(*wanted: Any) -> list[Check]:
+    """Return the checks of every node of the cluster that runs; `wanted` are the words of `Wanted`."""
+    from wsss.tuning.nodes.preflight import Wanted, alive_nodes, node_checks
+
+    return node_checks(alive_nodes(), Wanted(*wanted))
+
+
 def test_everything_is_well_on_two_nodes_that_share_all(
     cluster: Any, photos: DataView, tmp_path: Path
 ) -> None:
-    from wsss.tuning.nodes.preflight import cluster_checks
+    from wsss.tuning.nodes.preflight import Wanted, cluster_checks
 
-    checks = cluster_checks([Resources(cpu=1), Resources(cpu=2)], tmp_path, photos)
+    checks = cluster_checks([Resources(cpu=1), Resources(cpu=2)], Wanted(tmp_path, photos))
     found = {check.what: check for check in checks}
     assert rows(checks) == [
         (what, "ok") for what in ("nodes", "placement", "placement", "versions", "storage", "data")
@@ -90,10 +97,8 @@ def test_everything_is_well_on_two_nodes_that_share_all(
 def test_a_storage_of_the_same_name_on_another_disk_is_noticed(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.tuning.nodes.preflight import alive_nodes, node_checks
-
     monkeypatch.chdir(tmp_path)
-    checks = node_checks(alive_nodes(), Path("/proc/self/cwd/runs"), None)  # another folder in each process
+    checks = every_node(Path("/proc/self/cwd/runs"))  # another folder in each process
     bad = [check for check in checks if check.state == "bad"]
     assert [check.what for check in bad] == ["storage", "storage"], "each node is named"
     assert all("doesn't see what the driver wrote to /proc/self/cwd/runs" in check.found for check in bad)
@@ -102,7 +107,7 @@ def test_a_storage_of_the_same_name_on_another_disk_is_noticed(
 
 def test_a_foreign_program_is_looked_for_on_every_node(cluster: Any, tmp_path: Path) -> None:
     from wsss.stages.programs.readiness import Needs
-    from wsss.tuning.nodes.preflight import alive_nodes, node_checks
+    from wsss.tuning.nodes.preflight import Wanted, alive_nodes, node_checks
 
     for folder, content in ((tmp_path / "code", "here"), (cluster.home / "code", "there")):
         folder.mkdir()
@@ -110,7 +115,7 @@ def test_a_foreign_program_is_looked_for_on_every_node(cluster: Any, tmp_path: P
     nodes = alive_nodes()
 
     def looked_at(need: Needs) -> list[Check]:
-        checks = node_checks(nodes, tmp_path, None, programs={"cam, theirs": need}, start=True)
+        checks = node_checks(nodes, Wanted(tmp_path, programs={"cam, theirs": need}, start=True))
         return [check for check in checks if check.what == "program"]
 
     need = Needs(str(tmp_path / "code"), words=("python", "train.py"))
@@ -133,11 +138,11 @@ def test_photos_that_differ_or_lack_are_named(
     here = Path("/proc/self/cwd/JPEGImages/x_4.jpg")  # only the driver stands there
     changing = Path("/proc/self/stat")
     monkeypatch.setattr(preflight, "sampled_files", lambda data: [here, changing])
-    bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
+    bad = [c for c in every_node(tmp_path, photos) if c.what == "data"]
     assert len(bad) == 2 and all(check.state == "bad" for check in bad)
     assert all(f"lacks {here}" in check.found for check in bad)
     monkeypatch.setattr(preflight, "sampled_files", lambda data: [changing])
-    bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
+    bad = [c for c in every_node(tmp_path, photos) if c.what == "data"]
     assert all(f"has another {changing}" in check.found for check in bad) and len(bad) == 2
 
 
@@ -145,7 +150,7 @@ def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
     cluster: Any, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsss.store.storage import open_storage
-    from wsss.tuning.nodes import preflight
+    from wsss.tuning.nodes import looking
 
     uri = s3_address(s3)
     spec = DataSpec(
@@ -158,14 +163,14 @@ def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSSS_CACHE", "/proc/self/cwd/driver")  # the driver's own disk: no node sees it
     data = open_data(spec, storage=open_storage(uri).local)
-    look, folder = preflight.look_from_node, tmp_path
+    look, folder = looking.look_from_node, tmp_path
 
     def elsewhere(*words: Any) -> dict[str, Any]:
         os.environ.update(KEYS, WSSS_CACHE=f"{folder}/node-{os.getpid()}")
         return look(*words)
 
-    monkeypatch.setattr(preflight, "look_from_node", elsewhere)
-    checks = preflight.node_checks(preflight.alive_nodes(), uri, data, spec)
+    monkeypatch.setattr(looking, "look_from_node", elsewhere)
+    checks = every_node(uri, data, spec)
     assert [check for check in checks if check.state == "bad"] == []
     assert "data" in [check.what for check in checks]
     assert len(list(tmp_path.glob("node-*/*/data/*/JPEGImages/*.jpg"))) == 2 * 5
@@ -193,7 +198,8 @@ def a_folder(place: Path) -> DataView:
 def test_whatever_of_its_data_a_node_has_older_is_noticed(
     photos: DataView, tmp_path: Path, which: str
 ) -> None:
-    from wsss.tuning.nodes.preflight import describe_node, sampled_files
+    from wsss.tuning.nodes.looking import describe_node
+    from wsss.tuning.nodes.preflight import sampled_files
 
     data = photos if which == "voc" else a_folder(tmp_path)
     parts = {
@@ -232,11 +238,11 @@ def test_only_so_many_images_are_looked_at(tmp_path: Path) -> None:
 def test_other_code_on_a_node_is_refused(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.tuning.nodes import preflight
+    from wsss.tuning.nodes import looking, preflight
 
-    own = preflight.describe_node([])
+    own = looking.describe_node([])
     monkeypatch.setattr(preflight, "describe_node", lambda files: {**own, "code": "0" * 12, "ray": "1.0"})
-    checks = preflight.node_checks(preflight.alive_nodes(), tmp_path, None)
+    checks = every_node(tmp_path)
     bad = [check for check in checks if check.state == "bad"]
     assert sorted(check.what for check in bad) == ["Ray", "Ray", "wsss's code", "wsss's code"]
     assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
@@ -284,7 +290,7 @@ available_node_types:
 def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
     """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
     from wsss.tuning.nodes.placement import launched
-    from wsss.tuning.nodes.preflight import alive_nodes, cluster_checks
+    from wsss.tuning.nodes.preflight import Wanted, alive_nodes, cluster_checks
 
     file = cluster.home / "ray_bootstrap_config.yaml"
     wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
@@ -293,7 +299,7 @@ def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_p
         file.write_text(AUTOSCALER)
         kinds = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}, {}]
         assert list(launched(alive_nodes()).startable) == kinds
-        rows = [check for check in cluster_checks(wanted, tmp_path, None) if check.what == "placement"]
+        rows = [check for check in cluster_checks(wanted, Wanted(tmp_path)) if check.what == "placement"]
         assert [row.state for row in rows] == ["note", "bad"]
         assert rows[0].found.endswith("no node has them, one will be started")
         assert rows[1].found.endswith("nor has any that could be started")
