@@ -15,7 +15,8 @@ from typing import Any
 from wsss.errors import DataError, Problem, StageError
 from wsss.files import read_json, write_atomic, write_json
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds.programs.command import CommandParams, filled, placeholders, stage_named, wanted
+from wsss.stages.kinds.programs.command import CommandParams, wanted
+from wsss.stages.kinds.programs.words import filled, placeholders, stage_named
 from wsss.stages.programs import environment, folder, given
 from wsss.stages.programs.log import Log, joined
 from wsss.stages.programs.process import Program

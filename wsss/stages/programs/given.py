@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.view import DataView, photo_sizes
-from wsss.stages.kinds.programs.command import LISTS
+from wsss.stages.kinds.programs.words import LISTS
 from wsss.stages.shards import INDEX, CamShards
 
 CAM_STRIDE = 4

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
-from wsss.stages.kinds.programs.command import as_word
+from wsss.stages.kinds.programs.words import as_word
 from wsss.stages.programs import environment
 from wsss.stages.programs.folder import look_at
 

@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from wsss.addresses import is_secret_name
 from wsss.config.params.base import Folder, Params, PositiveFloat, Word
 from wsss.config.params.supervision import Labels, names_masks, raw_label
 from wsss.config.stage import STAGES, Mention, Place, StageKind
-from wsss.errors import ConfigError, Problem, nearest, quoted, shortened
+from wsss.errors import ConfigError, Problem, nearest, quoted
+from wsss.stages.kinds.programs.words import PLACEHOLDERS, as_word, placeholders, stage_named, wrong_word
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
 
-LISTS = ("train", "holdout", "select", "report", "test", "labelled", "images")
-PLACEHOLDERS = (
-    *("data.root", "data.classes", "data.labels", *(f"data.{name}" for name in LISTS)),
-    *("out", "work", "seed", "threads", "device", "gpu"),
-)
-"""What stands for something else in the words of `run`; any other is the name of an earlier stage."""
-LAYOUTS = ("npz",)
-"""What may follow the name of a stage that makes CAMs: {cams.npz}."""
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_SECRET_OPTION = re.compile(
-    r"(?i)(password|passwd|secret|(api|access|secret|wandb|auth|hf|hub)[-_]?(key|token))$"
-)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FOUND = ("cams", "pseudo_masks", "segmentations")
 MOST_WORDS, MOST_STEPS = 1000, 10_000
@@ -169,50 +157,11 @@ class CommandParams(Params):
         if self.reads.ids is not None and self.reads.maps is None:
             raise ValueError("`reads.ids` are the classes of `reads.maps`, which is missing")
         for number, word in enumerate(self.words):
-            if message := _wrong_word(word, self.words[number + 1 :]):
+            if message := wrong_word(word, self.words[number + 1 :]):
                 raise ValueError(message)
         if self.run and "out" not in {name for word in self.words for name in placeholders(word)}:
             raise ValueError("`run` has no {out}, so that it can't know where its result is to go")
         return self
-
-
-def as_word(value: object) -> str:
-    """Return an argument as a text: true and false as YAML has them."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def placeholders(word: str) -> Iterator[str]:
-    """Iterate over the names in braces in a word; {{ and }} are braces."""
-    for found in _PLACEHOLDER.finditer(word):
-        if found[0] not in ("{{", "}}"):
-            yield found[1] or ""
-
-
-def filled(word: str, values: Mapping[str, str]) -> str:
-    """Return a word with what its placeholders stand for."""
-    word = word.replace("$$", "$")
-    return _PLACEHOLDER.sub(lambda found: found[0][0] if found[1] is None else values[found[1]], word)
-
-
-def stage_named(placeholder: str) -> tuple[str, str]:
-    """Return the stage that a placeholder names, and the layout that it asks for."""
-    name, _, layout = placeholder.rpartition(".")
-    return (name, layout) if name and layout in LAYOUTS else (placeholder, "")
-
-
-def _wrong_word(word: str, following: Sequence[str]) -> str:
-    if "\0" in word:
-        return f"`run` holds {quoted(word)}, but no program can be given a NUL character"
-    if found := re.search(r"\$([A-Za-z_]\w*|\{)", word.replace("$$", "")):
-        hint = "a variable stands alone, as in `--alpha, $alpha`; `$$` is a dollar"
-        return f"`run` holds {quoted(word)}, but {quoted(found[0])} inside of a word isn't filled in; {hint}"
-    name, equals, value = word.partition("=")
-    value = value if equals else following[0] if following and word.startswith("-") else ""
-    looks = _SECRET_OPTION.search(name) if word.startswith("-") else name.isupper() and is_secret_name(name)
-    if looks and value and not value.startswith("-"):
-        hint = "what is in a study is written down; the program can read it from a file of yours"
-        return f"`run` holds {quoted(name)} with a value, which looks like a secret; {hint}"
-    return ""
 
 
 @STAGES.register
@@ -318,8 +267,3 @@ def wanted(params: CommandParams, data: DataView) -> tuple[str, ...]:
     from wsss.stages.kinds.segmentations import segmented_ids
 
     return tuple(segmented_ids(data))
-
-
-def shown_program(words: Sequence[str]) -> str:
-    """Return a command line for people."""
-    return shortened(" ".join(words), 200)
