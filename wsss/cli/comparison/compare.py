@@ -18,7 +18,7 @@ from wsss.cli.console import Group, print_table, say
 from wsss.cli.options import StorageOption
 from wsss.launch.finding import find_all
 from wsss.report.frame import Record, class_rows, error_rows, frame_rows
-from wsss.report.notes import notes, published_notes
+from wsss.report.words.notes import notes, published_notes
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison

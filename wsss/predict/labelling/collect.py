@@ -27,9 +27,9 @@ from wsss.predict.labelling.doubt import Looked, look_at
 from wsss.predict.labelling.photos import Photos
 from wsss.predict.labelling.picture import pictured, write_picture, write_sheet
 from wsss.predict.labelling.recipe import CLASSIFIER, MAPS, MASKS, NETWORK
-from wsss.predict.model import load_artefact
 from wsss.predict.photos import read_photo
 from wsss.predict.predictor import Predictor, Settings
+from wsss.predict.trained.model import load_artefact
 from wsss.report.doubts import classifier_doubts, mask_lines
 from wsss.stages.shards import CamShards
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS

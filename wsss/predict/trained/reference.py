@@ -17,10 +17,10 @@ from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
 from wsss.files import read_json
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.predict.cam_model import CamModel
-from wsss.predict.model import Model, load_artefact, load_file_model
-from wsss.predict.model_folder import FILES as MODEL_FILES
-from wsss.predict.model_folder import is_registered, read_about
-from wsss.predict.registered import load_registered
+from wsss.predict.trained.model import Model, load_artefact, load_file_model
+from wsss.predict.trained.model_folder import FILES as MODEL_FILES
+from wsss.predict.trained.model_folder import is_registered, read_about
+from wsss.predict.trained.registered import load_registered
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsss.report.notes import supervision_text
+from wsss.report.words.titles import supervision_text
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Row

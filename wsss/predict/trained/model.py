@@ -15,7 +15,7 @@ from wsss.masks.segmentation import PyramidNetwork
 from wsss.models.computing.folding import fold_norms
 from wsss.models.computing.precision import Precision, placed
 from wsss.models.pretrained.tensor_files import number_fault
-from wsss.predict.program import ExportedNetwork, read_program
+from wsss.predict.trained.program import ExportedNetwork, read_program
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
 
 

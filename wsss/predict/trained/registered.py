@@ -11,9 +11,9 @@ from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.models.computing.folding import fold_norms
 from wsss.predict.cam_model import CamModel, CamPredictor
-from wsss.predict.model import Model, load_weights
-from wsss.predict.model_folder import FILES, read_about
 from wsss.predict.predictor import Predictor, Settings
+from wsss.predict.trained.model import Model, load_weights
+from wsss.predict.trained.model_folder import FILES, read_about
 from wsss.stages.training.network import load_classifier
 
 

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate, pad
 from wsss.errors import ConfigError, Problem
 from wsss.models.networks.deeplab import scaled
 from wsss.models.networks.pixel_head import fitted
-from wsss.predict.untrusted import checked_archive
+from wsss.predict.trained.untrusted import checked_archive
 
 ABOUT = "wsss.json"
 

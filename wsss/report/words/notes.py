@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from wsss.report.words.titles import (
+    ACROSS,
+    PIXEL_LABELS,
+    arm_title,
+    initial_weights,
+    step_titles,
+    supervision_text,
+)
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Comparison, Difference, Network, Row
+    from wsss.report.comparison import Comparison, Row
     from wsss.report.published import Published
 
 LEAKS = {
@@ -14,10 +23,6 @@ LEAKS = {
     "select_on_report": "its numbers are optimistic.",
     "train_on_test": "its numbers on `test` are optimistic.",
 }
-PIXEL_LABELS = "pixel labels!"
-"""Stands behind the name of every row that isn't weakly supervised."""
-
-
 ABOUT_MAP = (
     "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which classes "
     "are there. It says nothing about where its maps lie: look at them before you choose by it."
@@ -63,23 +68,6 @@ def notes(comparison: Comparison) -> str:
             "recall. No threshold is chosen for either."
         )
     return "\n".join(line for line in lines if line)
-
-
-ACROSS = "†"
-"""Stands behind a difference between rows that rest on different kinds of labels."""
-
-
-def difference_text(difference: Difference | None) -> str:
-    """Return "+1.2*", in percent; a dagger says that the two rest on different kinds of labels."""
-    if difference is None:
-        return ""
-    marks = "*" * difference.significant + ACROSS * difference.across
-    return f"{100 * difference.mean:+.1f}{marks}"
-
-
-def supervision_text(supervision: Sequence[str]) -> str:
-    """Return "image, text": what a row rests on; empty where nothing tells."""
-    return ", ".join(supervision)
 
 
 def _across(comparison: Comparison) -> list[str]:
@@ -175,7 +163,7 @@ def _warnings(comparison: Comparison) -> list[str]:
     lines = []
     if apart:
         lines.append(
-            f"{_titles(apart)}: these rows were NOT all scored on the same images and classes: "
+            f"{step_titles(apart)}: these rows were NOT all scored on the same images and classes: "
             "don't compare them."
         )
     unequal = [*unequal_lines(comparison), *pixel_label_lines(comparison.rows)]
@@ -229,7 +217,7 @@ def _scored_on(comparison: Comparison) -> str:
         protocol = comparison.protocols[step]
         labels = "with their image-level labels" if protocol.labels else "without"
         groups.setdefault(f"{protocol.images} `{protocol.part}` images, {labels}", []).append(step)
-    parts = [f"{_titles(steps)}: {what}" for what, steps in groups.items()]
+    parts = [f"{step_titles(steps)}: {what}" for what, steps in groups.items()]
     text = f"Scored: {'; '.join(parts)}." if parts else ""
     thresholds = any(cell.threshold is not None for row in comparison.rows for cell in row.cells.values())
     return f"{text} The threshold was chosen on `select`." if thresholds else text
@@ -245,16 +233,6 @@ def _initial_weights(comparison: Comparison) -> str:
         return f"Initial weights: {next(iter(arms))}, for all rows."
     parts = [f"{what} ({', '.join(dict.fromkeys(named))})" for what, named in arms.items()]
     return f"Initial weights: {'; '.join(parts)}." if parts else ""
-
-
-def initial_weights(networks: Mapping[str, Network]) -> str:
-    """Return what the networks of a row started from, in one phrase."""
-    labels: dict[str, list[str]] = {}
-    for label, network in networks.items():
-        labels.setdefault(f"{network.backbone} from {network.weights}", []).append(label)
-    if len(labels) == 1:
-        return next(iter(labels))
-    return ", ".join(f"{' and '.join(named)} {what}" for what, named in labels.items())
 
 
 def published_notes(published: Published, comparison: Comparison) -> str:
@@ -276,30 +254,3 @@ def published_notes(published: Published, comparison: Comparison) -> str:
         "stated may be COCO segmentation weights, which are pixel labels.",
     ]
     return "\n".join(lines)
-
-
-def arm_title(row: Row, comparison: Comparison) -> str:
-    """Return an arm's name with its best parameters; with its study where there are several."""
-    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
-    if row.pixel_labels:
-        title = f"{title} ({PIXEL_LABELS})"
-    if row.status != "done":
-        return f"{title} ({row.status})"
-    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
-    return f"{title} ({values})" if values else title
-
-
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def step_title(step: str) -> str:
-    """Return the column of a step: its stage's title, or the name that the study gave it."""
-    from wsss.config.stage import scored_as
-
-    how = scored_as(step)
-    return step if how is None else how.title
-
-
-def _titles(steps: Sequence[str]) -> str:
-    return ", ".join(step_title(step) for step in steps)
