@@ -6,6 +6,7 @@ made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -71,7 +72,7 @@ class Scored:
     on: Literal["report", "test"] = "report"
 
 
-class StageKind(Generic[P]):
+class StageKind(ABC, Generic[P]):
     """The facts of a stage. A subclass says what differs; nothing is ever made of it.
 
     A kind of artefact is named after the stage that makes it. `params` everywhere are the stage's own,
@@ -169,10 +170,10 @@ class StageKind(Generic[P]):
         return 0
 
     @classmethod
+    @abstractmethod
     def consumes(cls, params: P, data: Any) -> Mapping[str, str]:
         """Return what it reads of a `DataView` besides its inputs, as name → fingerprint. Part of the key.
         Raises `ConfigError` for parameters that the data or the networks don't allow."""
-        raise NotImplementedError
 
     @classmethod
     def foreign(cls, raw: Mapping[str, Any], data: Any) -> dict[str, Mapping[str, Any]]:

@@ -67,8 +67,8 @@ class Backbone(BackboneKind, nn.Module, ABC):
         return features if norm is None else relu(self.get_submodule(norm)(features))
 
     def class_token(self, x: Tensor) -> Tensor:
-        """Return the token of the whole image, float32[B, channels], of a backbone that has one."""
-        raise NotImplementedError(f"{self.name} has no class token")
+        """Return the token of the whole image, float32[B, channels]. Raises `ConfigError` without one."""
+        raise ConfigError(Problem("class_token", f"{self.name} has no class token"))
 
     def freeze(self, spec: str) -> None:
         """Stop everything up to and including a tap from learning.

@@ -54,7 +54,7 @@ def ahead(batches: Iterator[Moved], device: torch.device) -> Iterator[Moved]:
         batches: tuples, of which some parts are tensors on the device.
         device: the GPU.
     """
-    beside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    beside = torch.cuda.Stream(device)
 
     def made() -> tuple[Moved | None, torch.cuda.Event]:
         with torch.cuda.stream(beside):

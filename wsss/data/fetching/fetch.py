@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,7 @@ class Bars(NamedTuple):
     unpacking: Progress | None = None
 
 
-class Fetch:
+class Fetch(ABC):
     """Something that `data fetch` brings: a data set, or a part of one."""
 
     name: ClassVar[str]
@@ -43,6 +44,7 @@ class Fetch:
     """What has to be fetched before it."""
 
     @classmethod
+    @abstractmethod
     def run(cls, folder: Path, address: str | None, bars: Bars) -> Path | None:
         """Fetch it into a folder; return where it is, None when it was there already.
 
@@ -54,7 +56,6 @@ class Fetch:
             address: another place, that of the file or of the folder with all files; None for the usual ones.
             bars: get the progress.
         """
-        raise NotImplementedError
 
 
 FETCHES: Registry[type[Fetch]] = Registry("thing to fetch", "wsss.data.fetching")

@@ -26,7 +26,8 @@ class PhasedConv2d(nn.Conv2d):
         # An exported program takes photos of any size; phases would tie it to one.
         if input.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(input)
-        result: Tensor = _Phased.apply(input, self.weight, self.bias, self.dilation[0])  # type: ignore[no-untyped-call]
+        apply: Any = _Phased.apply  # torch gives it no types
+        result: Tensor = apply(input, self.weight, self.bias, self.dilation[0])
         return result
 
 
@@ -49,7 +50,7 @@ class _Phased(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             parts = (phases(x, ctx.dilation), weight.shape, phases(gradient, ctx.dilation))
             half = weight.shape[2] // 2
-            of_weight = conv2d_weight(*parts, padding=half, groups=len(weight))  # type: ignore[no-untyped-call]
+            of_weight = conv2d_weight(*parts, padding=half, groups=len(weight))
         if ctx.needs_input_grad[2]:
             of_bias = gradient.sum((0, 2, 3))
         return of_x, of_weight, of_bias, None

@@ -70,7 +70,7 @@ def placed(network: Network, device: torch.device | str, precision: Precision) -
     if place.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision.tf32
         torch.backends.cudnn.allow_tf32 = precision.tf32
-    network.precision = precision  # type: ignore[assignment]
+    network.precision = precision  # type: ignore[assignment]  # torch types modules' attributes as tensors
     return network.to(place)
 
 
@@ -113,5 +113,5 @@ def card_facts(device: torch.device | str) -> dict[str, Any]:
         "card": torch.cuda.get_device_name(place),
         "capability": ".".join(map(str, torch.cuda.get_device_capability(place))),
         "cuda": torch.version.cuda,
-        "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
+        "cudnn": torch.backends.cudnn.version(),
     }

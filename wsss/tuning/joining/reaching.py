@@ -20,7 +20,7 @@ import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 import ray  # isort: skip
 from ray._private import services  # isort: skip
 from ray._common.utils import get_ray_address_file  # isort: skip
-from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # isort: skip
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # compiled  # isort: skip
 from ray.exceptions import AuthenticationError  # isort: skip
 
 from wsss.errors import PreflightError, Problem

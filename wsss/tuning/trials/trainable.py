@@ -62,7 +62,7 @@ class ChainTrainable(tune.Trainable):
         self._events: Iterator[ChainEvent] = iter(())
         self._waiting: dict[str, Any] | None = config
         """The chain that the next step begins."""
-        if self.is_actor():  # type: ignore[no-untyped-call, unused-ignore]
+        if self.is_actor():  # type: ignore[no-untyped-call]  # Ray's, inherited
             _end_with_parent()
 
     def _start(self, config: dict[str, Any]) -> None:
