@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from multiprocessing.context import BaseContext
 from typing import Any
 
@@ -163,6 +164,7 @@ class ClassificationBatches:
         self._loader = None
 
 
+@dataclass(eq=False)
 class Source(TorchDataset[Any]):
     """Makes batches, in any process.
 
@@ -170,21 +172,12 @@ class Source(TorchDataset[Any]):
     and go through a pipe, as arrays: the shared memory of a container may hold less than one of them.
     """
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        ids: tuple[str, ...],
-        labels: npt.NDArray[np.float32],
-        augmentation: Augmentation,
-        seed: int,
-        raw: bool = False,
-    ) -> None:
-        self.dataset = dataset
-        self.ids = ids
-        self.labels = labels
-        self.augmentation = augmentation
-        self.seed = seed
-        self.raw = raw
+    dataset: Dataset
+    ids: tuple[str, ...]
+    labels: npt.NDArray[np.float32]
+    augmentation: Augmentation
+    seed: int
+    raw: bool = False
 
     def make(self, key: Key) -> Made:
         epoch, positions = key

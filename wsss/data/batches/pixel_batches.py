@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from wsss.data.batches.augment import Augmentation, Place, random_state, window
@@ -77,22 +76,11 @@ class SegmentationBatches(ClassificationBatches):
         return [positions[rank::workers] for positions in super().order(epoch)]
 
 
+@dataclass(eq=False, kw_only=True)
 class _Masked(Source):
     """Makes batches whose labels are those of the pixels."""
 
-    def __init__(
-        self,
-        dataset: Dataset,
-        ids: tuple[str, ...],
-        labels: npt.NDArray[np.float32],
-        augmentation: Augmentation,
-        seed: int,
-        *,
-        read: ReadMask,
-        raw: bool,
-    ) -> None:
-        super().__init__(dataset, ids, labels, augmentation, seed, raw)
-        self.read = read
+    read: ReadMask
 
     def make(self, key: Key) -> Made:
         images, _, ids = super().make(key)

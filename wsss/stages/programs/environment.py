@@ -102,14 +102,7 @@ def version(python: Path, environment: Mapping[str, str]) -> str:
         return platform.python_version()
     code = "import platform; print('version', platform.python_version())"
     try:
-        done = subprocess.run(
-            [str(python), "-c", code],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=START_SECONDS,
-            env=dict(environment),
-            cwd="/",
-        )
+        done = _run_code(python, code, environment, START_SECONDS)
     except subprocess.TimeoutExpired as error:
         message = f"{python} doesn't answer within {START_SECONDS} s"
         raise StageError(Problem("environment", message)) from error
@@ -131,19 +124,26 @@ def packages(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         found = {str(one.metadata["Name"]): one.version for one in importlib.metadata.distributions()}
         return {"python": platform.python_version(), "packages": dict(sorted(found.items()))}
     try:
-        done = subprocess.run(
-            [str(python), "-c", LIST_PACKAGES],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PACKAGES_SECONDS,
-            env=dict(environment),
-            cwd="/",
-        )
+        done = _run_code(python, LIST_PACKAGES, environment, PACKAGES_SECONDS)
         told = json.loads(done.stdout)
         names = dict(sorted(told["packages"].items())[:MOST_PACKAGES])
         return {"python": str(told["python"]), "packages": {str(n): str(v) for n, v in names.items()}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError) as error:
         return {"python": "unknown", "packages": {}, "error": type(error).__name__}
+
+
+def _run_code(
+    python: Path, code: str, environment: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Let an interpreter run code, in no folder of anybody's."""
+    return subprocess.run(
+        [str(python), "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        env=dict(environment),
+        cwd="/",
+    )
 
 
 __all__ = ["PYTHONS", "interpreter", "packages", "variables", "version", "visible_gpus"]
