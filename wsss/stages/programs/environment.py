@@ -20,7 +20,7 @@ PASSED = (
     *("CUDA_HOME", "CUDA_PATH", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
     *("TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME", "SSL_CERT_FILE"),
 )
-"""The variables of this process that a program gets, besides those that begin with LC_."""
+"""The variables of this process that a program gets, besides LC_*."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PYTHONS = ("python", "python3")
@@ -37,7 +37,7 @@ MOST_PACKAGES = 5000
 
 
 def interpreter(python: Path | None, conda: str | None) -> Path:
-    """Return the Python of an environment; without any, the one that runs this. Raises `StageError`."""
+    """Return the Python of an environment; without one, the Python of this process. Raises `StageError`."""
     if conda is not None:
         homes = _conda_homes()
         found = [home / "envs" / conda for home in homes]
@@ -135,7 +135,7 @@ def packages(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
 def _run_code(
     python: Path, code: str, environment: Mapping[str, str], seconds: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Let an interpreter run code, in no folder of anybody's."""
+    """Let an interpreter run code, in the root folder: no user's files are imported."""
     return subprocess.run(
         [str(python), "-c", code],
         stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""What is known of `command`: a program of somebody else that makes CAMs, masks or other files."""
+"""The facts of stage `command`: a program of other people that makes CAMs, masks or other files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def seconds_of(text: str | float) -> float:
 
 
 def _as_written(raw: Any) -> Any:
-    """Return kinds of labels as a study file has them, whether they come from one or from a record."""
+    """Return kinds of labels as a study file has them; `raw` is from a study file or a record."""
     return (
         [raw_label(one) if isinstance(one, str) else one for one in raw]
         if isinstance(raw, list | tuple)
@@ -89,7 +89,7 @@ class EnvironmentParams(Params):
 
 
 class ReadsParams(Params):
-    """The names of arrays in its files; without them, the layouts that `import` knows are looked for."""
+    """The names of arrays in its files; without names, they must have a layout that `import` knows."""
 
     maps: Word | None = None
     """Of the maps, float[n, H, W]; of ids or scores, where it makes segmentations."""
@@ -98,13 +98,13 @@ class ReadsParams(Params):
 
 
 class CommandParams(Params):
-    """A program of somebody else as a stage."""
+    """A program of other people as a stage."""
 
     makes: Literal["cams", "pseudo_masks", "segmentations", "files"]
-    """What it writes to {out}: `<id>.npy` or `.npz` of CAMs, `<id>.png` of masks or segmentations, or files
-    that only later commands read."""
+    """What the program writes to {out}: `<id>.npy` or `.npz` of CAMs, `<id>.png` of masks or segmentations,
+    or files that only later commands read."""
     run: tuple[str | Whole | Real | bool, ...] = ()
-    """Its name and arguments; no shell reads them. `python` is the environment's."""
+    """The program's name and arguments; no shell reads them. `python` stands for the environment's."""
     folder: Folder
     """Where its code is: a git repository, or any folder. The program works in a copy of it."""
     environment: EnvironmentParams | None = None
@@ -115,12 +115,12 @@ class CommandParams(Params):
     supervision: Annotated[Labels, BeforeValidator(_as_written), AfterValidator(_some), PlainSerializer(list)]
     """The kinds of labels that its result rests on; only the study's author knows."""
     timeout: Annotated[Seconds, AfterValidator(_time)] = "1d"
-    """How long it may run each time it is started."""
+    """How long the program may run after each start."""
     progress: ProgressParams | None = None
     smoke: tuple[str | Whole | Real | bool, ...] = ()
     """Further arguments in `--smoke`, such as one epoch."""
     code: Annotated[str, Field(max_length=64)] = ""
-    """The digest of `folder`; written by the program, not by study files."""
+    """The digest of `folder`. `settled` fills it in; a study file must not have it."""
     switches: ClassVar[tuple[str, ...]] = ("missing",)
 
     @property
@@ -139,9 +139,9 @@ class CommandParams(Params):
         return self.progress.steps if self.progress else 1
 
     def content(self) -> dict[str, Any]:
-        # What was run and with what; not where it lay, nor how it was watched.
+        # The code and its arguments count, but neither the folder's path nor how its progress is watched.
         kept = super().content()
-        # What it is declared to rest on is: tables read it in the record.
+        # `supervision` stays: tables read it in the record.
         for name in ("folder", "timeout", "progress", "smoke"):
             del kept[name]
         return {**kept, "run": list(self.words)}
@@ -246,7 +246,7 @@ class Command(StageKind[CommandParams]):
 
     @classmethod
     def alike(cls, params: CommandParams) -> tuple[Any, ...]:
-        # The program alone: what its arguments mean for its time is unknown.
+        # The program alone: nothing tells how its arguments change its time.
         return (params.makes, *params.words[:2])
 
     @classmethod

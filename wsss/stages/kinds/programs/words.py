@@ -1,4 +1,4 @@
-"""The words of a `command`: what stands in braces for something else, and what a word must not hold."""
+"""The words of a `command`: placeholders in braces, and what a word must not hold."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ PLACEHOLDERS = (
     *("data.root", "data.classes", "data.labels", *(f"data.{name}" for name in LISTS)),
     *("out", "work", "seed", "threads", "device", "gpu"),
 )
-"""What stands for something else in the words of `run`; any other is the name of an earlier stage."""
+"""The placeholders of `run` besides the names of earlier stages."""
 LAYOUTS = ("npz",)
-"""What may follow the name of a stage that makes CAMs: {cams.npz}."""
+"""The layouts that may follow the name of a stage that makes CAMs: {cams.npz}."""
 _PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 _SECRET_OPTION = re.compile(
     r"(?i)(password|passwd|secret|(api|access|secret|wandb|auth|hf|hub)[-_]?(key|token))$"
@@ -35,7 +35,7 @@ def placeholders(word: str) -> Iterator[str]:
 
 
 def filled(word: str, values: Mapping[str, str]) -> str:
-    """Return a word with what its placeholders stand for."""
+    """Return a word with its placeholders replaced."""
     word = word.replace("$$", "$")
     return _PLACEHOLDER.sub(lambda found: found[0][0] if found[1] is None else values[found[1]], word)
 

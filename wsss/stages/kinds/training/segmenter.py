@@ -1,4 +1,4 @@
-"""What is known of `segmenter`: a segmentation network that learns from one label per pixel."""
+"""The facts of stage `segmenter`: a segmentation network that learns from one label per pixel."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Segmenter(StageKind[SegmenterParams]):
 
     @classmethod
     def revision(cls, params: SegmenterParams, sources: Mapping[str, Params]) -> int:
-        """1 where there are depthwise convolutions: they and their gradients are summed in another order."""
+        """1 with depthwise convolutions: their sums and gradients are now added in another order."""
         return int(backbone_class(params.backbone).depthwise)
 
     @classmethod
