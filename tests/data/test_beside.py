@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from wsss.config.params.base import Params
-from wsss.data.batches import beside as beside_module
-from wsss.data.batches.beside import Beside
+from wsss.data import beside as beside_module
+from wsss.data.beside import Beside
 from wsss.data.pool import ImagePool
 from wsss.errors import StageError
 from wsss.stages.chunks import ChunkedStage

@@ -28,9 +28,9 @@ from wsss.stages.training.network import load_classifier
 from wsss.store.folder_store import Artefact
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage
-from wsss.tracking.client import MlflowReplay
 from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder
+from wsss.tracking.remote.replay import MlflowReplay
 
 ROOT = Path(__file__).parents[2]
 FRESH = """

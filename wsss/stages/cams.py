@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import CamsParams
-from wsss.data.batches.beside import Beside
+from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.masks.cams import (
     TOGETHER_PIXELS,

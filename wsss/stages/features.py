@@ -14,8 +14,8 @@ import torch
 
 from wsss.config.params.stages import FeaturesParams
 from wsss.data.batches.augment import resized
-from wsss.data.batches.beside import Beside
 from wsss.data.batches.loader import evaluation_image
+from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.files import write_atomic
 from wsss.masks.cams import BATCH_PIXELS, group_by_size

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from wsss.config.params.pixel_head import ProbabilitiesParams
-from wsss.data.batches.beside import Beside
+from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.masks.segmentation import segment
 from wsss.models.computing.folding import fold_norms

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import PseudoMasksParams, WalkedParams
-from wsss.data.batches.beside import Beside
+from wsss.data.beside import Beside
 from wsss.data.pictures.sizes import resize_mask
 from wsss.data.view import photo_sizes
 from wsss.files import place

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from wsss.config.params.stages import WalkedParams, WalkStageParams
-from wsss.data.batches.beside import Beside
+from wsss.data.beside import Beside
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
 from wsss.stages.contract import Context

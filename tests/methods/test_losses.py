@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from wsss.methods.regularisers import classification_loss, concentration, entropy, mask_loss
+from wsss.methods.losses import classification_loss, concentration, entropy, mask_loss
 
 
 def test_undecided_logits_lose_ln_2_whatever_the_labels() -> None:
