@@ -105,7 +105,7 @@ def compare(
         raise ConfigError(Problem("--per-class, --errors, --published and --tuning", message))
     location, names = find_all(studies or [], storage)
     if tuning:
-        from wsss.report.tuned.tuning import tuning as tuning_of
+        from wsss.report.tuned.rows import tuning as tuning_of
 
         show_tuning(tuning_of(location, names, baseline), format_)
         return

@@ -20,8 +20,8 @@ from wsss.report.page.content import Content, read_content
 from wsss.report.page.gallery import WRONG, galleries
 from wsss.report.page.plot import Plot
 from wsss.report.page.search_figures import search_plots
-from wsss.report.page.tuning import tuning_plots
-from wsss.report.tuned.tuning import tuning
+from wsss.report.page.tuning_figures import tuning_plots
+from wsss.report.tuned.rows import tuning
 from wsss.report.words.notes import notes
 
 

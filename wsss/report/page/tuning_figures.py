@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from wsss.report.page.plot import COLOURS, Plot, new_figure, percent
-from wsss.report.tuned.tuning import Tuning
+from wsss.report.tuned.rows import Tuning
 
 
 def tuning_plots(found: Tuning) -> Iterator[Plot]:
