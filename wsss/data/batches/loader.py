@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing.context import BaseContext
@@ -20,6 +19,7 @@ from wsss.data.batches.augment import Augmentation, Pixels, evaluation_image, ra
 from wsss.data.batches.transfer import Crops, ahead, finished
 from wsss.data.readers.voc import Dataset, Mask
 from wsss.errors import DataError, StageError
+from wsss.processes import FromServer
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
 
@@ -229,7 +229,7 @@ def _fork_server() -> BaseContext:
 
     The server imports torch once for all of them, unless it was already started for something else.
     """
-    context = multiprocessing.get_context("forkserver")
+    context = FromServer()
     context.set_forkserver_preload([__name__])
     return context
 
