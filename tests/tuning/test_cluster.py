@@ -14,7 +14,7 @@ def told(number, frame):
     raise KeyboardInterrupt
 
 signal.signal(signal.SIGTERM, told)
-from wsss.tuning.cluster import connect
+from wsss.tuning.joining.cluster import connect
 
 connect(None)
 try:

@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 from wsss.errors import PreflightError
-from wsss.tuning import auth
-from wsss.tuning.joining import leaving, reaching
+from wsss.tuning.joining import auth, leaving, reaching
 
 
 def test_an_address_that_nothing_listens_at_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

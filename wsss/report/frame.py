@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsss.report.comparison import Comparison, Difference, Row
-from wsss.report.notes import initial_weights, step_title, supervision_text
+from wsss.report.words.titles import initial_weights, step_title, supervision_text
 
 OF_CELL = {
     "threshold": "threshold",

@@ -18,7 +18,7 @@ from wsss.errors import ConfigError
 
 @dataclass(frozen=True)
 class Work:
-    """What an arm's networks are trained for: epochs, and updates of those that count these."""
+    """How long an arm's networks are trained: epochs, and updates where a stage counts those."""
 
     epochs: int
     iterations: int
@@ -62,7 +62,7 @@ def check_fairness(checker: Checker, allow: Mapping[str, str], sweeps: Sequence[
 
 
 def _by_program(arm: Arm) -> bool:
-    """Whether a foreign program is part of an arm: how long it trains, nobody knows."""
+    """Whether a foreign program is part of an arm: its length of training is unknown."""
     return any(STAGES[use.stage].program(use.params) for use in arm.stages)
 
 
@@ -79,7 +79,7 @@ def _named(numbers: Mapping[str, Any]) -> str:
 
 
 def _work(arm: Arm) -> Work | None:
-    """Return what the networks of an arm are trained for at most; None where it has a problem of its own."""
+    """Return how long the networks of an arm are trained at most; None for an arm with problems."""
     epochs = iterations = 0
     for use in arm.stages:
         if "epochs" not in STAGES[use.stage].model().model_fields:
@@ -95,7 +95,7 @@ def _work(arm: Arm) -> Work | None:
 
 
 def _trained(use: StageUse, arm: Arm, key: str) -> int | None:
-    """Return the largest value of a number that a stage is trained for, over what is searched."""
+    """Return the largest number of epochs or updates of a stage, over all values that are searched."""
     first = {name: values.values[0] for name, values in arm.search.items()}
     variables = list(variables_in(use.params.get(key)))
     try:
@@ -109,7 +109,7 @@ def _trained(use: StageUse, arm: Arm, key: str) -> int | None:
 
 
 def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
-    """Refuse an arm that rests on labels nobody can know, unless it declares them."""
+    """Refuse an arm with weights or files of unknown supervision, unless it declares the supervision."""
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
             own: Path_ = ("sweeps", number, *sweep.place(arm))
@@ -124,7 +124,7 @@ def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
 
 
 def _unknown(use: StageUse, arm: Arm) -> str:
-    """Return what of a stage comes from elsewhere without saying what it was taught with."""
+    """Return which part of a stage comes from elsewhere with unknown supervision; empty for none."""
     kind = STAGES[use.stage]
     if kind.may_make and not use.params.get("supervision") and kind.supervision({}) is None:
         return f"`{use.name}` brings in what another program made"

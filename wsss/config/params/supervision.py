@@ -1,4 +1,4 @@
-"""Kinds of labels: what a result rests on, by the cheapest name that is honest."""
+"""Kinds of labels that a result rests on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LABELS = {
 }
 """Name → what it means, roughly from the cheapest on."""
 KNOWN_WEIGHTS = ("package", "download", "none")
-"""Initial weights of which it is known what they have learnt from."""
+"""Initial weights whose training labels are known."""
 _TEXT = ("clip", "siglip", "laion", "openai", "dfn", "datacomp", "metaclip", "webli")
 _SELF = ("dino", "mae", "moco", "simclr", "ijepa")
 _MORE = ("in21k", "in22k", "21k", "22k", "in12k", "jft", "ig1b", "swag", "ssl_", "swsl")
@@ -67,7 +67,7 @@ def names_masks(entries: Any) -> bool:
 
 
 def ordered(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return labels in the order of `LABELS`, each once; more of a kind stands for fewer of it."""
+    """Return labels in the order of `LABELS`, each once: "masks" includes "masks: 25"."""
     names = list(LABELS)
     found = set(labels)
     found = {label for label in found if ": " not in label or label.partition(": ")[0] not in found}
@@ -100,7 +100,7 @@ Labels = Annotated[
 
 
 def of_timm(backbone: str) -> str:
-    """Return what the weights of a network of timm's have learnt from, by its name."""
+    """Return the kind of labels behind the weights of a timm network, by its name."""
     name = backbone.lower()
     for words, label in ((_TEXT, "text"), (_SELF, "self"), (_MORE, "image-21k")):
         if any(word in name for word in words):

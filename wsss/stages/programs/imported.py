@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import ImportParams
-from wsss.data.decode import working_size
+from wsss.data.pictures.sizes import working_size
 from wsss.data.view import photo_sizes, working_sizes
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_foreign_mask, read_segmentation

@@ -20,11 +20,11 @@ import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 import ray  # isort: skip
 from ray._private import services  # isort: skip
 from ray._common.utils import get_ray_address_file  # isort: skip
-from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # isort: skip
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # compiled  # isort: skip
 from ray.exceptions import AuthenticationError  # isort: skip
 
 from wsss.errors import PreflightError, Problem
-from wsss.tuning.auth import MODE, TOKEN, has_token, settle_mode, token_file
+from wsss.tuning.joining.auth import MODE, TOKEN, has_token, settle_mode, token_file
 
 OWN = "local"
 """The address that stands for a Ray of this run alone."""
