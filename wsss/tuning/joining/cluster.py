@@ -17,7 +17,7 @@ import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 import ray  # isort: skip
 
 from wsss.config.text.location import check_cluster_address
-from wsss.errors import PreflightError, Problem
+from wsss.errors import PreflightError, Problem, WsssError
 from wsss.store.objects.storage import ObjectStorage
 from wsss.store.storage import Storage
 from wsss.temporary import shorten_for_ray
@@ -64,10 +64,15 @@ def connect(address: str | None) -> None:
                     logging_level=logging.ERROR,
                     _node_ip_address="127.0.0.1",
                 )
-    except (OSError, RuntimeError, ValueError) as error:
+    except WsssError:
+        raise
+    except Exception as error:  # Ray raises bare ones, too: of a node that doesn't start in time
         where = address or "this machine"
         hint = "check the address, or leave --address out to run on this machine"
-        raise PreflightError(Problem(where, f"can't reach or start Ray: {error}", hint)) from error
+        if not address:
+            hint = "its logs are in /tmp/ray/session_latest/logs; --local runs the study without Ray"
+        text = " ".join(str(error).split())
+        raise PreflightError(Problem(where, f"can't reach or start Ray: {text}", hint)) from error
 
 
 @contextmanager
