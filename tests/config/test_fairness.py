@@ -61,14 +61,15 @@ def test_a_grid_counts_by_its_size() -> None:
     assert "a 2, b 3" in refused({"a": arm(search=grid), "b": arm(search=LR, samples=3)})[0]
 
 
-def test_unequal_keep_is_unequal_tuning_where_a_later_sweep_searches() -> None:
+def test_unequal_keep_is_unequal_tuning_where_a_later_sweep_chooses() -> None:
     arms = {"a": arm(), "b": arm(keep=2)}
     exponents = {
         "search": {"e": {"choice": [2, 4]}},
         "stages": [{"pseudo_masks": {"background_exponent": "$e"}}],
     }
     assert "a 1, b 2" in refused(arms, {"name": "masks", **exponents})[0]
-    assert study(arms, {"name": "masks", "stages": ["pseudo_masks"]})
+    assert "a 1, b 2" in refused(arms, {"name": "masks", "stages": ["pseudo_masks"]})[0]
+    assert study(arms, {"name": "seeds", "replicate": "cam", "seeds": [1, 2]}), "nothing is chosen"
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsss.report.unequal import (
+    chosen_lines,
+    foreign_lines,
+    leaks,
+    titles,
+    trained_lines,
+    unequal_lines,
+)
+
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Difference, Network, Row
     from wsss.report.published import Published
 
-LEAKS = {
-    "train_on_masks": "arms that are trained on masks are controls, not results.",
-    "select_on_report": "its numbers are optimistic.",
-    "train_on_test": "its numbers on `test` are optimistic.",
-}
 PIXEL_LABELS = "pixel labels!"
 """Stands behind the name of every row that isn't weakly supervised."""
 
@@ -125,6 +129,7 @@ def _tried(comparison: Comparison) -> list[str]:
             "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` "
             "shows them at equal numbers of configurations."
         )
+    lines += foreign_lines(comparison)
     return lines
 
 
@@ -175,29 +180,12 @@ def _warnings(comparison: Comparison) -> list[str]:
     lines = []
     if apart:
         lines.append(
-            f"{_titles(apart)}: these rows were NOT all scored on the same images and classes: "
+            f"{titles(apart)}: these rows were NOT all scored on the same images and classes: "
             "don't compare them."
         )
-    unequal = [*unequal_lines(comparison), *pixel_label_lines(comparison.rows)]
+    lines += chosen_lines(comparison)
+    unequal = [*unequal_lines(comparison), *trained_lines(comparison), *pixel_label_lines(comparison.rows)]
     return [*lines, *leaks(comparison), *unequal, *smaller_lines(comparison.rows)]
-
-
-def leaks(comparison: Comparison) -> list[str]:
-    """Return a sentence for all that a study was allowed to do that makes numbers optimistic."""
-    return [
-        f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}"
-        for study, allowed in comparison.allowed.items()
-        for leak in allowed
-    ]
-
-
-def unequal_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence for all that makes the arms of a study hard to compare, with the study's reason."""
-    return [
-        f"{study} has {name.replace('_', ' ').replace('unequal', 'UNEQUAL')}{f': {why}' if why else ''}."
-        for study, allowed in comparison.unfair.items()
-        for name, why in allowed.items()
-    ]
 
 
 def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
@@ -229,7 +217,7 @@ def _scored_on(comparison: Comparison) -> str:
         protocol = comparison.protocols[step]
         labels = "with their image-level labels" if protocol.labels else "without"
         groups.setdefault(f"{protocol.images} `{protocol.part}` images, {labels}", []).append(step)
-    parts = [f"{_titles(steps)}: {what}" for what, steps in groups.items()]
+    parts = [f"{titles(steps)}: {what}" for what, steps in groups.items()]
     text = f"Scored: {'; '.join(parts)}." if parts else ""
     thresholds = any(cell.threshold is not None for row in comparison.rows for cell in row.cells.values())
     return f"{text} The threshold was chosen on `select`." if thresholds else text
@@ -291,15 +279,3 @@ def arm_title(row: Row, comparison: Comparison) -> str:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def step_title(step: str) -> str:
-    """Return the column of a step: its stage's title, or the name that the study gave it."""
-    from wsss.config.stage import scored_as
-
-    how = scored_as(step)
-    return step if how is None else how.title
-
-
-def _titles(steps: Sequence[str]) -> str:
-    return ", ".join(step_title(step) for step in steps)

@@ -79,8 +79,24 @@ def find_study(
         overrides=changes,
         name=rename or name,
         storage=str(location),
-        known=rename is None,
+        known=rename is None and not any(_may_be_unfair(change) for change in changes),
     )
+
+
+def with_bases(study: Study, location: Location) -> Iterator[Study]:
+    """Iterate over a study and those that it is based on, as far as the storage still has them."""
+    seen: set[str] = set()
+    while study.name not in seen:
+        seen.add(study.name)
+        yield study
+        if study.base is None or study.base.study not in open_storage(location).study_names():
+            return
+        study = find_study(study.base.study, location)
+
+
+def _may_be_unfair(change: str) -> bool:
+    """Whether a change may make arms unequal: what an earlier version allowed is then looked at anew."""
+    return change.partition("=")[0].partition(".")[0] in ("sweeps", "allow", "protocol")
 
 
 def _refuse_damaged(text: str, source: str) -> None:

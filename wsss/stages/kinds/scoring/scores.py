@@ -69,6 +69,7 @@ class Scores(StageKind[ScoresParams]):
     name = "scores"
     params = ScoresParams
     work = "wsss.stages.scoring.scores:Scores"
+    rests_on = ()
     version = 3
     named_in_studies = False
     place = "serial"
