@@ -118,7 +118,8 @@ def best_of(
     other: tuple[float | None, float | None] = (None, None)
     spread = spread_of(scores, values, k) if drawn else None
     if spread is not None:
-        other = interval_of(score, float(resampled.var()), *spread, level=level)
+        bounds = interval_of(score, float(resampled.var()), *spread, level=level)
+        other = (max(bounds[0], 0.0), min(bounds[1], 1.0))  # few configurations reach further than scores do
     return BestOf(k, score, float(low), float(high), *other)
 
 

@@ -29,6 +29,7 @@ from wsss.report.origins import (
     networks_of,
     pixel_labels,
     processors_of,
+    segments,
     supervision_of,
     trained_for,
     trained_on,
@@ -185,7 +186,9 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
         by_configuration: dict[str, list[TrialRecord]] = {}
         for trial in last:
             by_configuration.setdefault(trial.configuration, []).append(trial)
-        groups.extend(by_configuration.values())
+        found = list(by_configuration.values())
+        # Of an arm without a result one row says so.
+        groups.extend(found if pool is not mine else found[:1])
     return groups
 
 
@@ -218,6 +221,7 @@ def _row(
         networks=networks_of(group, store),
         trained_on=trained_on(group, store),
         smaller=made_smaller(group, store),
+        segments=segments(group, store),
         trained=trained_for(group, store),
         foreign=made_elsewhere(group, store),
         holdout=holdout(group),

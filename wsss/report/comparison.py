@@ -121,6 +121,8 @@ class Row:
     """How many configurations it was chosen from, and what they took."""
     supervision: tuple[str, ...] = ()
     """The kinds of labels that it rests on, weights and imports included."""
+    segments: bool = False
+    """Whether it has a network that segments new photos."""
     trained: tuple[int, int] = (0, 0)
     """Epochs, and updates of weights, that its networks were to be trained for, all of them added up."""
     foreign: tuple[str, ...] = ()

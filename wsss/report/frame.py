@@ -46,6 +46,9 @@ def frame_rows(comparison: Comparison) -> list[Record]:
     names = {step: _column(step_title(step)) for step in comparison.steps}
     unequal = " ".join(marks(comparison))
     rows = [dict(_row(row, names, unequal)) for row in comparison.rows]
+    for step, name in names.items():
+        if comparison.protocols[step].images == 1:  # one image has no spread
+            rows = [{**row, f"{name}_low": None, f"{name}_high": None} for row in rows]
     floors = {names[step]: comparison.protocols[step].floor for step in comparison.steps}
     if any(value is not None for value in floors.values()):
         rows.insert(0, {"arm": FLOOR, **floors})

@@ -43,6 +43,11 @@ def notes(comparison: Comparison) -> str:
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
     )
+    single = [step for step in comparison.steps if comparison.protocols[step].images == 1]
+    if single:
+        lines.append(
+            f"{titles(single)}: scored on ONE image. That has no interval, and no difference stands on it."
+        )
     lines += [*_across(comparison), *_untested(comparison), *_tried(comparison), *_processors(comparison)]
     if comparison.has_controls:
         pairs = {row.arm: row.control for row in comparison.rows if row.control}

@@ -16,6 +16,8 @@ from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
 RANDOM = "random"
+SEGMENTER = "segmenter"
+"""The kind of artefact that `predict` takes."""
 COCO = "coco-segmentation"
 """What the record of a segmenter says whose initial weights have learnt from COCO's pixel masks."""
 
@@ -134,6 +136,11 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
         if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
+
+
+def segments(trials: Sequence[TrialRecord], store: Store) -> bool:
+    """Return whether a network was made that segments new photos."""
+    return any(kind_of(artefact) == SEGMENTER for _, artefact in _made(trials[:1], store))
 
 
 def trained_for(trials: Sequence[TrialRecord], store: Store) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def _check_work(checker: Checker, sweep: Sweep, at: Path_) -> None:
         if any(work[name].exceeds(other) for other in others):
             message = (
                 f"the networks of arm `{name}` train for {work[name]} beside its program, "
-                f"longer than others: {_named({other: mine for other, mine in work.items() if other != name})}"
+                f"longer than {_named({other: mine for other, mine in work.items() if other != name})}"
             )
             checker.add((*at, name), message, hint)
 
@@ -174,9 +174,7 @@ def _unknown(use: StageUse, arm: Arm) -> str:
     unclear = next((name for name in named if name.startswith(TIMM) and of_timm(name) == UNKNOWN), None)
     if unclear is None:
         return ""
-    return (
-        f"`{use.name}` starts from {unclear}, a name without the release that says what its weights have seen"
-    )
+    return f"`{use.name}` starts from {unclear}, without the release that says what these have seen"
 
 
 def _values(use: StageUse, arm: Arm, key: str) -> Sequence[Any]:

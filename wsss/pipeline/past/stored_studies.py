@@ -16,7 +16,7 @@ from typing import Any
 from wsss.config import Study, load_study_text
 from wsss.config.naming import FILE_ENDINGS, study_name_problem
 from wsss.config.stage import STAGES
-from wsss.config.text.location import Location
+from wsss.config.text.location import Location, absolute_sqlite
 from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
@@ -157,6 +157,7 @@ def stored_text(study: Study, storage: Storage) -> str:
         for group, key in _paths_in(raw):
             if Path(group[key]).is_relative_to(place):
                 group[key] = os.path.relpath(group[key], folder)
+        raw["tracking"]["uri"] = absolute_sqlite(raw["tracking"].get("uri"))
         if raw["tracking"].get("uri") == f"sqlite:///{place / 'mlflow.db'}":  # where it is anyway
             raw["tracking"]["uri"] = None
     return dump_yaml(raw)
