@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,6 @@ class Import(ListedStage):
         self.kind, folder = source(context.params)
         self.params = context.params
         self.ids = list(imported_ids(self.kind, context.data))
-        self.refused: list[Problem] = []
         self.sources = foreign_files(folder, self.ids, self.kind)
         self.keys = {id: np.zeros(0, np.int64) for id in self.ids}
         if self.kind != "segmentations":  # nobody knows the labels of photos that were segmented
@@ -47,22 +47,28 @@ class Import(ListedStage):
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]
         arrays: dict[str, np.ndarray] = {}
-        refused: list[Problem] = []
-        for id, (width, height) in photo_sizes(self.context.data, ids).items():
-            try:
-                self._read(id, (height, width), arrays)
-            except DataError as error:  # of a folder all bad files are said at once
-                refused += error.problems
-        self.refused += refused
-        last = self.done + 1 == len(self.chunks)
-        if self.refused and (last or len(self.refused) >= MOST_PROBLEMS):
-            raise DataError(self.refused[:MOST_PROBLEMS])
+        refused = self._read(ids, arrays)
+        for later in self.chunks[self.done + 1 :] if refused else ():  # all bad files are said at once
+            if len(refused) < MOST_PROBLEMS:
+                refused += self._read(later, {})
+        if refused:
+            raise DataError(refused[:MOST_PROBLEMS])
         if self.kind == "cams":
             write_shard(self.context.work, self.done, arrays)
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _read(self, id: str, size: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
+    def _read(self, ids: Sequence[str], arrays: dict[str, np.ndarray]) -> list[Problem]:
+        """Read the files of some images; return what is wrong with them."""
+        refused: list[Problem] = []
+        for id, (width, height) in photo_sizes(self.context.data, ids).items():
+            try:
+                self._read_one(id, (height, width), arrays)
+            except DataError as error:
+                refused += error.problems
+        return refused
+
+    def _read_one(self, id: str, size: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
         dataset = self.context.data.dataset
         path, count = self.sources[id], len(dataset.classes)
         if self.kind == "masks":
