@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "wsss").rglob("*.py"))
 FLOORS = [
-    {"addresses", "errors", "files", "labels", "temporary", "plugins", "config"},
+    {"addresses", "errors", "files", "labels", "temporary", "processes", "plugins", "config"},
     {"methods", "masks", "models", "data", "metrics", "store"},
     {"stages"},
     {"pipeline"},

@@ -31,7 +31,7 @@ class MadeUpData(DataView):
     def __init__(self) -> None:
         dataset = mock.Mock()
         dataset.labels.side_effect = lambda ids: np.ones((len(ids), 1), np.uint8)
-        teach = tuple(f"t{number}" for number in range(100))
+        teach = tuple(f"t{number}" for number in range(125))
         super().__init__(dataset, ("a", "b"), ("c",), ("a", "d"), ("b", "e"), ("f",), teach)
 
     def image_key(self, ids: Sequence[str]) -> str:

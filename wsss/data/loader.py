@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.context import BaseContext
 from typing import Any
@@ -19,6 +18,7 @@ from wsss.data.augment import Augmentation, Pixels, evaluation_image, random_sta
 from wsss.data.readers.voc import Dataset, Mask
 from wsss.data.transfer import Crops, ahead, finished
 from wsss.errors import DataError, StageError
+from wsss.processes import FromServer
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
 
@@ -236,7 +236,7 @@ def _fork_server() -> BaseContext:
 
     The server imports torch once for all of them, unless it was already started for something else.
     """
-    context = multiprocessing.get_context("forkserver")
+    context = FromServer()
     context.set_forkserver_preload([__name__])
     return context
 

@@ -3,7 +3,6 @@ threads nor GPU contexts, so the functions they run should live in modules that 
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from wsss.errors import StageError
+from wsss.processes import FromServer
 
 Progress = Callable[[int, int], None]
 Task = TypeVar("Task")
@@ -117,7 +117,7 @@ def array_bytes(task: tuple[Any, ...]) -> int:
 
 
 def _processes(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("forkserver"))
+    return ProcessPoolExecutor(workers, mp_context=FromServer())
 
 
 @contextmanager

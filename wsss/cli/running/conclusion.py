@@ -122,7 +122,7 @@ def failed_lines(study: Study, failed: Sequence[str]) -> list[str]:
     more = len(found) - NAMED
     return [
         *found[:NAMED],
-        *([f"… and {more} other errors: `compare` and MLflow have them."] if more > 0 else []),
+        *([f"… and {more} other errors, which MLflow has."] if more > 0 else []),
     ]
 
 

@@ -16,9 +16,11 @@ Quality = Literal["quick", "good"]
 CLASSIFIER, NETWORK, MAPS, MASKS = "classifier", "network", "maps", "masks"
 """What the study calls the stages whose results are looked at."""
 BATCH = 8
-UNSURE = 8
-"""Exponent of the background's score where refined maps taught the head: those miss parts of objects, and so
-its probabilities are too low (on 25 photos of animals: 1 gives 54.6 mIoU, 4 66.1, 8 67.8)."""
+UNSURE, SURER, SURE = 6, 2, 1
+"""Exponents of the background's score: where maps taught the head, where another head's masks did, where
+drawn masks did. Maps miss parts of objects, and so the probabilities of what they taught are too low."""
+LOOSE = {"bilateral_weight": 4}
+"""A CRF for maps that are nearly right: the default one shrinks them."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ def recipe(photos: Photos, quality: Quality, command: str) -> Recipe:
     """Return the study for these photos.
 
     A linear head on frozen features learns the labels. Then a pixel head on the same features learns where
-    objects are: from masks that somebody drew, or else from maps of the first, refined by a CRF. Its answer
-    among the classes of a photo's labels, refined by a CRF, is the photo's mask.
+    objects are: from masks that somebody drew, or else in two rounds, from maps of the first that a CRF
+    refined, and from what that taught it. Its answer among the classes of a photo's labels, refined by a CRF,
+    is the photo's mask. What each step is worth: `supervision_animals.yaml` in docs/results.md.
 
     Args:
         photos: the folder, its labels and masks.
@@ -106,20 +109,23 @@ def _content(photos: Photos, quality: Quality) -> dict[str, Any]:
         "crop": effort.crop,
         "long_side": list(effort.long_side),
     }
-    head: dict[str, Any] = {"as": NETWORK, "learns": "foreground"}
+    head = {"learns": "foreground", "scales": list(effort.scales), "iterations": effort.iterations}
     stages: list[dict[str, Any]] = [{"classifier": classifier}]
     if photos.drawn:
         head["supervision"] = {"masks": len(photos.drawn)}
     else:
         stages += [
             {"cams": {"size": effort.size, "scales": list(effort.cams)}},
-            {"pseudo_masks": {"as": "refined"}},
+            {"pseudo_masks": {"as": "seeds"}},
+            {"pixel_head": {"as": "first", **head}},
+            {"probabilities": {"as": "first_maps"}},
+            {"pseudo_masks": {"as": "refined", "background_exponent": UNSURE, "crf": LOOSE}},
         ]
-    head |= {"scales": list(effort.scales), "iterations": effort.iterations}
+    masks = {"background_exponent": SURE} if photos.drawn else {"background_exponent": SURER, "crf": LOOSE}
     stages += [
-        {"pixel_head": head},
+        {"pixel_head": {"as": NETWORK, **head}},
         {"probabilities": {"as": MAPS}},
-        {"pseudo_masks": {"as": MASKS, "background_exponent": 1 if photos.drawn else UNSURE}},
+        {"pseudo_masks": {"as": MASKS, **masks}},
     ]
     return {"data": data, "sweeps": [{"name": "label", "stages": stages}]}
 

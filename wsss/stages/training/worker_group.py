@@ -24,6 +24,7 @@ import torch
 from torch import distributed
 
 from wsss.errors import StageError, WsssError
+from wsss.processes import Spawned
 from wsss.stages.out_of_memory import is_out_of_memory
 
 Make = Callable[[int, int], Any]
@@ -45,7 +46,7 @@ class WorkerGroup:
 
     def __init__(self, make: Make, workers: int, *, threads: int, gpus: bool) -> None:
         # Spawned, not forked: they inherit neither threads nor a GPU's context.
-        context = multiprocessing.get_context("spawn")
+        context = Spawned()
         self._folder = tempfile.TemporaryDirectory(prefix="wsss-workers-")
         meeting = str(Path(self._folder.name) / "meeting")
         self._pipes: list[Connection] = []
