@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command_line import in_process
 
+from wsss.config import Study, load_study_text
 from wsss.data.view import open_data
 from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.past.stored_studies import find_study

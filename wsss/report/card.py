@@ -10,7 +10,8 @@ from wsss.config.text.location import Location
 from wsss.config.text.yaml_text import dump_yaml
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison, Row
-from wsss.report.notes import arm_title, initial_weights, step_title, supervision_text
+from wsss.report.notes import arm_title, initial_weights, supervision_text
+from wsss.report.unequal import step_title
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage
 

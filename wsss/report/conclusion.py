@@ -14,8 +14,9 @@ from wsss.pipeline.past.planned import recorded_stages
 from wsss.pipeline.past.retell import Past
 from wsss.predict.model_folder import ABOUT, CLASSES, CONFIG, FILES, LOADER, About, class_lines
 from wsss.report.comparison import Cell, Comparison, Row
-from wsss.report.notes import arm_title, difference_text, notes, step_title
+from wsss.report.notes import arm_title, difference_text, notes
 from wsss.report.page.answer import answers
+from wsss.report.unequal import step_title
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage

@@ -306,7 +306,7 @@ def _written(path: Path, content: Any) -> Path:
 
 
 def test_all_bad_files_of_a_folder_are_said_at_once(
-    exported: Path, tiny_view: DataView, store: Store, tmp_path: Path
+    exported: Path, tiny_view: DataView, tmp_path: Path
 ) -> None:
     folder = tmp_path / "with blank and ö"
     shutil.copytree(exported, folder)
@@ -314,5 +314,5 @@ def test_all_bad_files_of_a_folder_are_said_at_once(
     for path, content in zip(bad, (b"", b"no array", b"\x93NUMPY" + b"\xff" * 40), strict=True):
         path.write_bytes(content)
     with pytest.raises(DataError) as caught:
-        run(chain_of(tiny_view, cams=folder), store, tiny_view)
+        run(chain_of(tiny_view, cams=folder).upto("import"), Store(tmp_path / "store"), tiny_view)
     assert {problem.where for problem in caught.value.problems} == {str(path) for path in bad}
