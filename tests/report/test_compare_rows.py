@@ -160,10 +160,10 @@ def test_an_arm_that_a_later_sweep_split_gives_way_to_its_parts(storage: Storage
 def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage.trial("baseline", storage.scores([POOR]), method="probe")
+    storage.trial("baseline", storage.scores([POOR, POOR]), method="probe")
     keys = {
-        "cams.scores": storage.scores([FAIR]),
-        "pseudo_masks.scores": storage.scores([GOOD], kind="pseudo_masks"),
+        "cams.scores": storage.scores([FAIR, FAIR]),
+        "pseudo_masks.scores": storage.scores([GOOD, GOOD], kind="pseudo_masks"),
     }
     storage.trial("fmix", None, keys=keys)
     found = compare(storage.root, ["made"])
