@@ -1,4 +1,4 @@
-"""`storage ls` and `storage prune`."""
+"""`storage ls`, `storage prune` and `storage archive`."""
 
 from __future__ import annotations
 
@@ -86,3 +86,21 @@ def prune(
     for what, size in freed.items():
         print(f"{gibibytes(size):>10}  {what}")
     print(f"{gibibytes(sum(freed.values())):>10}  {'would be freed' if dry_run else 'freed'}")
+
+
+@app.command("archive")
+def archive(
+    studies: Annotated[list[str] | None, typer.Argument(help="All of the storage without any.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="A new file, .tar.xz.")] = Path("runs.tar.xz"),
+    storage: StorageOption = None,
+) -> None:
+    """Pack studies with their scores, without pictures and weights: small enough to keep beside a paper.
+
+    Unpacked, it is a storage that `compare` and `report` read.
+
+    python launch.py storage archive quickstart -o quickstart.tar.xz
+    """
+    from wsss.pipeline.past.archive import write_archive
+
+    size = write_archive(_opened(storage), studies or (), out)
+    print(f"{out}: {size / 2**20:.2f} MiB. To read it: tar xf {out}, then `compare --storage runs`")

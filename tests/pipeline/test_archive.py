@@ -1,0 +1,83 @@
+"""An archive holds what tables are made of, and little else."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+from command_line import in_process
+
+from wsss.errors import ConfigError
+from wsss.pipeline.past.archive import write_archive
+from wsss.store.folder_store import Store
+from wsss.store.storage import open_storage
+
+
+@pytest.fixture
+def archive(finished_study: Path, tmp_path: Path) -> Path:
+    file = tmp_path / "tiny.tar.xz"
+    done = in_process("storage", "archive", "tiny", "--storage", finished_study / "runs", "-o", file)
+    assert done.returncode == 0, done.stderr
+    return file
+
+
+def unpacked(file: Path, folder: Path) -> Path:
+    with tarfile.open(file) as tar:
+        tar.extractall(folder, filter="data")
+    return folder / "runs"
+
+
+@pytest.mark.parametrize(
+    "form", [[], ["--errors"], ["--per-class"], ["--format", "csv"], ["--tuning"]], ids=str
+)
+def test_compare_prints_the_same_from_it(
+    archive: Path, finished_study: Path, tmp_path: Path, form: list[str]
+) -> None:
+    mine = in_process("compare", "tiny", "--storage", finished_study / "runs", *form)
+    theirs = in_process("compare", "tiny", "--storage", unpacked(archive, tmp_path), *form)
+    assert mine.returncode == theirs.returncode == 0
+    assert theirs.stdout == mine.stdout
+
+
+def test_a_page_is_written_from_it(archive: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    done = in_process("report", "tiny", "--storage", unpacked(archive, tmp_path), "-o", page)
+    assert done.returncode == 0, done.stderr
+    assert "tiny" in page.read_text()
+
+
+def test_neither_weights_nor_pictures_are_in_it(archive: Path, finished_study: Path, tmp_path: Path) -> None:
+    folder = unpacked(archive, tmp_path)
+    endings = {path.suffix for path in folder.rglob("*")}
+    assert not endings & {".safetensors", ".png", ".npy", ".pt"}
+    assert set(Store(folder / "store").keys()) == set(Store(finished_study / "runs" / "store").keys())
+    records = {one.key: one for one in Store(finished_study / "runs" / "store")}
+    for one in Store(folder / "store"):
+        assert one.evicted == (one.stage != "scores")
+        for name in ("params", "seconds", "seed", "inputs", "processor"):
+            assert one.record[name] == records[one.key].record[name]
+
+
+def test_the_same_study_gives_the_same_bytes_whenever_it_is_packed(
+    archive: Path, copied_study: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "again.tar.xz"
+    write_archive(open_storage(copied_study / "runs"), (), again)
+    assert again.read_bytes() == archive.read_bytes()
+
+
+def test_what_is_wrong_is_said(finished_study: Path, tmp_path: Path, archive: Path) -> None:
+    storage = open_storage(finished_study / "runs")
+    with pytest.raises(ConfigError, match=r"no study is named 'tinny'.*tiny"):
+        write_archive(storage, ["tinny"], tmp_path / "new.tar.xz")
+    with pytest.raises(ConfigError, match=r"must end in \.tar\.xz"):
+        write_archive(storage, ["tiny"], tmp_path / "new.zip")
+    with pytest.raises(ConfigError, match="is there already"):
+        write_archive(storage, ["tiny"], archive)
+    done = in_process(
+        "storage", "archive", "--storage", finished_study / "runs", "-o", tmp_path / "no" / "new.tar.xz"
+    )
+    assert done.returncode == 3
+    assert str(tmp_path / "no") in done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".archive")]
