@@ -123,8 +123,8 @@ def best_of(
 
 
 def within_shares(point: BestOf) -> BestOf:
-    """Return it with its interval for other configurations within [0, 1], where a score is: with few of them it
-    reaches further.
+    """Return it with its interval for other configurations within [0, 1], where a score is: with few of
+    them it reaches further.
 
     Examples:
         >>> within_shares(BestOf(1, 0.1, 0.0, 0.2, -0.1, 0.3)).other_low
