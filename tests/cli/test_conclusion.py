@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from command_line import in_process
 
+from wsss.config import Study, load_study_text
 from wsss.data.view import open_data
 from wsss.masks.images import read_mask, write_mask
 from wsss.pipeline.past.stored_studies import find_study
@@ -97,13 +98,12 @@ def test_a_program_reads_shares_and_warnings(copied_study: Path) -> None:
 
 def test_the_network_for_new_photos_is_that_of_a_finished_row_with_a_segmenter() -> None:
     from wsss.cli.running.conclusion import _with_network
-    from wsss.report.comparison import Comparison, Network, Row
+    from wsss.report.comparison import Comparison, Row
 
-    def row(arm: str, stage: str, status: str = "done") -> Row:
-        network = {stage: Network(stage, "resnet50", "none")}
-        return Row("s", arm, "cam", f"c-{arm}", (0,), {}, status, "", {}, network)
+    def row(arm: str, segments: bool, status: str = "done") -> Row:
+        return Row("s", arm, "cam", f"c-{arm}", (0,), {}, status, "", {}, segments=segments)
 
-    rows = (row("a", "classifier"), row("b", "segmenter", "failed"), row("c", "segmenter"))
+    rows = (row("a", False), row("b", True, "failed"), row("c", True))
     chosen = _with_network(Comparison(rows, (), {}, "a", ()))
     assert chosen is not None and chosen.arm == "c"
     assert _with_network(Comparison(rows[:2], (), {}, "a", ())) is None
@@ -122,3 +122,28 @@ def test_label_says_the_same_of_its_masks(copied_study: Path, tmp_path: Path) ->
     assert any(line.startswith("masks: no object in 4 of 4 photos. Next: ") for line in found)
     said = [f"{one.step}: {one.doubt}" for one in examine(compare(runs, ["tiny"]), runs, data).doubts]
     assert set(said) <= set(found) and len(set(found)) == len(found)
+
+
+def test_errors_of_failed_trials_are_said_once_each(tmp_path: Path) -> None:
+    from wsss.cli.running.conclusion import failed_lines
+    from wsss.store.ledger import Ledger
+
+    ledger = Ledger(tmp_path / "studies" / "s")
+    for number in range(13):
+        id = f"cam-a-{number:03d}"
+        own = {
+            "sweep": "cam", "seed": 0, "params": {}, "configuration": id, "upstream": "", "method": "cam",
+            "backbone": "b", "keys": {}, "arm": "a",
+        }  # fmt: skip
+        ledger.append("trial", id=id, **own)
+        error = "Traceback\nno memory" if number else "a photo is damaged"
+        ledger.append("end", id=id, status="failed", metrics={}, error=error, seconds=1.0)
+    study = find_study_of(tmp_path)
+    first, second = failed_lines(study, [f"cam-a-{number:03d}" for number in range(13)])
+    assert first == "Failed: cam-a-000: a photo is damaged"
+    assert second.startswith("Failed: cam-a-001, ") and second.endswith(" and 2 more: no memory")
+
+
+def find_study_of(root: Path) -> Study:
+    text = "name: s\ndata: {dataset: sample}\nsweeps: [{name: cam, stages: [classifier, cams]}]\n"
+    return load_study_text(text, source="s.yaml", base=root, storage=str(root))

@@ -61,14 +61,15 @@ def test_a_grid_counts_by_its_size() -> None:
     assert "a 2, b 3" in refused({"a": arm(search=grid), "b": arm(search=LR, samples=3)})[0]
 
 
-def test_unequal_keep_is_unequal_tuning_where_a_later_sweep_searches() -> None:
+def test_unequal_keep_is_unequal_tuning_where_a_later_sweep_chooses() -> None:
     arms = {"a": arm(), "b": arm(keep=2)}
     exponents = {
         "search": {"e": {"choice": [2, 4]}},
         "stages": [{"pseudo_masks": {"background_exponent": "$e"}}],
     }
     assert "a 1, b 2" in refused(arms, {"name": "masks", **exponents})[0]
-    assert study(arms, {"name": "masks", "stages": ["pseudo_masks"]})
+    assert "a 1, b 2" in refused(arms, {"name": "masks", "stages": ["pseudo_masks"]})[0]
+    assert study(arms, {"name": "seeds", "replicate": "cam", "seeds": [1, 2]}), "nothing is chosen"
 
 
 @pytest.mark.parametrize(
@@ -206,3 +207,113 @@ def test_a_study_that_says_otherwise_than_its_protocol_is_refused() -> None:
                 "search": LR}  # fmt: skip
     found = " ".join(refused({"exploration": clusters}, protocol="equal_tuning"))
     assert "names no control to beat" in found
+
+
+# Other routes to unequal arms
+
+
+def chain(*stages: Any, **fields: Any) -> dict[str, Any]:
+    return {"stages": [{"classifier": CLASSIFIER}, "cams", *stages], **fields}
+
+
+def head(updates: int) -> dict[str, Any]:
+    return chain("pseudo_masks", {"pixel_head": {"iterations": updates}}, "probabilities")
+
+
+def test_updates_of_any_network_count() -> None:
+    (message,) = refused({"a": head(40), "b": head(4000)})
+    assert "a 8 epochs and 40 iterations, b 8 epochs and 4000 iterations" in message
+
+
+def test_parts_of_a_schedule_add_up_to_it() -> None:
+    parts = {
+        "stages": [
+            {"classifier": {"as": "first", **CLASSIFIER, "span": [0, 3]}},
+            {"classifier": {"from": "first", **CLASSIFIER, "span": [3, 8]}},
+            "cams",
+        ]
+    }
+    assert study({"a": arm(), "b": parts})
+
+
+def test_a_program_hides_no_training_beside_it(tmp_path: Path) -> None:
+    program = {
+        "as": "notes", "makes": "files", "run": ["true", "{out}"], "folder": str(tmp_path), "supervision": ["image"],
+    }  # fmt: skip
+    longer = {"stages": [{"command": program}, {"classifier": {**CLASSIFIER, "epochs": 100}}, "cams"]}
+    (message,) = refused({"a": arm(), "b": longer})
+    assert message.startswith("the networks of arm `b` train for 100 epochs beside its program")
+    whole = {"stages": [{"command": {**program, "makes": "cams"}}]}
+    assert study({"a": arm(), "b": whole}), "how long a program trains, nobody knows"
+
+
+@pytest.mark.parametrize(("choices", "number"), [([0.01], 1), ([0.01, 0.02], 2)])
+def test_a_search_of_few_values_tries_no_more_than_them(choices: list[float], number: int) -> None:
+    few = arm(search={"lr": {"choice": choices}}, samples=30)
+    (message,) = refused({"a": few, "b": arm(search=LR, samples=30)})
+    assert f"a {number}, b 30" in message
+
+
+def test_arms_are_stopped_by_the_same_rules() -> None:
+    stopped = chain("pseudo_masks", stop_below={"cams/select/miou": 0.9})
+    (message,) = refused({"a": stopped, "b": chain("pseudo_masks")})
+    assert "stopped by different rules: a (cams/select/miou below 0.9), b (none)" in message
+    assert study({"a": stopped, "b": stopped})
+
+
+def test_any_searched_weights_may_come_from_elsewhere() -> None:
+    searched = {
+        "search": {"w": {"choice": ["package", "clip.pth"]}},
+        "stages": [{"classifier": {**CLASSIFIER, "weights": "$w"}}, "cams"],
+    }
+    (message,) = refused({"a": searched})
+    assert "`classifier` starts from the weights of a file" in message
+
+
+def test_timm_networks_name_their_release_or_are_declared() -> None:
+    def teacher(name: str, **fields: Any) -> dict[str, Any]:
+        return {"stages": [{"classifier": {**CLASSIFIER, "backbone": name, "weights": "download"}}], **fields}
+
+    plain = "timm/vit_base_patch16_224"
+    (message,) = refused({"a": teacher(plain)})
+    assert f"`classifier` starts from {plain}, without the release" in message
+    assert study({"a": teacher(plain, supervision=["image-21k"])})
+    assert study({"a": teacher(f"{plain}.augreg2_in21k_ft_in1k")})
+
+
+def test_a_stage_of_a_plugin_says_which_labels_it_brings_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsss.config.stage import STAGES
+
+    monkeypatch.setattr(STAGES["cams"], "rests_on", None)
+    (message,) = refused({"a": arm()})
+    assert message.startswith("`cams` is a stage that doesn't say it")
+    assert study({"a": arm(supervision=["image", "saliency"])})
+
+
+@pytest.mark.parametrize(
+    ("fields", "later", "message"),
+    [
+        ({"allow": ["unequal_tuning"]}, [], "`allow` names unequal_tuning, but the protocol is equal_tuning"),
+        ({"sweep": {"scheduler": "median"}}, [], "trains every configuration to its end"),
+        ({}, [{"name": "last", "replicate": "cam", "seeds": [7]}], "repeats the best with 3"),
+    ],
+)
+def test_what_contradicts_the_protocols_name_is_refused(
+    fields: dict[str, Any], later: list[Any], message: str
+) -> None:
+    arms = {name: arm(search=LR) for name in ("baseline", "fmix")}
+    assert message in " ".join(refused(arms, *later, protocol="equal_tuning", **fields))
+
+
+def test_changing_a_stored_study_is_no_way_around(tmp_path: Path) -> None:
+    from wsss.pipeline.past.stored_studies import find_study
+
+    folder = tmp_path / "studies" / "fair"
+    folder.mkdir(parents=True)
+    found = study({"a": arm(), "b": arm(epochs=9)}, allow=[{"unequal_epochs": "an old one"}])
+    (folder / "study.yaml").write_text(yaml.safe_dump(found.to_raw(), sort_keys=False))
+    assert find_study("fair", tmp_path, ["budget.hours=3"])
+    for change in ("allow=null", "sweeps.cam.b.classifier.epochs=90"):
+        allowed = ["allow=null", change]
+        with pytest.raises(ConfigError, match="train differently long"):
+            find_study("fair", tmp_path, allowed)

@@ -167,3 +167,23 @@ def test_a_base_that_is_gone_leaves_what_is_known(made: Made) -> None:
     made.study("second", MASKS, base={"study": "first"})
     made.trial("second", "m-fmix-000", "fmix", sweep="masks", upstream="cam-fmix-001")
     assert made.tried("second", "fmix").configurations == 1
+
+
+def test_a_configuration_that_was_drawn_again_was_tried_once(made: Made) -> None:
+    made.study("s", CAM)
+    key, other = made.artefact(60, epochs=1), made.artefact(60, epochs=1)
+    for number in range(5):
+        made.trial("s", f"cam-fmix-00{number}", "fmix", other if number == 4 else key)
+    assert made.tried("s", "fmix").configurations == 2
+
+
+def test_trials_of_a_base_may_have_the_same_names(made: Made) -> None:
+    """Both studies call their only sweep `masks`, so both have a trial `masks-fmix-000-000`."""
+    made.study("first", CAM, MASKS)
+    made.trial("first", "cam-fmix-000", "fmix")
+    made.trial("first", "masks-fmix-000-000", "fmix", sweep="masks", upstream="cam-fmix-000")
+    made.study("second", MASKS, base={"study": "first"})
+    for number in range(3):
+        id = f"masks-fmix-000-00{number}"
+        made.trial("second", id, "fmix", sweep="masks", upstream="masks-fmix-000-000")
+    assert made.tried("second", "fmix").configurations == 3

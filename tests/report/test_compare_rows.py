@@ -160,10 +160,10 @@ def test_an_arm_that_a_later_sweep_split_gives_way_to_its_parts(storage: Storage
 def test_a_step_that_only_one_arm_took_is_blank_for_the_other(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    storage.trial("baseline", storage.scores([POOR]), method="probe")
+    storage.trial("baseline", storage.scores([POOR, POOR]), method="probe")
     keys = {
-        "cams.scores": storage.scores([FAIR]),
-        "pseudo_masks.scores": storage.scores([GOOD], kind="pseudo_masks"),
+        "cams.scores": storage.scores([FAIR, FAIR]),
+        "pseudo_masks.scores": storage.scores([GOOD, GOOD], kind="pseudo_masks"),
     }
     storage.trial("fmix", None, keys=keys)
     found = compare(storage.root, ["made"])
@@ -415,3 +415,87 @@ def test_a_study_on_its_way_says_how_far_it_is(
     for arm in arms:
         storage.trial(arm, storage.scores([FAIR]), kept=arm == arms[-1])
     assert not compare(storage.root, ["made"]).unfinished, "its last sweep has chosen"
+
+
+def test_an_arm_whose_configurations_all_failed_is_one_row(storage: Storage) -> None:
+    storage.trial("baseline", storage.scores([POOR, GOOD]))
+    for number in range(4):
+        storage.trial("fmix", None, id=f"cam-fmix-00{number}", status="failed", kept=False)
+    rows = compare(storage.root, ["made"]).rows
+    assert [(row.arm, row.status) for row in rows] == [("baseline", "done"), ("fmix", "failed")]
+
+
+def test_one_reported_image_has_no_interval_and_no_star(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.twice("baseline", [POOR])
+    storage.twice("fmix", [GOOD])
+    found = compare(storage.root, ["made"])
+    assert not any(difference.significant for difference in found.differences)
+    show(found, "table")
+    printed = capsys.readouterr().out
+    assert "scored on ONE image" in printed and "[" not in printed.partition("Scored")[0]
+    show(found, "csv")
+    (record,) = [one for one in csv.DictReader(io.StringIO(capsys.readouterr().out)) if one["arm"] == "fmix"]
+    assert record["cam"] == "1" and record["cam_low"] == record["cam_high"] == ""
+
+
+def test_an_interval_of_few_seeds_stays_within_what_a_score_can_be(storage: Storage) -> None:
+    """Two seeds with 0.45 and 1: Student reaches far above 1."""
+    for seed, counts in ((1, POOR), (2, GOOD)):
+        own = {"id": f"cam-a-000-s{seed}", "configuration": "cam-a-000", "seed": seed}
+        storage.trial("a", storage.scores([counts, counts]), **own)
+    cell = cells(storage)["a"]
+    assert cell.low == 0 and cell.high == 1
+
+
+def test_rows_of_several_studies_that_were_tuned_unequally_are_told(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.trial("baseline", storage.scores([POOR, GOOD]))
+    for number in range(4):
+        fields = {"id": f"cam-fmix-00{number}", "study": "other", "kept": number == 0}
+        storage.trial("fmix", storage.scores([FAIR, GOOD]), **fields)
+    storage.study("other", ["fmix"])
+    found = compare(storage.root, ["made", "other"])
+    assert [row.tried and row.tried.configurations for row in found.rows] == [1, 4]
+    assert found.unequal
+    show(found, "csv")
+    records = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert {one["unequal"] for one in records if one["arm"] != "floor"} == {"Rows were NOT tuned equally."}
+
+
+def test_networks_that_were_trained_differently_long_are_told(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where no check looked: a stored study of an earlier version, a base, two studies side by side."""
+    for arm, epochs in (("baseline", 15), ("fmix", 25)):
+        keys = {
+            "classifier": storage.network("classifier", epochs=epochs),
+            "cams.scores": storage.scores([POOR, GOOD]),
+        }
+        storage.trial(arm, None, keys=keys)
+    show(compare(storage.root, ["made"]), "table")
+    said = " ".join(capsys.readouterr().out.split())
+    assert "Rows were NOT trained equally long: baseline for 15 epochs; fmix for 25 epochs." in said
+
+
+def test_masks_that_an_arm_declares_are_pixel_labels(storage: Storage) -> None:
+    storage.trial("a", storage.scores([GOOD, GOOD]))
+    storage.study("made", ["a"])
+    file = storage.root / "studies" / "made" / "study.yaml"
+    content = yaml.safe_load(file.read_text())
+    content["sweeps"][0]["arms"]["a"]["supervision"] = ["image", "masks"]
+    file.write_text(yaml.safe_dump(content))
+    (row,) = compare(storage.root, ["made"]).rows
+    assert row.pixel_labels == ("study declares masks",)
+
+
+def test_latex_tables_fit_on_a_page(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
+    storage.twice("baseline", [POOR, GOOD])
+    storage.twice("fmix", [GOOD, GOOD])
+    show(compare(storage.root, ["made"]), "latex")
+    printed = capsys.readouterr().out
+    widths = [len(found) for found in re.findall(r"\\begin\{tabular\}\{(l\w*)\}", printed)]
+    assert len(widths) > 1 and max(widths) <= 8
+    assert "PxAP" in printed and printed.count("fmix") >= len(widths), "each table names the arms"

@@ -127,7 +127,9 @@ def test_more_of_a_kind_stands_for_fewer_of_it() -> None:
 @pytest.mark.parametrize(
     ("name", "label"),
     [
-        ("timm/resnet50", "image"), ("timm/vit_base_patch16_siglip_224", "text"), ("timm/swin_base.ms_in22k", "image-21k"),
+        ("timm/resnet50.tv_in1k", "image"), ("timm/resnet50", "unknown"), ("timm/samvit_base_patch16.sa1b", "masks"),
+        ("timm/beitv2_base_patch16_224.in1k_ft_in22k", "text"), ("timm/eva02_base_patch14_224.mim_in22k", "text"),
+        ("timm/vit_base_patch16_siglip_224", "text"), ("timm/swin_base.ms_in22k", "image-21k"),
         ("timm/vit_small_patch16_224.dino", "self"), ("timm/convnext_base.clip_laion2b", "text"),
     ],
 )  # fmt: skip

@@ -110,6 +110,11 @@ class StageKind(ABC, Generic[P]):
     """With what the size of an artefact grows."""
     ranks: ClassVar[str] = ""
     """The name, among its `results`, of a score that needs no mask and may rank trials."""
+    rests_on: ClassVar[tuple[str, ...] | None] = None
+    """What `supervision` says of all parameters: `()` for a stage that brings in no labels. None: nobody
+    knows, so that a study has to declare it."""
+    elsewhere: ClassVar[bool] = False
+    """Whether another program makes its result: how long that trained, nobody knows."""
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `rung` and `span`."""
@@ -191,7 +196,14 @@ class StageKind(ABC, Generic[P]):
         Args:
             params: As a record has them.
         """
-        return None
+        return cls.rests_on
+
+    @classmethod
+    def trained(cls, params: P) -> tuple[int, int]:
+        """Return for how many epochs, and for how many updates of its weights, its network is trained: one of
+        both, or (0, 0) without a network."""
+        updates = getattr(params, "iterations", None) or 0
+        return (0, updates) if updates else (getattr(params, "epochs", None) or 0, 0)
 
     @classmethod
     def images(cls, params: P) -> tuple[str, ...]:

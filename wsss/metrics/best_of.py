@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -120,6 +120,20 @@ def best_of(
     if spread is not None:
         other = interval_of(score, float(resampled.var()), *spread, level=level)
     return BestOf(k, score, float(low), float(high), *other)
+
+
+def within_shares(point: BestOf) -> BestOf:
+    """Return it with its interval for other configurations within [0, 1], where a score is: with few of
+    them it reaches further.
+
+    Examples:
+        >>> within_shares(BestOf(1, 0.1, 0.0, 0.2, -0.1, 0.3)).other_low
+        0.0
+    """
+    low, high = point.other_low, point.other_high
+    if low is None or high is None:
+        return point
+    return replace(point, other_low=max(low, 0.0), other_high=min(high, 1.0))
 
 
 def spread_of(select: npt.ArrayLike, report: npt.ArrayLike, k: int) -> tuple[float, float] | None:

@@ -18,17 +18,20 @@ from wsss.config.stage import scored_as
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.pipeline.forecasts.counts import kept_groups, planned
-from wsss.pipeline.past.stored_studies import find_study
+from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.pipeline.running import current_holder
 from wsss.report.cells import by_step, cells_of, corrected, mark_across
 from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
+    made_elsewhere,
     made_smaller,
     networks_of,
     pixel_labels,
     processors_of,
+    segments,
     supervision_of,
+    trained_for,
     trained_on,
 )
 from wsss.report.readings import (
@@ -70,10 +73,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
     among = {name: attempts(study, storage) for name, study in studies.items()}
-    labels = [
-        supervision_of(group, store, _declared(studies[name], group[0].arm, location))
-        for name, group in chosen
-    ]
+    declared = [_declared(studies[name], group[0].arm, location) for name, group in chosen]
+    labels = [supervision_of(group, store, given) for (_, group), given in zip(chosen, declared, strict=True)]
     rows = []
     for number, (name, group) in enumerate(chosen):
         control = _control(studies[name], group[0].arm)
@@ -83,8 +84,10 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         cells = cells_of(by_step(by_seed[number], steps), base, others)
         across = tuple(labels[other] != labels[number] for other in (max(first, 0), place))
         cells = {step: mark_across(cell, *across) for step, cell in cells.items()}
-        row = _row(name, group, store, control, cells)
-        rows.append(replace(row, tried=tried_for(row.arm, among[name], store), supervision=labels[number]))
+        row = replace(_row(name, group, store, control, cells), supervision=labels[number])
+        seen = pixel_labels(row.networks, group, store, declared[number])
+        rows.append(replace(row, tried=tried_for(row.arm, among[name], store), pixel_labels=seen))
+    behind = {one.name: one for study in studies.values() for one in with_bases(study, location)}.values()
     named = (reported(score)["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
     groups = list(dict.fromkeys(row.supervision for row in tested))
@@ -94,8 +97,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         {step: _protocol(measured[step]) for step in steps},
         reference,
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
-        {name: study.data.allow for name, study in studies.items() if study.data.allow},
-        {name: dict(study.allow) for name, study in studies.items() if study.allow},
+        {one.name: one.data.allow for one in behind if one.data.allow},
+        {one.name: dict(one.allow) for one in behind if one.allow},
         {name: far for name, study in studies.items() if (far := _unfinished(study, storage)) is not None},
     )
 
@@ -118,18 +121,15 @@ def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
 def _declared(study: Study, arm: str, location: Location) -> list[str]:
     """Return what the arms that a row came through declare, those of the studies that this one is based on
     too."""
-    names, found = set(arm.split("+")), list[str]()
-    seen: set[str] = set()
-    while study.name not in seen:
-        seen.add(study.name)
-        for sweep in study.sweeps:
-            for own in sweep.arms:
-                if own.name in names or own.name == sweep.name:
-                    found += own.supervision
-        if study.base is None or study.base.study not in open_storage(location).study_names():
-            break
-        study = find_study(study.base.study, location)
-    return found
+    names = set(arm.split("+"))
+    sweeps = (sweep for one in with_bases(study, location) for sweep in one.sweeps)
+    arms = ((sweep, own) for sweep in sweeps for own in sweep.arms)
+    return [
+        label
+        for sweep, own in arms
+        if own.name in names or own.name == sweep.name
+        for label in own.supervision
+    ]
 
 
 def _label_order(studies: Iterable[Study]) -> dict[str, int]:
@@ -154,6 +154,7 @@ def _protocol(scores: Sequence[Score]) -> Protocol:
         labels,
         reported(first).get("floor") if labels else None,
         all(same_images(score, first) for score in scores),
+        all(score["chosen_on"] == first["chosen_on"] for score in scores),
     )
 
 
@@ -185,7 +186,9 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
         by_configuration: dict[str, list[TrialRecord]] = {}
         for trial in last:
             by_configuration.setdefault(trial.configuration, []).append(trial)
-        groups.extend(by_configuration.values())
+        found = list(by_configuration.values())
+        # Of an arm without a result one row says so.
+        groups.extend(found if pool is not mine else found[:1])
     return groups
 
 
@@ -205,7 +208,6 @@ def _row(
     study: str, group: Sequence[TrialRecord], store: Store, control: str, cells: Mapping[str, Cell]
 ) -> Row:
     first = group[0]
-    networks = networks_of(group, store)
     return Row(
         study,
         first.arm,
@@ -216,10 +218,12 @@ def _row(
         status=first.status,
         control=control,
         cells=cells,
-        networks=networks,
-        pixel_labels=pixel_labels(networks, group, store),
+        networks=networks_of(group, store),
         trained_on=trained_on(group, store),
         smaller=made_smaller(group, store),
+        segments=segments(group, store),
+        trained=trained_for(group, store),
+        foreign=made_elsewhere(group, store),
         holdout=holdout(group),
         holdout_sizes=holdout_sizes(group),
         masks=masks_of(first, store),

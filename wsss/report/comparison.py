@@ -8,6 +8,8 @@ from typing import Any
 
 from wsss.pipeline.events import Tried
 
+EQUAL = 1.2
+"""Rows of which one tried at most so many times as many configurations as another count as equally tuned."""
 LEVEL = 0.95
 """Of intervals, and of what stands."""
 
@@ -119,6 +121,12 @@ class Row:
     """How many configurations it was chosen from, and what they took."""
     supervision: tuple[str, ...] = ()
     """The kinds of labels that it rests on, weights and imports included."""
+    segments: bool = False
+    """Whether it has a network that segments new photos."""
+    trained: tuple[int, int] = (0, 0)
+    """Epochs, and updates of weights, that its networks were to be trained for, all of them added up."""
+    foreign: tuple[str, ...] = ()
+    """The stages whose results other programs made: nobody knows how long these trained."""
     processors: tuple[str, ...] = ()
     """The types of processor that made it, as far as records say."""
 
@@ -131,7 +139,8 @@ class Protocol:
     `labels`: image-level labels were given, so that only classes that are there could be named. Then
     `floor` is the mIoU of labelling a centre box with the image's first class, no network used.
     `comparable` is False when the rows were not all scored on the same images of the same classes; the
-    rest is then of the first row.
+    rest is then of the first row. `chosen_alike` is False when not all were chosen on the same `select`
+    images.
     """
 
     kind: str
@@ -140,6 +149,7 @@ class Protocol:
     labels: bool
     floor: float | None
     comparable: bool
+    chosen_alike: bool = True
 
 
 @dataclass(frozen=True)
@@ -191,12 +201,11 @@ class Comparison:
 
     @property
     def unequal(self) -> bool:
-        """Whether rows of a study were chosen from different numbers of configurations."""
-        tried: dict[str, set[int]] = {}
-        for row in self.rows:
-            if row.tried is not None and row.tried.configurations:
-                tried.setdefault(row.study, set()).add(row.tried.configurations)
-        return any(len(numbers) > 1 for numbers in tried.values())
+        """Whether a row was chosen from clearly more configurations than another, of any study. Random draws
+        of few values repeat some, so that a few more or less are none."""
+        numbers = [row.tried.configurations for row in self.rows if row.tried is not None]
+        numbers = [number for number in numbers if number]
+        return bool(numbers) and max(numbers) > EQUAL * min(numbers)
 
     @property
     def has_controls(self) -> bool:

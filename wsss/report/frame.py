@@ -12,6 +12,7 @@ from typing import Any
 
 from wsss.report.comparison import Comparison, Difference, Row
 from wsss.report.words.titles import initial_weights, step_title, supervision_text
+from wsss.report.words.unequal import marks
 
 OF_CELL = {
     "threshold": "threshold",
@@ -39,10 +40,15 @@ def frame_rows(comparison: Comparison) -> list[Record]:
     a share in [0, 1], `cam_low` and `cam_high` its 95 % interval; `cam_delta`, `_delta_low`, `_delta_high`,
     `_delta_p` (after Holm's correction), `_delta_stands` and `_delta_across` (the two rest on different kinds
     of labels) are the paired difference to the baseline, and the same with `control` that to the arm's own
-    control. `params` is JSON.
+    control. `params` is JSON. `unequal` says what makes the rows hard to compare, as the notes of a table do;
+    it is empty where nothing does.
     """
     names = {step: _column(step_title(step)) for step in comparison.steps}
-    rows = [dict(_row(row, names)) for row in comparison.rows]
+    unequal = " ".join(marks(comparison))
+    rows = [dict(_row(row, names, unequal)) for row in comparison.rows]
+    for step, name in names.items():
+        if comparison.protocols[step].images == 1:  # one image has no spread
+            rows = [{**row, f"{name}_low": None, f"{name}_high": None} for row in rows]
     floors = {names[step]: comparison.protocols[step].floor for step in comparison.steps}
     if any(value is not None for value in floors.values()):
         rows.insert(0, {"arm": FLOOR, **floors})
@@ -50,7 +56,7 @@ def frame_rows(comparison: Comparison) -> list[Record]:
     return [{column: row.get(column) for column in columns} for row in rows]
 
 
-def _row(row: Row, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
+def _row(row: Row, names: dict[str, str], unequal: str) -> Iterator[tuple[str, Any]]:
     yield "study", row.study
     yield "arm", row.arm
     yield "configuration", row.configuration
@@ -66,6 +72,9 @@ def _row(row: Row, names: dict[str, str]) -> Iterator[tuple[str, Any]]:
     yield "epochs", None if tried is None else tried.epochs
     yield "hours", None if tried is None else tried.hours
     yield "gpu_hours", None if tried is None else tried.gpu_hours
+    yield "trained_epochs", row.trained[0]
+    yield "trained_iterations", row.trained[1]
+    yield "unequal", unequal
     for label, value in row.holdout.items():
         yield f"{_column(label)}_holdout_map", value
         yield f"{_column(label)}_holdout_px", ", ".join(map(str, row.holdout_sizes.get(label, ())))

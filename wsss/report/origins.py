@@ -6,14 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.config.params.supervision import label_of, names_masks, of_timm, ordered
+from pydantic import ValidationError
+
+from wsss.config.params.supervision import TIMM, UNKNOWN, label_of, names_masks, of_timm, ordered
 from wsss.config.stage import STAGES, made_kind
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
-UNKNOWN = "unknown"
+RANDOM = "random"
+SEGMENTER = "segmenter"
+"""The kind of artefact that `predict` takes."""
 COCO = "coco-segmentation"
 """What the record of a segmenter says whose initial weights have learnt from COCO's pixel masks."""
 
@@ -28,9 +32,20 @@ def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Networ
 
 
 def pixel_labels(
-    networks: Mapping[str, Network], trials: Sequence[TrialRecord], store: Store
+    networks: Mapping[str, Network],
+    trials: Sequence[TrialRecord],
+    store: Store,
+    declared: Iterable[str] = (),
 ) -> tuple[str, ...]:
-    """Return, in words, where networks of a chain have seen pixel labels; empty if they never have."""
+    """Return, in words, where networks of a chain have seen pixel labels; empty if they never have.
+
+    Args:
+        networks: of the chain.
+        trials: of one configuration.
+        store: where records are.
+        declared: what the arm's `supervision` says.
+    """
+    named = [f"study declares {label}" for label in declared if names_masks([label])]
     coco = [
         f"{label} starts from COCO segmentation weights"
         for label, network in networks.items()
@@ -41,7 +56,14 @@ def pixel_labels(
         for label, artefact in _made(trials, store)
         if names_masks(asked := artefact.record.get("params", {}).get("supervision"))
     ]
-    return tuple(dict.fromkeys([*coco, *masks]))
+    timm = [
+        f"{label} starts from weights that have learnt from masks"
+        for label, network in networks.items()
+        if network.backbone.startswith(TIMM)
+        and network.weights != RANDOM
+        and of_timm(network.backbone) == "masks"
+    ]
+    return tuple(dict.fromkeys([*coco, *timm, *masks, *named]))
 
 
 def _how_many(supervision: Any) -> str:
@@ -83,10 +105,8 @@ def _labels(artefact: Artefact) -> Iterator[str]:
     """Iterate over the kinds of labels that one artefact adds."""
     params = artefact.record.get("params", {})
     kind = STAGES.get(artefact.stage)
-    if kind is not None and (own := kind.supervision(params)) is not None:
-        yield from own
-    elif kind is not None and kind.may_make:
-        yield UNKNOWN
+    own = None if kind is None else kind.supervision(params)
+    yield from (UNKNOWN,) if own is None else own
     if "backbone" not in params:
         return
     if params.get("supervision") == "masks":
@@ -98,11 +118,13 @@ def _labels(artefact: Artefact) -> Iterator[str]:
     backbone = str(params["backbone"])
     if source == COCO:
         yield from ("image", "masks")
-    elif source == "timm" or backbone.startswith("timm/"):
+    elif source == RANDOM:
+        return
+    elif source == "timm" or (backbone.startswith(TIMM) and "(file " not in weights):
         yield of_timm(backbone)
     elif source == IMAGENET:
         yield "image"
-    elif source != "random":
+    else:
         yield UNKNOWN
 
 
@@ -114,6 +136,35 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
         if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
+
+
+def segments(trials: Sequence[TrialRecord], store: Store) -> bool:
+    """Return whether a network was made that segments new photos."""
+    return any(kind_of(artefact) == SEGMENTER for _, artefact in _made(trials[:1], store))
+
+
+def trained_for(trials: Sequence[TrialRecord], store: Store) -> tuple[int, int]:
+    """Return for how many epochs, and for how many updates, the networks of a trial were to be trained."""
+    epochs = updates = 0
+    counted: set[str] = set()
+    for _, artefact in _made(trials[:1], store):
+        kind = STAGES.get(artefact.stage)
+        if kind is None or artefact.key in counted:
+            continue
+        counted.add(artefact.key)
+        try:
+            found = kind.trained(kind.model().model_validate(artefact.record.get("params", {})))
+        except ValidationError:  # an earlier version's
+            continue
+        epochs, updates = epochs + found[0], updates + found[1]
+    return epochs, updates
+
+
+def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return the labels of what other programs have made."""
+    made = _made(trials, store)
+    foreign = (label for label, artefact in made if (kind := STAGES.get(artefact.stage)) and kind.elsewhere)
+    return tuple(dict.fromkeys(foreign))
 
 
 def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
@@ -164,9 +215,9 @@ def _weights(artefact: Artefact) -> str:
     params = artefact.record["params"]
     weights = str(params.get("weights", "unknown"))
     if weights == "none":
-        return "random"
+        return RANDOM
     noted = str(artefact.record["summary"].get("initial_weights", "")).partition(" (")[0].lower()
     if weights in ("package", "download"):
-        timm = str(params["backbone"]).startswith("timm/")
+        timm = str(params["backbone"]).startswith(TIMM)
         return f"{noted or ('timm' if timm else IMAGENET)} ({weights})"
     return f"{noted or 'unknown'} (file {Path(weights).name})"

@@ -27,7 +27,7 @@ def reported(score: Score) -> Mapping[str, Any]:
 
 def read_scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
     """Return step → {"json": scores.json, "part": "report" or "test", "counts": int32[N, C+1, C+1] of that
-    part, "ids": N ids} of a trial."""
+    part, "ids": N ids, "chosen_on": ids of the `select` images} of a trial."""
     found: dict[str, dict[str, Any]] = {}
     for label, key in trial.keys.items():
         content = store.read_json(key, SCORES_FILE) if label.endswith(".scores") else None
@@ -37,8 +37,9 @@ def read_scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
         part = "report" if "report" in content else "test"
         with np.load(io.BytesIO(confusions), allow_pickle=False) as arrays:
             counts, ids = arrays[part], arrays[f"{part}_ids"].tolist()
+            chosen_on = arrays["select_ids"].tolist() if "select_ids" in arrays else []
         step = label.removesuffix(".scores")
-        found[step] = {"json": content, "part": part, "counts": counts, "ids": ids}
+        found[step] = {"json": content, "part": part, "counts": counts, "ids": ids, "chosen_on": chosen_on}
     return found
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from wsss.addresses import DATABASES, refusal, scheme_of, shown
-from wsss.config.text.location import Location, is_remote
+from wsss.config.text.location import Location, absolute_sqlite, is_remote
 from wsss.errors import Problem, TrackingError, nearest
 
 VARIABLE = "MLFLOW_TRACKING_URI"
@@ -44,7 +44,8 @@ def runs_page(server: str, experiment: str) -> str:
 
 
 def tracking_uri(configured: str | None, storage: Location) -> str:
-    """Return the study's URI, else MLFLOW_TRACKING_URI, else an sqlite file in `default_folder`.
+    """Return the study's URI, else MLFLOW_TRACKING_URI, else an sqlite file in `default_folder`; a file is
+    absolute, as the working folder may change.
 
     Of a database, MLFLOW_TRACKING_URI may hold the password: print it with `shown`, and write it nowhere.
     Raises `TrackingError` for any other address with a secret, and for what MLflow could never talk to, a
@@ -72,7 +73,7 @@ def tracking_uri(configured: str | None, storage: Location) -> str:
     elif not _is_address(uri):
         message = f"is {written!r}, which is no address"
     else:
-        return uri
+        return absolute_sqlite(uri) or uri
     raise TrackingError(Problem(where, message, hint))
 
 

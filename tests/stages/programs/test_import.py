@@ -303,3 +303,16 @@ def test_a_study_file_imports_from_a_folder_beside_it(
 def _written(path: Path, content: Any) -> Path:
     path.write_text(yaml.safe_dump(content))
     return path
+
+
+def test_all_bad_files_of_a_folder_are_said_at_once(
+    exported: Path, tiny_view: DataView, tmp_path: Path
+) -> None:
+    folder = tmp_path / "with blank and ö"
+    shutil.copytree(exported, folder)
+    bad = sorted(folder.iterdir())[:3]
+    for path, content in zip(bad, (b"", b"no array", b"\x93NUMPY" + b"\xff" * 40), strict=True):
+        path.write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        run(chain_of(tiny_view, cams=folder).upto("import"), Store(tmp_path / "store"), tiny_view)
+    assert {problem.where for problem in caught.value.problems} == {str(path) for path in bad}

@@ -47,6 +47,8 @@ class View(StrEnum):
 
 
 Lines = tuple[list[str], list[list[str]]]
+LATEX_COLUMNS = 8
+"""Of a table that fits between the margins of a page."""
 TITLES = {
     View.scores: "mIoU in percent",
     View.classes: "IoU in percent",
@@ -161,11 +163,28 @@ def _print(
     groups: Sequence[Group] = (),
 ) -> None:
     """Print a table and the sentences below it."""
+    if format_ == "latex" and groups:
+        parts = latex_parts(header, groups)
+        for number, columns in enumerate(parts, start=1):
+            some = [[line[column] for column in columns] for line in lines]
+            said = below if number == len(parts) else ""
+            print(FORMATS[format_](title, [header[column] for column in columns], some, said))
+        return
     if format_ != "table":
         print(FORMATS[format_]("" if format_ == "markdown" else title, header, lines, below))
         return
     print_table(title, header, lines, names=names, groups=groups)
     say(below)
+
+
+def latex_parts(header: Sequence[str], groups: Sequence[Group]) -> list[list[int]]:
+    """Return the columns of the tables that fit on a page, each with the arms first."""
+    parts: list[list[int]] = []
+    for group in groups:
+        if not parts or len(parts[-1]) + len(group) > LATEX_COLUMNS:
+            parts.append([0])
+        parts[-1] += group
+    return parts
 
 
 def _show_published(comparison: Comparison, published: Published, format_: str) -> None:

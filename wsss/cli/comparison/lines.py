@@ -58,7 +58,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         line = [arm_title(row, comparison), str(len(row.seeds)), *work_cells(row, work)]
         for step in steps:
             cell = row.cells.get(step)
-            line += _cells(cell, comparison)
+            line += _cells(cell, comparison, step)
             if step == cams:
                 line += _threshold_cells(cell)
         lines.append(line)
@@ -87,11 +87,12 @@ def _with_threshold(comparison: Comparison) -> str:
     return ""
 
 
-def _cells(cell: Cell | None, comparison: Comparison) -> list[str]:
+def _cells(cell: Cell | None, comparison: Comparison, step: str) -> list[str]:
     controls = comparison.has_controls
     if cell is None:
         return [""] * (4 if controls else 3)
-    interval = f"[{_percent(cell.low)}, {_percent(cell.high)}]"
+    known = comparison.protocols[step].images > 1
+    interval = f"[{_percent(cell.low)}, {_percent(cell.high)}]" if known else ""
     differences = [
         difference_text(cell.to_baseline),
         *([difference_text(cell.to_control)] if controls else []),

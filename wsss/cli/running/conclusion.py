@@ -11,6 +11,7 @@ from wsss.cli.options import invocation, of_study
 from wsss.launch.words import note
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from wsss.config import Study
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Row
     from wsss.report.study_doubts import Examined
 
-NETWORK = "segmenter"
-"""The stage whose network `predict` takes."""
+
+NAMED = 10
+"""Errors, and trials of each, that are named."""
 
 
 def conclude(study: Study, ended: Ended, as_json: bool) -> None:
@@ -90,12 +92,38 @@ def _say_what_was_done(study: Study, outcome: Outcome) -> None:
         print(f"Interrupted. Nothing finished is lost: `resume {study.name}` goes on.")
     elif outcome.computed:
         print(f"Computed {outcome.computed} artefacts, found {outcome.reused} in the storage.")
+    elif outcome.failed:
+        print(f"No artefact was finished, {outcome.reused} were found in the storage.")
     else:
         print(f"Nothing was computed: all {outcome.reused} artefacts were in the storage.")
     if outcome.stopped:
         print(f"Stopped early: {', '.join(outcome.stopped)}.")
     if outcome.failed:
-        print(f"Failed: {', '.join(outcome.failed)}. `resume {study.name}` tries them again.")
+        for line in failed_lines(study, outcome.failed):
+            say(line)
+        print(f"`resume {study.name}` tries them again.")
+
+
+def failed_lines(study: Study, failed: Sequence[str]) -> list[str]:
+    """Return a line for each error that trials ended with, and which trials: "Failed: a, b: no memory"."""
+    from wsss.errors import shortened
+    from wsss.store.storage import open_storage
+
+    records = open_storage(study.storage).ledger(study.name).trials()
+    errors: dict[str, list[str]] = {}
+    for id in failed:
+        lines = records[id].error.strip().splitlines() if id in records else []
+        errors.setdefault(lines[-1] if lines else "", []).append(id)
+    found = [
+        f"Failed: {', '.join(ids[:NAMED])}{f' and {len(ids) - NAMED} more' if len(ids) > NAMED else ''}"
+        f"{f': {shortened(error)}' if error else '.'}"
+        for error, ids in errors.items()
+    ]
+    more = len(found) - NAMED
+    return [
+        *found[:NAMED],
+        *([f"… and {more} other errors, which MLflow has."] if more > 0 else []),
+    ]
 
 
 def _say_where(study: Study, comparison: Comparison, ended: Ended) -> None:
@@ -137,11 +165,7 @@ def _tips(study: Study, comparison: Comparison, report: Path | None) -> dict[str
 
 def _with_network(comparison: Comparison) -> Row | None:
     """Return the best row that has trained a network for new photos."""
-    rows = [
-        row
-        for row in comparison.rows
-        if row.status == "done" and any(network.stage == NETWORK for network in row.networks.values())
-    ]
+    rows = [row for row in comparison.rows if row.status == "done" and row.segments]
     last = comparison.steps[-1] if comparison.steps else ""
     return max(rows, key=lambda row: row.cells[last].miou if last in row.cells else -1.0, default=None)
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import configurations
-from wsss.config.params.supervision import KNOWN_WEIGHTS
+from wsss.config.params.supervision import KNOWN_WEIGHTS, NO_WEIGHTS, TIMM, UNKNOWN, of_timm
 from wsss.config.resolve import resolve_stage, variables_in
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse, Sweep
 from wsss.config.text.yaml_text import Path_
 from wsss.errors import ConfigError
+
+LENGTHS = {"epochs", "iterations", "span"}
+"""Parameters that say how long a network is trained."""
 
 
 @dataclass(frozen=True)
@@ -23,51 +27,84 @@ class Work:
     epochs: int
     iterations: int
 
+    def exceeds(self, other: Work) -> bool:
+        """Whether it is more of either."""
+        return self.epochs > other.epochs or self.iterations > other.iterations
+
     def __str__(self) -> str:
         parts = [f"{self.epochs} epochs"] if self.epochs or not self.iterations else []
         return " and ".join([*parts, *([f"{self.iterations} iterations"] if self.iterations else [])])
 
 
 def check_fairness(checker: Checker, allow: Mapping[str, str], sweeps: Sequence[Sweep]) -> None:
-    """Refuse arms of a sweep that try different numbers of configurations, or train differently long, unless
-    `allow` names it."""
+    """Refuse arms of a sweep that are tuned or stopped unequally, or train differently long, unless `allow`
+    names it."""
     for number, sweep in enumerate(sweeps):
         if len(sweep.arms) < 2:
             continue
         at: Path_ = ("sweeps", number, "arms")
         if "unequal_tuning" not in allow:
-            tried = {
-                arm.name: configurations(arm.search, arm.samples, sweep.searcher.kind) for arm in sweep.arms
-            }
-            if len(set(tried.values())) > 1:
-                hint = "give each as many `samples`, or say `allow: [unequal_tuning]`, which the table shows"
-                message = (
-                    f"the arms of `{sweep.name}` try different numbers of configurations: {_named(tried)}"
-                )
-                checker.add(at, message, hint)
-            later = any(not other.replicate and _searches(other) for other in sweeps[number + 1 :])
-            keeps = {arm.name: arm.keep or sweep.keep for arm in sweep.arms}
-            if later and len(set(keeps.values())) > 1:
-                hint = "give each the same `keep`, or say `allow: [unequal_tuning]`"
-                message = (
-                    f"a later sweep searches after what the arms of `{sweep.name}` keep: {_named(keeps)}"
-                )
-                checker.add(at, message, hint)
+            _check_tuning(checker, sweep, sweeps[number + 1 :], at)
         if "unequal_epochs" not in allow:
-            work = {arm.name: _work(arm) for arm in sweep.arms if not _by_program(arm)}
-            if None not in work.values() and len(set(work.values())) > 1:
-                hint = "train each as long, or say why not: `allow: [{unequal_epochs: why}]`"
-                message = f"the networks of the arms of `{sweep.name}` train differently long: {_named(work)}"
-                checker.add(at, message, hint)
+            _check_work(checker, sweep, at)
+
+
+def _check_tuning(checker: Checker, sweep: Sweep, later: Sequence[Sweep], at: Path_) -> None:
+    tried = {arm.name: _different(arm, sweep) for arm in sweep.arms}
+    if len(set(tried.values())) > 1:
+        hint = "give each as many `samples`, or say `allow: [unequal_tuning]`, which the table shows"
+        message = f"the arms of `{sweep.name}` try different numbers of configurations: {_named(tried)}"
+        if any(arm.samples and tried[arm.name] < arm.samples for arm in sweep.arms):
+            hint = f"a search tries no more than its variables have values; {hint}"
+        checker.add(at, message, hint)
+    keeps = {arm.name: arm.keep or sweep.keep for arm in sweep.arms}
+    if len(set(keeps.values())) > 1 and any(not other.replicate for other in later):
+        message = f"a later sweep chooses among what the arms of `{sweep.name}` keep: {_named(keeps)}"
+        checker.add(at, message, "give each the same `keep`, or say `allow: [unequal_tuning]`")
+    rules = {arm.name: _rules(arm, sweep) for arm in sweep.arms}
+    if len(set(rules.values())) > 1:
+        message = f"the arms of `{sweep.name}` are stopped by different rules: {_named(rules)}"
+        checker.add(at, message, "give `stop_below` to the sweep, or say `allow: [unequal_tuning]`")
+
+
+def _different(arm: Arm, sweep: Sweep) -> int:
+    """Return how many different configurations an arm has at most: samples of few values repeat them."""
+    number = configurations(arm.search, arm.samples, sweep.searcher.kind)
+    if all(values.countable for values in arm.search.values()):
+        number = min(number, math.prod(values.size for values in arm.search.values()))
+    return number
+
+
+def _rules(arm: Arm, sweep: Sweep) -> str:
+    rules = sweep.stop_below if arm.stop_below is None else arm.stop_below
+    parts = [f"{metric} below {value}" for rule in rules for metric, value in rule.to_raw().items()]
+    return f"({' and '.join(parts) or 'none'})"
+
+
+def _check_work(checker: Checker, sweep: Sweep, at: Path_) -> None:
+    found = {arm.name: _work(arm) for arm in sweep.arms}
+    if None in found.values():
+        return
+    work = {name: mine for name, mine in found.items() if mine is not None}
+    hint = "train each as long, or say why not: `allow: [{unequal_epochs: why}]`"
+    programs = [arm.name for arm in sweep.arms if _by_program(arm)]
+    ours = {name: mine for name, mine in work.items() if name not in programs}
+    if len(set(ours.values())) > 1:
+        message = f"the networks of the arms of `{sweep.name}` train differently long: {_named(ours)}"
+        checker.add(at, message, hint)
+    for name in programs:  # nobody knows how long a program trains; the networks around it are known
+        others = [mine for other, mine in work.items() if other != name and mine != Work(0, 0)]
+        if any(work[name].exceeds(other) for other in others):
+            message = (
+                f"the networks of arm `{name}` train for {work[name]} beside its program, "
+                f"longer than {_named({other: mine for other, mine in work.items() if other != name})}"
+            )
+            checker.add((*at, name), message, hint)
 
 
 def _by_program(arm: Arm) -> bool:
-    """Whether a foreign program is part of an arm: its length of training is unknown."""
-    return any(STAGES[use.stage].program(use.params) for use in arm.stages)
-
-
-def _searches(sweep: Sweep) -> bool:
-    return any(arm.search for arm in sweep.arms)
+    """Whether what another program makes is part of an arm: how long it trains, nobody knows."""
+    return any(STAGES[use.stage].elsewhere for use in arm.stages)
 
 
 def _named(numbers: Mapping[str, Any]) -> str:
@@ -82,30 +119,27 @@ def _work(arm: Arm) -> Work | None:
     """Return how long the networks of an arm are trained at most; None for an arm with problems."""
     epochs = iterations = 0
     for use in arm.stages:
-        if "epochs" not in STAGES[use.stage].model().model_fields:
+        if not LENGTHS & STAGES[use.stage].model().model_fields.keys():
             continue
-        found = [_trained(use, arm, key) for key in ("epochs", "iterations")]
-        if found[0] is None:
+        found = _trained(use, arm)
+        if found is None:
             return None
-        if found[1]:
-            iterations += found[1]
-        else:
-            epochs += found[0]
+        epochs, iterations = epochs + found[0], iterations + found[1]
     return Work(epochs, iterations)
 
 
-def _trained(use: StageUse, arm: Arm, key: str) -> int | None:
-    """Return the largest number of epochs or updates of a stage, over all values that are searched."""
+def _trained(use: StageUse, arm: Arm) -> tuple[int, int] | None:
+    """Return the most epochs and updates that a stage is trained for, over what is searched."""
     first = {name: values.values[0] for name, values in arm.search.items()}
-    variables = list(variables_in(use.params.get(key)))
+    variables = [name for key in sorted(LENGTHS) for name in variables_in(use.params.get(key))]
+    kind = STAGES[use.stage]
     try:
-        choices = [{**first, name: value} for name in variables for value in arm.search[name].values] or [
-            first
-        ]
-        values = [getattr(resolve_stage(use, values), key, None) or 0 for values in choices]
+        choices = [{**first, name: value} for name in variables for value in arm.search[name].values]
+        found = [kind.trained(resolve_stage(use, values)) for values in choices or [first]]
     except (ConfigError, KeyError):
         return None
-    return max(values)
+    epochs, updates = (max(numbers) for numbers in zip(*found, strict=True))
+    return epochs, updates
 
 
 def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
@@ -126,13 +160,27 @@ def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
 def _unknown(use: StageUse, arm: Arm) -> str:
     """Return which part of a stage comes from elsewhere with unknown supervision; empty for none."""
     kind = STAGES[use.stage]
-    if kind.may_make and not use.params.get("supervision") and kind.supervision({}) is None:
-        return f"`{use.name}` brings in what another program made"
-    weights = use.params.get("weights", "package")
-    first = {name: values.values[0] for name, values in arm.search.items()}
-    weights = first.get(weights[1:], weights) if isinstance(weights, str) and weights[:1] == "$" else weights
-    if weights in KNOWN_WEIGHTS or "weights" not in STAGES[use.stage].model().model_fields:
+    if not use.params.get("supervision") and kind.supervision({}) is None:
+        other = "brings in what another program made" if kind.may_make else "is a stage that doesn't say it"
+        return f"`{use.name}` {other}"
+    fields = kind.model().model_fields
+    weights = [value for value in _values(use, arm, "weights") if value != NO_WEIGHTS]
+    if "weights" not in fields or not weights:
         return ""
-    if use.params.get("pretraining", "unknown") != "unknown":
+    if any(value not in KNOWN_WEIGHTS for value in weights):
+        said = all(value != "unknown" for value in _values(use, arm, "pretraining"))
+        return "" if said else f"`{use.name}` starts from the weights of a file"
+    named = [str(value) for value in _values(use, arm, "backbone")]
+    unclear = next((name for name in named if name.startswith(TIMM) and of_timm(name) == UNKNOWN), None)
+    if unclear is None:
         return ""
-    return f"`{use.name}` starts from the weights of a file"
+    return f"`{use.name}` starts from {unclear}, without the release that says what these have seen"
+
+
+def _values(use: StageUse, arm: Arm, key: str) -> Sequence[Any]:
+    """Return all values that a parameter may have: those of its search variable, or its own."""
+    field = STAGES[use.stage].model().model_fields.get(key)
+    own = use.params.get(key, None if field is None else field.default)
+    if isinstance(own, str) and own.startswith("$"):
+        return arm.search[own[1:]].values
+    return ("unknown",) if own is None else (own,)

@@ -63,6 +63,7 @@ def filled(checker: Checker, raw: Mapping[str, Any], protocol: Protocol) -> dict
         return study
     if study.get("base") is None:
         _fill_first(checker, sweeps[0], SHORT if protocol.short else CONFIGURATIONS)
+    _refuse_unequal(checker, study, sweeps)
     names = [sweep.get("name") for sweep in sweeps if isinstance(sweep, dict)]
     if not any(isinstance(sweep, dict) and sweep.get("replicate") for sweep in sweeps) and names:
         last = sweeps[-1]
@@ -71,6 +72,26 @@ def filled(checker: Checker, raw: Mapping[str, Any], protocol: Protocol) -> dict
             again["resources"] = copy.deepcopy(sweeps[0]["resources"])
         sweeps.append(again)
     return study
+
+
+def _refuse_unequal(checker: Checker, study: Mapping[str, Any], sweeps: list[Any]) -> None:
+    """Refuse what contradicts the protocol's name: unequal tuning, trials that are stopped, single seeds."""
+    allow = study.get("allow")
+    if isinstance(allow, list | dict) and any("unequal_tuning" in entry for entry in allow if entry):
+        message = "`allow` names unequal_tuning, but the protocol is equal_tuning"
+        checker.add(("allow",), message, "leave out one of them")
+    for number, sweep in enumerate(sweeps):
+        if not isinstance(sweep, dict):
+            continue
+        scheduler = sweep.get("scheduler")
+        kind = scheduler.get("kind") if isinstance(scheduler, Mapping) else scheduler
+        if kind not in (None, "fifo"):
+            message = f"`scheduler` is {quoted(kind)}, but the protocol trains every configuration to its end"
+            checker.add(("sweeps", number, "scheduler"), message, "leave it out")
+        seeds = sweep.get("seeds")
+        if sweep.get("replicate") and isinstance(seeds, list) and len(seeds) < len(SEEDS):
+            message = f"`seeds` are {quoted(seeds)}, but the protocol repeats the best with {len(SEEDS)}"
+            checker.add(("sweeps", number, "seeds"), message, f"such as {list(SEEDS)}")
 
 
 def _fill_first(checker: Checker, sweep: dict[str, Any], count: int) -> None:

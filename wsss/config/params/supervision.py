@@ -23,11 +23,22 @@ LABELS = {
     "unknown": "nobody has said",
 }
 """Name → what it means, roughly from the cheapest on."""
-KNOWN_WEIGHTS = ("package", "download", "none")
-"""Initial weights whose training labels are known."""
-_TEXT = ("clip", "siglip", "laion", "openai", "dfn", "datacomp", "metaclip", "webli")
-_SELF = ("dino", "mae", "moco", "simclr", "ijepa")
-_MORE = ("in21k", "in22k", "21k", "22k", "in12k", "jft", "ig1b", "swag", "ssl_", "swsl")
+UNKNOWN = "unknown"
+NO_WEIGHTS = "none"
+KNOWN_WEIGHTS = ("package", "download", NO_WEIGHTS)
+"""Initial weights of which it is known what they have learnt from."""
+TIMM = "timm/"
+_MASKS = ("sa1b", "samvit", "sam2")
+_TEXT = (
+    *("clip", "siglip", "laion", "openai", "dfn", "datacomp", "metaclip", "webli", "cc12m", "yfcc15m"),
+    *("aimv2", "beitv2", "eva02", "eva_", "vit_pe_", "vitamin", "fb_pe"),
+)
+"""EVA and BEiT v2 learn to repeat features of CLIP."""
+_SELF = ("dino", "mae", "moco", "simclr", "ijepa", "seer", "lvd")
+_MORE = (
+    *("in21k", "in22k", "21k", "22k", "12k", "jft", "ig1b", "swag", "ssl_", "swsl", "yfcc100m", "openimages"),
+    *("plantclef", "inat"),
+)
 
 
 def label_problem(entry: Any) -> str:
@@ -100,9 +111,17 @@ Labels = Annotated[
 
 
 def of_timm(backbone: str) -> str:
-    """Return the kind of labels behind the weights of a timm network, by its name."""
+    """Return what the weights of a network of timm's have learnt from, by its name: `timm/NAME.RELEASE`.
+
+    Without a release, "unknown" where other words of the name don't tell: timm has one in mind that may have
+    seen anything (`vit_base_patch16_224` has seen ImageNet-21k).
+
+    Examples:
+        >>> [of_timm(f"timm/{name}") for name in ("resnet50.tv_in1k", "samvit_base_patch16.sa1b", "resnet50")]
+        ['image', 'masks', 'unknown']
+    """
     name = backbone.lower()
-    for words, label in ((_TEXT, "text"), (_SELF, "self"), (_MORE, "image-21k")):
+    for words, label in ((_MASKS, "masks"), (_TEXT, "text"), (_SELF, "self"), (_MORE, "image-21k")):
         if any(word in name for word in words):
             return label
-    return "image"
+    return "image" if "1k" in name.partition(".")[2] else UNKNOWN

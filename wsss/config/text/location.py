@@ -65,3 +65,17 @@ def check_cluster_address(given: str | None) -> None:
             refused = f"is {quoted(address)}, which is no address: {error}", "write HOST:PORT"
     if refused:
         raise ConfigError(Problem(where, *refused))
+
+
+def absolute_sqlite(uri: str | None) -> str | None:
+    """Return an address with a relative file of sqlite made absolute; anything else as it is.
+
+    Examples:
+        >>> absolute_sqlite("sqlite:////data/mlflow.db"), absolute_sqlite("https://host")
+        ('sqlite:////data/mlflow.db', 'https://host')
+    """
+    scheme, slashes, rest = (uri or "").partition(":///")
+    path, mark, query = rest.partition("?")
+    if scheme.partition("+")[0] != "sqlite" or not slashes or not path or path.startswith(("/", ":")):
+        return uri
+    return f"{scheme}:///{Path(path).absolute()}{mark}{query}"

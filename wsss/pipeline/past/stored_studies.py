@@ -16,7 +16,7 @@ from typing import Any
 from wsss.config import Study, load_study_text
 from wsss.config.naming import FILE_ENDINGS, study_name_problem
 from wsss.config.stage import STAGES
-from wsss.config.text.location import Location
+from wsss.config.text.location import Location, absolute_sqlite
 from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
@@ -79,8 +79,24 @@ def find_study(
         overrides=changes,
         name=rename or name,
         storage=str(location),
-        known=rename is None,
+        known=rename is None and not any(_may_be_unfair(change) for change in changes),
     )
+
+
+def with_bases(study: Study, location: Location) -> Iterator[Study]:
+    """Iterate over a study and those that it is based on, as far as the storage still has them."""
+    seen: set[str] = set()
+    while study.name not in seen:
+        seen.add(study.name)
+        yield study
+        if study.base is None or study.base.study not in open_storage(location).study_names():
+            return
+        study = find_study(study.base.study, location)
+
+
+def _may_be_unfair(change: str) -> bool:
+    """Whether a change may make arms unequal: what an earlier version allowed is then looked at anew."""
+    return change.partition("=")[0].partition(".")[0] in ("sweeps", "allow", "protocol")
 
 
 def _refuse_damaged(text: str, source: str) -> None:
@@ -141,6 +157,7 @@ def stored_text(study: Study, storage: Storage) -> str:
         for group, key in _paths_in(raw):
             if Path(group[key]).is_relative_to(place):
                 group[key] = os.path.relpath(group[key], folder)
+        raw["tracking"]["uri"] = absolute_sqlite(raw["tracking"].get("uri"))
         if raw["tracking"].get("uri") == f"sqlite:///{place / 'mlflow.db'}":  # where it is anyway
             raw["tracking"]["uri"] = None
     return dump_yaml(raw)

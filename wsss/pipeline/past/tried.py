@@ -29,12 +29,14 @@ class Attempts:
         replicating: the (study, sweep) that repeat what was chosen before, and choose nothing.
         gpus: of a trial, by (study, sweep).
         base_of: the study that each is based on.
+        first: the first sweep of each study, which goes on from what its base kept.
     """
 
     trials: Mapping[tuple[str, str], TrialRecord]
     replicating: frozenset[tuple[str, str]]
     gpus: Mapping[tuple[str, str], float]
     base_of: Mapping[str, str]
+    first: Mapping[str, str]
 
 
 def attempts(
@@ -56,6 +58,7 @@ def attempts(
     replicating: set[tuple[str, str]] = set()
     gpus: dict[tuple[str, str], float] = {}
     base_of: dict[str, str] = {}
+    first: dict[str, str] = {}
     known: dict[str, Study | None] = {study.name: study}
     limits: dict[str, str | None] = {study.name: through}
     todo: Study | None = study
@@ -63,6 +66,7 @@ def attempts(
         name = todo.name
         mine = records if todo is study and records is not None else storage.ledger(name).trials()
         sweeps = _until(todo, limits[name])
+        first[name] = todo.sweeps[0].name
         for sweep in todo.sweeps:
             gpus[name, sweep.name] = float(sweep.resources.gpu)
             if sweep.replicate:
@@ -72,7 +76,7 @@ def attempts(
         if start is not None and start.study not in known:
             base_of[name], limits[start.study] = start.study, start.sweep
             todo = known[start.study] = _found(start.study, storage.location)
-    return Attempts(trials, frozenset(replicating), gpus, base_of)
+    return Attempts(trials, frozenset(replicating), gpus, base_of, first)
 
 
 def _until(study: Study, last: str | None) -> set[str]:
@@ -92,7 +96,8 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
 
     A configuration is a way through all sweeps, as far as it was followed: twelve classifiers, of which two
     are refined in three ways each, are sixteen. Repeating one with other seeds tries nothing new. What was
-    stopped or failed was tried; what never ended was not. An artefact that several trials share counts once.
+    stopped or failed was tried; what never ended was not. An artefact that several trials share counts once,
+    and so do configurations that ask for the same artefacts: a search of few values draws one again.
 
     Args:
         arm: its name through all sweeps ("baseline+crf").
@@ -106,31 +111,54 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
         for place, trial in among.trials.items()
         if trial.arm in names and trial.status != "started"
     }
-    nodes: set[tuple[str, str, str]] = set()
-    followed: set[tuple[str, str, str]] = set()
+    same = _same(mine)
+    nodes: set[Node] = set()
+    followed: set[Node] = set()
     for place, trial in mine.items():
         if (place[0], trial.sweep) in among.replicating:
             continue
-        nodes.add((place[0], trial.sweep, trial.configuration))
+        node = _node(place, trial)
+        nodes.add(same.get(node, node))
         before = _before(place, trial, among)
         if before is not None:
-            followed.add((before[0][0], before[1].sweep, before[1].configuration))
+            node = _node(*before)
+            followed.add(same.get(node, node))
     epochs, seconds, gpu_seconds = _work(mine, among, store)
     return Tried(len(nodes - followed), epochs, seconds / 3600, gpu_seconds / 3600)
 
 
-def _before(
-    place: tuple[str, str], trial: TrialRecord, among: Attempts
-) -> tuple[tuple[str, str], TrialRecord] | None:
+Place = tuple[str, str]
+"""A study's name and a trial's id."""
+Node = tuple[str, str, str]
+"""Study, sweep and configuration."""
+
+
+def _node(place: Place, trial: TrialRecord) -> Node:
+    return place[0], trial.sweep, trial.configuration
+
+
+def _same(trials: Mapping[Place, TrialRecord]) -> dict[Node, Node]:
+    """Return, for each configuration, the first that asks for the same artefacts with the same seeds."""
+    asked: dict[Node, dict[int, tuple[tuple[str, str], ...]]] = {}
+    for place, trial in trials.items():
+        if trial.keys:
+            asked.setdefault(_node(place, trial), {})[trial.seed] = tuple(sorted(trial.keys.items()))
+    first: dict[Any, Node] = {}
+    return {
+        node: first.setdefault((*node[:2], tuple(sorted(seeds.items()))), node)
+        for node, seeds in asked.items()
+    }
+
+
+def _before(place: Place, trial: TrialRecord, among: Attempts) -> tuple[Place, TrialRecord] | None:
     """Return the trial that one goes on from, past those that only repeat it."""
     study, _ = place
     while trial.upstream:
+        if trial.sweep == among.first.get(study):  # names of trials repeat from study to study
+            study = among.base_of.get(study, "")
         found = (study, trial.upstream)
         if found not in among.trials:
-            study = among.base_of.get(study, "")
-            found = (study, trial.upstream)
-            if found not in among.trials:
-                return None
+            return None
         trial = among.trials[found]
         if (study, trial.sweep) not in among.replicating:
             return found, trial

@@ -12,7 +12,14 @@ import numpy as np
 
 from wsss.config import Study, Sweep
 from wsss.config.text.location import Location
-from wsss.metrics.best_of import BestOf, appears_only_with_more, best_of, best_of_draws, spread_of
+from wsss.metrics.best_of import (
+    BestOf,
+    appears_only_with_more,
+    best_of,
+    best_of_draws,
+    spread_of,
+    within_shares,
+)
 from wsss.metrics.seeds import interval_of
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.report.compare import baseline_of
@@ -165,7 +172,7 @@ def _row(
         sum(bool(one.runs) for one in mine),
         min((len(one.runs) for one in mine if one.runs), default=0),
         drawn,
-        tuple(point for point in points if point is not None),
+        tuple(within_shares(point) for point in points if point is not None),
         gaps,
         as_tuned,
         only,

@@ -13,16 +13,18 @@ from wsss.report.words.titles import (
     step_titles,
     supervision_text,
 )
+from wsss.report.words.unequal import (
+    chosen_lines,
+    foreign_lines,
+    leaks,
+    trained_lines,
+    unequal_lines,
+)
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Row
     from wsss.report.published import Published
 
-LEAKS = {
-    "train_on_masks": "arms that are trained on masks are controls, not results.",
-    "select_on_report": "its numbers are optimistic.",
-    "train_on_test": "its numbers on `test` are optimistic.",
-}
 ABOUT_MAP = (
     "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which classes "
     "are there. It says nothing about where its maps lie: look at them before you choose by it."
@@ -44,6 +46,12 @@ def notes(comparison: Comparison) -> str:
         "Interval: over images, and over seeds where there are several. "
         f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
     )
+    single = [step for step in comparison.steps if comparison.protocols[step].images == 1]
+    if single:
+        lines.append(
+            f"{step_titles(single)}: scored on ONE image. That has no interval, and no difference stands on "
+            "it."
+        )
     lines += [*_across(comparison), *_untested(comparison), *_tried(comparison), *_processors(comparison)]
     if comparison.has_controls:
         pairs = {row.arm: row.control for row in comparison.rows if row.control}
@@ -113,6 +121,7 @@ def _tried(comparison: Comparison) -> list[str]:
             "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` "
             "shows them at equal numbers of configurations."
         )
+    lines += foreign_lines(comparison)
     return lines
 
 
@@ -166,26 +175,9 @@ def _warnings(comparison: Comparison) -> list[str]:
             f"{step_titles(apart)}: these rows were NOT all scored on the same images and classes: "
             "don't compare them."
         )
-    unequal = [*unequal_lines(comparison), *pixel_label_lines(comparison.rows)]
+    lines += chosen_lines(comparison)
+    unequal = [*unequal_lines(comparison), *trained_lines(comparison), *pixel_label_lines(comparison.rows)]
     return [*lines, *leaks(comparison), *unequal, *smaller_lines(comparison.rows)]
-
-
-def leaks(comparison: Comparison) -> list[str]:
-    """Return a sentence for all that a study was allowed to do that makes numbers optimistic."""
-    return [
-        f"{study} was allowed to {leak.replace('_', ' ')}: {LEAKS[leak]}"
-        for study, allowed in comparison.allowed.items()
-        for leak in allowed
-    ]
-
-
-def unequal_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence for all that makes the arms of a study hard to compare, with the study's reason."""
-    return [
-        f"{study} has {name.replace('_', ' ').replace('unequal', 'UNEQUAL')}{f': {why}' if why else ''}."
-        for study, allowed in comparison.unfair.items()
-        for name, why in allowed.items()
-    ]
 
 
 def pixel_label_lines(rows: Sequence[Row]) -> list[str]:

@@ -18,6 +18,7 @@ class Cams(StageKind[CamsParams]):
     name = "cams"
     params = CamsParams
     work = "wsss.stages.cams:Cams"
+    rests_on = ()
     version = 2
     needs = ("classifier",)
     scored = Scored("maps", "CAM", 0, "cam")

@@ -19,6 +19,7 @@ class Features(StageKind[FeaturesParams]):
     name = "features"
     params = FeaturesParams
     work = "wsss.stages.features:Features"
+    rests_on = ()
     version = 2
     needs = ("classifier",)
     grows = "images"

@@ -20,6 +20,7 @@ class Probabilities(StageKind[ProbabilitiesParams]):
     name = "probabilities"
     params = ProbabilitiesParams
     work = "wsss.stages.probabilities:Probabilities"
+    rests_on = ()
     needs = ("segmenter",)
     may_make = ("cams",)
     lists = ("labelled_ids",)
@@ -27,11 +28,6 @@ class Probabilities(StageKind[ProbabilitiesParams]):
     @classmethod
     def makes(cls, params: ProbabilitiesParams) -> str:
         return "cams"
-
-    @classmethod
-    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return nothing: it rests on the labels of its network alone."""
-        return ()
 
     @classmethod
     def consumes(cls, params: ProbabilitiesParams, data: DataView) -> Mapping[str, str]:

@@ -19,6 +19,7 @@ class Segmentations(StageKind[SegmentationsParams]):
     name = "segmentations"
     params = SegmentationsParams
     work = "wsss.stages.segmentations:Segmentations"
+    rests_on = ()
     version = 2
     needs = ("segmenter",)
     scored = Scored("masks", "segmentation", 2, "segmentation", on="test")

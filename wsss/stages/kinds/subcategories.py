@@ -17,6 +17,7 @@ class Subcategories(StageKind[SubcategoriesParams]):
     name = "subcategories"
     params = SubcategoriesParams
     work = "wsss.stages.subcategories:SubcategoriesStage"
+    rests_on = ()
     needs = ("features",)
     seeded = True
     place = "serial"

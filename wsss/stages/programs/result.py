@@ -15,6 +15,7 @@ from wsss.data.view import DataView, photo_sizes, working_sizes
 from wsss.errors import DataError, Problem
 from wsss.files import place
 from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
+from wsss.masks.foreign.files import MOST_PROBLEMS
 from wsss.masks.images import write_mask
 from wsss.stages.kinds.programs.command import CommandParams
 from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
@@ -65,35 +66,39 @@ class Result:
         kind = self.params.makes
         sources = foreign_files(self.out, self.images, "masks" if kind == "pseudo_masks" else kind)
         done = 0
+        refused: list[Problem] = []
         for number, ids in enumerate(self.shards):
-            if self.params.makes == "cams":
-                self._read_cams(number, ids, sources)
-            else:
-                self._read_masks(ids, sources)
+            arrays: dict[str, np.ndarray] = {}
+            for id, (width, height) in photo_sizes(self.data, ids).items():
+                try:
+                    self._read_one(id, sources[id], (height, width), arrays)
+                except DataError as error:  # all bad files are said at once
+                    refused += error.problems
+            if len(refused) >= MOST_PROBLEMS:
+                break
+            if self.params.makes == "cams" and not refused:
+                write_shard(self.work, number, arrays)
             done += len(ids)
             yield done
+        if refused:
+            raise DataError(refused[:MOST_PROBLEMS])
 
-    def _read_cams(self, number: int, ids: list[str], sources: dict[str, Path]) -> None:
-        arrays = {}
-        for id, (width, height) in photo_sizes(self.data, ids).items():
-            if len(self.keys[id]):
-                arrays[id], _ = read_cams(
-                    sources[id],
-                    self.data.dataset.classes,
-                    (height, width),
-                    self.keys[id],
-                    working_size(width, height)[::-1],
-                    missing=self.params.missing,
-                    maps=self.params.reads.maps,
-                    keys=self.params.reads.ids,
-                )
-        write_shard(self.work, number, arrays)
-
-    def _read_masks(self, ids: list[str], sources: dict[str, Path]) -> None:
-        classes = len(self.data.dataset.classes)
-        for id, (width, height) in photo_sizes(self.data, ids).items():
-            mask = read_segmentation(sources[id], classes, (height, width), self.params.reads.maps)
+    def _read_one(self, id: str, path: Path, size: tuple[int, int], arrays: dict[str, np.ndarray]) -> None:
+        if self.params.makes != "cams":
+            classes = len(self.data.dataset.classes)
+            mask = read_segmentation(path, classes, size, self.params.reads.maps)
             write_mask(self.work / f"{id}.png", mask)
+        elif len(self.keys[id]):
+            arrays[id], _ = read_cams(
+                path,
+                self.data.dataset.classes,
+                size,
+                self.keys[id],
+                working_size(size[1], size[0])[::-1],
+                missing=self.params.missing,
+                maps=self.params.reads.maps,
+                keys=self.params.reads.ids,
+            )
 
     def finish(self, folder: Path) -> int:
         """Move the chunks into the artefact's folder; return the number of images or files."""

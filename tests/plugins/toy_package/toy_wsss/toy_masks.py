@@ -19,6 +19,7 @@ class ToyMasks(StageKind[ToyMasksParams]):
     name = "toy_masks"
     params = ToyMasksParams
     work = "toy_wsss.work:ToyMasksWork"
+    rests_on = ()
     needs = ("cams",)
     scored = Scored("masks", "toy mask", 1.5, "toy")
     lists = ("labelled_ids",)

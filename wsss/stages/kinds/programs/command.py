@@ -169,6 +169,7 @@ class Command(StageKind[CommandParams]):
     name = "command"
     params = CommandParams
     work = "wsss.stages.programs.command:Command"
+    elsewhere = True
     seeded = True
     may_make = (*_FOUND, "files")
     given = (*_FOUND, "files")

@@ -21,6 +21,7 @@ class Import(StageKind[ImportParams]):
     name = "import"
     params = ImportParams
     work = "wsss.stages.programs.imported:Import"
+    elsewhere = True
     may_make = ("cams", "pseudo_masks", "segmentations")
     paths = ("cams", "masks", "segmentations")
     lists = ("labelled_ids",)

@@ -17,6 +17,7 @@ class AffinityLabels(StageKind[AffinityLabelsParams]):
     name = "affinity_labels"
     params = AffinityLabelsParams
     work = "wsss.stages.refining.affinity_labels:AffinityLabels"
+    rests_on = ()
     version = 2
     needs = ("cams",)
     place = "pool"

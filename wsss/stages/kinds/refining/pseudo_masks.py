@@ -22,6 +22,7 @@ class PseudoMasks(StageKind[PseudoMasksParams]):
     name = "pseudo_masks"
     params = PseudoMasksParams
     work = "wsss.stages.refining.pseudo_masks:PseudoMasks"
+    rests_on = ()
     version = 2
     needs = ("cams",)
     scored = Scored("masks", "mask", 1, "refined")

@@ -18,6 +18,7 @@ class Walk(StageKind[WalkStageParams]):
     name = "walk"
     params = WalkStageParams
     work = "wsss.stages.refining.walk:Walk"
+    rests_on = ()
     version = 2
     needs = ("cams", "affinity")
     lists = ("labelled_ids",)

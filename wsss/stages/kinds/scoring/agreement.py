@@ -22,6 +22,7 @@ class Agreement(StageKind[AgreementParams]):
     name = "agreement"
     params = AgreementParams
     work = "wsss.stages.scoring.agreement:Agreement"
+    rests_on = ()
     needs = ("cams", "pseudo_masks")
     place = "serial"
     grows = ""

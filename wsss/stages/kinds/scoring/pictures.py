@@ -33,6 +33,7 @@ class Pictures(StageKind[PicturesParams]):
     name = "pictures"
     params = PicturesParams
     work = "wsss.stages.scoring.unscored:Pictures"
+    rests_on = ()
     named_in_studies = False
     place = "serial"
     grows = ""

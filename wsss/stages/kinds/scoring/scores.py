@@ -70,6 +70,7 @@ class Scores(StageKind[ScoresParams]):
     name = "scores"
     params = ScoresParams
     work = "wsss.stages.scoring.scores:Scores"
+    rests_on = ()
     version = 3
     named_in_studies = False
     place = "serial"

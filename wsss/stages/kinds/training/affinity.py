@@ -20,6 +20,7 @@ class Affinity(StageKind[AffinityParams]):
     name = "affinity"
     params = AffinityParams
     work = "wsss.stages.training.affinity:Affinity"
+    rests_on = ()
     needs = ("affinity_labels",)
     seeded = True
     grows = ""

@@ -22,6 +22,7 @@ class Classifier(StageKind[ClassifierParams]):
     name = "classifier"
     params = ClassifierParams
     work = "wsss.stages.training.classifier:Classifier"
+    rests_on = ()
     seeded = True
     grows = ""
     judged = True
@@ -99,6 +100,10 @@ class Classifier(StageKind[ClassifierParams]):
     @classmethod
     def passes(cls, params: ClassifierParams, facts: Mapping[str, Any]) -> float:
         return float(max(1, params.end - params.begin))
+
+    @classmethod
+    def trained(cls, params: ClassifierParams) -> tuple[int, int]:
+        return params.end - params.begin, 0
 
     @classmethod
     def alike(cls, params: ClassifierParams) -> tuple[Any, ...]:

@@ -20,6 +20,7 @@ class Segmenter(StageKind[SegmenterParams]):
     name = "segmenter"
     params = SegmenterParams
     work = "wsss.stages.training.segmenter:Segmenter"
+    rests_on = ()
     needs = ("pseudo_masks",)
     seeded = True
     grows = ""
