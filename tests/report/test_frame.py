@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from made_up import FAIR, FAIR_MIOU, POOR, POOR_MIOU, Storage
 
 from wsss.report.compare import compare
-from wsss.report.frame import frame_rows
+from wsss.report.frame import class_rows, frame_rows
 
 
 @pytest.fixture
@@ -42,3 +43,25 @@ def test_without_scores_there_are_rows_still(storage: Storage) -> None:
     storage.trial("baseline", None, keys={}, method="cam")
     (row,) = frame_rows(compare(storage.root, ["made"]))
     assert row["arm"] == "baseline" and "cam" not in row
+
+
+def test_a_step_with_the_name_of_another_column_takes_none_away(storage: Storage) -> None:
+    scores = {name: storage.scores([POOR] * 2) for name in ("cams", "seeds", "arm", "cam_low", "seeds_step")}
+    keys = {f"{name}.scores": key for name, key in scores.items()}
+    storage.trial("baseline", None, keys=keys, method="cam")
+    found = compare(storage.root, ["made"])
+    row = frame_rows(found)[-1]
+    assert (row["arm"], row["seeds"]) == ("baseline", 1)
+    steps = {name for name in row if f"{name}_threshold" in row}
+    assert len(steps) == len(found.steps) == 5
+    assert all(row[name] == pytest.approx(POOR_MIOU) for name in steps)
+    assert row["cam_low"] <= row["cam"], "the interval's, not the step's"
+
+
+def test_a_class_with_the_name_of_another_column_takes_none_away(storage: Storage) -> None:
+    storage.trial("baseline", None, keys={"cams.scores": storage.scores([POOR] * 2)}, method="cam")
+    found = compare(storage.root, ["made"])
+    found = dataclasses.replace(found, per_class=("arm", "step"))
+    (row,) = class_rows(found)
+    assert (row["arm"], row["step"]) == ("baseline", "cam")
+    assert {"arm_class", "step_class"} <= row.keys()

@@ -1,6 +1,7 @@
 """A comparison as flat tables that a program reads: one name a column, shares in [0, 1], nothing rounded.
 
-Of a step, columns begin with its title in lower case: `cam`, `cam_low`, `cam_high`, `cam_delta` …
+Of a step, columns begin with its title in lower case: `cam`, `cam_low`, `cam_high`, `cam_delta` …; where a
+study gave it the name of another column, such as `seeds`, they begin with `seeds_step`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from wsss.report.comparison import Comparison, Difference, Row
+from wsss.report.comparison import Cell, Comparison, Difference, Row
 from wsss.report.words.titles import initial_weights, step_title, supervision_text
 from wsss.report.words.unequal import marks
 
@@ -43,7 +44,7 @@ def frame_rows(comparison: Comparison) -> list[Record]:
     control. `params` is JSON. `unequal` says what makes the rows hard to compare, as the notes of a table do;
     it is empty where nothing does.
     """
-    names = {step: _column(step_title(step)) for step in comparison.steps}
+    names = _step_names(comparison)
     unequal = " ".join(marks(comparison))
     rows = [dict(_row(row, names, unequal)) for row in comparison.rows]
     for step, name in names.items():
@@ -54,6 +55,19 @@ def frame_rows(comparison: Comparison) -> list[Record]:
         rows.insert(0, {"arm": FLOOR, **floors})
     columns = list(dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row))
     return [{column: row.get(column) for column in columns} for row in rows]
+
+
+def _step_names(comparison: Comparison) -> dict[str, str]:
+    """Return step → what its columns begin with, so that no two columns of all have one name."""
+    taken = {column for row in comparison.rows for column, _ in _row(row, {}, "")}
+    names = {}
+    for step in comparison.steps:
+        name = _column(step_title(step))
+        while not taken.isdisjoint(columns := {column for column, _ in _cell(name, None)}):
+            name = f"{name}_step"
+        names[step] = name
+        taken |= columns
+    return names
 
 
 def _row(row: Row, names: dict[str, str], unequal: str) -> Iterator[tuple[str, Any]]:
@@ -79,14 +93,17 @@ def _row(row: Row, names: dict[str, str], unequal: str) -> Iterator[tuple[str, A
         yield f"{_column(label)}_holdout_map", value
         yield f"{_column(label)}_holdout_px", ", ".join(map(str, row.holdout_sizes.get(label, ())))
     for step, name in names.items():
-        cell = row.cells.get(step)
-        yield name, None if cell is None else cell.miou
-        yield f"{name}_low", None if cell is None else cell.low
-        yield f"{name}_high", None if cell is None else cell.high
-        yield from _difference(f"{name}_delta", None if cell is None else cell.to_baseline)
-        yield from _difference(f"{name}_control_delta", None if cell is None else cell.to_control)
-        for column, attribute in OF_CELL.items():
-            yield f"{name}_{column}", None if cell is None else getattr(cell, attribute)
+        yield from _cell(name, row.cells.get(step))
+
+
+def _cell(name: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:
+    yield name, None if cell is None else cell.miou
+    yield f"{name}_low", None if cell is None else cell.low
+    yield f"{name}_high", None if cell is None else cell.high
+    yield from _difference(f"{name}_delta", None if cell is None else cell.to_baseline)
+    yield from _difference(f"{name}_control_delta", None if cell is None else cell.to_control)
+    for column, attribute in OF_CELL.items():
+        yield f"{name}_{column}", None if cell is None else getattr(cell, attribute)
 
 
 def _difference(name: str, found: Difference | None) -> Iterator[tuple[str, Any]]:
@@ -99,12 +116,18 @@ def _difference(name: str, found: Difference | None) -> Iterator[tuple[str, Any]
 
 
 def class_rows(comparison: Comparison) -> list[Record]:
-    """Return a row for each row and step of the comparison: the IoU of the background and every class."""
-    return [
-        {**_head(row, step), **{name: cell.per_class.get(name) for name in comparison.per_class}}
-        for row in comparison.rows
-        for step, cell in row.cells.items()
-    ]
+    """Return a row for each row and step of the comparison: the IoU of the background and every class.
+
+    A class with the name of another column, such as `step`, is `step_class`.
+    """
+    found = []
+    for row in comparison.rows:
+        for step, cell in row.cells.items():
+            record = _head(row, step)
+            for name in comparison.per_class:
+                record[f"{name}_class" if name in record else name] = cell.per_class.get(name)
+            found.append(record)
+    return found
 
 
 def error_rows(comparison: Comparison) -> list[Record]:
