@@ -120,7 +120,7 @@ def class_rows(comparison: Comparison) -> list[Record]:
 
     A class with the name of another column, such as `step`, is `step_class`.
     """
-    found = []
+    found: list[Record] = []
     for row in comparison.rows:
         for step, cell in row.cells.items():
             record = _head(row, step)
