@@ -19,8 +19,8 @@ import torch
 from torch import nn
 
 from wsss.models import CamNetwork, DeepLab, create_backbone
-from wsss.models.depthwise import PhasedConv2d, use_phases
-from wsss.models.folding import fold_norms
+from wsss.models.computing.depthwise import PhasedConv2d, use_phases
+from wsss.models.computing.folding import fold_norms
 
 LAYERS = ((1152, 5, 2, 8, 14), (1152, 5, 4, 2, 41), (960, 3, 2, 8, 14), (960, 3, 4, 2, 41))
 """Channels, kernel, dilation, batch and side of the grid: of Lite0 and MobileNetV2 at stride 16 and 8."""

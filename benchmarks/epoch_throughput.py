@@ -21,8 +21,8 @@ import torch
 from wsss.config import load_study_text
 from wsss.config.params.stages import ClassifierParams
 from wsss.data.view import DataView, open_data
+from wsss.methods.losses import classification_loss
 from wsss.methods.optimiser import build_optimiser
-from wsss.methods.regularisers import classification_loss
 from wsss.stages.contract import Context
 from wsss.stages.training.classifier import Classifier
 from wsss.stages.training.network import build_network

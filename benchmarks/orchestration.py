@@ -46,10 +46,10 @@ from wsss.stages.contract import Stage
 from wsss.stages.kinds.training import classifier
 from wsss.store.folder_store import Store
 from wsss.tuning import executor as executor_module
-from wsss.tuning.cluster import connect
 from wsss.tuning.executor import RayExecutor
+from wsss.tuning.joining.cluster import connect
 from wsss.tuning.schedulers import make_judge
-from wsss.tuning.trainable import ChainTrainable
+from wsss.tuning.trials.trainable import ChainTrainable
 
 import ray  # isort: skip
 from ray import tune  # isort: skip

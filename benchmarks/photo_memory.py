@@ -33,7 +33,7 @@ from targets import conclude, target
 
 from wsss.config import load_study_text
 from wsss.data.check import check_dataset
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
 from wsss.data.view import DataView, open_data
@@ -42,10 +42,11 @@ from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import StageFinished
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.predict.model import load_artefact
+from wsss.predict.output import Output
 from wsss.predict.photos import find_photos, name_photos
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.run import Output, predict
+from wsss.predict.run import predict
+from wsss.predict.trained.model import load_artefact
 from wsss.store.folder_store import Store
 
 MIB, GIB = 2**20, 2**30

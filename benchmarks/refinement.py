@@ -49,7 +49,7 @@ from wsss.config.params.stages import (
     WalkParams,
 )
 from wsss.data import pool as process_pool
-from wsss.data.fingerprint import Fingerprints
+from wsss.data.pictures.fingerprint import Fingerprints
 from wsss.data.pool import ImagePool
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample

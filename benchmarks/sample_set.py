@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, interpolate
 
 from wsss.config import load_study
 from wsss.config.params.stages import CamsParams
-from wsss.data.loader import evaluation_image
+from wsss.data.batches.loader import evaluation_image
 from wsss.data.readers.voc import VocDataset
 from wsss.data.view import open_data
 from wsss.masks.cams import multi_scale_cams

@@ -16,7 +16,7 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 from wsss.config.params.stages import MixingParams, classifier_params
-from wsss.data.loader import evaluation_image
+from wsss.data.batches.loader import evaluation_image
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
 from wsss.methods.fmix import fmix_mask

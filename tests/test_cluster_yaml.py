@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -97,11 +99,26 @@ def test_a_dead_node_is_noticed_soon(cluster: dict[str, Any]) -> None:
     assert "RAY_health_check_failure_threshold=3" in cluster["head_start_ray_commands"][-1]
 
 
-def test_every_command_is_shell(cluster: dict[str, Any]) -> None:
-    commands = [line for key, value in cluster.items() if key.endswith("_commands") for line in value]
-    for command in commands:
-        done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+def linter(name: str) -> str:
+    """Return a linter that the development packages bring."""
+    found = Path(sys.executable).with_name(name)
+    if not found.exists():
+        pytest.skip(f"no {name} beside Python: pip install -e '.[dev]'")
+    return str(found)
+
+
+def lint_shell(script: str) -> None:
+    words = [linter("shellcheck"), "-s", "bash", "-S", "warning", "-"]
+    done = subprocess.run(words, input=script, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize("file", ["cluster.yaml", "clusters/aws.yaml", "clusters/gcp.yaml"])
+def test_every_command_is_shell_without_faults(file: str) -> None:
+    content = yaml.safe_load((ROOT / file).read_text())
+    commands = [line for key, value in content.items() if key.endswith("_commands") for line in value]
+    assert len(commands) > 8
+    lint_shell("\n".join(commands))
 
 
 CLOUDS = ["aws", "gcp"]
@@ -147,7 +164,7 @@ def test_the_task_for_skypilot_has_its_keys_and_runs_shell() -> None:
     assert set(task) <= SKY and task["resources"]["use_spot"] is True
     assert all(isinstance(value, str) for value in task["envs"].values())
     for script in (task["setup"], task["run"]):
-        assert subprocess.run(["bash", "-n", "-c", script], capture_output=True).returncode == 0
+        lint_shell(script)
     assert '--storage "$STORAGE"' in task["run"]
 
 
@@ -160,3 +177,37 @@ def test_the_image_is_pinned_runs_as_nobody_special_and_has_its_files() -> None:
     for source in sources:
         assert (ROOT / source).exists() and f"!{source}" in kept
     assert ":latest" not in text
+
+
+def test_a_linter_of_dockerfiles_finds_nothing() -> None:
+    words = [linter("hadolint"), "--no-color", "-"]
+    done = subprocess.run(words, input=(ROOT / "Dockerfile").read_text(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_image_gets_what_it_copies_and_nothing_of_a_run() -> None:
+    """`.dockerignore` as Docker reads it: the last line that matches counts."""
+    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line]
+
+    def goes(path: str) -> bool:
+        parents = [path, *map(str, Path(path).parents)]
+        kept = True
+        for line in lines:
+            pattern = line.removeprefix("!").removeprefix("**/")
+            names = [Path(one).name for one in parents] if "**/" in line else parents
+            if any(fnmatch.fnmatchcase(one, pattern) for one in names if one != "."):
+                kept = line.startswith("!")
+        return kept
+
+    assert all(
+        goes(path) for path in ("wsss/cli/app.py", "tune_configs/voc.yaml", "constraints.txt", "LICENSE")
+    )
+    left = (
+        "runs/mlflow.db",
+        ".venv/bin/python",
+        ".git/config",
+        "wsss/__pycache__/a.pyc",
+        "tests/toys.py",
+        ".env",
+    )
+    assert not [path for path in left if goes(path)]

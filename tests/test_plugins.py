@@ -13,8 +13,14 @@ import pytest
 from ray import cloudpickle
 
 from wsss import plugins
-from wsss.config.stage import STAGES
+from wsss.config.data_set import DataSetKind
+from wsss.config.parts import Regulariser, WayToHide
+from wsss.config.stage import STAGES, StageKind
+from wsss.config.tuning import LearningSearcher
+from wsss.data.fetching.fetch import Fetch
 from wsss.errors import ConfigError
+from wsss.models import Backbone
+from wsss.models.head import HEADS, Head
 from wsss.plugins import Registry
 
 
@@ -54,6 +60,22 @@ def test_a_miss_names_the_nearest() -> None:
     assert "pear" in registry and 5 not in registry
     with pytest.raises(ConfigError, match=r"there is no thing 'aple' \(did you mean 'apple'\?\)"):
         registry["aple"]
+
+
+def test_what_leaves_out_a_part_is_refused_when_it_is_registered() -> None:
+    """Not when a study has run for an hour and first asks for it."""
+
+    class Half(Head):
+        name = "half_of_test"
+
+        def maps(self, features: Any) -> Any:
+            return features
+
+    with pytest.raises(ConfigError, match=r"Half lacks logits") as caught:
+        HEADS.register(Half)
+    assert "head: " in str(caught.value)
+    for base in (Regulariser, WayToHide, DataSetKind, StageKind, Fetch, LearningSearcher, Head, Backbone):
+        assert base.__abstractmethods__, base
 
 
 def test_modules_of_the_built_in_package_are_found_without_a_list(room: Path) -> None:

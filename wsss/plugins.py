@@ -52,7 +52,8 @@ class Registry(Generic[T]):
         return next(name for name, one in vars(sys.modules[self.__module__]).items() if one is self)
 
     def register(self, thing: Thing) -> Thing:
-        """Add a thing under its own name; a decorator. Raises `ConfigError` when the name is taken."""
+        """Add a thing under its own name; a decorator. Raises `ConfigError` when the name is taken, and for a
+        class that leaves out what its base asks of it."""
         if _plugins.loading:  # so that the plugin is refused, and nothing of this package
             self._load_own()
         name: str = getattr(thing, self._named)
@@ -60,6 +61,9 @@ class Registry(Generic[T]):
             expected = "letters, digits, '_', '.' or '-'"
             message = f"{_place(thing)} is named {quoted(name)}, but a name must be {expected}"
             raise ConfigError(Problem(self.what, message))
+        if lacking := getattr(thing, "__abstractmethods__", ()):
+            message = f"{_place(thing)} lacks {', '.join(sorted(lacking))}"
+            raise ConfigError(Problem(self.what, message, "the class it is made from says what each does"))
         found = self._entries.get(name)
         if found is not None and not _same(found, thing):
             message = f"two are named {quoted(name)}: {_place(found)} and {_place(thing)}"

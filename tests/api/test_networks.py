@@ -16,8 +16,8 @@ import wsss
 from wsss.config.params.classifier import ClassifierParams
 from wsss.errors import ConfigError
 from wsss.files import sha256_json, write_json
-from wsss.predict.model import load_artefact
 from wsss.predict.predictor import Predictor, Settings
+from wsss.predict.trained.model import load_artefact
 from wsss.stages.training.network import ABOUT, WEIGHTS, build_network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import Ledger

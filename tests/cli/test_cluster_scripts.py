@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from command_line import in_process
+
+from wsss.cli.machines.asked import pod_values, sbatch_options, wall_time
 
 STUDY = "tune_configs/quickstart.yaml"
 ROOT = Path(__file__).parents[2]
@@ -41,10 +46,63 @@ def test_what_looks_like_shell_stays_a_word() -> None:
     assert "'tracking.uri=$(id)'" in slurm("-s", "tracking.uri=$(id)")
 
 
-@pytest.mark.parametrize("option", ["--x\n#SBATCH --y", "partition", ""])
-def test_an_option_that_would_be_another_line_is_refused(option: str) -> None:
-    done = in_process("cluster", "slurm", STUDY, "--sbatch", option, cwd=ROOT)
-    assert done.returncode == 2 and "--sbatch" in done.stderr
+@pytest.mark.parametrize(
+    "option", ["--x\n#SBATCH --y", "partition", "", "- rm", "--partition=gpu --nodes=9", "--comment='open"]
+)
+def test_what_is_not_one_option_is_refused(option: str) -> None:
+    (problem,) = sbatch_options([option])
+    assert "must be one option, like --partition=gpu" in problem.message
+
+
+@pytest.mark.parametrize("option", ["--nodes=9", "-N9", "-N 9", "--signal=TERM", "--array=0-3", "--time=5"])
+def test_what_the_script_rests_on_is_not_set_twice(option: str) -> None:
+    (problem,) = sbatch_options([option])
+    assert "which the script sets" in problem.message
+
+
+def test_options_of_one_and_two_words_are_taken() -> None:
+    asked = options(
+        slurm("--sbatch", "-p gpu", "--sbatch", "--comment='two words'", "--sbatch", "--mail-type=END")
+    )
+    assert {"-p gpu", "--comment='two words'", "--mail-type=END"} <= set(asked)
+
+
+@pytest.mark.parametrize("time", ["10", "10:00", "0:10:00", "1-0", "1-00:30", "2-12:00:00", "UNLIMITED"])
+def test_wall_times_that_sbatch_takes_are_taken(time: str) -> None:
+    assert not [*wall_time(time)]
+
+
+@pytest.mark.parametrize("time", ["banana", "", "1:2:3:4", "-5", "9", "0:09:59", "4:00", "1:00\n#SBATCH --x"])
+def test_a_wall_time_in_which_no_run_can_stop_is_refused(time: str) -> None:
+    (problem,) = wall_time(time)
+    assert problem.where == "--time"
+
+
+def test_all_that_is_wrong_is_one_message() -> None:
+    words = ("--time", "5", "--sbatch", "--x\n#SBATCH --y", "--sbatch=-N9", "--cpus-per-node=2")
+    done = in_process("cluster", "slurm", STUDY, *words, "-s", "sweeps.cam.resources.cpu=4", cwd=ROOT)
+    assert done.returncode == 2 and not done.stdout
+    assert [line.removeprefix("error: ").split(":")[0] for line in done.stderr.splitlines()] == [
+        "--time", "--sbatch", "--sbatch", "--cpus-per-node",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "options"),
+    [
+        (("slurm",), ("--cpus-per-node", "--gpus-per-node")),
+        (("kuberay", "--image=x", "--claim=data", "--storage=/shared/runs"), ("--cpus", "--gpus")),
+    ],
+)
+def test_trials_that_no_node_holds_are_refused_before_they_queue(
+    words: tuple[str, ...], options: tuple[str, str]
+) -> None:
+    given = (f"{options[0]}=2", f"{options[1]}=0", "-s", "sweeps.cam.resources={cpu: 4, gpu: 0.5}")
+    done = in_process("cluster", words[0], STUDY, *words[1:], *given, cwd=ROOT)
+    assert done.returncode == 2
+    first, second = done.stderr.splitlines()
+    assert f"{options[0]}: is 2, but a trial of sweep 'cam' asks for 4 on one node" in first
+    assert f"{options[1]}: is 0, but a trial of sweep 'cam' asks for 0.5 on one node" in second
 
 
 def batch(tmp_path: Path, run: str) -> tuple[subprocess.Popen[str], Path]:
@@ -140,7 +198,92 @@ def test_the_ray_job_has_fields_that_kuberay_knows() -> None:
         assert names == {volume["name"] for volume in pod["volumes"]} == {"study", "memory", "shared"}
     limits = workers["template"]["spec"]["containers"][0]["resources"]["limits"]
     assert limits["nvidia.com/gpu"] == 4
-    assert spec["entrypoint"] == "wsss run /study/study.yaml --storage /shared/runs --address auto"
+    assert len(spec["entrypoint"]) < 100 and set(spec["entrypoint"]) <= set("abcdefghijklmnopqrstuvwxyz /.")
+    command = "exec wsss run /study/study.yaml --storage /shared/runs --address auto"
+    assert config["data"]["run.sh"].strip() == command
+
+
+def test_the_words_of_the_run_reach_it_through_kuberays_shells(tmp_path: Path) -> None:
+    """KubeRay hands the entry point to `bash -ce "ray job submit … -- ENTRYPOINT"`; Ray joins its words for
+    Windows' rules, and gives them to a shell on the head."""
+    storage, note = "s3://b/my runs?endpoint=http://m:9000&region=x", "tracking.uri=http://m/$(id)'\"*;"
+    done = kuberay(
+        "--storage", storage, "-s", note, "-s", "sweeps.cam.probe.search.lr={choice: [0.01, 0.02]}"
+    )
+    assert done.returncode == 0, done.stderr
+    config, job = yaml.safe_load_all(done.stdout)
+    for name, text in config["data"].items():
+        (tmp_path / name).write_text(text)
+    programs = {
+        "ray": "import subprocess, sys\n"
+        "words = sys.argv[sys.argv.index('--') + 1:]\n"
+        "sys.exit(subprocess.run(subprocess.list2cmdline(words), shell=True).returncode)",
+        "wsss": f"import json, sys\nopen({str(tmp_path / 'told')!r}, 'w').write(json.dumps(sys.argv[1:]))",
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    entrypoint = job["spec"]["entrypoint"].replace("/study/", f"{tmp_path}/")
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["bash", "-ce", f"ray job submit -- {entrypoint} ;"], env=environment, check=True)
+    told = json.loads((tmp_path / "told").read_text())
+    assert told[told.index("--storage") + 1] == storage
+    assert told[told.index("-s") + 1] == note
+
+
+def test_names_that_kubernetes_takes_and_that_differ_where_the_studies_do() -> None:
+    from wsss.cli.machines.kuberay import LONGEST_NAME, _kubernetes_name
+
+    names = ["voc", "a.b", "a_b", "a-b", "A-b", "x" * 120, "x" * 119, "a-", "a" * 41 + ".b"]
+    found = [_kubernetes_name(name) for name in names]
+    assert found[0] == "wsss-voc" and len(set(found)) == len(names)
+    assert all(re.fullmatch(r"[a-z]([a-z0-9-]*[a-z0-9])?", one) and len(one) <= LONGEST_NAME for one in found)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--image", "a b"), ("--image", ""), ("--image", "-x"), ("--image", "X"), ("--memory", "banana"),
+        ("--memory", "-4Gi"), ("--memory", "0Gi"), ("--memory", "32"), ("--claim", "My Claim"),
+        ("--claim", "a\n"), ("--secret-env", "x;y"), ("--mount", "relative"), ("--mount", "/"),
+        ("--mount", "/study"), ("--mount", "/dev/shm"), ("--mount", "/a/../dev"),
+    ],
+)  # fmt: skip
+def test_what_kubernetes_would_refuse_is_refused(words: tuple[str, str]) -> None:
+    (problem,) = pod_values(dict([words]))
+    assert problem.where == words[0]
+
+
+@pytest.mark.parametrize("image", ["wsss", "r.example:5000/a/wsss:cuda", "wsss@sha256:" + "0a" * 32])
+def test_what_kubernetes_takes_is_taken(image: str) -> None:
+    given = {"--image": image, "--memory": "1.5Gi", "--claim": "a-b.c", "--mount": "/mnt/shared-1"}
+    assert not [*pod_values(given)]
+
+
+def test_all_that_pods_cannot_have_is_one_message() -> None:
+    words = ("--image=a b", "--memory=4", "--claim=X", "--storage=/shared/runs", "--gpus=0")
+    done = in_process("cluster", "kuberay", STUDY, *words, "-s", "sweeps.cam.resources.gpu=0.5", cwd=ROOT)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 4, done.stderr
+
+
+def test_photos_that_the_pods_lack_are_said_at_once() -> None:
+    done = kuberay("--claim", "data", "--storage", "/shared/runs", study="tune_configs/voc.yaml")
+    assert (
+        done.returncode == 2
+        and "data.root: is /data/VOCdevkit/VOC2012, which the pods don't have" in done.stderr
+    )
+    moved = ("-s", "data.root=/shared/voc")
+    done = kuberay("--claim", "data", "--storage", "/shared/runs", *moved, study="tune_configs/voc.yaml")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_script_passes_a_linter_of_shells() -> None:
+    linter = Path(sys.executable).with_name("shellcheck")
+    if not linter.exists():
+        pytest.skip("no shellcheck beside Python: pip install -e '.[dev]'")
+    words = [str(linter), "-S", "warning", "-"]
+    done = subprocess.run(words, input=slurm("--nodes", "2"), text=True, capture_output=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_bucket_takes_its_keys_from_a_secret() -> None:

@@ -16,7 +16,7 @@ from wsss.pipeline import local
 from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 from wsss.tracking import sync, tracker
-from wsss.tuning.cluster import connect
+from wsss.tuning.joining.cluster import connect
 
 CANARY = "CANARYcanary42"
 ADDRESSES = {

@@ -90,7 +90,9 @@ def test_plan_looks_at_storage_and_tracking_and_at_the_cluster_of_the_environmen
         return [Check("nodes", "bad", "none is there")]
 
     monkeypatch.setattr(RayExecutor, "preflight", look)
-    monkeypatch.setattr("wsss.tuning.joining.reaching.check_named", lambda address: None)  # nobody is there
+    monkeypatch.setattr(
+        "wsss.tuning.joining.reaching.check_named", lambda address, here=False: None
+    )  # nobody is there
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     done = in_process(*words)
     assert done.returncode == 3

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageEnhance
 
-from wsss.data.augment import (
+from wsss.data.batches.augment import (
     Augmentation,
     draw_jitter,
     evaluation_image,

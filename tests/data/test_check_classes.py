@@ -11,7 +11,7 @@ from command_line import in_process
 from PIL import Image
 from tiny_devkit import IDS
 
-import wsss.data.fingerprint as fingerprint
+import wsss.data.pictures.fingerprint as fingerprint
 from wsss.config import DataSpec, SplitSpec
 from wsss.data.check import check_lists
 from wsss.data.readers.folder import FolderDataset

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import wsss.data.fingerprint as fingerprint
+import wsss.data.pictures.fingerprint as fingerprint
 from wsss.config import DataSpec, SampleSpec, SplitSpec
 from wsss.data.view import DataView, open_data
 from wsss.errors import DataError

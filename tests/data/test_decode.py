@@ -15,23 +15,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import wsss.data.decode as module
-from wsss.data.decode import (
-    FORMATS,
-    MOST_PIXELS,
-    PHOTO_ENDINGS,
-    decode_mask,
-    decode_photo,
-    open_photo,
-    photo_size,
-    read_bytes,
-    resize_mask,
-    shrink_mask,
-    shrunk,
-    working_size,
-)
-from wsss.data.fingerprint import Fingerprint, Fingerprints, inspect
+import wsss.data.pictures.opening as module
 from wsss.data.photo_set import PhotoSet
+from wsss.data.pictures.decode import decode_mask, decode_photo, open_photo, photo_size
+from wsss.data.pictures.fingerprint import Fingerprint, Fingerprints, inspect
+from wsss.data.pictures.opening import FORMATS, MOST_PIXELS, PHOTO_ENDINGS, read_bytes
+from wsss.data.pictures.sizes import resize_mask, shrink_mask, shrunk, working_size
 from wsss.data.readers.folder import FolderDataset
 from wsss.errors import DataError
 from wsss.masks.images import read_mask
@@ -228,7 +217,7 @@ def test_one_limit_of_pixels_names_file_size_and_limit(width: int, tmp_path: Pat
 def test_large_photos_below_the_limit_warn_of_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(png(100_000, 1000))
     code = (
-        f"from pathlib import Path; from wsss.data.decode import photo_size;"
+        f"from pathlib import Path; from wsss.data.pictures.decode import photo_size;"
         f"print(photo_size(Path({str(tmp_path / 'a.png')!r})))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

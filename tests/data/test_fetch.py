@@ -12,10 +12,11 @@ import pytest
 from command_line import in_process
 from local_server import Server, serving
 
-from wsss.data import download as downloading
-from wsss.data import fetch
-from wsss.data.download import download
-from wsss.data.fetch import Source, fetch_archive, fetch_list, id_digest, read_ids, sources
+from wsss.data.fetching import download as downloading
+from wsss.data.fetching.download import Progress, download
+from wsss.data.fetching.fetch import Bars, Source, id_digest
+from wsss.data.fetching.sbd_list import SbdList, fetch_list, list_problems, read_ids
+from wsss.data.fetching.voc2012 import Voc2012
 from wsss.errors import DataError, PreflightError
 
 
@@ -117,16 +118,23 @@ def archive(root: Path, *extra: tarfile.TarInfo) -> bytes:
     return buffer.getvalue()
 
 
+def fetch_archive(source: Source, folder: Path, unpacking: Progress | None = None) -> Path | None:
+    """Fetch a devkit as `data fetch` does, from another archive."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Voc2012, "archive", source)
+        return Voc2012.run(folder, None, Bars(unpacking=unpacking))
+
+
 def source(server: str, content: bytes) -> Source:
     Server.files["/voc.tar"] = content
     digest = hashlib.md5(content).hexdigest()
-    return Source("voc2012", "", (f"{server}/voc.tar",), bytes=len(content), md5=digest)
+    return Source("voc2012", (f"{server}/voc.tar",), bytes=len(content), md5=digest)
 
 
 def test_a_devkit_is_unpacked_whole(server: str, tiny_voc: Path, tmp_path: Path) -> None:
     wanted = source(server, archive(tiny_voc))
     told: list[int] = []
-    made = fetch_archive(wanted, tmp_path / "data", unpacking=lambda done, total: told.append(total - done))
+    made = fetch_archive(wanted, tmp_path / "data", lambda done, total: told.append(total - done))
     assert made == tmp_path / "data/VOCdevkit/VOC2012"
     assert told[-1] == 0
     names = [path.relative_to(tiny_voc) for path in tiny_voc.rglob("*")]
@@ -153,7 +161,7 @@ def test_an_archive_that_leads_out_is_refused(kind: str, server: str, tiny_voc: 
 
 def test_an_archive_of_something_else_and_a_place_that_is_taken(server: str, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    with pytest.raises(DataError, match="holds no VOCdevkit/VOC2012 with JPEGImages"):
+    with pytest.raises(DataError, match="holds no folder VOCdevkit/VOC2012 with JPEGImages"):
         fetch_archive(source(server, archive(tmp_path / "other")), tmp_path / "data")
     (tmp_path / "data/VOCdevkit/VOC2012").mkdir(parents=True)
     (tmp_path / "data/VOCdevkit/VOC2012/diary.txt").touch()
@@ -173,7 +181,7 @@ LAYOUTS = {
 
 def id_list(server: str, text: str, ids: list[str] = IDS) -> Source:
     Server.files["/list"] = text.encode()
-    return Source("sbd-list", "", (f"{server}/none", f"{server}/list"), count=len(ids), sha256=id_digest(ids))
+    return Source("sbd-list", (f"{server}/none", f"{server}/list"), count=len(ids), sha256=id_digest(ids))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
@@ -210,14 +218,14 @@ def test_the_real_list_would_be_accepted(voc_root: Path) -> None:
         pytest.skip(f"no official lists in {official}")
     ids = read_ids((official / "train_aug.txt").read_text())
     val = set((official / "val.txt").read_text().split())
-    assert fetch.list_problems("", ids, sources()["sbd-list"], val) == []
-    assert len(fetch.list_problems("", [*ids[1:], sorted(val)[0]], sources()["sbd-list"], val)) == 2
+    assert list_problems("", ids, SbdList.ids, val) == []
+    assert len(list_problems("", [*ids[1:], sorted(val)[0]], SbdList.ids, val)) == 2
 
 
 def test_the_command(server: str, tiny_voc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed = id_list(server, "\n".join(IDS))
-    table = {"voc2012": source(server, archive(tiny_voc)), "sbd-list": listed}
-    monkeypatch.setattr(fetch, "sources", lambda: table)
+    monkeypatch.setattr(Voc2012, "archive", source(server, archive(tiny_voc)))
+    monkeypatch.setattr(SbdList, "ids", listed)
     done = in_process("data", "fetch", tmp_path / "data", "--what", "sbd-list", "--what", "voc2012")
     assert done.returncode == 0, done.stderr
     devkit = tmp_path / "data/VOCdevkit/VOC2012"

@@ -20,8 +20,8 @@ from local_server import Server, serving
 from PIL import Image
 
 from wsss.config import DataSpec
-from wsss.data.archives import unpack
-from wsss.data.fetch import FETCHES, Fetch, id_digest
+from wsss.data.fetching.archives import unpack
+from wsss.data.fetching.fetch import FETCHES, Fetch, id_digest
 from wsss.data.readers.coco import CocoDataset
 from wsss.data.readers.folder import FolderDataset
 from wsss.data.view import open_data

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import wsss.data.fingerprint as module
+import wsss.data.pictures.fingerprint as module
 import wsss.data.pool as pool
-from wsss.data.fingerprint import Fingerprint, Fingerprints
+from wsss.data.pictures.fingerprint import Fingerprint, Fingerprints
 from wsss.errors import Problem, StageError
 
 
@@ -155,6 +155,6 @@ def test_a_process_that_dies_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_needs_no_torch() -> None:
-    code = "import sys, wsss.data.view, wsss.data.check, wsss.data.augment; sys.exit('torch' in sys.modules)"
+    code = "import sys, wsss.data.view, wsss.data.check, wsss.data.batches.augment; sys.exit('torch' in sys.modules)"
     root = Path(__file__).parents[2]
     assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

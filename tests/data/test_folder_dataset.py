@@ -14,7 +14,7 @@ from PIL import Image
 
 from wsss.config import DataSpec
 from wsss.data.check import check_dataset
-from wsss.data.decode import photo_size
+from wsss.data.pictures.decode import photo_size
 from wsss.data.readers.folder import FolderDataset
 from wsss.data.readers.splits import half_of, is_held_out
 from wsss.data.view import DataView, open_data

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from wsss.data.augment import Augmentation
-from wsss.data.loader import Batch, ClassificationBatches
+from wsss.data.batches.augment import Augmentation
+from wsss.data.batches.loader import Batch, ClassificationBatches
 from wsss.data.readers.voc import VocDataset
 from wsss.errors import DataError
 

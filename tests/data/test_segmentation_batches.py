@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from wsss.data.augment import random_state
-from wsss.data.pixel_batches import ResizedCrop, SegmentationBatches
+from wsss.data.batches.augment import random_state
+from wsss.data.batches.pixel_batches import ResizedCrop, SegmentationBatches
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
 

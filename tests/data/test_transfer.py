@@ -12,9 +12,9 @@ import virtual_gpu
 from test_loader import batches
 from virtual_gpu import Race, virtual_gpus
 
-from wsss.data import loader
-from wsss.data.loader import Source
-from wsss.data.transfer import Crops, finished, sent
+from wsss.data.batches import loader
+from wsss.data.batches.loader import Source
+from wsss.data.batches.transfer import Crops, finished, sent
 from wsss.errors import StageError
 
 
@@ -96,7 +96,7 @@ def test_a_background_process_that_dies_is_an_error_of_ours(
     def killed(self: object) -> object:
         raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. It is possible that …")
 
-    monkeypatch.setattr("wsss.data.loader.DataLoader.__iter__", killed)
+    monkeypatch.setattr("wsss.data.batches.loader.DataLoader.__iter__", killed)
     with pytest.raises(StageError, match=r"worker \(pid 7\) is killed by signal: Bus error.*/dev/shm"):
         next(batches(tiny_voc, workers=1).epoch(0))
 

@@ -31,7 +31,7 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.report.comparison import Comparison
 from wsss.stages.contract import Context
 from wsss.tuning import executor as executor_module
-from wsss.tuning.trainable import ChainTrainable
+from wsss.tuning.trials.trainable import ChainTrainable
 
 NAN, OWN, FOREIGN, POOL = 0.5, 0.6, 0.7, 0.8
 """Learning rates at which a toy fails after its second epoch, unless its storage is healed."""

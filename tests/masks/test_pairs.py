@@ -20,7 +20,7 @@ from wsss.masks.pairs import (
     pair_offsets,
     windows,
 )
-from wsss.models.memory import PeakMemory
+from wsss.models.computing.memory import PeakMemory
 
 Cell = tuple[int, int]
 

@@ -9,9 +9,9 @@ import torch
 
 from wsss.config.params.stages import ClassifierParams, DistillationParams, MixingParams
 from wsss.methods.distillation import subcategory_distillation
+from wsss.methods.losses import classification_loss
 from wsss.methods.mixing import Mixer, unmixed
 from wsss.methods.objective import Objective
-from wsss.methods.regularisers import classification_loss
 
 ONE = torch.ones(1, 1)
 PARENT = torch.zeros(4, dtype=torch.int64)

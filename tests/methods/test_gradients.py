@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsss.masks.pairs import affinity_loss, boundary_affinities, pair_affinities, pair_labels, pair_offsets
 from wsss.methods.distillation import subcategory_distillation
-from wsss.methods.regularisers import classification_loss, concentration, entropy, mask_loss
+from wsss.methods.losses import classification_loss, concentration, entropy, mask_loss
 
 STEP = 1e-2
 

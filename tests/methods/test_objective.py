@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from wsss.config.params.stages import ClassifierParams, MixingParams
+from wsss.methods.losses import classification_loss, concentration, entropy
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
-from wsss.methods.regularisers import classification_loss, concentration, entropy
 
 GENERATOR = torch.Generator().manual_seed(0)
 LOGITS = torch.randn(4, 5, generator=GENERATOR)

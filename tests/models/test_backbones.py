@@ -14,7 +14,7 @@ from torch import nn
 from wsss.errors import ConfigError
 from wsss.methods.optimiser import build_optimiser
 from wsss.models import Backbone, CamNetwork, backbone_names, create_backbone, weights_identity
-from wsss.models.weights import PACKAGES
+from wsss.models.pretrained.weights import PACKAGES
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -11,7 +11,7 @@ from torch import nn
 
 from wsss.errors import ConfigError
 from wsss.models import Backbone, CamNetwork, Tap, create_backbone
-from wsss.models.cam_net import SubcategoryMaps
+from wsss.models.networks.cam_net import SubcategoryMaps
 
 
 class Tiny(Backbone):

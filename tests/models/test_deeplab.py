@@ -14,7 +14,7 @@ from wsss.errors import ConfigError
 from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.models import DeepLab, create_backbone, dense_class, load_deeplab_pytorch
 from wsss.models.backbones.torchvision_cpu import timm, torchvision
-from wsss.models.deeplab import Aspp, fuse
+from wsss.models.networks.deeplab import Aspp, fuse
 
 TWENTY = [f"class {number}" for number in range(20)]
 

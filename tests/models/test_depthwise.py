@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from wsss.models import CamNetwork, DeepLab, create_backbone
-from wsss.models.depthwise import PhasedConv2d, phases, use_phases, whole
+from wsss.models.computing.depthwise import PhasedConv2d, phases, use_phases, whole
 
 CASES = [(3, 2), (3, 4), (3, 9), (5, 2), (5, 3), (5, 4), (7, 2)]
 
@@ -81,7 +81,7 @@ def test_other_convolutions_stay_torchs(convolution: nn.Conv2d) -> None:
 
 def test_elsewhere_than_on_a_cpu_torchs_own_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     _, phased = pair(3, 2, bias=False, dtype=torch.float32)
-    monkeypatch.setattr("wsss.models.depthwise.convolve", None)
+    monkeypatch.setattr("wsss.models.computing.depthwise.convolve", None)
     phased.to("meta")
     assert phased(torch.empty(1, 6, 8, 8, device="meta")).shape == (1, 6, 8, 8)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wsss.models import Backbone, CamNetwork, Tap, create_backbone
-from wsss.models.folding import fold_norms
+from wsss.models.computing.folding import fold_norms
 
 LEFT = {"resnet50": 0, "mobilenet_v2": 0, "efficientnet_lite0": 0, "resnet38": 17}
 """Normalisations that read sums, of a pre-activated network."""

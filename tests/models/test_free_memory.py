@@ -8,7 +8,7 @@ import psutil
 import pytest
 import torch
 
-from wsss.models.memory import free_memory
+from wsss.models.computing.memory import free_memory
 
 CPU = torch.device("cpu")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wsss.errors import ConfigError
 from wsss.models import create_backbone
-from wsss.models.layouts import LAYOUTS, layout_of, published_head
+from wsss.models.pretrained.layouts import LAYOUTS, layout_of, published_head
 
 
 def numbered(*shape: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from wsss.errors import ConfigError
 from wsss.models import create_backbone, weights_identity
 from wsss.models.backbones.torchvision_cpu import timm
-from wsss.models.weights import PACKAGES, package_file
+from wsss.models.pretrained.weights import PACKAGES, package_file
 
 LARGER = ("efficientnet_lite1", "efficientnet_lite2")
 

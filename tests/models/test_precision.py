@@ -8,8 +8,8 @@ from virtual_gpu import virtual_gpus
 
 from wsss.config.params.stages import ClassifierParams
 from wsss.models import CamNetwork, create_backbone
-from wsss.models.memory import free_memory
-from wsss.models.precision import Precision, applied, card_facts, placed
+from wsss.models.computing.memory import free_memory
+from wsss.models.computing.precision import Precision, applied, card_facts, placed
 
 CUDA, CPU = torch.device("cuda"), torch.device("cpu")
 GIB = 2**30

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from wsss.models import create_backbone
 from wsss.models.backbones.torchvision_cpu import timm, torchvision
-from wsss.models.weights import package_file
+from wsss.models.pretrained.weights import package_file
 
 MOBILENET_FILE = Path(__file__).parents[3] / "shared/data/weights/mobilenet_v2_features_torchvision.pth"
 

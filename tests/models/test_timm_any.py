@@ -69,7 +69,7 @@ def test_the_class_token_is_what_timms_own_head_reads() -> None:
 def test_a_convolutional_network_has_no_class_token() -> None:
     backbone = create_backbone("timm/resnet18", "none")
     assert not backbone_class("timm/resnet18").has_class_token
-    with pytest.raises(NotImplementedError, match="timm/resnet18 has no class token"):
+    with pytest.raises(ConfigError, match="timm/resnet18 has no class token"):
         backbone.class_token(torch.zeros(1, 3, 32, 32))
 
 

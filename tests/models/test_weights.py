@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from wsss.errors import ConfigError
 from wsss.models import create_backbone, weights_identity
-from wsss.models.tensor_files import load_tensors, read_tensors
-from wsss.models.weights import fetch, package_file
+from wsss.models.pretrained.tensor_files import load_tensors, read_tensors
+from wsss.models.pretrained.weights import fetch, package_file
 
 
 @pytest.fixture

@@ -51,8 +51,10 @@ def study_keys(study: Study) -> dict[str, dict[str, str]]:
     """
     data = MadeUpData()
     with (
-        mock.patch("wsss.models.weights._version", return_value="1"),
-        mock.patch("wsss.models.weights._file_digest", side_effect=lambda file: sha256_json([file])),
+        mock.patch("wsss.models.pretrained.weights._version", return_value="1"),
+        mock.patch(
+            "wsss.models.pretrained.weights._file_digest", side_effect=lambda file: sha256_json([file])
+        ),
     ):
         kept: list[Trial] = []
         if study.base is not None:

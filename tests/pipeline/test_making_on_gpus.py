@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from virtual_gpu import virtual_gpus
 
 from wsss.config.params.stages import CamsParams, ClassifierParams, SegmenterParams
 from wsss.errors import StageError
-from wsss.pipeline.chains import make
+from wsss.pipeline.chains import progress
 from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.stages.out_of_memory import described, is_out_of_memory
@@ -102,7 +101,7 @@ def test_checkpoints_take_two_per_cent_of_the_time_at_most(
     cost: float, most: int, data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, written = Clock(), []
-    monkeypatch.setattr(make, "time", clock)
+    monkeypatch.setattr(progress, "time", clock)
     step, save = toy.Classifier.step, toy.Classifier.save
 
     def slow_step(self: Any) -> dict[str, float]:
@@ -123,7 +122,11 @@ def test_checkpoints_take_two_per_cent_of_the_time_at_most(
     assert written[1] - written[0] == (10 if not cost else 150)
 
 
-def test_without_a_pause_there_is_one_after_every_step() -> None:
-    bench = SimpleNamespace(checkpoint_seconds=0.0)
-    making = SimpleNamespace(_bench=bench)
-    assert make.Making._pause(making, 5.0) == 0.0  # type: ignore[arg-type]
+def test_without_a_pause_there_is_one_after_every_step(
+    data: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    monkeypatch.setattr(toy.Classifier, "save", lambda stage, folder: written.append(stage.done))
+    chain = build_chain([Part("classifier", "classifier", ClassifierParams(epochs=5))], data, 0)
+    list(run_chain("t", chain, Store(tmp_path), data, device="cpu", threads=1, checkpoint_seconds=0.0))
+    assert written == [1, 2, 3, 4, 5]

@@ -23,7 +23,7 @@ from wsss.masks.segmentation import segment
 from wsss.models import DeepLab
 from wsss.predict import export
 from wsss.predict.export import export_network
-from wsss.predict.program import read_program
+from wsss.predict.trained.program import read_program
 from wsss.stages.training.segmentation_network import load_segmenter
 from wsss.store.folder_store import Artefact
 

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from trained import draw_photo
 
-from wsss.data.decode import photo_size
+from wsss.data.pictures.decode import photo_size
 from wsss.errors import ConfigError, DataError
 from wsss.predict.photos import find_photos, name_photos, read_photo
 

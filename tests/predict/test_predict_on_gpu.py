@@ -11,9 +11,9 @@ from trained import draw_photo
 from virtual_gpu import virtual_gpus
 
 from wsss.predict.export import export_network
-from wsss.predict.model import load_artefact, load_file_model
 from wsss.predict.predictor import Plan, Predictor, Settings
 from wsss.predict.tiles import Tiling
+from wsss.predict.trained.model import load_artefact, load_file_model
 from wsss.store.folder_store import Artefact
 
 

@@ -135,7 +135,7 @@ def test_a_second_run_does_what_is_missing_and_overwrites_nothing(
 
 
 def test_a_stopped_run_goes_on(tmp_path: Path, storage: Path, segmenter: Artefact, monkeypatch: Any) -> None:
-    from wsss.predict import run as module
+    from wsss.predict import output as module
 
     for number in range(3):
         draw_photo(tmp_path / "in" / f"p{number}.png", seed=number)

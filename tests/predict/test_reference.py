@@ -13,7 +13,7 @@ from trained import CLASSES, commit_segmenter
 
 from wsss.errors import ConfigError
 from wsss.models import DeepLab
-from wsss.predict.reference import find_network, load_model
+from wsss.predict.trained.reference import find_network, load_model
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage

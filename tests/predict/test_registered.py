@@ -20,17 +20,17 @@ from wsss.errors import ConfigError, DataError
 from wsss.files import read_json
 from wsss.masks.images import read_mask
 from wsss.pipeline.past.retell import remember
-from wsss.predict.model import load_artefact
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.reference import load_model
+from wsss.predict.trained.model import load_artefact
+from wsss.predict.trained.reference import load_model
 from wsss.report.conclusion import winner_of
 from wsss.stages.training.network import load_classifier
 from wsss.store.folder_store import Artefact
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage
-from wsss.tracking.client import MlflowReplay
 from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder
+from wsss.tracking.remote.replay import MlflowReplay
 
 ROOT = Path(__file__).parents[2]
 FRESH = """
@@ -188,7 +188,7 @@ def test_a_classifier_s_masks_are_its_own_labels_cams_and_chosen_threshold(finis
 
 def model_labels(model: object, path: Path) -> list[int]:
     from wsss.api.pictures import as_rgb
-    from wsss.predict.registered import predictor_for
+    from wsss.predict.trained.registered import predictor_for
 
     predictor = predictor_for(model.model, Settings((1.0,)))  # type: ignore[attr-defined]
     return predictor.labels(as_rgb(path))  # type: ignore[union-attr]

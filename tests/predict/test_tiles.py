@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from wsss.errors import ConfigError
 from wsss.masks.segmentation import segment
-from wsss.models.memory import PeakMemory
+from wsss.models.computing.memory import PeakMemory
 from wsss.predict.predictor import enlarged_winners, pooled, winners
 from wsss.predict.tiles import GIB, OVERLAP, Tiling, blend_weights, blended_rows, plan_tiles, tiling_memory
 
@@ -37,7 +37,7 @@ class Toy(nn.Module):
         nn.init.normal_(self.layers[2].weight)
 
     def pyramid(self, x: Tensor, scales: tuple[float, ...]) -> list[Tensor]:
-        from wsss.models.deeplab import scaled
+        from wsss.models.networks.deeplab import scaled
 
         return [self.layers(scaled(x, scale)) for scale in scales]
 
@@ -129,10 +129,11 @@ from pathlib import Path
 import numpy as np, torch
 from PIL import Image
 from test_tiles import Toy
-from wsss.predict.model import Model
+from wsss.predict.trained.model import Model
 from wsss.predict.photos import Photo
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.run import Output, predict
+from wsss.predict.output import Output
+from wsss.predict.run import predict
 torch.set_num_threads(1)
 folder, memory = Path(sys.argv[1]), float(sys.argv[2])
 network = Toy(labels=21, width=64).eval()
@@ -177,7 +178,7 @@ def test_where_a_gpu_has_less_than_was_thought_tiles_are_smaller(monkeypatch: py
 
     from wsss.errors import StageError
     from wsss.predict import predictor as module
-    from wsss.predict.model import Model
+    from wsss.predict.trained.model import Model
 
     network, _ = make_network()
     predictor = module.Predictor(Model(network, CLASSES, (1.0,), "id"), module.Settings((1.0,), memory=64))

@@ -8,7 +8,7 @@ import pytest
 from made_up import FAIR, FAIR_MIOU, POOR, Storage
 
 from wsss.config.text.yaml_text import parse_yaml
-from wsss.report.card import model_card
+from wsss.report.words.card import model_card
 
 KEY = "ab12cd" + "0" * 58
 

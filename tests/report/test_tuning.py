@@ -17,8 +17,8 @@ from made_up import FAIR, GOOD, POOR, Storage
 from wsss.cli.comparison.tuning import show_tuning
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
-from wsss.report.page.tuning import tuning_plots
-from wsss.report.tuned.tuning import tuning
+from wsss.report.page.tuning_figures import tuning_plots
+from wsss.report.tuned.rows import tuning
 from wsss.stages.scoring.scores import write_arrays
 
 

@@ -11,16 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import wsss.data.decode as decode
-import wsss.data.fingerprint as fingerprint
 import wsss.data.photo_set as photo_set
+import wsss.data.pictures.fingerprint as fingerprint
+import wsss.data.pictures.sizes as sizes
 import wsss.pipeline.chains.facts as facts
 from wsss.config import load_study_text
-from wsss.data.decode import photo_size, resize_mask
+from wsss.data.pictures.decode import photo_size
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.sample.data_set import write_sample
 from wsss.data.view import DataView, open_data
 from wsss.masks.images import read_mask, write_mask
-from wsss.models.memory import FREE_SHARE
+from wsss.models.computing.memory import FREE_SHARE
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
@@ -76,7 +77,7 @@ def opened(folder: Path) -> tuple[DataView, Chain]:
 
 
 def working_pixels(patch: pytest.MonkeyPatch, pixels: int) -> None:
-    for module in (decode, fingerprint, photo_set, facts):
+    for module in (sizes, fingerprint, photo_set, facts):
         patch.setattr(module, "WORKING_PIXELS", pixels)
 
 

@@ -9,9 +9,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from story import TRIALS, beginning, conclusion, ending, runs, tell
 
-from wsss.tracking.client import MlflowReplay
 from wsss.tracking.database import artifacts_folder
 from wsss.tracking.remote import registry
+from wsss.tracking.remote.replay import MlflowReplay
 
 FIRST, SECOND = (trial.id for trial in TRIALS)
 

@@ -25,7 +25,7 @@ from wsss.tracking.lookup import find_run
 TOGETHER = """
 import multiprocessing, sys
 from pathlib import Path
-from wsss.tracking.client import MlflowReplay
+from wsss.tracking.remote.replay import MlflowReplay
 from wsss.tracking.database import artifacts_folder, examine, prepare
 
 def work(uri, name, gate):

@@ -22,10 +22,10 @@ from mlflow.tracking import MlflowClient
 from story import METRIC, TRIALS, beginning, conclusion, ending, history, runs, tell
 
 from wsss.pipeline.events import TrialFinished
-from wsss.tracking import client as client_module
-from wsss.tracking.client import MlflowReplay
 from wsss.tracking.database import artifacts_folder
 from wsss.tracking.refusals import is_permanent
+from wsss.tracking.remote import replay as replay_module
+from wsss.tracking.remote.replay import MlflowReplay
 
 FIRST, SECOND = (trial.id for trial in TRIALS)
 WRITES = (
@@ -216,7 +216,7 @@ def test_an_experiment_in_the_bin_is_taken_out_again(uri: str, tmp_path: Path) -
 def test_a_file_too_large_to_send_leaves_its_address_and_digest(
     uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_module, "LARGEST_UPLOAD", 6)
+    monkeypatch.setattr(replay_module, "LARGEST_UPLOAD", 6)
     tell(uri, tmp_path, [*beginning(tmp_path), *ending(tmp_path)])
     run_id = runs(uri)[FIRST].info.run_id
     client = MlflowClient(uri)

@@ -14,7 +14,7 @@ import pytest
 from command_line import in_process
 
 from wsss.errors import PreflightError
-from wsss.tuning.auth import look_at_mode, look_at_token, secure_token
+from wsss.tuning.joining.auth import look_at_mode, look_at_token, secure_token
 
 ROOT = Path(__file__).parents[2]
 
@@ -133,7 +133,7 @@ def test_doctor_looks_at_both(home: Path, tmp_path: Path, monkeypatch: pytest.Mo
 
 SCRIPT = """
 import json, os, sys
-from wsss.tuning.cluster import connect
+from wsss.tuning.joining.cluster import connect
 connect(None)
 import psutil, ray
 print(ray.get(ray.remote(lambda: 42).remote()))

@@ -23,7 +23,7 @@ from wsss.pipeline.events import StageSaid, TrialProgress
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.store.folder_store import Store
 from wsss.store.storage import open_storage
-from wsss.tuning.trainable import ERROR, EVENT, ChainTrainable, event_from_json
+from wsss.tuning.trials.trainable import ERROR, EVENT, ChainTrainable, event_from_json
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.timeout(1200)

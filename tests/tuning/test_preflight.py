@@ -69,12 +69,19 @@ def rows(checks: list[Check]) -> list[tuple[str, str]]:
     return [(check.what, check.state) for check in checks]
 
 
+def every_node(*wanted: Any) -> list[Check]:
+    """Return the checks of every node of the cluster that runs; `wanted` are the words of `Wanted`."""
+    from wsss.tuning.nodes.preflight import Wanted, alive_nodes, node_checks
+
+    return node_checks(alive_nodes(), Wanted(*wanted))
+
+
 def test_everything_is_well_on_two_nodes_that_share_all(
     cluster: Any, photos: DataView, tmp_path: Path
 ) -> None:
-    from wsss.tuning.preflight import cluster_checks
+    from wsss.tuning.nodes.preflight import Wanted, cluster_checks
 
-    checks = cluster_checks([Resources(cpu=1), Resources(cpu=2)], tmp_path, photos)
+    checks = cluster_checks([Resources(cpu=1), Resources(cpu=2)], Wanted(tmp_path, photos))
     found = {check.what: check for check in checks}
     assert rows(checks) == [
         (what, "ok") for what in ("nodes", "placement", "placement", "versions", "storage", "data")
@@ -90,10 +97,8 @@ def test_everything_is_well_on_two_nodes_that_share_all(
 def test_a_storage_of_the_same_name_on_another_disk_is_noticed(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.tuning.preflight import alive_nodes, node_checks
-
     monkeypatch.chdir(tmp_path)
-    checks = node_checks(alive_nodes(), Path("/proc/self/cwd/runs"), None)  # another folder in each process
+    checks = every_node(Path("/proc/self/cwd/runs"))  # another folder in each process
     bad = [check for check in checks if check.state == "bad"]
     assert [check.what for check in bad] == ["storage", "storage"], "each node is named"
     assert all("doesn't see what the driver wrote to /proc/self/cwd/runs" in check.found for check in bad)
@@ -102,7 +107,7 @@ def test_a_storage_of_the_same_name_on_another_disk_is_noticed(
 
 def test_a_foreign_program_is_looked_for_on_every_node(cluster: Any, tmp_path: Path) -> None:
     from wsss.stages.programs.readiness import Needs
-    from wsss.tuning.preflight import alive_nodes, node_checks
+    from wsss.tuning.nodes.preflight import Wanted, alive_nodes, node_checks
 
     for folder, content in ((tmp_path / "code", "here"), (cluster.home / "code", "there")):
         folder.mkdir()
@@ -110,7 +115,7 @@ def test_a_foreign_program_is_looked_for_on_every_node(cluster: Any, tmp_path: P
     nodes = alive_nodes()
 
     def looked_at(need: Needs) -> list[Check]:
-        checks = node_checks(nodes, tmp_path, None, programs={"cam, theirs": need}, start=True)
+        checks = node_checks(nodes, Wanted(tmp_path, programs={"cam, theirs": need}, start=True))
         return [check for check in checks if check.what == "program"]
 
     need = Needs(str(tmp_path / "code"), words=("python", "train.py"))
@@ -127,17 +132,17 @@ def test_a_foreign_program_is_looked_for_on_every_node(cluster: Any, tmp_path: P
 def test_photos_that_differ_or_lack_are_named(
     cluster: Any, photos: DataView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.tuning import preflight
+    from wsss.tuning.nodes import preflight
 
     monkeypatch.chdir(photos.dataset.root)
     here = Path("/proc/self/cwd/JPEGImages/x_4.jpg")  # only the driver stands there
     changing = Path("/proc/self/stat")
     monkeypatch.setattr(preflight, "sampled_files", lambda data: [here, changing])
-    bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
+    bad = [c for c in every_node(tmp_path, photos) if c.what == "data"]
     assert len(bad) == 2 and all(check.state == "bad" for check in bad)
     assert all(f"lacks {here}" in check.found for check in bad)
     monkeypatch.setattr(preflight, "sampled_files", lambda data: [changing])
-    bad = [c for c in preflight.node_checks(preflight.alive_nodes(), tmp_path, photos) if c.what == "data"]
+    bad = [c for c in every_node(tmp_path, photos) if c.what == "data"]
     assert all(f"has another {changing}" in check.found for check in bad) and len(bad) == 2
 
 
@@ -145,7 +150,7 @@ def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
     cluster: Any, s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from wsss.store.storage import open_storage
-    from wsss.tuning import preflight
+    from wsss.tuning.nodes import looking
 
     uri = s3_address(s3)
     spec = DataSpec(
@@ -158,14 +163,14 @@ def test_each_node_draws_the_sample_of_a_study_in_an_object_storage(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WSSS_CACHE", "/proc/self/cwd/driver")  # the driver's own disk: no node sees it
     data = open_data(spec, storage=open_storage(uri).local)
-    look, folder = preflight.look_from_node, tmp_path
+    look, folder = looking.look_from_node, tmp_path
 
     def elsewhere(*words: Any) -> dict[str, Any]:
         os.environ.update(KEYS, WSSS_CACHE=f"{folder}/node-{os.getpid()}")
         return look(*words)
 
-    monkeypatch.setattr(preflight, "look_from_node", elsewhere)
-    checks = preflight.node_checks(preflight.alive_nodes(), uri, data, spec)
+    monkeypatch.setattr(looking, "look_from_node", elsewhere)
+    checks = every_node(uri, data, spec)
     assert [check for check in checks if check.state == "bad"] == []
     assert "data" in [check.what for check in checks]
     assert len(list(tmp_path.glob("node-*/*/data/*/JPEGImages/*.jpg"))) == 2 * 5
@@ -193,7 +198,8 @@ def a_folder(place: Path) -> DataView:
 def test_whatever_of_its_data_a_node_has_older_is_noticed(
     photos: DataView, tmp_path: Path, which: str
 ) -> None:
-    from wsss.tuning.preflight import describe_node, sampled_files
+    from wsss.tuning.nodes.looking import describe_node
+    from wsss.tuning.nodes.preflight import sampled_files
 
     data = photos if which == "voc" else a_folder(tmp_path)
     parts = {
@@ -215,7 +221,7 @@ def test_whatever_of_its_data_a_node_has_older_is_noticed(
 
 
 def test_only_so_many_images_are_looked_at(tmp_path: Path) -> None:
-    from wsss.tuning.preflight import sampled_files
+    from wsss.tuning.nodes.preflight import sampled_files
 
     spec = DataSpec(
         dataset="sample",
@@ -232,18 +238,18 @@ def test_only_so_many_images_are_looked_at(tmp_path: Path) -> None:
 def test_other_code_on_a_node_is_refused(
     cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.tuning import preflight
+    from wsss.tuning.nodes import looking, preflight
 
-    own = preflight.describe_node([])
+    own = looking.describe_node([])
     monkeypatch.setattr(preflight, "describe_node", lambda files: {**own, "code": "0" * 12, "ray": "1.0"})
-    checks = preflight.node_checks(preflight.alive_nodes(), tmp_path, None)
+    checks = every_node(tmp_path)
     bad = [check for check in checks if check.state == "bad"]
     assert sorted(check.what for check in bad) == ["Ray", "Ray", "wsss's code", "wsss's code"]
     assert all(own["code"] in check.found for check in bad if check.what == "wsss's code")
 
 
 def test_machines_that_the_cluster_file_lists_and_that_are_not_there_are_named() -> None:
-    from wsss.tuning.placement import nodes_check
+    from wsss.tuning.nodes.placement import nodes_check
 
     nodes = [{"NodeManagerAddress": f"10.0.0.{n}", "Resources": {"CPU": 4.0}} for n in (10, 11)]
     assert nodes_check(nodes, ["10.0.0.10", "10.0.0.11"]).state == "ok"
@@ -253,8 +259,8 @@ def test_machines_that_the_cluster_file_lists_and_that_are_not_there_are_named()
 
 
 def test_the_machines_are_read_from_what_ray_up_leaves(cluster: Any) -> None:
-    from wsss.tuning.placement import launched
-    from wsss.tuning.preflight import alive_nodes
+    from wsss.tuning.nodes.placement import launched
+    from wsss.tuning.nodes.preflight import alive_nodes
 
     own = alive_nodes()[0]["NodeManagerAddress"]
     file = cluster.home / "ray_bootstrap_config.yaml"
@@ -283,8 +289,8 @@ available_node_types:
 
 def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_path: Path) -> None:
     """The autoscaler's file lies in the home of the head node alone, not in the driver's."""
-    from wsss.tuning.placement import launched
-    from wsss.tuning.preflight import alive_nodes, cluster_checks
+    from wsss.tuning.nodes.placement import launched
+    from wsss.tuning.nodes.preflight import Wanted, alive_nodes, cluster_checks
 
     file = cluster.home / "ray_bootstrap_config.yaml"
     wanted = [Resources(cpu=8, gpu=2), Resources(cpu=4, gpu=8)]
@@ -293,7 +299,7 @@ def test_a_group_of_nodes_that_stands_at_none_is_one_to_come(cluster: Any, tmp_p
         file.write_text(AUTOSCALER)
         kinds = [{"CPU": 16.0, "GPU": 4.0}, {"CPU": 64.0}, {}]
         assert list(launched(alive_nodes()).startable) == kinds
-        rows = [check for check in cluster_checks(wanted, tmp_path, None) if check.what == "placement"]
+        rows = [check for check in cluster_checks(wanted, Wanted(tmp_path)) if check.what == "placement"]
         assert [row.state for row in rows] == ["note", "bad"]
         assert rows[0].found.endswith("no node has them, one will be started")
         assert rows[1].found.endswith("nor has any that could be started")
@@ -343,7 +349,7 @@ NODES = [{"Resources": {"CPU": 8.0, "GPU": 2.0}}, {"Resources": {"CPU": 16.0}}]
 def test_places_are_counted_on_nodes_there_are_and_nodes_to_come(
     wanted: Resources, state: str, found: str
 ) -> None:
-    from wsss.tuning.placement import placement_checks
+    from wsss.tuning.nodes.placement import placement_checks
 
     checks = placement_checks([wanted, wanted], NODES, [{"CPU": 64.0, "GPU": 8.0}])
     assert checks[0].state == state and found in checks[0].found
@@ -357,7 +363,7 @@ def test_places_are_counted_on_nodes_there_are_and_nodes_to_come(
 
 
 def test_trials_that_leave_no_cpu_to_score_beside_their_gpus_are_a_note() -> None:
-    from wsss.tuning.placement import placement_checks
+    from wsss.tuning.nodes.placement import placement_checks
 
     nodes = [{"Resources": {"CPU": 4.0, "GPU": 1.0}}]
     full, spare = (placement_checks([Resources(cpu=cpu, gpu=1)], nodes)[0] for cpu in (4, 3))
@@ -451,7 +457,7 @@ class FakeCuda:
 
 
 def test_a_whole_gpu_is_waited_for_and_a_part_is_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    from wsss.tuning import gpu
+    from wsss.tuning.trials import gpu
 
     looks: list[float] = []
     clock = SimpleNamespace(monotonic=lambda: float(len(looks)), sleep=looks.append)
@@ -475,7 +481,7 @@ def test_a_whole_gpu_is_waited_for_and_a_part_is_kept_to(monkeypatch: pytest.Mon
 
 def test_what_others_keep_is_waited_for_once_and_not_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """A display holds a third of the card: no trial waits a minute for it."""
-    from wsss.tuning import gpu
+    from wsss.tuning.trials import gpu
 
     looks: list[float] = []
     monkeypatch.setattr(gpu, "time", SimpleNamespace(monotonic=lambda: sum(looks), sleep=looks.append))
@@ -495,7 +501,7 @@ def test_what_others_keep_is_waited_for_once_and_not_for_long(monkeypatch: pytes
 def test_a_share_of_a_card_leaves_room_for_cuda_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     from virtual_gpu import virtual_gpus
 
-    from wsss.tuning import gpu
+    from wsss.tuning.trials import gpu
 
     with virtual_gpus(total=16 * 2**30) as card:
         assert not list(gpu.prepare_gpu(0.5))
@@ -504,8 +510,8 @@ def test_a_share_of_a_card_leaves_room_for_cuda_itself(monkeypatch: pytest.Monke
 
 
 def test_a_kind_of_gpu_is_asked_of_ray_and_looked_for_on_nodes() -> None:
-    from wsss.tuning.parts import asked_of_ray
-    from wsss.tuning.placement import placement_checks
+    from wsss.tuning.nodes.placement import placement_checks
+    from wsss.tuning.trials.parts import asked_of_ray
 
     wanted = Resources(cpu=1, gpu=1, accelerator="A100")
     assert asked_of_ray(wanted) == {"cpu": 1, "gpu": 1, "accelerator_type:A100": 0.001}

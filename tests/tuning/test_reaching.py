@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
+import grpc
 import pytest
 
 from wsss.errors import PreflightError
-from wsss.tuning import auth
-from wsss.tuning.joining import leaving, reaching
+from wsss.tuning.joining import auth, leaving, reaching
 
 
 def test_an_address_that_nothing_listens_at_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,15 +29,85 @@ def test_an_address_that_nothing_listens_at_is_refused_at_once(monkeypatch: pyte
 
 def test_what_is_no_head_of_ray_is_refused_within_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setattr(reaching, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(reaching, "CONNECT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(PreflightError, match="does not answer as a Ray cluster"):
             reaching.check_reachable(address)
 
 
+@pytest.mark.parametrize("address", ["http://head:8265", "ray://head:10001"])
+def test_what_is_not_the_heads_address_is_said_at_once(address: str) -> None:
+    """Ray waits for half a minute for its client's server, and says three lines of a dashboard."""
+    with pytest.raises(PreflightError, match="is not HOST:PORT of the head") as caught:
+        reaching.check_reachable(address)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+class Head(grpc.GenericRpcHandler):
+    """Answers any question, or wants a token first."""
+
+    def __init__(self, asks: bool) -> None:
+        self.asks = asks
+
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        def answer(request: bytes, context: grpc.ServicerContext) -> bytes:
+            if self.asks:
+                context.abort(grpc.StatusCode.UNAUTHENTICATED, "InvalidAuthToken")
+            return b""
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@contextlib.contextmanager
+def head(asks: bool) -> Iterator[str]:
+    server = grpc.server(ThreadPoolExecutor(1), handlers=[Head(asks)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(None)
+
+
+@pytest.fixture
+def _no_mode(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "ab" * 32)
+    monkeypatch.setattr(reaching, "_ask_head", lambda address: ["127.0.0.1"])
+    monkeypatch.setattr(reaching, "Config", SimpleNamespace(initialize=lambda text: None))
+
+
+@pytest.mark.usefixtures("_no_mode")
+@pytest.mark.parametrize(("asks", "mode"), [(True, "token"), (False, "disabled")])
+def test_a_token_is_shown_where_one_is_asked_for_alone(asks: bool, mode: str) -> None:
+    """Ray starts no trial where the head and the run differ: the actor "was cancelled before it started"."""
+    with head(asks) as address:
+        reaching.check_reachable(address)
+    assert os.environ["RAY_AUTH_MODE"] == mode
+
+
+@pytest.mark.usefixtures("_no_mode")
+def test_a_mode_that_was_asked_for_and_differs_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    with (
+        head(False) as address,
+        pytest.raises(PreflightError, match=r"asks for no token .unset RAY_AUTH_MODE"),
+    ):
+        reaching.check_reachable(address)
+
+
+@pytest.mark.usefixtures("_no_mode")
+def test_the_cluster_here_is_checked_before_work_that_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(reaching, "running_here", lambda: "127.0.0.1:9")
+    monkeypatch.setattr(reaching.ray, "is_initialized", lambda: False)
+    reaching.check_named(None)
+    with pytest.raises(PreflightError, match="nothing answers there"):
+        reaching.check_named(None, here=True)
+
+
 def test_a_machine_that_is_no_node_is_told_how_to_submit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(reaching, "_asks_for_token", lambda address: False)
     monkeypatch.setattr(reaching, "_ask_head", lambda address: ["203.0.113.7"])
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"

@@ -20,7 +20,7 @@ from wsss.store.folder_store import Store
 from wsss.tuning import executor as executor_module
 from wsss.tuning.executor import RayExecutor
 from wsss.tuning.schedulers import make_judge
-from wsss.tuning.trainable import ChainTrainable
+from wsss.tuning.trials.trainable import ChainTrainable
 
 import ray  # isort: skip
 

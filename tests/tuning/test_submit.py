@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import shutil
-import socket
-import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,6 +17,7 @@ from wsss.errors import ConfigError, PreflightError
 from wsss.pipeline.past.stored_studies import stored_text
 from wsss.store.storage import open_storage
 from wsss.tuning import submit
+from wsss.tuning.joining import following
 
 
 @pytest.fixture
@@ -175,6 +173,7 @@ def _answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """The dashboard is there, and takes the token."""
     monkeypatch.setattr(submit, "check_dashboard", lambda address: None)
     monkeypatch.setattr(submit, "JobSubmissionClient", Client)
+    monkeypatch.setattr(following, "JobSubmissionClient", Client)
 
 
 @pytest.mark.usefixtures("_answers")
@@ -216,19 +215,6 @@ def test_a_cluster_that_has_just_started_is_asked_again(monkeypatch: pytest.Monk
         submit.submit_job(job, "http://localhost:8265", patience=0)
 
 
-def test_a_cluster_lost_on_the_way_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Lost(Client):
-        async def tail_job_logs(self, number: str) -> AsyncIterator[str]:
-            yield "study tiny\n"
-            raise RuntimeError("WebSocket connection closed unexpectedly with close code 1006")
-
-    monkeypatch.setattr(submit, "JobSubmissionClient", Lost)
-    with pytest.raises(
-        PreflightError, match=r"can't be followed any more: WebSocket .* ray job logs raysubmit_3"
-    ):
-        submit.follow_job("raysubmit_3", "http://localhost:8265")
-
-
 @pytest.mark.parametrize(
     ("verb", "expected"),
     [
@@ -245,6 +231,36 @@ def test_every_verb_is_a_job(folder: Path, verb: str, expected: str) -> None:
     job = plan(folder, "seed=3", storage="/shared/runs", name="other", verb=submit.Verb(verb))
     assert job.entrypoint == f"python launch.py {expected}"
     assert job.environment["PYTHONUNBUFFERED"] == "1"
+
+
+def test_a_smoke_run_is_compared_under_its_own_name(folder: Path) -> None:
+    job = plan(folder, storage="/shared/runs", smoke=True, verb=submit.Verb.compare)
+    assert job.entrypoint == "python launch.py compare tiny-smoke --storage /shared/runs"
+
+
+@pytest.mark.parametrize(
+    ("verb", "expected"),
+    [
+        ("compare", "compare exp --storage {place}"),
+        ("report", "report exp -o {place}/studies/exp/report.html --storage {place}"),
+        ("resume", "resume exp -s seed=3 --storage {place}"),
+        ("run", "run exp -s seed=3 --storage {place}"),
+    ],
+)
+def test_a_storage_that_the_laptop_lacks_is_looked_at_by_the_job(
+    folder: Path, tmp_path: Path, verb: str, expected: str
+) -> None:
+    """The documentation's `cluster submit voc --verb compare --storage /shared/runs`, without `/shared`."""
+    place = str(tmp_path / "not here/runs")
+    job = submit.plan_job(
+        "exp", verb=submit.Verb(verb), overrides=["seed=3"], storage=place, working_dir=folder
+    )
+    assert job.entrypoint == f"python launch.py {expected}".replace(
+        "{place}/studies/exp/report.html", f"'{place}/studies/exp/report.html'"
+    ).replace("{place}", f"'{place}'")
+    for storage in (None, "runs"):
+        with pytest.raises(ConfigError, match="no study is named 'exp'"):
+            submit.plan_job("exp", storage=storage, working_dir=folder)
 
 
 @pytest.mark.usefixtures("_answers")
@@ -271,45 +287,3 @@ def test_a_page_that_a_bucket_cannot_hold_is_refused(folder: Path, monkeypatch: 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mlflow:5000")
     with pytest.raises(ConfigError, match=r"report: the page would be lost.*report tiny --storage s3://b/r"):
         plan(folder, storage="s3://b/r", verb=submit.Verb.report)
-
-
-def serve(answer: bytes) -> Iterator[str]:
-    """A server that says one thing to everybody."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-
-        def run() -> None:
-            with contextlib.suppress(OSError):
-                while True:
-                    taken, _ = server.accept()
-                    taken.recv(4096)
-                    taken.sendall(answer)
-                    taken.close()
-
-        threading.Thread(target=run, daemon=True).start()
-        yield f"http://127.0.0.1:{server.getsockname()[1]}"
-
-
-@pytest.mark.parametrize(
-    ("answer", "told"),
-    [
-        (b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n", "refuses the token"),
-        (b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "refuses the token"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "is no dashboard of Ray"),
-        (b"", "is no dashboard of Ray"),
-    ],
-)
-def test_what_answers_in_place_of_a_dashboard_is_said_in_one_line(answer: bytes, told: str) -> None:
-    for address in serve(answer):
-        with pytest.raises(PreflightError, match=told) as caught:
-            submit.check_dashboard(address)
-        assert len(caught.value.problems) == 1
-
-
-def test_a_token_that_is_asked_for_and_missing_is_said_before_ray_ends_the_process(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", "/nowhere")
-    with pytest.raises(PreflightError, match="no token was found"):
-        submit.check_dashboard("http://127.0.0.1:9")

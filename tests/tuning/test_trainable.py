@@ -10,8 +10,8 @@ import pytest
 
 from wsss.errors import StorageError
 from wsss.pipeline.events import Moving, StageWaiting
-from wsss.tuning import trainable as module
-from wsss.tuning.trainable import ERROR, EVENT, STORAGE, ChainTrainable, event_from_json
+from wsss.tuning.trials import trainable as module
+from wsss.tuning.trials.trainable import ERROR, EVENT, STORAGE, ChainTrainable, event_from_json
 
 
 def config(storage: Path, id: str = "one") -> dict[str, Any]:

@@ -15,8 +15,8 @@ from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import Moving
 from wsss.store.folder_store import Store
 from wsss.tuning.listening import ListeningScheduler
-from wsss.tuning.parts import first_part, held_gpus, next_part
-from wsss.tuning.trainable import EVENT, ChainTrainable
+from wsss.tuning.trials.parts import first_part, held_gpus, next_part
+from wsss.tuning.trials.trainable import EVENT, ChainTrainable
 
 from ray.tune.experiment import Trial  # isort: skip
 

@@ -21,7 +21,7 @@ from wsss.masks.pairs import pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled
 from wsss.masks.random_walk import walk as walk_matrix
 from wsss.methods.mixing import Mixed, Mixer
-from wsss.models.precision import Precision, placed
+from wsss.models.computing.precision import Precision, placed
 
 Maps = npt.NDArray[np.float16]
 Scores = npt.NDArray[np.float32]

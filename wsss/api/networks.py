@@ -15,10 +15,10 @@ from wsss.errors import ConfigError, Problem
 from wsss.files import read_json
 from wsss.models import CamNetwork
 from wsss.predict.cam_model import CamModel
-from wsss.predict.model import Model, load_artefact, load_file_model
-from wsss.predict.model_folder import is_registered
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.reference import FILES, SEGMENTER, find_network, load_model
+from wsss.predict.trained.model import Model, load_artefact, load_file_model
+from wsss.predict.trained.model_folder import is_registered
+from wsss.predict.trained.reference import FILES, SEGMENTER, find_network, load_model
 from wsss.stages.training.network import ABOUT, WEIGHTS, load_classifier
 from wsss.stages.training.segmentation_network import WEIGHTS as SEGMENTER_WEIGHTS
 from wsss.store.storage import open_storage

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wsss.data.decode import open_photo, read_bytes
+from wsss.data.pictures.decode import open_photo
+from wsss.data.pictures.opening import read_bytes
 from wsss.errors import DataError
 from wsss.masks.images import read_mask
 

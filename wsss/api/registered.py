@@ -17,7 +17,7 @@ from wsss.api.pictures import Mask, as_rgb
 from wsss.api.settings import chosen_device
 from wsss.errors import DataError
 from wsss.predict.predictor import Settings
-from wsss.predict.registered import load_registered, predictor_for
+from wsss.predict.trained.registered import load_registered, predictor_for
 
 MEMORY = 4.0
 """GiB that masks may take; larger photos are done in tiles."""

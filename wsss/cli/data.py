@@ -126,12 +126,14 @@ def fetch(
     python launch.py data fetch /data --what voc2012 --what sbd-list
     """
     from wsss.addresses import refusal
-    from wsss.data.fetch import FETCHES, VOC, Bars
+    from wsss.data.fetching.fetch import FETCHES, Bars
     from wsss.errors import ConfigError, Problem, nearest, quoted
 
     known = FETCHES.names()
     folders = [place for place in places if place not in known]
-    wanted = list(dict.fromkeys([*(place for place in places if place in known), *(what or [])])) or [VOC]
+    wanted = list(dict.fromkeys([*(place for place in places if place in known), *(what or [])])) or [
+        "voc2012"
+    ]
     problems = [
         Problem("--what", f"is {name!r}", nearest(name, known)) for name in wanted if name not in known
     ]

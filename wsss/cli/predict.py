@@ -23,10 +23,10 @@ from wsss.launch.finding import storage_location
 if TYPE_CHECKING:
     from wsss.config.text.location import Location
     from wsss.predict.cam_model import CamModel
-    from wsss.predict.model import Model
     from wsss.predict.predictor import Settings
-    from wsss.predict.reference import Source
     from wsss.predict.run import Summary
+    from wsss.predict.trained.model import Model
+    from wsss.predict.trained.reference import Source
 
 
 class OverlayFormat(StrEnum):
@@ -78,7 +78,7 @@ def predict(
     _check(images, model, output, export, device)
     from wsss.predict.photos import find_photos
     from wsss.predict.predictor import Settings
-    from wsss.predict.reference import find_source
+    from wsss.predict.trained.reference import find_source
 
     paths = find_photos(images or [])
     chosen = _scales(scales)
@@ -192,7 +192,7 @@ def _export_folder(
     source: Source, model: Model | CamModel, location: Location, folder: Path, force: bool, *, quiet: bool
 ) -> dict[str, object]:
     from wsss.predict.export import CARD, export_folder
-    from wsss.report.card import model_card
+    from wsss.report.words.card import model_card
 
     if source.files is None or not model.deeplab:
         raise ConfigError(Problem("--export", "needs a trained network, but --model is a program already"))
@@ -213,9 +213,10 @@ def _predict(
     force: bool,
     quiet: bool,
 ) -> Summary:
+    from wsss.predict.output import Output
     from wsss.predict.photos import name_photos
-    from wsss.predict.registered import predictor_for
-    from wsss.predict.run import Output, predict
+    from wsss.predict.run import predict
+    from wsss.predict.trained.registered import predictor_for
 
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     predictor = predictor_for(model, settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import warnings
@@ -93,13 +92,13 @@ def execute(study: Study, *, local: bool, address: str | None, as_json: bool) ->
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup
         signal.signal(signal.SIGHUP, _as_interrupt)
-    if not local and (address or os.environ.get("RAY_ADDRESS")):
+    if not local:
         # Before all that takes long to import: a cluster that can't be joined is said within seconds.
         from wsss.config.text.location import check_cluster_address
         from wsss.tuning.joining.reaching import check_named
 
         check_cluster_address(address)
-        check_named(address)
+        check_named(address, here=True)
     from wsss.cli.running.job_log import keep_job_log
     from wsss.cli.running.live import LiveTable, live_view
     from wsss.launch.execution import Taken, carry_out

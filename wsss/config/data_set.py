@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -14,7 +15,7 @@ from wsss.config.text.paths import absolute
 from wsss.plugins import Registry
 
 
-class DataSetKind:
+class DataSetKind(ABC):
     """The facts of a kind of data set. A subclass says what differs. `spec` is a study's `DataSpec`."""
 
     name: ClassVar[str]
@@ -48,9 +49,9 @@ class DataSetKind:
         return False
 
     @classmethod
+    @abstractmethod
     def open(cls, spec: Any, storage: Path) -> Any:
         """Return the data set, a `wsss.data.photo_set.PhotoSet`; what it makes itself lies in `storage`."""
-        raise NotImplementedError
 
 
 DATA_SETS: Registry[type[DataSetKind]] = Registry("data set", "wsss.data.sets")

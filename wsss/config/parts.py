@@ -6,6 +6,7 @@ What is here is cheap to import; parts import torch where they work.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Annotated, Any, ClassVar, Generic, TypeVar
 
 from wsss.config.params.base import NonNegativeFloat, Params, Probability
@@ -40,7 +41,7 @@ G = TypeVar("G", bound=RegulariserParams)
 H = TypeVar("H", bound=HidingParams)
 
 
-class Regulariser(Generic[G]):
+class Regulariser(ABC, Generic[G]):
     """A term of the objective besides the classification loss, added with its weight unless that is 0."""
 
     name: ClassVar[str]
@@ -49,9 +50,9 @@ class Regulariser(Generic[G]):
     """Whether it looks at class maps."""
 
     @classmethod
+    @abstractmethod
     def term(cls, params: G, batch: Any) -> Any:
         """Return the unweighted term, a scalar of float32, of a `wsss.methods.objective.Batch`."""
-        raise NotImplementedError
 
 
 class WayToMix:
@@ -76,13 +77,14 @@ class WayToMix:
         return weights[:, None, None]
 
 
-class WayToHide(Generic[H]):
+class WayToHide(ABC, Generic[H]):
     """How a part of an image is hidden from the classifier; the labels stay."""
 
     name: ClassVar[str]
     params: ClassVar[type[HidingParams]]
 
     @classmethod
+    @abstractmethod
     def hide(cls, params: H, image: Any, rng: Any) -> Any:
         """Return what is left of an image, float32[3, H, W]; 0 is the mean colour. The image itself stays.
 
@@ -91,7 +93,6 @@ class WayToHide(Generic[H]):
             image: float32[3, H, W] on the CPU, normalised.
             rng: A generator of numpy, for all that is drawn.
         """
-        raise NotImplementedError
 
 
 REGULARISERS: Registry[type[Regulariser[Any]]] = Registry("regulariser", "wsss.methods.terms")

@@ -1,4 +1,4 @@
-"""What is known of a stage without doing its work: one class a stage, which all other rooms ask.
+"""The facts of stages, known without doing their work: one class a stage, which all other rooms ask.
 
 The class is cheap to import; its work, which needs torch, is named by `work` and imported when an artefact is
 made.
@@ -6,6 +6,7 @@ made.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -41,8 +42,8 @@ class Mention:
         path: Where it stands, below the stage.
         name: The stage's name, or a kind of artefact.
         text: As it is written.
-        others: What else might have stood there.
-        kinds: Kinds of artefacts that are good there; empty for all that the stage can be given.
+        others: Other words that may stand there.
+        kinds: Kinds of artefacts that may stand there; empty for all that the stage can be given.
     """
 
     path: tuple[str | int, ...]
@@ -71,8 +72,8 @@ class Scored:
     on: Literal["report", "test"] = "report"
 
 
-class StageKind(Generic[P]):
-    """The facts of a stage. A subclass says what differs; nothing is ever made of it.
+class StageKind(ABC, Generic[P]):
+    """The facts of a stage. A subclass overrides what differs; there are no instances.
 
     A kind of artefact is named after the stage that makes it. `params` everywhere are the stage's own,
     with search variables filled in.
@@ -83,7 +84,7 @@ class StageKind(Generic[P]):
     work: ClassVar[Any]
     """The subclass of `wsss.stages.contract.Stage` that does the work, or where it is: "module:Class"."""
     version: ClassVar[int] = 1
-    """Raise it when the same parameters come to give another result: it is part of the key. Where that
+    """Raise it when the same parameters give another result than before: it is part of the key. Where that
     concerns some parameters only, raise their `revision` instead."""
     seeded: ClassVar[bool] = False
     """Whether its result depends on the seed."""
@@ -92,7 +93,7 @@ class StageKind(Generic[P]):
     needs: ClassVar[tuple[str, ...]] = ()
     """Kinds of artefacts it reads, unless `reads` says otherwise."""
     may_make: ClassVar[tuple[str, ...]] = ()
-    """Kinds of artefacts it can make; empty for the one that is named as it is."""
+    """Kinds of artefacts it can make; empty for the kind that has its own name."""
     given: ClassVar[tuple[str, ...]] = ()
     """Kinds of artefacts that it can be given by the names of the stages that made them."""
     paths: ClassVar[tuple[str, ...]] = ()
@@ -106,7 +107,7 @@ class StageKind(Generic[P]):
     processes as there are CPUs) or `serial` (one CPU), whatever the device. For the last two a trial holds no
     GPU."""
     grows: ClassVar[Literal["", "images", "pixels"]] = "pixels"
-    """What an artefact's bytes grow with."""
+    """With what the size of an artefact grows."""
     ranks: ClassVar[str] = ""
     """The name, among its `results`, of a score that trials may be ranked by although no mask enters it."""
     rests_on: ClassVar[tuple[str, ...] | None] = None
@@ -125,7 +126,8 @@ class StageKind(Generic[P]):
 
     @classmethod
     def expand(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters as written with names of several at once replaced. Raises `ConfigError`."""
+        """Return parameters as written, with a name that stands for several of them replaced by these. Raises
+        `ConfigError`."""
         return dict(raw)
 
     @classmethod
@@ -150,7 +152,8 @@ class StageKind(Generic[P]):
 
     @classmethod
     def settled(cls, params: P) -> P:
-        """Return parameters with what is found out once, before a trial starts. Raises `ConfigError`."""
+        """Return parameters completed by facts that are read once, before a trial starts. Raises
+        `ConfigError`."""
         return params
 
     @classmethod
@@ -165,19 +168,20 @@ class StageKind(Generic[P]):
 
     @classmethod
     def check_sources(cls, params: P, sources: Mapping[str, Params]) -> None:
-        """Raise `ConfigError` when what is made with `sources`, by kind of artefact, can't be read."""
+        """Raise `ConfigError` for inputs that it can't read. `sources` are the parameters that they were made
+        with, by kind of artefact."""
 
     @classmethod
     def revision(cls, params: P, sources: Mapping[str, Params]) -> int:
-        """Return how often the result of these parameters, made with `sources` by kind of artefact, was
-        repaired while that of others stayed as it was. Part of the key unless 0."""
+        """Return how often the result of these parameters was repaired while the results of others stayed.
+        Part of the key unless 0. `sources` are the parameters of its inputs, by kind of artefact."""
         return 0
 
     @classmethod
+    @abstractmethod
     def consumes(cls, params: P, data: Any) -> Mapping[str, str]:
         """Return what it reads of a `DataView` besides its inputs, as name → fingerprint. Part of the key.
         Raises `ConfigError` for parameters that the data or the networks don't allow."""
-        raise NotImplementedError
 
     @classmethod
     def foreign(cls, raw: Mapping[str, Any], data: Any) -> dict[str, Mapping[str, Any]]:
@@ -208,13 +212,13 @@ class StageKind(Generic[P]):
 
     @classmethod
     def leaves_out_select(cls, params: P) -> bool:
-        """Whether what it makes has nothing of the `select` images, so that no search can choose by it."""
+        """Whether its artefact lacks the `select` images, so that no search can choose by it."""
         return False
 
     @classmethod
     def drawn_masks(cls, params: P) -> int:
-        """Return how many pixel masks it draws to learn from, of images that what follows from it is then not
-        scored on."""
+        """Return how many pixel masks it draws to learn from. What follows from it is not scored on their
+        images."""
         return 0
 
     @classmethod
@@ -224,7 +228,8 @@ class StageKind(Generic[P]):
 
     @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
-        """Return parameters as written, changed to as little work as shows that it would run (`--smoke`)."""
+        """Return parameters as written, with as little work as still shows that the stage runs
+        (`--smoke`)."""
         return dict(raw)
 
     @classmethod
@@ -256,7 +261,7 @@ class StageKind(Generic[P]):
 
     @classmethod
     def alike(cls, params: P) -> tuple[Any, ...]:
-        """Return what else has to agree for two times to be comparable."""
+        """Return what else must be equal for two times to be comparable."""
         return ()
 
     @classmethod
@@ -266,7 +271,8 @@ class StageKind(Generic[P]):
 
     @classmethod
     def notes(cls, params: P, sources: Mapping[str, Params]) -> dict[str, Any]:
-        """Return what a record has to say of the work that follows from `sources`, by kind of artefact."""
+        """Return facts about the work for its record, which follow from the parameters of its inputs
+        (`sources`, by kind of artefact)."""
         return {}
 
     @classmethod
@@ -286,7 +292,7 @@ def study_stages() -> tuple[str, ...]:
 
 def made_kind(stage: str, params: Mapping[str, Any]) -> str:
     """Return the kind of artefact that a stage made, by its name and its parameters as a record has them; the
-    stage's name where nobody knows better."""
+    stage's name for parameters that are no longer valid."""
     kind = STAGES.get(stage)
     if kind is None or not kind.may_make:
         return stage
@@ -297,7 +303,8 @@ def made_kind(stage: str, params: Mapping[str, Any]) -> str:
 
 
 def scored_as(kind: str) -> Scored | None:
-    """Return how a kind of artefact is scored; None if it isn't, or if nobody knows it any more."""
+    """Return how a kind of artefact is scored; None if it isn't, or if no stage of that name is
+    registered."""
     found = STAGES.get(kind)
     return None if found is None else found.scored
 

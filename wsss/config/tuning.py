@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
@@ -22,7 +23,7 @@ class Searcher(Group):
 
     name: ClassVar[str]
     learns: ClassVar[bool] = False
-    """Whether each configuration follows from the scores so far: see `begin`."""
+    """Whether each configuration follows from the scores so far: of a `LearningSearcher`."""
     whole: ClassVar[bool] = False
     """Whether it goes through all choices, which `samples` may cut short."""
     kind: str
@@ -43,9 +44,15 @@ class Searcher(Group):
         )
         return found
 
+
+class LearningSearcher(Searcher):
+    """One whose configurations each follow from the scores so far."""
+
+    learns: ClassVar[bool] = True
+
+    @abstractmethod
     def begin(self, search: Mapping[str, Distribution], *, samples: int, seed: int, name: str) -> Any:
-        """Return the search itself, of one that learns: see `wsss.pipeline.search.suggest.Suggestions`."""
-        raise NotImplementedError
+        """Return the search itself: see `wsss.pipeline.search.suggest`. Arguments are those of `draw`."""
 
 
 class Scheduler(Group):
@@ -84,11 +91,10 @@ class GridSearch(Searcher):
 
 
 @SEARCHERS.register
-class OptunaSearch(Searcher):
+class OptunaSearch(LearningSearcher):
     """Optuna's tree-structured Parzen estimator: each configuration follows from the scores so far."""
 
     name: ClassVar[str] = "optuna"
-    learns: ClassVar[bool] = True
     kind: Literal["optuna"] = "optuna"
     startup: Count = 10
     """Configurations of an arm that are drawn at random before the estimator takes over."""

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from wsss.data.fingerprint import File, Fingerprint, Fingerprints, size_message
 from wsss.data.photo_set import PhotoSet, mask_id_problem
+from wsss.data.pictures.fingerprint import File, Fingerprint, Fingerprints, size_message
 from wsss.data.pool import Progress
 from wsss.data.readers.annotations import Annotation
 from wsss.data.readers.voc import VocDataset

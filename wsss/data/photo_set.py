@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wsss.data.decode import WORKING_PIXELS, decode_mask, ids_in, open_photo, read_bytes, shrink_mask
+from wsss.data.pictures.decode import decode_mask, ids_in, open_photo
+from wsss.data.pictures.opening import read_bytes
+from wsss.data.pictures.sizes import WORKING_PIXELS, shrink_mask
 from wsss.data.readers.annotations import Annotation
 from wsss.data.tables.class_names import unknown_class
 from wsss.data.tables.text import tidy

@@ -10,9 +10,10 @@ from pathlib import Path
 from wsss.config import DataSpec
 from wsss.config.data_set import DATA_SETS
 from wsss.data.check import check_images
-from wsss.data.decode import photo_size, working_size
-from wsss.data.fingerprint import Fingerprint, Fingerprints, Kind
 from wsss.data.photo_set import PhotoSet
+from wsss.data.pictures.decode import photo_size
+from wsss.data.pictures.fingerprint import Fingerprint, Fingerprints, Kind
+from wsss.data.pictures.sizes import working_size
 from wsss.data.pool import Progress
 from wsss.data.readers.splits import build_splits
 from wsss.data.tables.classes_in_use import Images

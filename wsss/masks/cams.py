@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
-from wsss.models.precision import applied, sent
+from wsss.models.computing.precision import applied, sent
 
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, so that an empty map stays empty."""

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from wsss.data.decode import decode_mask, read_bytes
+from wsss.data.pictures.decode import decode_mask
+from wsss.data.pictures.opening import read_bytes
 from wsss.errors import DataError, Problem
 from wsss.files import write_atomic
 

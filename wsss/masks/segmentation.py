@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
-from wsss.models.deeplab import fuse
-from wsss.models.precision import applied, sent
+from wsss.models.computing.precision import applied, sent
+from wsss.models.networks.deeplab import fuse
 
 
 class PyramidNetwork(Protocol):

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wsss.config.params.stages import MixingParams
 from wsss.config.parts import MIXINGS, NOT_MIXED, WayToMix
-from wsss.models.precision import sent
+from wsss.models.computing.precision import sent
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch import Tensor
 from wsss.config.params.stages import ClassifierParams
 from wsss.config.parts import REGULARISERS
 from wsss.methods.distillation import subcategory_distillation
+from wsss.methods.losses import classification_loss, mask_loss
 from wsss.methods.mixing import Mixed
-from wsss.methods.regularisers import classification_loss, mask_loss
 
 
 class Batch(NamedTuple):

@@ -10,23 +10,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from wsss.models.kind import Tap, backbone_class, backbone_names, dense_class, register
-from wsss.models.weights import weights_identity
+from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
-    from wsss.models.affinity_net import AffinityNetwork, BoundaryNetwork
     from wsss.models.backbone import Backbone, create_backbone
-    from wsss.models.cam_net import CamNetwork, CamOutput
-    from wsss.models.deeplab import DeepLab, load_deeplab_pytorch
+    from wsss.models.networks.affinity_net import AffinityNetwork, BoundaryNetwork
+    from wsss.models.networks.cam_net import CamNetwork, CamOutput
+    from wsss.models.networks.deeplab import DeepLab, load_deeplab_pytorch
 
 _NETWORKS = {
-    "AffinityNetwork": "affinity_net",
-    "BoundaryNetwork": "affinity_net",
+    "AffinityNetwork": "networks.affinity_net",
+    "BoundaryNetwork": "networks.affinity_net",
     "Backbone": "backbone",
     "create_backbone": "backbone",
-    "CamNetwork": "cam_net",
-    "CamOutput": "cam_net",
-    "DeepLab": "deeplab",
-    "load_deeplab_pytorch": "deeplab",
+    "CamNetwork": "networks.cam_net",
+    "CamOutput": "networks.cam_net",
+    "DeepLab": "networks.deeplab",
+    "load_deeplab_pytorch": "networks.deeplab",
 }
 """Where each name that needs torch is."""
 

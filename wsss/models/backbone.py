@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.depthwise import use_phases
+from wsss.models.computing.depthwise import use_phases
+from wsss.models.computing.precision import Precision
 from wsss.models.kind import BackboneKind, Statistics, backbone_class, dense_class
-from wsss.models.precision import Precision
 
 Change = Callable[[Tensor], Tensor]
 
@@ -67,8 +67,8 @@ class Backbone(BackboneKind, nn.Module, ABC):
         return features if norm is None else relu(self.get_submodule(norm)(features))
 
     def class_token(self, x: Tensor) -> Tensor:
-        """Return the token of the whole image, float32[B, channels], of a backbone that has one."""
-        raise NotImplementedError(f"{self.name} has no class token")
+        """Return the token of the whole image, float32[B, channels]. Raises `ConfigError` without one."""
+        raise ConfigError(Problem("class_token", f"{self.name} has no class token"))
 
     def freeze(self, spec: str) -> None:
         """Stop everything up to and including a tap from learning.
@@ -123,7 +123,7 @@ def create_backbone(name: str, weights: str, *, dense: bool = False) -> Backbone
 
     Args:
         name: one of `backbone_names()`, or `timm/NAME`.
-        weights: `package`, `download` or a file (see `wsss.models.weights`); random ones for `none`.
+        weights: `package`, `download` or a file (see `wsss.models.pretrained`); random ones for `none`.
         dense: whether to build it at output stride 8.
 
     Examples:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from wsss.models.backbone import Backbone, Change
 from wsss.plugins import Registry
 
 
-class Head(nn.Module):
+class Head(nn.Module, ABC):
     """Made with a backbone and the number of classes: `Head(backbone, classes)`.
 
     A head that needs more than the last features (class tokens, attention of earlier layers) overrides

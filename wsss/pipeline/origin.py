@@ -16,7 +16,7 @@ from wsss.data.readers.inventory import PARTS, Inventory
 from wsss.files import sha256_json
 from wsss.pipeline.events import DataPart, Origin
 from wsss.pipeline.running import this_job
-from wsss.stages.programs.folder import GIT, git_environment
+from wsss.stages.programs.git import ask_git
 
 ENTRY = "origin"
 """The type of the ledger's entries that hold one."""
@@ -82,13 +82,7 @@ def _commit() -> tuple[str, bool]:
 def _git(folder: Path, *words: str) -> str:
     """Return what git prints; nothing where it can't answer in time."""
     try:
-        done = subprocess.run(
-            [*GIT, "-C", str(folder), *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_SECONDS,
-            env=git_environment(),
-        )
+        done = ask_git(folder, *words, seconds=GIT_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return "" if done.returncode else done.stdout.decode(errors="replace")

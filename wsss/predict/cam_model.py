@@ -17,14 +17,14 @@ import torch
 from PIL import Image
 
 from wsss.config.params.stages import CamsParams, PseudoMasksParams
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.errors import ConfigError, Problem
 from wsss.masks.cams import multi_scale_cams
 from wsss.masks.crf import cam_to_sure_mask_with_crf, crf_memory
 from wsss.masks.seeds import threshold_mask
 from wsss.models import CamNetwork, DeepLab
-from wsss.models.memory import bytes_per_pixel, used_memory
-from wsss.models.precision import placed
+from wsss.models.computing.memory import bytes_per_pixel, used_memory
+from wsss.models.computing.precision import placed
 from wsss.predict.predictor import LATER, PHOTO_BYTES, REDUCTIONS, Mask, Plan, Rgb, Settings
 from wsss.predict.tiles import GIB, Tiling
 

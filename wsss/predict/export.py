@@ -27,7 +27,7 @@ from torch.nn.functional import pad
 from wsss.errors import ConfigError, PreflightError, Problem, StageError
 from wsss.files import write_atomic
 from wsss.models.backbones.torchvision_cpu import timm
-from wsss.predict.program import ABOUT, read_program
+from wsss.predict.trained.program import ABOUT, read_program
 from wsss.stages.training.segmentation_network import ABOUT as ABOUT_WEIGHTS
 from wsss.stages.training.segmentation_network import WEIGHTS, SegmentationNetwork
 

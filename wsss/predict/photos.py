@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from wsss.data.decode import decode_photo, is_photo, read_bytes
+from wsss.data.pictures.decode import decode_photo
+from wsss.data.pictures.opening import is_photo, read_bytes
 from wsss.errors import ConfigError, Problem, nearest
 
 

@@ -16,14 +16,14 @@ from PIL import Image
 from torch.nn.functional import avg_pool2d, interpolate
 
 from wsss.config.params.stages import CrfParams, SegmentationCrfParams
-from wsss.data.decode import resize_mask, working_size
+from wsss.data.pictures.sizes import resize_mask, working_size
 from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import label_batch, segment, segment_batch
-from wsss.models.memory import bytes_per_pixel, used_memory
-from wsss.predict.model import Model
+from wsss.models.computing.memory import bytes_per_pixel, used_memory
 from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
+from wsss.predict.trained.model import Model
 from wsss.stages.out_of_memory import is_out_of_memory
 
 LATER = 128 * 2**20

@@ -12,11 +12,11 @@ from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.origin import data_source
 from wsss.pipeline.past.planned import recorded_stages
 from wsss.pipeline.past.retell import Past
-from wsss.predict.model_folder import ABOUT, CLASSES, CONFIG, FILES, LOADER, About, class_lines
+from wsss.predict.trained.model_folder import ABOUT, CLASSES, CONFIG, FILES, LOADER, About, class_lines
 from wsss.report.comparison import Cell, Comparison, Row
-from wsss.report.notes import arm_title, difference_text, notes
 from wsss.report.page.answer import answers
-from wsss.report.unequal import step_title
+from wsss.report.words.notes import notes
+from wsss.report.words.titles import arm_title, difference_text, step_title
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from wsss.report.comparison import Comparison, Difference, Row
-from wsss.report.notes import initial_weights, supervision_text
-from wsss.report.unequal import marks, step_title
+from wsss.report.words.titles import initial_weights, step_title, supervision_text
+from wsss.report.words.unequal import marks
 
 OF_CELL = {
     "threshold": "threshold",

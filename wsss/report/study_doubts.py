@@ -22,7 +22,7 @@ from wsss.report.doubts import (
     threshold_doubts,
 )
 from wsss.report.origins import kind_of
-from wsss.report.unequal import step_title
+from wsss.report.words.titles import step_title
 from wsss.store.folder_store import Artefact
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage

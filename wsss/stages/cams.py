@@ -20,9 +20,9 @@ from wsss.masks.cams import (
     multi_scale_cams,
     scaled_size,
 )
-from wsss.models.cam_net import SubcategoryMaps
-from wsss.models.folding import fold_norms
-from wsss.models.memory import network_bytes_per_pixel
+from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.memory import network_bytes_per_pixel
+from wsss.models.networks.cam_net import SubcategoryMaps
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts

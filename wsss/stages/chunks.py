@@ -14,7 +14,7 @@ import torch
 from wsss.data.pool import ImagePool, array_bytes
 from wsss.files import read_json, write_json
 from wsss.masks.crf import crf_memory
-from wsss.models.memory import FREE_SHARE, free_memory
+from wsss.models.computing.memory import FREE_SHARE, free_memory
 from wsss.stages.contract import Context, Stage
 
 PER_WORKER = 16

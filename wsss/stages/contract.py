@@ -14,7 +14,7 @@ from typing import Any
 
 from wsss.config.params.stages import Params
 from wsss.data.view import DataView
-from wsss.models.precision import Precision
+from wsss.models.computing.precision import Precision
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,15 @@ import numpy as np
 import torch
 
 from wsss.config.params.stages import FeaturesParams
-from wsss.data.augment import resized
+from wsss.data.batches.augment import resized
+from wsss.data.batches.loader import evaluation_image
 from wsss.data.beside import Beside
-from wsss.data.loader import evaluation_image
 from wsss.data.view import working_sizes
 from wsss.files import write_atomic
 from wsss.masks.cams import BATCH_PIXELS, group_by_size
-from wsss.models.folding import fold_norms
-from wsss.models.memory import network_bytes_per_pixel
-from wsss.models.precision import applied, sent
+from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.memory import network_bytes_per_pixel
+from wsss.models.computing.precision import applied, sent
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound

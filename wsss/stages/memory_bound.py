@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from wsss.data.decode import shrunk
+from wsss.data.pictures.sizes import shrunk
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
-from wsss.models.memory import FREE_SHARE, free_memory
+from wsss.models.computing.memory import FREE_SHARE, free_memory
 
 GIB = 2**30
 CEILING = 3 * GIB

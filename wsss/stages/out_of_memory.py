@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from wsss.config.params.base import Params
-from wsss.models.memory import gpu_share
+from wsss.models.computing.memory import gpu_share
 
 GIB = 2**30
 ASKED = ("batch", "crop", "accumulate", "scales", "size")

@@ -16,8 +16,8 @@ from wsss.config.params.pixel_head import ProbabilitiesParams
 from wsss.data.beside import Beside
 from wsss.data.view import working_sizes
 from wsss.masks.segmentation import segment
-from wsss.models.folding import fold_norms
-from wsss.models.memory import bytes_per_pixel
+from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.memory import bytes_per_pixel
 from wsss.stages.contract import Context, Stage
 from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, copies, map_bytes, parts
 from wsss.stages.shards import split_shards, write_index, write_shard

@@ -10,14 +10,14 @@ import numpy as np
 
 from wsss.config.params.stages import SegmentationsParams
 from wsss.data.beside import Beside
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.view import photo_sizes
 from wsss.files import place
 from wsss.masks.crf import crf_memory, possible_labels, probabilities_to_mask_with_crf
 from wsss.masks.images import Mask, write_mask
 from wsss.masks.segmentation import label_batch, segment
-from wsss.models.folding import fold_norms
-from wsss.models.memory import bytes_per_pixel
+from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.memory import bytes_per_pixel
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
 from wsss.stages.kinds.segmentations import segmented_ids

@@ -8,7 +8,7 @@ from typing import Any
 from ray.tune.search import Searcher
 
 
-class JobSearcher(Searcher):  # type: ignore[misc, unused-ignore]
+class JobSearcher(Searcher):
     """Hands out the driver's jobs, one whenever Ray has room for a trial.
 
     The driver learns from events how trials fare, not from this class: a local run and a run on Ray search

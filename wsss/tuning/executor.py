@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsss.tuning.cluster import clear_ray_folder, connect, ray_folder  # sets Ray's environment first
+from wsss.tuning.joining.cluster import clear_ray_folder, connect, ray_folder  # sets Ray's environment first
 
 import ray  # isort: skip
 from ray import tune  # isort: skip
@@ -20,12 +20,12 @@ from wsss.pipeline.forecasts.programs import programs_needed
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import Storage, open_storage
 from wsss.tuning.asking import JobSearcher
-from wsss.tuning.head import HeadWatch
+from wsss.tuning.joining.head import HeadWatch
 from wsss.tuning.listening import ListeningScheduler
-from wsss.tuning.parts import first_part, held_gpus
-from wsss.tuning.preflight import cluster_checks
-from wsss.tuning.trainable import ERROR, STORAGE, ChainTrainable
-from wsss.tuning.watching import Board
+from wsss.tuning.nodes.preflight import Wanted, cluster_checks
+from wsss.tuning.trials.parts import first_part, held_gpus
+from wsss.tuning.trials.trainable import ERROR, STORAGE, ChainTrainable
+from wsss.tuning.trials.watching import Board
 
 GPU = "cuda"
 """The torch device of a trial that has a GPU."""
@@ -58,15 +58,9 @@ class RayExecutor:
         """Join or start Ray and look at every node. Raises `PreflightError` when Ray can't be reached."""
         connect(self.address)
         needed = needed_shared_memory(self.study)
-        return cluster_checks(
-            resources,
-            self.study.storage,
-            self.data,
-            self.study.data,
-            needed,
-            programs_needed(self.study),
-            start=self._start,
-        )
+        programs = programs_needed(self.study)
+        wanted = Wanted(self.study.storage, self.data, self.study.data, needed, programs, start=self._start)
+        return cluster_checks(resources, wanted)
 
     def run(self, jobs: Iterable[Job], resources: Resources, listener: Listener) -> None:
         """Make every chain, as many at a time as the cluster has room for, until the listener stops it.

@@ -11,19 +11,19 @@ from typing import Any
 
 from wsss.pipeline.events import Moving
 from wsss.pipeline.executor import Listener
-from wsss.tuning.parts import next_part
-from wsss.tuning.trainable import EVENT, event_from_json
+from wsss.tuning.trials.parts import next_part
+from wsss.tuning.trials.trainable import EVENT, event_from_json
 
 from ray.tune.experiment import Trial  # isort: skip
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # isort: skip
 
 
-class ListeningScheduler(FIFOScheduler):  # type: ignore[misc, unused-ignore]
+class ListeningScheduler(FIFOScheduler):
     """First in, first out, until the listener says that a trial has to stop. One that says that it moves is
     paused: its next part takes its turn with other resources."""
 
     def __init__(self, listener: Listener, keep: Callable[[Exception], None]) -> None:
-        super().__init__()  # type: ignore[no-untyped-call, unused-ignore]
+        super().__init__()  # type: ignore[no-untyped-call]  # Ray's
         self._listener = listener
         self._keep = keep
 

@@ -19,7 +19,7 @@ from wsss.config import Scheduler
 from wsss.config.tuning import Asha, Hyperband, Median
 from wsss.pipeline.search.judging import Judge
 from wsss.plugins import loaded
-from wsss.tuning import cluster as _environment  # noqa: F401 - sets Ray's environment first
+from wsss.tuning.joining import cluster as _environment  # noqa: F401 - sets Ray's environment first
 
 from ray.tune.schedulers import (  # isort: skip
     ASHAScheduler,

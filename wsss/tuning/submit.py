@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import http.client
+import logging
 import os
 import shlex
 import time
@@ -11,26 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 from wsss.addresses import secret_in, shown
 from wsss.config import Study, load_study
+from wsss.config import smoke as shrink
 from wsss.config.load import DEFAULT_STORAGE
 from wsss.config.naming import names_a_file
-from wsss.config.text.location import check_cluster_address, is_remote, parse_location
+from wsss.config.smoke import SUFFIX
+from wsss.config.text.location import Location, is_remote, parse_location
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.tracking.location import VARIABLE, database_file
 from wsss.tuning.environment import ENVIRONMENT  # sets Ray's environment first
 
-from ray._private.authentication.http_token_authentication import (  # isort: skip
-    get_auth_headers_if_auth_enabled,
-)
 from ray.exceptions import RayError  # isort: skip
-from ray.job_submission import JobStatus, JobSubmissionClient  # isort: skip
+from ray.job_submission import JobSubmissionClient  # isort: skip
 
-from wsss.tuning.joining.reaching import ANSWER_SECONDS, check_token, wrong_token  # isort: skip
+from wsss.tuning.joining.dashboard import TUNNEL, check_dashboard  # isort: skip
 
 PASSED_ON = (VARIABLE,)
 """Environment variables that a job gets from this process. None may hold a secret, since the dashboard
@@ -41,7 +37,12 @@ UNBUFFERED = {"PYTHONUNBUFFERED": "1", "MLFLOW_DISABLE_TELEMETRY": "true"}
 NO_AGENT = "No available agent"
 """Ray's message while the processes that start jobs are not running yet."""
 PATIENCE = 60.0
-TUNNEL = "is the cluster up, and `ray dashboard cluster.yaml` running?"
+TALKATIVE = (
+    "ray.dashboard.modules.dashboard_sdk",
+    "ray.dashboard.modules.job.sdk",
+    "ray._private.runtime_env.packaging",
+)
+"""Ray's loggers that tell of each upload and each connection that is closed."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,8 @@ def plan_job(
 ) -> JobPlan:
     """Return the job that does something with a study on a cluster.
 
-    `study` is a study file, or the name of one in a shared storage.
+    `study` is a study file, or the name of one in a shared storage. Where this machine doesn't have that
+    storage, the job alone finds out whether the study is there.
 
     `allow_commands` is passed on to `run` and `resume`.
 
@@ -94,10 +96,16 @@ def plan_job(
     """
     folder = Path(os.path.realpath(working_dir))  # unlike `resolve`, it takes links in a circle
     path = Path(study) if names_a_file(study) else None
+    place = parse_location(storage or DEFAULT_STORAGE)
+    if path is None and _is_elsewhere(place, storage):
+        stored = f"{name or study}{SUFFIX if smoke else ''}"
+        words = _words(verb, stored, place, study, overrides, name, smoke, allow_commands)
+        return _job(words, folder)
     if path is None:
-        found = find_study(study, parse_location(storage or DEFAULT_STORAGE), overrides, rename=name)
+        found = find_study(study, place, overrides, rename=name)
     else:
         found = load_study(path, overrides, name=name, storage=storage)
+    found = shrink(found) if smoke else found
     problems = []
     if not (folder / LAUNCHER).is_file():
         hint = "run from the folder that holds it, or give --working-dir"
@@ -123,33 +131,51 @@ def plan_job(
     if problems:
         raise ConfigError(problems)
     word = study if path is None else path.resolve().relative_to(folder).as_posix()
-    words = ["python", LAUNCHER, *_words(verb, found, word, overrides, name, smoke, allow_commands)]
+    words = _words(verb, found.name, found.storage, word, overrides, name, smoke, allow_commands)
+    return _job(words, folder, found)
+
+
+def _is_elsewhere(place: Location, named: str | None) -> bool:
+    """Whether a storage is an absolute folder that this machine lacks, as a laptop lacks `/shared`."""
+    return named is not None and isinstance(place, Path) and Path(named).is_absolute() and not place.exists()
+
+
+def _job(words: Sequence[str], folder: Path, study: Study | None = None) -> JobPlan:
     given = {key: os.environ[key] for key in PASSED_ON if key in os.environ}
     passed = {key: value for key, value in given.items() if not secret_in(value)}
     environment = {**UNBUFFERED, **ENVIRONMENT, **passed}
     kept_back = tuple(sorted(given.keys() - passed.keys()))
-    return JobPlan(shlex.join(words), folder, environment, kept_back, found)
+    return JobPlan(shlex.join(["python", LAUNCHER, *words]), folder, environment, kept_back, study)
 
 
 def _words(
     verb: Verb,
-    study: Study,
+    stored: str,
+    storage: Location,
     word: str,
     overrides: Sequence[str],
     name: str | None,
     smoke: bool,
     allow_commands: bool,
 ) -> list[str]:
-    """Return the words behind `launch.py`. `word` is the study as the job finds it."""
-    place = ["--storage", str(study.storage)]
+    """Return the words behind `launch.py`.
+
+    Args:
+        verb: what the job does.
+        stored: the study's name in the storage.
+        storage: where that is.
+        word: the study as the job finds it.
+        overrides, name, smoke, allow_commands: as given.
+    """
+    place = ["--storage", str(storage)]
     if verb in LOOKING:
-        output = ["-o", str(Path(study.storage) / "studies" / study.name / "report.html")]
-        return [verb, study.name, *(output if verb == Verb.report else []), *place]
+        output = ["-o", str(Path(storage) / "studies" / stored / "report.html")]
+        return [verb, stored, *(output if verb == Verb.report else []), *place]
     values = [part for override in overrides for part in ("-s", override)]
     shape = [*(["--name", name] if name else []), *(["--smoke"] if smoke else [])]
     allowed = ["--allow-commands"] if allow_commands else []
     if verb == Verb.resume:
-        return ["resume", study.name, *values, *place, *allowed]
+        return ["resume", stored, *values, *place, *allowed]
     start = ["cluster", "check"] if verb == Verb.check else [str(verb)]
     return [*start, word, *values, *place, *shape, *(allowed if verb == Verb.run else [])]
 
@@ -187,9 +213,10 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
     """Send a job and return its id.
 
     Raises `PreflightError` within ten seconds when the cluster can't be reached or refuses the token, or when
-    it isn't ready to take jobs for `patience` seconds, and `ConfigError` for an address with a secret.
+    it isn't ready to take jobs for `patience` seconds. `address` is what `dashboard_address` returns.
     """
-    check_cluster_address(address)
+    for name in TALKATIVE:
+        logging.getLogger(name).setLevel(logging.WARNING)
     check_dashboard(address)
     deadline = time.monotonic() + patience
     while True:
@@ -204,58 +231,3 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
                 time.sleep(2)  # a cluster that has just started
                 continue
             raise PreflightError(Problem(address, f"did not take the job: {error}", TUNNEL)) from error
-
-
-def check_dashboard(address: str) -> None:
-    """Raise `PreflightError` within ten seconds unless a dashboard answers there and takes the token."""
-    check_token(address)
-    parts = urlsplit(address if "://" in address else f"http://{address}")
-    if parts.scheme not in ("http", "https"):
-        hint = "give the dashboard's, http://HOST:8265"
-        raise PreflightError(Problem(address, f"{parts.scheme}:// is no address of a dashboard", hint))
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    try:
-        connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
-        connection.request(
-            "GET", f"{parts.path.rstrip('/')}/api/version", headers=get_auth_headers_if_auth_enabled({})
-        )
-        status = connection.getresponse().status
-        connection.close()
-    except (http.client.HTTPException, ConnectionResetError) as error:
-        hint = "the dashboard listens at port 8265, not at Ray's own 6379"
-        raise PreflightError(Problem(address, "what listens there is no dashboard of Ray", hint)) from error
-    except (OSError, ValueError) as error:
-        raise PreflightError(Problem(address, f"did not take the job: {error}", TUNNEL)) from error
-    if status in (401, 403):
-        raise PreflightError(wrong_token(address, "the cluster refuses the token, or asks for one"))
-
-
-def follow_job(number: str, address: str) -> int:
-    """Print a job's output until it ends; return the exit code of what it ran, or 1 where Ray knows of none.
-
-    Raises `PreflightError` when the cluster is lost on the way; the job may well go on.
-    """
-    try:
-        client = JobSubmissionClient(address)
-
-        async def tail() -> None:
-            async for text in client.tail_job_logs(number):
-                print(text, end="", flush=True)
-
-        asyncio.run(tail())
-        return exit_code(client.get_job_info(number))
-    except (OSError, RuntimeError, RayError) as error:
-        hint = (
-            f"if the cluster is there, the job goes on: ray job logs {number} --address {address} --follow; "
-            "if it is lost, the same `cluster submit` goes on once it is up again"
-        )
-        raise PreflightError(Problem(address, f"can't be followed any more: {error}", hint)) from error
-
-
-def exit_code(details: Any) -> int:
-    """Return the exit code of a job that has ended, from Ray's description of it."""
-    if details.status == JobStatus.SUCCEEDED:
-        return 0
-    if details.status == JobStatus.STOPPED:
-        return 130
-    return int(details.driver_exit_code or 1)

@@ -20,7 +20,7 @@ from wsss.errors import ConfigError, StageError
 from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, walk
 from wsss.models import AffinityNetwork, BoundaryNetwork, create_backbone
-from wsss.models.memory import PeakMemory
+from wsss.models.computing.memory import PeakMemory
 from wsss.stages import STAGES
 from wsss.stages.refining.walker import Walker
 from wsss.stages.training.affinity import build_affinity

@@ -22,7 +22,7 @@ from wsss.pipeline.chains.chain import Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.past.results import chain_result
 from wsss.report.comparison import Comparison, Row
-from wsss.report.notes import notes
+from wsss.report.words.notes import notes
 from wsss.stages import STAGES
 from wsss.stages.contract import Context
 from wsss.stages.training import rung

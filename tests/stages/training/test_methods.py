@@ -19,7 +19,7 @@ from wsss.config.params.stages import (
     SubcategoriesParams,
     classifier_params,
 )
-from wsss.data.loader import evaluation_image
+from wsss.data.batches.loader import evaluation_image
 from wsss.data.view import DataView
 from wsss.errors import ConfigError
 from wsss.pipeline.chains.chain import Chain, Part, build_chain

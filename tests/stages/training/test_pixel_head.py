@@ -16,10 +16,10 @@ from wsss.errors import ConfigError
 from wsss.masks.segmentation import segment
 from wsss.metrics import confusion, miou
 from wsss.models import CamNetwork, create_backbone
-from wsss.models.pixel_head import PixelHeadNetwork, fitted
+from wsss.models.networks.pixel_head import PixelHeadNetwork, fitted
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
-from wsss.predict.model import load_artefact
 from wsss.predict.predictor import Predictor, Settings
+from wsss.predict.trained.model import load_artefact
 from wsss.report.origins import pixel_labels, supervision_of
 from wsss.stages.kinds.scoring.scores import ScoresParams, scored_ids
 from wsss.stages.kinds.training.pixel_head import drawn_images

@@ -18,7 +18,7 @@ from wsss.cli.console import Group, print_table, say
 from wsss.cli.options import StorageOption
 from wsss.launch.finding import find_all
 from wsss.report.frame import Record, class_rows, error_rows, frame_rows
-from wsss.report.notes import notes, published_notes
+from wsss.report.words.notes import notes, published_notes
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison
@@ -107,7 +107,7 @@ def compare(
         raise ConfigError(Problem("--per-class, --errors, --published and --tuning", message))
     location, names = find_all(studies or [], storage)
     if tuning:
-        from wsss.report.tuned.tuning import tuning as tuning_of
+        from wsss.report.tuned.rows import tuning as tuning_of
 
         show_tuning(tuning_of(location, names, baseline), format_)
         return

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsss.report.notes import arm_title, difference_text
-from wsss.report.unequal import step_title
-from wsss.report.work import work_cells, work_columns
+from wsss.report.words.titles import arm_title, difference_text, step_title
+from wsss.report.words.work import work_cells, work_columns
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row

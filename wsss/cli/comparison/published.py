@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
-from wsss.report.notes import PIXEL_LABELS, published_notes
+from wsss.report.words.notes import published_notes
+from wsss.report.words.titles import PIXEL_LABELS
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison

@@ -10,7 +10,7 @@ from wsss.cli.comparison.formats import FORMATS, csv_text
 from wsss.cli.console import print_table, say
 
 if TYPE_CHECKING:
-    from wsss.report.tuned.tuning import Tuning, TuningRow
+    from wsss.report.tuned.rows import Tuning, TuningRow
 
 Lines = list[list[str]]
 MORE = "!"

@@ -13,7 +13,7 @@ import numpy as np
 
 from wsss.config.text.location import Location, is_remote
 from wsss.temporary import look_at_temporary_folder
-from wsss.tuning.auth import look_at_mode, look_at_token
+from wsss.tuning.joining.auth import look_at_mode, look_at_token
 
 Finding = tuple[str, str, str]
 """(what was looked at, "ok" | "note" | "bad", what was found)."""

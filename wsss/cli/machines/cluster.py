@@ -63,7 +63,7 @@ def check(
 
     check_cluster_address(address)
     found = find(study, set_, storage, name, smoke)
-    check_named(address)
+    check_named(address, here=True)
     data = open_study_data(found, quiet=as_json)
     checks = look(found, data, tracking_uri(found.tracking.uri, found.storage), address)
     if as_json:
@@ -129,7 +129,9 @@ def submit(
     python launch.py cluster submit voc --verb compare --storage /shared/runs
     """
     from wsss.errors import ConfigError, Problem, nearest
-    from wsss.tuning.submit import Verb, follow_job, plan_job, submit_job
+    from wsss.tuning.joining.dashboard import dashboard_address
+    from wsss.tuning.joining.following import follow_job
+    from wsss.tuning.submit import Verb, plan_job, submit_job
 
     if verb is not None and verb not in tuple(Verb):
         raise ConfigError(
@@ -137,6 +139,7 @@ def submit(
         )
 
     storage_location(storage)
+    address = dashboard_address(address)
     job = plan_job(
         study,
         verb=Verb(verb or "run"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ HEADER = f"""\
 # Needs KubeRay 1.6 or newer. The cluster goes when the job has ended; results stay in {{storage}}.
 """
 STUDY_FOLDER = "/study"
+SCRIPT = "run.sh"
+LONGEST_NAME = 47
+"""Characters of a RayJob's name."""
 VARIABLES = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -48,7 +52,7 @@ class Pods:
 
 
 def ray_job(name: str, text: str, words: Sequence[str], pods: Pods, ray_version: str, storage: str) -> str:
-    """Return a ConfigMap with the study file and a RayJob, as YAML.
+    """Return a ConfigMap with the study file and the command, and a RayJob, as YAML.
 
     Args:
         name: of the study.
@@ -58,7 +62,7 @@ def ray_job(name: str, text: str, words: Sequence[str], pods: Pods, ray_version:
         ray_version: in the image.
         storage: where results go.
     """
-    kubernetes_name = "wsss-" + "".join(c if c.isalnum() else "-" for c in name.lower()).strip("-")[:40]
+    kubernetes_name = _kubernetes_name(name)
     volumes: list[dict[str, Any]] = [
         {"name": "study", "configMap": {"name": kubernetes_name}},
         # Batches pass between processes through it, and Ray's object store lies there.
@@ -105,7 +109,8 @@ def ray_job(name: str, text: str, words: Sequence[str], pods: Pods, ray_version:
         "kind": "RayJob",
         "metadata": {"name": kubernetes_name},
         "spec": {
-            "entrypoint": shlex.join(words),
+            # Two shells and Ray's quoting stand between this line and the job: a script hides the words.
+            "entrypoint": f"bash {STUDY_FOLDER}/{SCRIPT}",
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 60,
             "backoffLimit": 2,
@@ -121,10 +126,22 @@ def ray_job(name: str, text: str, words: Sequence[str], pods: Pods, ray_version:
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {"name": kubernetes_name},
-        "data": {"study.yaml": text},
+        "data": {"study.yaml": text, SCRIPT: f"exec {shlex.join(words)}\n"},
     }
     dumped = yaml.dump_all([config, job], Dumper=_Dumper, sort_keys=False, width=110)
     return HEADER.format(storage=storage) + dumped
+
+
+def _kubernetes_name(name: str) -> str:
+    """Return the name of a study's objects, which may have small letters, digits and '-' alone.
+
+    Studies whose names differ in what is left out get different ones.
+    """
+    found = "wsss-" + "".join(c if c in "abcdefghijklmnopqrstuvwxyz0123456789" else "-" for c in name)
+    if found == f"wsss-{name}" and len(found) <= LONGEST_NAME and not found.endswith("-"):
+        return found
+    mark = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{found[: LONGEST_NAME - 7].rstrip('-')}-{mark}"
 
 
 class _Dumper(yaml.SafeDumper):

@@ -12,6 +12,7 @@ import typer
 
 from wsss.cli.options import AllowOption, NameOption, SetOption, SmokeOption, StorageOption, StudyArgument
 from wsss.launch.finding import find
+from wsss.launch.permission import check_permission
 
 
 def slurm(
@@ -35,10 +36,16 @@ def slurm(
 
     sbatch voc.sh
     """
+    from wsss.cli.machines.asked import sbatch_options, unfit, wall_time
     from wsss.cli.machines.slurm import Batch, batch_script
+    from wsss.errors import ConfigError
 
     found = find(study, set_, storage, name, smoke)
-    _check_options([time, *(option or [])])
+    problems = [*wall_time(time), *sbatch_options(option or [])]
+    problems += unfit(found, cpus, gpus, "--cpus-per-node", "--gpus-per-node")
+    if problems:
+        raise ConfigError(problems)
+    check_permission(found, allow_commands)
     words = [*_program(), "run", study, *_options(set_, smoke, name, allow_commands)]
     words += ["--storage", str(found.storage), "--address", "auto"]
     batch = Batch(nodes, gpus, cpus, time, tuple(option or ()))
@@ -66,17 +73,29 @@ def kuberay(
     python launch.py cluster kuberay tune_configs/voc.yaml --image registry.example/wsss:0.1 --claim data
     --storage /shared/runs -s data.root=/shared/data/VOCdevkit/VOC2012
     """
+    from wsss.cli.machines.asked import pod_values, unfit
     from wsss.cli.machines.kuberay import STUDY_FOLDER, Pods, ray_job
+    from wsss.config.checks.programs import study_programs
     from wsss.config.text.location import is_remote
     from wsss.errors import ConfigError, Problem
 
     found = find(study, set_, storage, name, smoke)
-    problems = []
+    named = {"--claim": claim, "--secret-env": secret_env}
+    given = {"--image": image, "--memory": memory, "--mount": mount}
+    problems = [*pod_values(given | {option: value for option, value in named.items() if value})]
+    problems += unfit(found, cpus, gpus, "--cpus", "--gpus")
+    if study_programs(found) and not allow_commands:
+        hint = "what this machine allows always, the pods don't"
+        problems.append(Problem("--allow-commands", "is missing, but the study starts programs", hint))
     if not Path(study).is_file():
         problems.append(Problem("STUDY", f"is {study!r}, but must be a file: the pods get its text"))
     if not is_remote(found.storage) and not (claim and Path(str(found.storage)).is_relative_to(mount)):
         hint = f"give a bucket, or --claim NAME and a folder below {mount}"
         problems.append(Problem("--storage", f"{found.storage} would be lost with the pods", hint))
+    root = found.data.root
+    if root is not None and not (claim and root.is_relative_to(mount)):
+        hint = f"`-s data.root=` a folder below {mount} of the volume that --claim names"
+        problems.append(Problem("data.root", f"is {root}, which the pods don't have", hint))
     if is_remote(found.storage) and not (found.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
         hint = "give `-s tracking.uri=` a server, or `sync` afterwards where the page is wanted"
         problems.append(Problem("tracking.uri", "MLflow's database would be lost with the pods", hint))
@@ -101,14 +120,3 @@ def _options(set_: list[str] | None, smoke: bool, name: str | None, allow_comman
     words += ["--name", name] if name else []
     words += ["--smoke"] if smoke else []
     return words + (["--allow-commands"] if allow_commands else [])
-
-
-def _check_options(options: list[str]) -> None:
-    """Refuse what would be another line of the script."""
-    from wsss.errors import ConfigError, Problem, quoted
-
-    bad = [one for one in options if not one.isprintable() or not one.strip()]
-    bad += [one for one in options[1:] if not one.startswith("-")]
-    if bad:
-        message = "is {}, but must be like --partition=gpu"
-        raise ConfigError([Problem("--sbatch", message.format(quoted(one))) for one in bad])

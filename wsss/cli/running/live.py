@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, RenderResult
+from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -99,8 +99,8 @@ def draw(state: State, now: float, width: int, height: int) -> Iterator[Text | T
         ]
     for heading, cells in zip(headings, widths, strict=True):
         if cells:
-            right = "right" if heading == "left" else "left"
-            table.add_column(heading, width=cells, no_wrap=True, overflow="ellipsis", justify=right)  # type: ignore[arg-type]
+            right: JustifyMethod = "right" if heading == "left" else "left"
+            table.add_column(heading, width=cells, no_wrap=True, overflow="ellipsis", justify=right)
     for line, (_, row) in zip(lines, shown, strict=True):
         style = "" if row.state == "running" else "red" if row.state == "failed" else "dim"
         table.add_row(*(Text(cell) for cell, cells in zip(line, widths, strict=True) if cells), style=style)

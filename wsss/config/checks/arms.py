@@ -62,7 +62,7 @@ def check_arm(checker: Checker, arm: Arm, path: Path_, searcher: Searcher, made:
 def _check_inputs(
     checker: Checker, use: StageUse, tried: Sequence[Params], available: set[str], at: Path_
 ) -> None:
-    """Refuse a stage that reads, with any of the parameters that were `tried`, what nothing makes."""
+    """Refuse a stage that reads, with any of the parameters `tried`, an artefact that no stage makes."""
     kind = STAGES[use.stage]
     for needed in dict.fromkeys(needed for params in tried for needed in kind.follows(params)):
         if needed not in available:

@@ -18,11 +18,12 @@ from wsss.errors import Problem, nearest, quoted, shortened
 MOST_HINTS = 30
 """Problems that get a hint."""
 MOST_ROUNDS = 10
-"""How often what is wrong is left out, to check the rest."""
+"""How often wrong parts are taken out, to check the rest."""
 GROUPS = ("data", "base", "tracking", "budget", "resources", "searcher", "scheduler")
 """Keys of a study and of sweeps that hold groups of parameters: names in messages begin after them."""
 STAND_INS: Mapping[str, Any] = {"name": "unnamed", "data": {}, "sweeps": [], "storage": Path()}
-"""What stands for the needed keys of a study and of sweeps that are missing or wrong, to check the rest."""
+"""Values in place of needed keys, of a study and of sweeps, that are missing or wrong, so that the rest can
+be checked."""
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -35,16 +36,16 @@ class Checker:
         self.overridden = overridden or {}
         self.problems: list[Problem] = []
         self.more = 0
-        """Problems beyond those that are kept."""
+        """The number of problems beyond those that are kept."""
         self.tried = 0
-        """Values of search variables that were checked."""
+        """The number of values of search variables that were checked."""
         self.judge: Literal["masks", "holdout", "nothing"] = "masks"
         """What trials can be ranked by: masks, hold-out mAP where there are none, or nothing at all."""
         self.left_out: dict[Path_, None] = {}
-        """Places of the document that hold what is wrong and were left out."""
+        """Places of the document that were taken out because they are wrong."""
 
     def read(self, model: type[M], raw: Any, context: Any = None) -> M | None:
-        """Return the model of a whole document; what is wrong is left out, so that the rest is checked, too.
+        """Return the model of a whole document. Wrong parts are taken out, so that the rest is checked, too.
 
         Args:
             raw: The document's value, completed.
@@ -57,7 +58,7 @@ class Checker:
             try:
                 return model.model_validate(left, context=context)
             except ValidationError as error:
-                if not round_:  # later ones only follow from it
+                if not round_:  # later problems only follow from it
                     self.add_validation((), error, model)
                 if not isinstance(left, dict):
                     break
@@ -66,7 +67,7 @@ class Checker:
 
     def _leave_out(self, raw: dict[str, Any], places: Iterable[Path_]) -> None:
         found = {_existing(raw, place) for place in places} - {()}
-        # From the inside out, and the last of a list first: those before it keep their numbers.
+        # From the inside out, and the last item of a list first: earlier items keep their numbers.
         for place in sorted(found, key=_last_first):
             original = self.original(place)
             parent: Any = raw
@@ -79,7 +80,7 @@ class Checker:
             self.left_out[original] = None
 
     def original(self, path: Path_) -> Path_:
-        """Return the path in the document of a path in what is left of it."""
+        """Return the document's path of a place in the reduced document."""
         found: Path_ = ()
         for part in path:
             if isinstance(part, int):
@@ -90,7 +91,7 @@ class Checker:
         return found
 
     def is_left_out(self, path: Path_) -> bool:
-        """Whether what stood there, or something in it, was wrong."""
+        """Whether the value at a place, or a part of it, was wrong and is taken out."""
         path = self.original(path)
         return any(place[: len(path)] == path for place in self.left_out)
 
@@ -117,7 +118,7 @@ class Checker:
         """Add every problem that pydantic found in what stands at a path, in our words."""
         for item in error.errors(include_url=False):
             if item["type"] == "too_short" and len(item["input"]) >= item["ctx"]["min_length"]:
-                continue  # what it has is wrong in itself, and is said
+                continue  # the value's own problem is reported
             self._add_item(path, item, model)
 
     def _add_item(self, path: Path_, item: ErrorDetails, model: type[BaseModel]) -> None:
@@ -157,7 +158,7 @@ OUR_WORDS = {
     "too_long": "must have {max_length} or fewer values",
     "too_short": "must have {min_length} or more values",
 }
-"""Kinds of pydantic's errors that speak of Python's types."""
+"""Pydantic's kinds of errors whose messages speak of Python's types."""
 
 
 def _location(item: ErrorDetails) -> Path_:
@@ -185,7 +186,7 @@ def _last_first(place: Path_) -> tuple[int, int]:
 
 
 def _existing(raw: Any, place: Path_) -> Path_:
-    """Return as much of a place as there is."""
+    """Return the part of a place that exists."""
     if needed(place):
         return place
     for number, part in enumerate(place):
@@ -196,14 +197,15 @@ def _existing(raw: Any, place: Path_) -> Path_:
 
 
 def needed(place: Path_) -> bool:
-    """Whether something has to stand there: see `STAND_INS`."""
+    """Whether a key is needed there: see `STAND_INS`."""
     if len(place) == 1:
         return place[0] in STAND_INS
     return len(place) == 3 and (place[0], place[2]) == ("sweeps", "name")
 
 
 def _owner(model: Any, location: Path_, raw: Any) -> Any:
-    """Return the model that a location leads to inside of another; `raw` is what is read by it."""
+    """Return the model that a location leads to inside another model; `raw` is the value that this one
+    reads."""
     for part in location:
         raw = raw.get(part) if isinstance(raw, dict) else raw[int(part)] if isinstance(raw, list) else None
         model = _child(model, part, raw)

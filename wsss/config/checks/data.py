@@ -1,4 +1,4 @@
-"""Checking which images a study may look at for what."""
+"""Checking which images a study uses to train, to choose and to report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wsss.config.text.yaml_text import Path_
 
 
 def check_splits(checker: Checker, data: DataSpec) -> None:
-    """Images that choose must not be reported: refuse lists that overlap."""
+    """Refuse lists that overlap: images that choose must not be reported."""
     pairs = (("report", data.report, "select", data.select), ("test", data.test, "select", data.select),
              ("test", data.test, "report", data.report))  # fmt: skip
     for name, spec, other_name, other in pairs:
@@ -31,7 +31,7 @@ def check_splits(checker: Checker, data: DataSpec) -> None:
 
 
 def check_folder(checker: Checker, data: DataSpec) -> None:
-    """Check what only some data sets may say, and what one without masks may not."""
+    """Refuse keys that this kind of data set does not have, and uses of masks that are not there."""
     for key in ("labels", "masks"):
         if getattr(data, key) is not None and key not in DATA_SETS[data.dataset].keys:
             owners = [f"`dataset: {kind.name}`" for kind in DATA_SETS.values() if key in kind.keys]
@@ -52,8 +52,8 @@ def check_folder(checker: Checker, data: DataSpec) -> None:
 
 
 def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    """Refuse training on masks that `data.allow` doesn't name, but for a few that are scored nowhere, and on
-    masks that aren't there."""
+    """Refuse training on masks unless `data.allow` names it, or the masks are a few that are scored nowhere;
+    refuse it without masks."""
     if "train_on_masks" in data.allow and data.has_masks:
         return
     for number, sweep in enumerate(sweeps):
@@ -73,7 +73,7 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
 
 
 def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
-    """Refuse what is scored on `test` images without any."""
+    """Refuse stages that are scored on `test` images when there are none."""
     if data.test is not None:
         return
     for number, sweep in enumerate(sweeps):

@@ -22,7 +22,7 @@ LENGTHS = {"epochs", "iterations", "span"}
 
 @dataclass(frozen=True)
 class Work:
-    """What an arm's networks are trained for: epochs, and updates of those that count these."""
+    """How long an arm's networks are trained: epochs, and updates where a stage counts those."""
 
     epochs: int
     iterations: int
@@ -116,7 +116,7 @@ def _named(numbers: Mapping[str, Any]) -> str:
 
 
 def _work(arm: Arm) -> Work | None:
-    """Return what the networks of an arm are trained for at most; None where it has a problem of its own."""
+    """Return how long the networks of an arm are trained at most; None for an arm with problems."""
     epochs = iterations = 0
     for use in arm.stages:
         if not LENGTHS & STAGES[use.stage].model().model_fields.keys():
@@ -143,7 +143,7 @@ def _trained(use: StageUse, arm: Arm) -> tuple[int, int] | None:
 
 
 def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
-    """Refuse an arm that rests on labels nobody can know, unless it declares them."""
+    """Refuse an arm with weights or files of unknown supervision, unless it declares the supervision."""
     for number, sweep in enumerate(sweeps):
         for arm in sweep.arms:
             own: Path_ = ("sweeps", number, *sweep.place(arm))
@@ -158,7 +158,7 @@ def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
 
 
 def _unknown(use: StageUse, arm: Arm) -> str:
-    """Return what of a stage comes from elsewhere without saying what it was taught with."""
+    """Return which part of a stage comes from elsewhere with unknown supervision; empty for none."""
     kind = STAGES[use.stage]
     if not use.params.get("supervision") and kind.supervision({}) is None:
         other = "brings in what another program made" if kind.may_make else "is a stage that doesn't say it"

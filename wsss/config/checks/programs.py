@@ -44,9 +44,9 @@ def study_programs(study: Study) -> list[StudyProgram]:
 
 
 def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) -> None:
-    """Refuse programs without words, and placeholders that are neither ours nor an earlier stage's name.
+    """Refuse programs without words, and placeholders that are unknown and name no earlier stage.
 
-    `based`: what a base has made is known when it is opened; until then it may have made anything.
+    `based`: the study has a base, whose artefacts are unknown until it is opened: any name may be one.
     """
     before: dict[str, set[str]] = {}
     for number, sweep in enumerate(sweeps):

@@ -1,4 +1,5 @@
-"""Filling a study in by a protocol: what its file leaves out, and a problem where it says otherwise."""
+"""Filling a study in by a protocol: it sets the keys that the file leaves out, and reports keys that
+contradict it."""
 
 from __future__ import annotations
 
@@ -32,24 +33,24 @@ PROBE_KEYS = (
     "grad_clip",
     "amp",
 )
-"""What a probe has in common with the classifier that it stands for."""
+"""Parameters that a probe takes over from the classifier beside it."""
 
 
 def filled_in(checker: Checker, raw: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a study's content filled in by the protocol that it names, if it names one that there is."""
+    """Return a study's content, filled in if it names a protocol that exists."""
     try:
         named = _PROTOCOL.validate_python(raw.get("protocol"))
     except ValidationError:
-        return raw  # said where the study is read
+        return raw  # reported where the study is read
     return raw if named is None else filled(checker, raw, named)
 
 
 def filled(checker: Checker, raw: Mapping[str, Any], protocol: Protocol) -> dict[str, Any]:
-    """Return a study's content with what the protocol says where the file says nothing.
+    """Return a study's content with the protocol's value for each key that the file leaves out.
 
     Equal tuning: a random search of 30 configurations of every arm (10 in the short form), chosen on one half
     and reported on the other; a linear probe beside the arms; the best of each arm again with three seeds.
-    Filling in what was filled in changes nothing.
+    Filling in twice is the same as once.
     """
     study: dict[str, Any] = copy.deepcopy(dict(raw))
     data, sweeps = study.get("data"), study.get("sweeps")
@@ -144,7 +145,7 @@ def _add_probe(arms: dict[str, Any]) -> None:
     after = [
         stage for stage in first["stages"] if not _is_any(stage, ("classifier", "features", "subcategories"))
     ]
-    if "$" in str(after):  # what follows is searched, and would need the variables
+    if "$" in str(after):  # a later stage is searched; its variables would lack their arm
         return
     stages = [{"classifier": {**own, "method": "probe", "lr": "$lr"}}, *copy.deepcopy(after)]
     arms["probe"] = {"search": {"lr": copy.deepcopy(PROBE_LR)}, "stages": stages}

@@ -1,4 +1,4 @@
-"""From a parsed study file to a `Study`, with everything that is wrong said at once."""
+"""From a parsed study file to a `Study`, or to all of its problems at once."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def check_study(
 
 
 def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Study:
-    """Check what one key means for another; return the study with its paths and defaults resolved."""
+    """Check keys against each other; return the study with its paths and defaults resolved."""
     if not known and not checker.is_left_out(("name",)) and (problem := study_name_problem(study.name)):
         checker.add(("name",), problem, "give it another with --name NAME")
     check_splits(checker, study.data)
@@ -93,7 +93,8 @@ def _resolved(checker: Checker, data: DataSpec, base: Path) -> DataSpec:
 
 
 def _refuse_secrets(checker: Checker, value: Any, path: Path_) -> None:
-    """Refuse every address that holds a secret, wherever it stands: what is resolved is written down."""
+    """Refuse every address that holds a secret, wherever it stands: resolved studies are written to the
+    storage."""
     if isinstance(value, Mapping):
         for key, content in value.items():
             _refuse_secrets(checker, content, (*path, key))
@@ -117,7 +118,7 @@ def _sweeps(checker: Checker, study: Study) -> list[Sweep]:
         checker.add(("sweeps",), "`sweeps` must be a list with at least one sweep")
     based = study.base is not None or checker.is_left_out(("base",))
     sweeps: list[Sweep] = []
-    # What a base has made is known when it is opened; until then it may have made anything.
+    # The artefacts of a base are unknown until it is opened: it may have made anything.
     made: set[str] = set(STAGES.names()) if based else set()
     for number, sweep in enumerate(study.sweeps):
         path: Path_ = ("sweeps", number)
@@ -177,7 +178,7 @@ def _sweep(
 
 def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
     """Return the metric that a sweep's trials are ranked by: the score on `select` of the last stage that all
-    arms have, unless the sweep names another score that is no report; None for none."""
+    arms have, unless the sweep names another score, which must not be a reported one; None without any."""
     masks = checker.judge == "masks"
 
     def common(scores: Callable[[StageUse], Sequence[str]]) -> list[str]:

@@ -37,7 +37,7 @@ def check_searcher(checker: Checker, sweep: Sweep, path: Path_) -> None:
 def check_scheduler(checker: Checker, sweep: Sweep, path: Path_, *, first: bool) -> None:
     """Refuse a scheduler that could never judge, or that would compare what can't be compared.
 
-    An arm without `search` has one trial, which nothing is compared with.
+    An arm without `search` has one trial: there is nothing to compare it with.
 
     Args:
         path: Where the sweep stands in the file.
@@ -146,7 +146,7 @@ def _values(arm: Arm, name: str) -> tuple[Any, ...]:
 def check_rules(
     checker: Checker, rules: tuple[StopRule, ...], arms: Sequence[Arm], path: Path_
 ) -> tuple[StopRule, ...]:
-    """Return the rules of a `stop_below`, each with its metric: one without is about the first scored stage.
+    """Return the rules of a `stop_below`, each with its metric: by default that of the first scored stage.
 
     A rule needs an arm with something left to do after the stage that it looks at.
     """

@@ -37,7 +37,7 @@ Side = Annotated[int, Field(gt=0, le=32_768)]
 """Of a photo, in pixels."""
 LongSide = Annotated[int, Field(ge=32, le=32_768)]
 Radius = Annotated[int, Field(ge=2, le=64)]
-"""Of the cells around a cell; the pairs of a picture grow with its square."""
+"""Around a cell, in cells; the number of a picture's pairs grows with its square."""
 Scale = Annotated[float, Field(gt=0, le=16, allow_inf_nan=False)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1, max_length=32)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
@@ -67,7 +67,7 @@ Folder = Annotated[Path, AfterValidator(_path)]
 def wrong(
     message: str, hint: str = "", *, about: str = "", near: object = "", to: Sequence[str] = ()
 ) -> PydanticCustomError:
-    """Return what a validator raises whose words are shown as they are.
+    """Return an error for a validator to raise; people read its message unchanged.
 
     Args:
         message: The message.
@@ -133,14 +133,14 @@ class Group(Part):
 
 
 class Params(Group):
-    """Base of the parameters of stages, which search variables may stand for."""
+    """Base of the parameters of stages. A study may write a search variable in the place of each."""
 
     switches: ClassVar[tuple[str, ...]] = ()
-    """Keys that are left out of artefact keys while they are off, which is their default: a switch that
-    is added to a stage later makes no finished artefact outdated."""
+    """Keys that artefact keys leave out while they have their default, which means off: a switch that a stage
+    gets later outdates no finished artefact."""
 
     def content(self) -> dict[str, Any]:
-        """Return what an artefact's key is made of, as JSON."""
+        """Return the parameters as an artefact's key hashes them, as JSON."""
         result: dict[str, Any] = self.model_dump(mode="json")
         for name in self.switches:
             if getattr(self, name) == type(self).model_fields[name].default:

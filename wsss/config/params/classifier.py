@@ -29,7 +29,7 @@ class MixingParams(Params):
     alpha: PositiveFloat = 0.2
     """Of Beta(alpha, alpha), from which the mixing weight is drawn."""
     probability: Probability = 1.0
-    """Share of batches that are mixed at all."""
+    """Share of batches that are mixed."""
     per_sample: bool = False
     """One weight (and mask) per image instead of one per batch."""
     decay: PositiveFloat = 3.0
@@ -41,7 +41,8 @@ class MixingParams(Params):
     taps: Literal["all"] | Annotated[tuple[Word, ...], Field(min_length=1, max_length=64)] = "all"
     """Manifold Mixup: where to mix, `input` or taps of the backbone; `all` is all but the last tap."""
     fixed: Probability | None = None
-    """Use this mixing weight instead of drawing one. 1 is a control: all as in the method, nothing mixed."""
+    """Use this mixing weight instead of drawing one. 1 is a control: everything is as in the method, but no
+    image is mixed."""
     switches: ClassVar[tuple[str, ...]] = ("fixed",)
 
 
@@ -57,8 +58,8 @@ class ConcentrationParams(RegulariserParams):
     """Penalty on the spatial variance of each present class's CAM."""
 
     coordinates: Literal["unit", "pixel", "scops", "legacy"] = "unit"
-    """`unit`: the image is a unit square, the same strength at every map size. `legacy` repeats a known
-    bug: `scops` units on a softmax over classes, which all but switches the term off."""
+    """`unit`: the image is a unit square, the same strength at every map size. `legacy` repeats a known bug:
+    `scops` units on a softmax over classes, which makes the term vanishingly small."""
 
 
 class DistillationParams(Params):
@@ -86,7 +87,7 @@ class TrainingParams(LearningParams):
 
     @property
     def middle(self) -> int:
-        """The middle of `long_side`, in pixels: where a network is at its best."""
+        """The middle of `long_side`, in pixels: the size at which a network predicts best."""
         return sum(self.long_side) // 2
 
     @model_validator(mode="after")
@@ -114,13 +115,13 @@ class ClassifierParams(TrainingParams):
     epochs: Annotated[int, Field(ge=0, le=MOST_EPOCHS)] = 15
     """0 trains nothing: the network is a published one, with `head: weights`."""
     head: Literal["new", "weights"] = "new"
-    """`weights`: where the class head starts too is the file of `weights`, a published classifier."""
+    """`weights`: the class head, too, starts from the file of `weights`, which is a published classifier."""
     optimiser: Literal["sgd", "legacy"] = "sgd"
     """`legacy` repeats a known bug: the weight decay in momentum's place, a schedule too long to matter,
     a head that learns no faster than the rest."""
     span: tuple[Annotated[int, Field(ge=0, le=10_000)], Epochs] | None = None
-    """Train only the epochs after the first number up to the second, going on from the classifier before it:
-    a part of a schedule whose parameters change on the way."""
+    """Train only the epochs after the first number up to the second, on from the classifier before: one part
+    of a schedule whose parameters change on the way."""
     class_maps: Word = "backbone"
     """The head that makes class maps and logits of features: the `backbone`'s own, mostly `convolution`, or
     another by its name."""
@@ -148,7 +149,7 @@ class ClassifierParams(TrainingParams):
 
     @model_serializer(mode="wrap")
     def _without_others_that_are_off(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """A registered part that is added later changes no key, and no record needs it, while it is off."""
+        """Leave out registered parts that are off, so that one that is added later changes no key."""
         result: dict[str, Any] = handler(self)
         groups: dict[str, RegulariserParams | HidingParams] = {**self.regularisers, **self.hidings}
         for name, group in groups.items():
@@ -168,7 +169,7 @@ class ClassifierParams(TrainingParams):
 
     @property
     def method_name(self) -> str:
-        """The name people know these parts by; nothing is decided by it."""
+        """The name by which people know these parts, for display alone."""
         if self.freeze == "all":
             return "probe"
         if self.supervision == "masks":
@@ -220,7 +221,7 @@ class ClassifierParams(TrainingParams):
 
 
 TERMS = ("classification", "masks", "subcategories", "distillation", "method")
-"""Names that are no part's: losses, and the key that stands for several."""
+"""Names that no part may take: those of losses, and `method`, which stands for several parts."""
 
 
 def classifier_params() -> type[ClassifierParams]:

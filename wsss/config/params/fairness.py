@@ -1,4 +1,5 @@
-"""What a study says of how fair its comparison is: a protocol, and what it allows itself."""
+"""How fair a study's comparison is, as its file says: a protocol, and the exceptions that it allows
+itself."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ LONGEST_REASON = 300
 
 
 def parse_allow(raw: Any) -> dict[str, str]:
-    """Return what a study's `allow` names → the reason that it gives, which may be empty; of a list of names
-    and of `name: reason`. Raises the errors of validators."""
+    """Return name → reason, which may be empty, of what a study's `allow` lists: names, or `name: reason`.
+    Raises the errors of validators."""
     if raw is None:
         return {}
     entries = [{name: reason} for name, reason in raw.items()] if isinstance(raw, Mapping) else raw
@@ -78,7 +79,7 @@ Allowed = Annotated[
 
 
 class Protocol(Group):
-    """A way to compare that fills a study in: see `wsss.config.checks.protocol`."""
+    """A named way to compare; it fills in what a study leaves open (`wsss.config.checks.protocol`)."""
 
     name: Literal["equal_tuning"]
     short: bool = False

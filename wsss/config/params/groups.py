@@ -82,13 +82,13 @@ class Budget(Group):
     """What a study may use up, counted over all its runs; None is no limit."""
 
     hours: PositiveFloat | None = None
-    """While it runs, on the clock."""
+    """Hours on the clock, while it runs."""
     gpu_hours: PositiveFloat | None = None
-    """Trials' time by the GPUs they hold."""
+    """Hours of its trials, each times the GPUs that the trial holds."""
     trials: PositiveInt | None = None
-    """Trials that were computed, failed ones too; what was found in the storage is free."""
+    """Trials that were computed, failed ones too; results found in the storage are free."""
     disk_gb: PositiveFloat | None = None
-    """10^9 bytes of artefacts that the study made and that are still there."""
+    """10^9 bytes of the study's artefacts whose files are still there."""
 
 
 class Tracking(Group):

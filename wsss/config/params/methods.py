@@ -1,4 +1,4 @@
-"""Methods as named sets of parts. After they are expanded nobody asks for the name again."""
+"""Methods as named sets of parts: the parts replace a study's `method` before anything else reads it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class DrawnMasks(Params):
 
 
 def _teacher(raw: Any) -> Any:
-    """Refuse what is no teacher with one message; a union has one for each of its kinds."""
+    """Refuse with one message what is no `supervision`; pydantic writes one for each kind in a union."""
     if isinstance(raw, DrawnMasks) or (isinstance(raw, str) and raw in TEACHERS):
         return raw
     if isinstance(raw, str):
@@ -52,11 +52,11 @@ class PixelHeadParams(Params):
     """`pseudo_masks`: those of the chain. `{masks: 25}`: so many true masks, of images that are scored
     nowhere. `masks`: those of all training images, as a bound."""
     learns: Literal["classes", "foreground"] = "classes"
-    """`foreground`: whether there is any object; which one, the classifier sees in each pixel."""
+    """`foreground`: the head says whether a pixel shows any object; the classifier says which."""
     size: LongSide = 512
-    """Long side, in pixels, of the largest picture that is shown; smaller photos keep their size."""
+    """Long side, in pixels, of the largest picture that the network sees; smaller photos keep their size."""
     scales: Scales = (1.0,)
-    """Sizes at which a photo is looked at to learn from, as shares of that; each mirrored, too."""
+    """Sizes at which the head learns from a photo, as shares of `size`; each is mirrored, too."""
     photos: Annotated[int, Field(ge=1, le=10_000)] = 500
     """Most photos that teach: the first by the SHA-256 of their ids. Their features lie on the disk."""
     channels: Annotated[int, Field(ge=1, le=4096)] = 64
@@ -70,7 +70,7 @@ class PixelHeadParams(Params):
 
     @property
     def drawn(self) -> int:
-        """How many masks are drawn; 0 where it learns from others."""
+        """How many masks are drawn; 0 for any other supervision."""
         return self.supervision.masks if isinstance(self.supervision, DrawnMasks) else 0
 
 
@@ -78,6 +78,7 @@ class ProbabilitiesParams(Params):
     """What a segmentation network gives to each class that a photo's labels name, as maps."""
 
     scales: Scales | None = None
-    """Scales of a photo, of whose logits the largest counts; `null`: those of the training."""
+    """Scales at which a photo is segmented; the largest of its logits counts. `null`: the scales of the
+    training."""
     flip: bool = True
-    """Whether the mirrored photo has a say, too."""
+    """Whether the mirrored photo counts, too."""

@@ -44,7 +44,8 @@ class SegmenterParams(LearningParams):
     """Instead of `epochs`: stop after so many updates of the weights."""
     batch: Batch = 10
     accumulate: Annotated[int, Field(gt=0, le=65_536)] = 1
-    """Parts in which a batch goes through the network, for memory's sake; the update is that of the whole."""
+    """Parts in which a batch goes through the network, to save memory; the update is that of the whole
+    batch."""
     lr: PositiveFloat = 2.5e-4
     grad_clip: NonNegativeFloat = 0.0
     crop: Crop = 321
@@ -59,14 +60,15 @@ class SegmenterParams(LearningParams):
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Above 0: the weights that are kept are a moving average, of which each update replaces 1 − `ema`."""
     patience: Annotated[int, Field(ge=0, le=10_000)] = 0
-    """Above 0: stop after so many epochs without gain on the hold-out's *pseudo* masks, and keep the best."""
+    """Above 0: training stops after so many epochs without gain on the hold-out's *pseudo* masks, and the
+    best weights stay."""
     pretraining: Literal["unknown", "imagenet", "coco-segmentation"] = "unknown"
     """What the initial weights of a file have learnt from, for the record; `coco-segmentation` means pixel
-    masks, which an honest comparison says."""
+    masks, and comparisons say so."""
 
     @property
     def method_name(self) -> str:
-        """What a chain without a classifier is known by; nothing is decided by it."""
+        """The name of a chain without a classifier, for display alone."""
         return "full_supervision" if self.supervision == "masks" else ""
 
     @model_validator(mode="after")
@@ -90,11 +92,12 @@ class SegmentationCrfParams(CrfParams):
 
 
 class SegmentationsParams(Params):
-    """Masks of photos whose labels nobody knows, from a segmentation network."""
+    """Masks of photos without labels, from a segmentation network."""
 
     scales: Scales | None = None
-    """Scales of a photo, of whose logits the largest counts; `null`: those of the training."""
+    """Scales at which a photo is segmented; the largest of its logits counts. `null`: the scales of the
+    training."""
     flip: bool = False
-    """Whether the mirrored photo has a say, too."""
+    """Whether the mirrored photo counts, too."""
     crf: SegmentationCrfParams | None = None
     """A dense CRF afterwards, on the raw photo; `{}` is DeepLab's own."""

@@ -1,8 +1,7 @@
 """The parameters of every stage: names, types, ranges and defaults.
 
-These are the *resolved* parameters: what is hashed into an artefact's key. Method names have been
-expanded into parts by then (see `wsss.config.params.methods`), so that two spellings of one thing are one
-artefact.
+They are *resolved*, as artefact keys hash them: a method's name is replaced by its parts before (see
+`wsss.config.params.methods`), so that two spellings of one thing give one artefact.
 """
 
 from __future__ import annotations
@@ -66,7 +65,7 @@ __all__ = [
     "TrainingParams",
     "classifier_params",
 ]
-"""What other modules get from here although it lives beside it."""
+"""Names that other modules import from here; some are defined in the files beside this one."""
 
 
 class CamsParams(Params):
@@ -128,7 +127,7 @@ class AffinityParams(TrainingParams):
 
 
 class RandomWalkParams(Params):
-    """A random walk over the affinities of an image, whatever walks."""
+    """A random walk over the affinities of an image: what all kinds of walk have in common."""
 
     beta: PositiveFloat = 8.0
     """Affinities are taken to this power: larger means sharper."""
@@ -139,7 +138,7 @@ class RandomWalkParams(Params):
     pairs: Literal["full", "cropped"] = "full"
     """`cropped` repeats a known bug: cells near three corners have no neighbours, and scores there stay."""
     memory: PositiveFloat = 4.0
-    """GiB that an image may take; larger photos walk on a smaller copy, also when less memory is free."""
+    """GiB that an image may take. A photo that needs more, or more than is free, walks as a smaller copy."""
     switches: ClassVar[tuple[str, ...]] = ("pairs",)
 
 
@@ -176,7 +175,7 @@ class WalkedParams(Params):
     """What follows a walk whose scores were kept: the background, and a CRF."""
 
     background_exponent: PositiveFloat | None = None
-    """One of those that the `walk` took along."""
+    """One of the `walk`'s `background_exponents`."""
     background_threshold: Probability | None = None
     """As in `walk`: what ends below this share of the largest score is background."""
     normalise: Literal["global", "class"] = "global"
@@ -201,9 +200,9 @@ class PseudoMasksParams(Params):
     crf: CrfParams = CrfParams()
     walk: WalkParams | None = None
     walked: WalkedParams | None = None
-    """From the scores that an earlier stage `walk` has kept."""
+    """Reads the scores that an earlier stage `walk` kept."""
     confidence: bool = False
-    """Whether to keep how sure each pixel is, the winner's share of all scores, for `ignore_below`."""
+    """Whether to keep the winner's share of all scores in each pixel, for `ignore_below`."""
     switches: ClassVar[tuple[str, ...]] = ("walk", "walked", "confidence")
 
     @model_validator(mode="after")
@@ -234,30 +233,31 @@ class SubcategoriesParams(Params):
     normalise: bool = False
     """Scale features to length 1 before k-means."""
     control: Literal["none", "random"] = "none"
-    """`random` deals images out to clusters of the same sizes: what a method must beat."""
+    """`random` deals images out to clusters of the same sizes: the control that a method must beat."""
 
 
 class ImportParams(Params):
     """CAMs, masks or segmentations that another program made: one file an image, in one folder."""
 
     cams: Folder | None = None
-    """`<id>.npy`, `<id>.npz` or `<id>.pt`, in one of the layouts that are known, or with named arrays."""
+    """`<id>.npy`, `<id>.npz` or `<id>.pt`, in a layout that `import` knows, or with named arrays."""
     masks: Folder | None = None
     """`<id>.png` with 0 for background and n for the n-th class: pseudo masks of images with labels."""
     segmentations: Folder | None = None
     """`<id>.png` likewise, or arrays of ids or scores: what a network made of the `test` images."""
     maps: Word | None = None
-    """The name of the array of maps, or of scores; None for the layouts that are known."""
+    """The name of the array of maps, or of scores; None for a layout that `import` knows."""
     keys: Word | None = None
     """The name of the array of the maps' classes; None with `maps`: there is one map of every class."""
     missing: Literal["error", "zero"] = "error"
-    """Whether a file may lack the map of a class that its labels name, or the label of a pixel (255); `zero`:
-    the map is then empty, and the pixel background in scores, where no segmenter learns from it."""
+    """`error` refuses a file that lacks the map of a class that its labels name, or the label of a pixel
+    (255). `zero` takes the map for empty; the pixel counts as background in scores, and no segmenter learns
+    from it."""
     switches: ClassVar[tuple[str, ...]] = ("missing", "maps", "keys")
 
     @property
     def kind(self) -> str:
-        """The kind of artefact that comes of it."""
+        """The kind of artefact that the import makes."""
         return (
             "pseudo_masks" if self.masks is not None else "cams" if self.cams is not None else "segmentations"
         )

@@ -1,4 +1,4 @@
-"""Kinds of labels: what a result rests on, by the cheapest name that is honest."""
+"""Kinds of labels that a result rests on."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def names_masks(entries: Any) -> bool:
 
 
 def ordered(labels: Iterable[str]) -> tuple[str, ...]:
-    """Return labels in the order of `LABELS`, each once; more of a kind stands for fewer of it."""
+    """Return labels in the order of `LABELS`, each once: "masks" includes "masks: 25"."""
     names = list(LABELS)
     found = set(labels)
     found = {label for label in found if ": " not in label or label.partition(": ")[0] not in found}

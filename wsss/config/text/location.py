@@ -62,7 +62,7 @@ def check_cluster_address(given: str | None) -> None:
         try:
             urlsplit(address)
         except ValueError as error:  # Ray would try to reach it for half a minute
-            refused = f"is {quoted(address)}, which is no address: {error}", "write ray://host:10001"
+            refused = f"is {quoted(address)}, which is no address: {error}", "write HOST:PORT"
     if refused:
         raise ConfigError(Problem(where, *refused))
 

@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 from typing import ClassVar
 
-from wsss.data.archives import unpack
-from wsss.data.fetch import FETCHES, Bars, Fetch, Source, id_digest, obtain
+from wsss.data.fetching.archives import unpack
+from wsss.data.fetching.fetch import FETCHES, Bars, Fetch, Source, id_digest, obtain
 from wsss.errors import DataError, Problem
 
 PLACE = "http://images.cocodataset.org"
@@ -28,21 +28,18 @@ class Coco2014(Fetch):
     archives: ClassVar[tuple[Source, ...]] = (
         Source(
             "annotations",
-            "",
             (f"{PLACE}/annotations/annotations_trainval2014.zip",),
             bytes=252_872_794,
             sha256="031296bbc80c45a1d1f76bf9a90ead27e94e99ec629208449507a4917a3bf009",
         ),
         Source(
             "val2014",
-            "",
             (f"{PLACE}/zips/val2014.zip",),
             bytes=6_645_013_297,
             sha256="fe9be816052049c34717e077d9e34aa60814a55679f804cd043e3cbee3b9fde0",
         ),
         Source(
             "train2014",
-            "",
             (f"{PLACE}/zips/train2014.zip",),
             bytes=13_510_573_713,
             sha256="ede4087e640bddba550e090eae701092534b554b42b05ac33f0300b984b31775",

@@ -13,10 +13,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from wsss.data.archives import unpack
-from wsss.data.decode import decode_mask, read_bytes
-from wsss.data.fetch import FETCHES, Bars, Fetch, Source, obtain
+from wsss.data.fetching.archives import unpack
+from wsss.data.fetching.fetch import FETCHES, Bars, Fetch, Source, obtain
 from wsss.data.photo_set import is_safe
+from wsss.data.pictures.decode import decode_mask
+from wsss.data.pictures.opening import read_bytes
 from wsss.data.tables.text import capped, numbered_lines, quote
 from wsss.errors import DataError, Problem
 from wsss.labels import IGNORED
@@ -42,14 +43,12 @@ class Pets(Fetch):
     archives: ClassVar[tuple[Source, ...]] = (
         Source(
             "annotations",
-            "",
             (f"{PLACE}/annotations.tar.gz",),
             bytes=19_173_078,
             sha256="52425fb6de5c424942b7626b428656fcbd798db970a937df61750c0f1d358e91",
         ),
         Source(
             "images",
-            "",
             (f"{PLACE}/images.tar.gz",),
             bytes=791_918_971,
             sha256="67195c5e1c01f1ab5f9b6a5d22b8c27a580d896ece458917e61d459337fa318d",

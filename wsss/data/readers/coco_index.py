@@ -20,8 +20,8 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
-from wsss.data.decode import MOST_PIXELS
 from wsss.data.photo_set import is_safe
+from wsss.data.pictures.opening import MOST_PIXELS
 from wsss.data.readers.coco_file import objects_of
 from wsss.data.tables.class_names import MOST_CLASSES
 from wsss.data.tables.text import MOST_LISTED, quote, tidy

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from wsss.data.decode import PHOTO_ENDINGS, is_photo
 from wsss.data.photo_set import PhotoSet, is_safe
+from wsss.data.pictures.opening import PHOTO_ENDINGS, is_photo
 from wsss.data.readers.annotations import Annotation, unknown_classes
 from wsss.data.readers.photo_names import PhotoNames, file_name, kind_of
 from wsss.data.tables.class_names import MOST_CLASSES, read_class_names, unknown_class

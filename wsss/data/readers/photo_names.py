@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from wsss.data.decode import PHOTO_ENDINGS, is_photo
+from wsss.data.pictures.opening import PHOTO_ENDINGS, is_photo
 from wsss.data.tables.text import nearest_name, tidy
 
 

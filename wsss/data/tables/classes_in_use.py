@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from wsss.data.fingerprint import Fingerprint, Fingerprints
 from wsss.data.photo_set import PhotoSet
+from wsss.data.pictures.fingerprint import Fingerprint, Fingerprints
 from wsss.data.readers.annotations import Annotation
 from wsss.data.tables.class_names import EMPTY_HINT, is_doubtful
 from wsss.errors import DataError, Problem

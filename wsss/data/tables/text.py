@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from wsss.data.decode import read_bytes
+from wsss.data.pictures.opening import read_bytes
 from wsss.errors import DataError, Problem, nearest
 
 MOST_BYTES = 256 * 2**20

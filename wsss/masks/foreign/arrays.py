@@ -13,7 +13,7 @@ import numpy as np
 import numpy.lib.format as npy
 import numpy.typing as npt
 
-from wsss.data.decode import read_bytes
+from wsss.data.pictures.opening import read_bytes
 from wsss.errors import DataError, Problem
 from wsss.masks.foreign.pickles import MOST_STEPS, read_pickled
 

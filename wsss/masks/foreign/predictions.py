@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from wsss.data.decode import decode_mask, read_bytes
+from wsss.data.pictures.decode import decode_mask
+from wsss.data.pictures.opening import read_bytes
 from wsss.errors import DataError
 from wsss.labels import IGNORED
 from wsss.masks.foreign.arrays import read_arrays

@@ -30,7 +30,7 @@ class HideAndSeek(WayToHide[HideAndSeekParams]):
     def hide(cls, params: HideAndSeekParams, image: Any, rng: Any) -> Any:
         import torch
 
-        from wsss.models.precision import sent
+        from wsss.models.computing.precision import sent
 
         count = params.grids[int(rng.integers(len(params.grids)))]
         patches = torch.from_numpy(rng.random((count, count)) >= params.hidden)

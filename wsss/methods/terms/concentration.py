@@ -20,6 +20,6 @@ class Concentration(Regulariser[ConcentrationParams]):
 
     @classmethod
     def term(cls, params: ConcentrationParams, batch: Any) -> Any:
-        from wsss.methods.regularisers import concentration
+        from wsss.methods.losses import concentration
 
         return concentration(batch.maps, batch.labels, params.coordinates).mean()

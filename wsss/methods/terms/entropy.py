@@ -15,6 +15,6 @@ class Entropy(Regulariser[EntropyParams]):
 
     @classmethod
     def term(cls, params: EntropyParams, batch: Any) -> Any:
-        from wsss.methods.regularisers import entropy
+        from wsss.methods.losses import entropy
 
         return entropy(batch.logits if params.of == "predictions" else batch.labels, params.kind)

@@ -15,8 +15,8 @@ from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import timm
 from wsss.models.kinds import efficientnet_lite as kinds
-from wsss.models.tensor_files import load_tensors
-from wsss.models.weights import fetch, stored_tensors
+from wsss.models.pretrained.tensor_files import load_tensors
+from wsss.models.pretrained.weights import fetch, stored_tensors
 
 
 class _EfficientNetLite(kinds.EfficientNetLiteKind, Backbone):

@@ -9,8 +9,8 @@ from torch import nn
 from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import torchvision
 from wsss.models.kinds import mobilenet as kinds
-from wsss.models.tensor_files import load_tensors
-from wsss.models.weights import fetch, stored_tensors
+from wsss.models.pretrained.tensor_files import load_tensors
+from wsss.models.pretrained.weights import fetch, stored_tensors
 
 _ENDS = (2, 4, 7, 14, 18, 19)
 """Exclusive ends of the segments in torchvision's list of 19 feature blocks."""

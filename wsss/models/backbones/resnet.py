@@ -15,8 +15,8 @@ from torch import nn
 from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import torchvision
 from wsss.models.kinds import resnet as kinds
-from wsss.models.tensor_files import load_tensors
-from wsss.models.weights import fetch, stored_tensors
+from wsss.models.pretrained.tensor_files import load_tensors
+from wsss.models.pretrained.weights import fetch, stored_tensors
 
 
 class _ResNet(kinds.ResNetKind, Backbone):

@@ -14,8 +14,8 @@ from torch.nn.functional import relu
 
 from wsss.models.backbone import Backbone
 from wsss.models.kinds import resnet38 as kinds
-from wsss.models.tensor_files import load_tensors
-from wsss.models.weights import stored_tensors
+from wsss.models.pretrained.tensor_files import load_tensors
+from wsss.models.pretrained.weights import stored_tensors
 
 STATISTICS = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_var": "running_var"}
 MXNET = re.compile(r"(?:arg|aux):(res|bn)(\d)(?:a|b(\d+))_(branch\w+?)_(weight|gamma|beta|moving_\w+)")

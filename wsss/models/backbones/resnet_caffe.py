@@ -16,8 +16,8 @@ from torch.nn.functional import relu
 from wsss.errors import ConfigError, Problem
 from wsss.models.backbone import Backbone
 from wsss.models.kinds import resnet_caffe as kinds
-from wsss.models.tensor_files import load_tensors
-from wsss.models.weights import stored_tensors
+from wsss.models.pretrained.tensor_files import load_tensors
+from wsss.models.pretrained.weights import stored_tensors
 
 FIRST = "layer1.conv1.conv.weight"
 PREFIX = "base."

@@ -14,8 +14,8 @@ from wsss.models.backbone import Backbone
 from wsss.models.backbones.torchvision_cpu import timm
 from wsss.models.kind import Tap
 from wsss.models.kinds.timm_any import PREFIX
-from wsss.models.tensor_files import load_tensors
-from wsss.models.weights import fetch, stored_tensors
+from wsss.models.pretrained.tensor_files import load_tensors
+from wsss.models.pretrained.weights import fetch, stored_tensors
 
 
 class TimmBackbone(Backbone):

@@ -7,7 +7,8 @@ import math
 from typing import Any
 
 from wsss.config.stage import STAGES
-from wsss.data.decode import WORKING_PIXELS, photo_size, working_size
+from wsss.data.pictures.decode import photo_size
+from wsss.data.pictures.sizes import WORKING_PIXELS, working_size
 from wsss.data.view import DataView, photo_sizes
 from wsss.pipeline.chains.chain import Chain, Node
 

@@ -17,10 +17,11 @@ from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import Problem, StageError, StorageError, shortened
 from wsss.files import storage_error
-from wsss.models.precision import Precision, card_facts
+from wsss.models.computing.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
 from wsss.pipeline.chains.facts import smaller_copies, work_facts
 from wsss.pipeline.chains.processor import processor
+from wsss.pipeline.chains.progress import Metrics, Progress
 from wsss.pipeline.chains.watching import Watch, teller
 from wsss.pipeline.events import (
     ChainEvent,
@@ -34,13 +35,9 @@ from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.partial import Partial
-from wsss.store.records import CheckpointFacts, checked, say_once
 
-CHECKPOINT_SHARE = 0.02
-"""Of the time, at most, goes into checkpoints: one that takes long to write is written less often."""
 RUNG_SCORE = "rung_score"
 """The metric of a step that schedulers judge a trial by."""
-Metrics = dict[str, float]
 
 
 class Again(Exception):
@@ -66,23 +63,6 @@ class Bench:
     checkpoint_seconds: float
     poll_seconds: float
     watch: Watch | None = None
-
-
-@dataclass
-class Progress:
-    """How far an artefact is: steps done, the metrics of each, when it was done (ms since 1970), and the
-    seconds of all."""
-
-    done: int
-    history: list[Metrics]
-    times: list[int]
-    seconds: float
-    saved: bool = False
-    """Whether a checkpoint holds it."""
-
-    def state(self) -> dict[str, Any]:
-        """Return what a checkpoint notes."""
-        return {"history": self.history, "times": self.times, "seconds": self.seconds}
 
 
 class Making:
@@ -166,30 +146,22 @@ class Making:
         about = {"inputs": {kind: artefact.digest for kind, artefact in inputs.items()}}
         smaller = smaller_copies(self._node, self._bench.data)
         with closing(self._build(inputs, partial.work)) as stage:
-            progress = _load(stage, partial, about)
+            progress = Progress(stage, partial, about, self._bench.checkpoint_seconds)
             if self._bench.watch is not None:
                 about_stage = self._trial, self._node.label
                 stage.on_part = teller(self._bench.watch, *about_stage, lambda: (progress.done, stage.steps))
-            on_disk, spent = progress.done if progress.saved else -1, progress.seconds
             with partial.lease.resting():
                 earlier = progress.history, progress.times, stage.steps
                 yield from _replayed(recorded_steps(self._trial, self._node.label, *earlier))
-            started = saved = time.monotonic()
-            pause = self._bench.checkpoint_seconds
-
-            def save() -> None:
-                nonlocal on_disk
-                progress.seconds = spent + time.monotonic() - started
-                partial.save(progress.done, stage.save, {**about, **progress.state()})
-                on_disk = progress.done
+            progress.begin()
 
             def tell(event: ChainEvent) -> Iterator[ChainEvent]:
                 try:
                     with partial.lease.resting():
                         yield event
                 except GeneratorExit:  # stopped between two steps: the next run does none of them again
-                    if progress.done > on_disk and not partial.lost:
-                        save()
+                    if not progress.all_saved and not partial.lost:
+                        progress.save()
                     raise
 
             while progress.done < stage.steps:
@@ -197,36 +169,25 @@ class Making:
                 if metrics is None:  # a program is at work
                     if partial.lost:
                         raise Again("another run took over")
-                    if on_disk < 0:  # without a checkpoint the next run empties `work`
-                        save()
-                        saved = time.monotonic()
+                    if not progress.has_checkpoint:  # without one the next run empties `work`
+                        progress.save()
                     yield from tell(StageSaid(self._trial, self._node.label, stage.said))
                     continue
-                progress.done += 1
-                self._check_finite(progress.done, metrics)
-                progress.history.append(metrics)
-                progress.times.append(int(time.time() * 1000))
+                self._check_finite(progress.done + 1, metrics)
+                progress.add(metrics)
                 if partial.lost:
                     raise Again("another run took over")
-                if time.monotonic() - saved >= pause:
-                    began = time.monotonic()
-                    save()
-                    saved = time.monotonic()
-                    pause = self._pause(saved - began)
+                if progress.due:
+                    progress.save()
                 about_step = self._trial, self._node.label, progress.done, stage.steps, metrics
                 yield from tell(TrialProgress(*about_step, time=progress.times[-1]))
             folder = partial.staging()
             summary = stage.finish(folder)
-            progress.seconds = spent + time.monotonic() - started
-            record = {**self._record(inputs, progress, summary, stage.precision), **smaller}
+            seconds = progress.seconds
+            record = {**self._record(inputs, progress, seconds, summary, stage.precision), **smaller}
             self._bench.store.commit(self._node.key, folder, record)
             partial.remove()
-            return progress.seconds
-
-    def _pause(self, cost: float) -> float:
-        """Return the seconds to the next checkpoint, after one that took `cost` seconds to write."""
-        least = self._bench.checkpoint_seconds
-        return max(least, cost / CHECKPOINT_SHARE) if least else 0.0
+            return seconds
 
     def _input(self, source: Node) -> Artefact:
         artefact = self._bench.store.get(source.key, thorough=True)
@@ -259,6 +220,7 @@ class Making:
         self,
         inputs: Mapping[str, Artefact],
         progress: Progress,
+        seconds: float,
         summary: dict[str, Any],
         precision: Precision | None,
     ) -> dict[str, Any]:
@@ -280,30 +242,12 @@ class Making:
             "device": torch.cuda.get_device_name() if cuda else "cpu",
             **({"gpu": {**card_facts(self._device), **computed_in}} if cuda else {}),
             "threads": bench.threads,
-            "seconds": round(progress.seconds, 3),
+            "seconds": round(seconds, 3),
             "history": progress.history,
             "times": progress.times,
             "summary": summary,
             "work": work_facts(node, self._chain, bench.data),
         }
-
-
-def _load(stage: Stage, partial: Partial, about: Mapping[str, Any]) -> Progress:
-    """Resume from the newest checkpoint made from the same inputs; without one, start from the beginning."""
-    newest = partial.newest()
-    if newest is not None and newest[2].get("inputs") == about["inputs"]:
-        done, folder, state = newest
-        try:
-            checked(CheckpointFacts, state)
-        except ValueError as error:
-            say_once(str(folder), f"is no checkpoint ({error}); the work begins again")
-        else:
-            stage.load(folder, done)
-            history = list(state["history"])
-            times = list(state.get("times", [0] * len(history)))
-            return Progress(done, history, times, float(state["seconds"]), saved=True)
-    partial.reset()
-    return Progress(0, [], [], 0.0)
 
 
 def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from wsss.config.tuning import LearningSearcher
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.events import TrialStatus
 from wsss.pipeline.executor import Job
@@ -44,6 +45,7 @@ class Searches:
         for branch in self._branches:
             options, samples = branch.sweep.searcher, branch.arm.samples
             assert samples is not None
+            assert isinstance(options, LearningSearcher)
             search: Suggestions = options.begin(
                 branch.arm.search, samples=samples, seed=branch.study.seed, name=branch.configuration(0)
             )

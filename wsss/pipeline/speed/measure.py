@@ -23,9 +23,9 @@ from wsss.config.params.stages import (
 from wsss.data.view import DataView, working_sizes
 from wsss.files import write_json
 from wsss.masks.cams import group_by_size, images_at_once, scaled_size
+from wsss.methods.losses import classification_loss
 from wsss.methods.pixel_loss import labels_at, pyramid_loss
-from wsss.methods.regularisers import classification_loss
-from wsss.models.precision import applied, fixed_sizes, sent
+from wsss.models.computing.precision import applied, fixed_sizes, sent
 from wsss.pipeline.speed.settings import Settings, Speed, compared, cpu_clock, opened
 from wsss.stages.cams import Cams
 from wsss.stages.contract import Context, Stage

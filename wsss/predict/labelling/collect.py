@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss.config.params.stages import SegmentationCrfParams
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.readers.splits import is_held_out
 from wsss.errors import StageError
 from wsss.files import write_atomic
@@ -27,9 +27,9 @@ from wsss.predict.labelling.doubt import Looked, look_at
 from wsss.predict.labelling.photos import Photos
 from wsss.predict.labelling.picture import pictured, write_picture, write_sheet
 from wsss.predict.labelling.recipe import CLASSIFIER, MAPS, MASKS, NETWORK
-from wsss.predict.model import load_artefact
 from wsss.predict.photos import read_photo
 from wsss.predict.predictor import Predictor, Settings
+from wsss.predict.trained.model import load_artefact
 from wsss.report.doubts import classifier_doubts, mask_lines
 from wsss.stages.shards import CamShards
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS

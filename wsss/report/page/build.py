@@ -14,15 +14,15 @@ from wsss.addresses import shown
 from wsss.config import dump_study
 from wsss.config.text.location import Location
 from wsss.files import write_atomic
-from wsss.report.notes import notes
 from wsss.report.page import figures
 from wsss.report.page.answer import answers
 from wsss.report.page.content import Content, read_content
 from wsss.report.page.gallery import WRONG, galleries
 from wsss.report.page.plot import Plot
 from wsss.report.page.search_figures import search_plots
-from wsss.report.page.tuning import tuning_plots
-from wsss.report.tuned.tuning import tuning
+from wsss.report.page.tuning_figures import tuning_plots
+from wsss.report.tuned.rows import tuning
+from wsss.report.words.notes import notes
 
 
 def write_page(location: Location, names: Sequence[str], path: Path, baseline: str | None = None) -> Path:

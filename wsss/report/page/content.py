@@ -16,7 +16,7 @@ from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.search.budget import read_ledger
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison, Row
-from wsss.report.notes import arm_title
+from wsss.report.words.titles import arm_title
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from wsss.config.stage import scored_as
 from wsss.metrics import THRESHOLDS
 from wsss.report.comparison import Cell
-from wsss.report.notes import difference_text
 from wsss.report.page.content import Content, Curve, Learning
 from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, whole_ticks
+from wsss.report.words.titles import difference_text
 
 if TYPE_CHECKING:
     pass

@@ -15,7 +15,7 @@ from PIL import Image
 
 from wsss.config import Study
 from wsss.config.stage import scored_as
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.labels import IGNORED

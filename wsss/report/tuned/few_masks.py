@@ -12,7 +12,7 @@ from wsss.metrics.few_masks import choose_with
 from wsss.metrics.intervals import bootstrap_of_marginals
 
 if TYPE_CHECKING:
-    from wsss.report.tuned.tuning import Configuration
+    from wsss.report.tuned.configurations import Configuration
 
 MASKS_A_CLASS = (1, 2, 5, 10, 20, 50)
 SAMPLES = 1000

@@ -11,7 +11,7 @@ import numpy as np
 from wsss.metrics.intervals import bootstrap_of_marginals
 
 if TYPE_CHECKING:
-    from wsss.report.tuned.tuning import Configuration, Run
+    from wsss.report.tuned.configurations import Configuration, Run
 
 FIXED = 20
 """The threshold, in hundredths, of maps where nothing says a better one."""

@@ -1,1 +1,1 @@
-"""What is known of each stage, one file a stage; nothing here needs torch to be imported."""
+"""The facts of stages, one file a stage; nothing here needs torch to be imported."""

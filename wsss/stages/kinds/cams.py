@@ -1,4 +1,4 @@
-"""What is known of `cams`: multi-scale class activation maps of every image."""
+"""The facts of stage `cams`: multi-scale class activation maps of every image."""
 
 from __future__ import annotations
 

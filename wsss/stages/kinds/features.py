@@ -1,4 +1,4 @@
-"""What is known of `features`: a classifier's pooled features of every training image, for clustering."""
+"""The facts of stage `features`: a classifier's pooled features of every training image, for clustering."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What is known of `probabilities`: what a segmentation network gives to the classes that labels name, as
-maps."""
+"""The facts of stage `probabilities`: maps of the probabilities that a segmentation network gives to the
+classes of a photo's labels."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Probabilities(StageKind[ProbabilitiesParams]):
 
     @classmethod
     def notes(cls, params: ProbabilitiesParams, sources: Mapping[str, Params]) -> dict[str, Any]:
-        """Say at which scales the photos are seen: without any of its own those of the training."""
+        """Return the scales at which photos are segmented: its own, or those of the training."""
         return {"scales": list(params.scales or trained_scales(sources))}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""What is known of `segmentations`: what a segmentation network makes of photos without labels."""
+"""The facts of stage `segmentations`: masks of photos without labels, by a segmentation network."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Segmentations(StageKind[SegmentationsParams]):
 
     @classmethod
     def notes(cls, params: SegmentationsParams, sources: Mapping[str, Params]) -> dict[str, Any]:
-        """Say at which scales the photos are seen: without any of its own those of the training."""
+        """Return the scales at which photos are segmented: its own, or those of the training."""
         return {"scales": list(params.scales or trained_scales(sources))}
 
     @classmethod
@@ -48,7 +48,7 @@ class Segmentations(StageKind[SegmentationsParams]):
 
     @classmethod
     def alike(cls, params: SegmentationsParams) -> tuple[Any, ...]:
-        # A CRF takes as long whatever the scales, so that times with one grow with nothing but the images.
+        # A CRF's time does not depend on scales: with one, times at other scales can't be compared.
         if params.crf is None:
             return ()
         return (params.crf.iterations, params.scales, params.flip)

@@ -1,4 +1,4 @@
-"""What is known of `subcategories`: clusters of each class's training images, as labels for a classifier."""
+"""The facts of stage `subcategories`: clusters of each class's training images, labels for a classifier."""
 
 from __future__ import annotations
 

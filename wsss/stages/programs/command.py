@@ -1,7 +1,7 @@
-"""Stage `command`: a program of somebody else, run in a copy of its folder, and what it has made.
+"""Stage `command`: runs a program of other people in a copy of its folder, and reads its result.
 
-What it works on is in `.here` of the stage's working folder: `source` (the copy), `work` (its own, which
-survives), `out` (empty whenever it starts), `given` (what it reads) and its log.
+Its files lie in `.here` of the stage's working folder: `source` (the copy), `work` (kept when the program is
+restarted), `out` (emptied at each start), `given` (its inputs) and its log.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 from wsss.errors import DataError, Problem, StageError
 from wsss.files import read_json, write_atomic, write_json
 from wsss.stages.contract import Context, Stage
-from wsss.stages.kinds.programs.command import CommandParams, filled, placeholders, stage_named, wanted
+from wsss.stages.kinds.programs.command import CommandParams, wanted
+from wsss.stages.kinds.programs.words import filled, placeholders, stage_named
 from wsss.stages.programs import environment, folder, given
 from wsss.stages.programs.log import Log, joined
 from wsss.stages.programs.process import Program
@@ -26,7 +27,7 @@ from wsss.store.partial import HERE
 BEAT_SECONDS = 1.0
 """Seconds between two signs of life of the stage while its program runs."""
 ENDED, TOLD = "ended.json", "told.json"
-"""The first is there when the program has ended well, and `out` holds what it made; the second keeps the
+"""The first is written when the program has succeeded and `out` holds its result; the second keeps the
 metrics of its steps."""
 
 
@@ -81,7 +82,7 @@ class Command(Stage):
             write_json(self.here / TOLD, {str(step): self.told[step] for step in steps})
 
     def _ended(self) -> bool:
-        """Start the program, or wait a moment or for its next step; return whether it has succeeded."""
+        """Start the program, or wait for its next step, at most a moment; return whether it has succeeded."""
         if (self.here / ENDED).exists():
             return True
         if self.program is None:
@@ -207,7 +208,7 @@ class Command(Stage):
                 self._remember()
 
     def finish(self, folder: Path) -> dict[str, Any]:
-        while not self._ended():  # read, but what the program wrote is on another machine
+        while not self._ended():  # its result was read on another machine
             continue
         result = self._result()
         if not (self.here / "out").is_dir() or (self.params.makes != "files" and self.reading is None):

@@ -20,7 +20,7 @@ PASSED = (
     *("CUDA_HOME", "CUDA_PATH", "CUDA_DEVICE_ORDER", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES"),
     *("TORCH_HOME", "HF_HOME", "XDG_CACHE_HOME", "SSL_CERT_FILE"),
 )
-"""The variables of this process that a program gets, besides those that begin with LC_."""
+"""The variables of this process that a program gets, besides LC_*."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 SYSTEM_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 PYTHONS = ("python", "python3")
@@ -37,7 +37,7 @@ MOST_PACKAGES = 5000
 
 
 def interpreter(python: Path | None, conda: str | None) -> Path:
-    """Return the Python of an environment; without any, the one that runs this. Raises `StageError`."""
+    """Return the Python of an environment; without one, the Python of this process. Raises `StageError`."""
     if conda is not None:
         homes = _conda_homes()
         found = [home / "envs" / conda for home in homes]
@@ -102,14 +102,7 @@ def version(python: Path, environment: Mapping[str, str]) -> str:
         return platform.python_version()
     code = "import platform; print('version', platform.python_version())"
     try:
-        done = subprocess.run(
-            [str(python), "-c", code],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=START_SECONDS,
-            env=dict(environment),
-            cwd="/",
-        )
+        done = _run_code(python, code, environment, START_SECONDS)
     except subprocess.TimeoutExpired as error:
         message = f"{python} doesn't answer within {START_SECONDS} s"
         raise StageError(Problem("environment", message)) from error
@@ -131,19 +124,26 @@ def packages(python: Path, environment: Mapping[str, str]) -> dict[str, Any]:
         found = {str(one.metadata["Name"]): one.version for one in importlib.metadata.distributions()}
         return {"python": platform.python_version(), "packages": dict(sorted(found.items()))}
     try:
-        done = subprocess.run(
-            [str(python), "-c", LIST_PACKAGES],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=PACKAGES_SECONDS,
-            env=dict(environment),
-            cwd="/",
-        )
+        done = _run_code(python, LIST_PACKAGES, environment, PACKAGES_SECONDS)
         told = json.loads(done.stdout)
         names = dict(sorted(told["packages"].items())[:MOST_PACKAGES])
         return {"python": str(told["python"]), "packages": {str(n): str(v) for n, v in names.items()}}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, subprocess.SubprocessError) as error:
         return {"python": "unknown", "packages": {}, "error": type(error).__name__}
+
+
+def _run_code(
+    python: Path, code: str, environment: Mapping[str, str], seconds: float
+) -> subprocess.CompletedProcess[bytes]:
+    """Let an interpreter run code, in the root folder: no user's files are imported."""
+    return subprocess.run(
+        [str(python), "-c", code],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        env=dict(environment),
+        cwd="/",
+    )
 
 
 __all__ = ["PYTHONS", "interpreter", "packages", "variables", "version", "visible_gpus"]

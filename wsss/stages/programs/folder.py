@@ -18,13 +18,13 @@ from typing import Any
 
 from wsss.errors import ConfigError, Problem, StageError
 from wsss.files import sha256_json
+from wsss.stages.programs.git import ask_git
 
 MOST_FILES = 20_000
 MOST_BYTES = 2**30
 """Most bytes and files that count of a folder: every trial reads them again, and copies them."""
 MOST_LISTED = 20
 GIT_SECONDS = 60
-GIT = ("git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-c", "safe.directory=*")
 LEFT_OUT = ("__pycache__", ".git", ".hg", ".svn")
 
 _known: dict[tuple[str, int, int, int], str] = {}
@@ -131,20 +131,9 @@ def _with_git(folder: Path) -> Source:
     return Source(_digest(folder, files), files, commit, tuple(sorted([*changed, *gone])), tuple(ignored))
 
 
-def git_environment() -> dict[str, str]:
-    """Return the environment that git gets: nothing that would lead it to another repository."""
-    return {"PATH": os.environ.get("PATH", os.defpath), "GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"}
-
-
 def _git(folder: Path, *words: str, fails: bool = False) -> list[str]:
     try:
-        done = subprocess.run(
-            [*GIT, "-C", str(folder), *words],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=GIT_SECONDS,
-            env=git_environment(),
-        )
+        done = ask_git(folder, *words, seconds=GIT_SECONDS)
     except FileNotFoundError as error:
         hint = "install it: what counts of a git repository is what git says"
         raise _error(folder, "is in a git repository, but there is no git here", hint) from error

@@ -1,4 +1,4 @@
-"""What a foreign program is given: results of earlier stages in the field's layouts, lists, labels."""
+"""The inputs of a foreign program: results of earlier stages in the field's layouts, lists, labels."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.view import DataView, photo_sizes
-from wsss.stages.kinds.programs.command import LISTS
+from wsss.stages.kinds.programs.words import LISTS
 from wsss.stages.shards import INDEX, CamShards
 
 CAM_STRIDE = 4
 """Pixels between two cells of the small maps beside those of full size, as IRN writes them."""
 FILES = "files"
-"""Folder of an artefact that holds what a program made for later commands."""
+"""Folder of an artefact with the files that a program made for later commands."""
 
 
 def give_data(data: DataView, images: tuple[str, ...], folder: Path) -> dict[str, str]:
-    """Write lists, classes and labels into a folder; return what {data...} stand for, by placeholder.
+    """Write lists, classes and labels into a folder; return placeholder → path, for {data.…}.
 
     A list has an id a line; `labels.csv` has `image,labels` with the names of classes, separated by `;`, of
     all images whose labels may be used.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import ImportParams
-from wsss.data.decode import working_size
+from wsss.data.pictures.sizes import working_size
 from wsss.data.view import photo_sizes, working_sizes
 from wsss.errors import DataError, Problem
 from wsss.files import place

@@ -27,7 +27,7 @@ class Log:
         self._lock = threading.Lock()
 
     def write(self, content: bytes) -> None:
-        """Add bytes; none of them are waited for on the disk. Raises `OSError`."""
+        """Add bytes, without waiting for the disk. Raises `OSError`."""
         with self._lock:
             while content and not self._file.closed:
                 part, content = content[: self._left], content[self._left :]
@@ -47,7 +47,7 @@ class Log:
 
 
 def joined(path: Path) -> bytes:
-    """Return what is kept of a log, one after the other, with a line where something is left out."""
+    """Return a log's beginning and end, with a line between where something is left out."""
     older, newer, gap = _ends(path)
     head, *end = [one.read_bytes() if one.exists() else b"" for one in (path, older, newer)]
     return head + (LEFT_OUT if gap.exists() else b"") + b"".join(end)

@@ -173,7 +173,7 @@ class Program:
         self._read_status()
 
     def _end_group(self) -> None:
-        """End the group ourselves: its watcher was killed."""
+        """End the program's group from here, as its watcher was killed."""
         if self._process:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process, signal.SIGKILL)

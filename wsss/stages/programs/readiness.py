@@ -1,4 +1,4 @@
-"""Whether a machine has what a foreign program needs, looked at before the first trial."""
+"""Checks, before the first trial, that a machine has what a foreign program needs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.errors import WsssError
-from wsss.stages.kinds.programs.command import as_word
+from wsss.stages.kinds.programs.words import as_word
 from wsss.stages.programs import environment
 from wsss.stages.programs.folder import look_at
 
@@ -18,7 +18,8 @@ from wsss.stages.programs.folder import look_at
 @dataclass(frozen=True)
 class Needs:
     """What a program needs of every machine that may run it: paths of its folder and its Python, or the name
-    of a conda environment, and how its command line begins. What is absent or searched is empty."""
+    of a conda environment, and how its command line begins. Parts that the study leaves out, or searches, are
+    empty."""
 
     folder: str
     python: str = ""
@@ -85,7 +86,8 @@ def look(program: Needs, *, start: bool) -> Found:
 
 
 def _missing_file(program: Needs, path: str) -> str:
-    """Return which file the command line names that isn't there: the program itself or Python's script."""
+    """Return what is wrong with the file that the command line names, the program or Python's script; empty
+    when nothing is."""
     first, *rest = program.words or ("",)
     script = first in environment.PYTHONS and bool(rest) and rest[0].endswith(".py")
     name = rest[0] if script else first

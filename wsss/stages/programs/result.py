@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from wsss.data.decode import working_size
+from wsss.data.pictures.sizes import working_size
 from wsss.data.view import DataView, photo_sizes, working_sizes
 from wsss.errors import DataError, Problem
 from wsss.files import place
@@ -26,7 +26,7 @@ MOST_FILES = 100_000
 
 
 class Result:
-    """Reads the files of a program, chunk by chunk.
+    """Reads the files that a program wrote, chunk by chunk.
 
     Args:
         params: what they are.
@@ -101,7 +101,7 @@ class Result:
             )
 
     def finish(self, folder: Path) -> int:
-        """Put what was read into the artefact's folder; return how many images or files that is."""
+        """Move the chunks into the artefact's folder; return the number of images or files."""
         if self.params.makes == "files":
             names = _files(self.out)
             for name in names:

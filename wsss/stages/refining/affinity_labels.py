@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config.params.stages import AffinityLabelsParams
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.view import working_sizes
 from wsss.files import place
 from wsss.labels import IGNORED

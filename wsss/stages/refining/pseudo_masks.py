@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss.config.params.stages import PseudoMasksParams, WalkedParams
 from wsss.data.beside import Beside
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.view import photo_sizes
 from wsss.files import place
 from wsss.masks.crf import (

@@ -19,8 +19,8 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
-from wsss.models.memory import FREE_SHARE, bytes_per_pixel, free_memory
-from wsss.models.precision import applied, sent
+from wsss.models.computing.memory import FREE_SHARE, bytes_per_pixel, free_memory
+from wsss.models.computing.precision import applied, sent
 
 GIB = 2**30
 SHRINK = 0.9

@@ -9,7 +9,7 @@ from typing import Any
 from wsss.config.params.stages import RandomWalkParams
 from wsss.data.view import working_sizes
 from wsss.files import read_json, write_json
-from wsss.models.folding import fold_norms
+from wsss.models.computing.folding import fold_norms
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
 from wsss.stages.refining.walker import GIB, Walker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.files import write_json
 from wsss.masks.images import read_mask
 from wsss.metrics import THRESHOLDS, ThresholdCurve

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.files import write_json
 from wsss.labels import IGNORED
 from wsss.masks.images import read_mask

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
 from wsss.masks.seeds import threshold_mask

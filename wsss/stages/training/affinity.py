@@ -25,7 +25,7 @@ from wsss.models import (
     BoundaryNetwork,
     create_backbone,
 )
-from wsss.models.precision import Precision, placed, sent
+from wsss.models.computing.precision import Precision, placed, sent
 from wsss.stages.contract import Context, Stage
 from wsss.stages.training.network import to_channels_last
 from wsss.stages.training.training import Sums, begin_training, epoch_seed, photo_batches

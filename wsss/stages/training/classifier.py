@@ -18,7 +18,7 @@ from wsss.methods.hider import Hider
 from wsss.methods.mixing import Mixer
 from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL
-from wsss.models.precision import Precision, placed, sent
+from wsss.models.computing.precision import Precision, placed, sent
 from wsss.stages.contract import Context, Stage
 from wsss.stages.subcategories import read_subcategories
 from wsss.stages.training.network import (

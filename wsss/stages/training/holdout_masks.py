@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from wsss.data.decode import resize_mask
+from wsss.data.pictures.sizes import resize_mask
 from wsss.data.readers.voc import Dataset
 from wsss.masks.images import Mask
 from wsss.masks.segmentation import label_batch

@@ -14,8 +14,8 @@ from wsss.data.readers.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem, StageError, nearest
 from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
-from wsss.models.layouts import published_head
-from wsss.models.precision import Precision, placed
+from wsss.models.computing.precision import Precision, placed
+from wsss.models.pretrained.layouts import published_head
 
 WEIGHTS = "classifier.safetensors"
 ABOUT = "classifier.json"

@@ -12,16 +12,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, interpolate
 
 from wsss.config.params.pixel_head import PixelHeadParams
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.errors import DataError
 from wsss.files import read_json, write_atomic, write_json
 from wsss.labels import IGNORED
 from wsss.masks.images import read_mask
 from wsss.methods.optimiser import PolySchedule
 from wsss.methods.pixel_loss import labels_at
-from wsss.models.memory import network_bytes_per_pixel
-from wsss.models.pixel_head import PixelHeadNetwork, fitted
-from wsss.models.precision import sent
+from wsss.models.computing.memory import network_bytes_per_pixel
+from wsss.models.computing.precision import sent
+from wsss.models.networks.pixel_head import PixelHeadNetwork, fitted
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds.training.pixel_head import teaching_images
 from wsss.stages.memory_bound import MemoryBound

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wsss.data.decode import shrink_mask
+from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.readers.voc import Dataset
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask

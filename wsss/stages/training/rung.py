@@ -6,12 +6,12 @@ import numpy as np
 import torch
 
 from wsss.config.params.stages import RungParams
-from wsss.data.augment import evaluation_image, resized
+from wsss.data.batches.augment import evaluation_image, resized
 from wsss.data.view import DataView, working_sizes
 from wsss.masks.cams import group_by_size, images_at_once, multi_scale_cams
 from wsss.metrics import ThresholdCurve, mean_average_precision
 from wsss.models import CamNetwork
-from wsss.models.precision import applied, sent
+from wsss.models.computing.precision import applied, sent
 from wsss.stages.kinds.training.classifier import rung_ids
 
 BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches

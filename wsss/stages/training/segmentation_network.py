@@ -13,8 +13,8 @@ from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.params.stages import SegmenterParams
 from wsss.files import read_json
 from wsss.models import DeepLab, create_backbone, weights_identity
-from wsss.models.pixel_head import PixelHeadNetwork
-from wsss.models.precision import Precision, placed
+from wsss.models.computing.precision import Precision, placed
+from wsss.models.networks.pixel_head import PixelHeadNetwork
 from wsss.stages.training.network import classifier_of, to_channels_last
 
 WEIGHTS = "segmenter.safetensors"

@@ -9,7 +9,7 @@ from typing import Any
 from wsss.config.params.stages import SegmenterParams
 from wsss.errors import DataError, StageError
 from wsss.files import write_json
-from wsss.models.precision import Precision
+from wsss.models.computing.precision import Precision
 from wsss.stages.contract import Context, Stage
 from wsss.stages.training.pixel_labels import PixelLabels, some_with_masks, unread
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, describe_weights

@@ -17,14 +17,14 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss.config.params.stages import SegmenterParams
-from wsss.data.pixel_batches import ResizedCrop, SegmentationBatches
+from wsss.data.batches.pixel_batches import ResizedCrop, SegmentationBatches
 from wsss.data.readers.voc import Dataset
 from wsss.errors import StageError
 from wsss.labels import IGNORED
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
 from wsss.metrics import miou
 from wsss.models import DeepLab
-from wsss.models.precision import Precision, placed, sent
+from wsss.models.computing.precision import Precision, placed, sent
 from wsss.stages.contract import OnPart, unheard
 from wsss.stages.training.holdout_masks import Best, compared, floor
 from wsss.stages.training.pixel_labels import PixelLabels

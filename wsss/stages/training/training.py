@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from wsss.config.params.base import LearningParams
 from wsss.config.params.classifier import TrainingParams
-from wsss.data.augment import Augmentation
-from wsss.data.loader import ClassificationBatches
+from wsss.data.batches.augment import Augmentation
+from wsss.data.batches.loader import ClassificationBatches
 from wsss.methods.optimiser import PolySchedule, build_optimiser
 from wsss.models.backbone import BackboneNetwork
-from wsss.models.precision import Precision, fixed_sizes
+from wsss.models.computing.precision import Precision, fixed_sizes
 from wsss.stages.contract import Context
 
 STATE = "training.pt"

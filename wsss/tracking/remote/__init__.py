@@ -1,1 +1,1 @@
-"""What talks to an MLflow server: files of runs, conclusions, the registry, and what can go wrong."""
+"""What talks to an MLflow server: operations, files of runs, conclusions, and the registry of models."""

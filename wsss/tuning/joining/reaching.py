@@ -13,6 +13,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import grpc
 import psutil
 
 import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
@@ -20,15 +21,17 @@ import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
 import ray  # isort: skip
 from ray._private import services  # isort: skip
 from ray._common.utils import get_ray_address_file  # isort: skip
-from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # isort: skip
+from ray._raylet import Config, GcsClient  # type: ignore[attr-defined]  # compiled  # isort: skip
 from ray.exceptions import AuthenticationError  # isort: skip
 
-from wsss.errors import PreflightError, Problem
-from wsss.tuning.auth import MODE, TOKEN, has_token, settle_mode, token_file
+from wsss.errors import PreflightError, Problem, quoted
+from wsss.tuning.joining.auth import MODE, TOKEN, has_token, settle_mode, token_file
 
 OWN = "local"
 """The address that stands for a Ray of this run alone."""
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 6.0
+QUESTION = "/ray.rpc.NodeInfoGcsService/CheckAlive"
+"""What any head answers, and what costs it nothing."""
 
 
 def check_token(where: str) -> None:
@@ -43,7 +46,12 @@ def check_token(where: str) -> None:
 
 
 def wrong_token(where: str, message: str) -> Problem:
-    """Return the problem of a token that is missing or refused."""
+    """Return the problem of a token that is missing, refused or not shown."""
+    mode = os.environ.get(MODE, "")
+    if mode and mode.lower() != "token":
+        return Problem(
+            where, "the cluster asks for a token", f"{MODE} is {quoted(mode)}, so none is shown: unset it"
+        )
     source = TOKEN if os.environ.get(TOKEN) else str(token_file())
     hint = f"{source} must hold the cluster's token: copy ~/.ray/auth_token from where `ray up` was run"
     return Problem(where, message, hint)
@@ -64,31 +72,48 @@ def running_here() -> str | None:
     return address if address and _takes_connections(address) else None
 
 
-def check_named(address: str | None) -> None:
-    """Check the cluster that `--address`, else RAY_ADDRESS, names, if any: before work that takes long."""
-    named = address or os.environ.get("RAY_ADDRESS")
-    if named and not ray.is_initialized():
+def check_named(address: str | None, *, here: bool = False) -> None:
+    """Check the cluster that `--address`, else RAY_ADDRESS, names, if any: before work that takes long.
+
+    Args:
+        address: as given.
+        here: whether the one that runs on this machine is meant where none is named.
+    """
+    if ray.is_initialized():
+        return
+    named = address or os.environ.get("RAY_ADDRESS") or (running_here() if here else None)
+    if named:
         check_reachable(named)
 
 
 def check_reachable(address: str) -> None:
     """Raise `PreflightError` within ten seconds unless this process can join the cluster at `address`.
 
+    A cluster that asks for no token is shown none: Ray starts no trial where the two sides differ.
+
     Args:
-        address: HOST:PORT of its head; `auto` for the one that runs here.
+        address: HOST:PORT of its head; `auto` for the one that runs here, `local` for one of this run alone.
     """
-    if "://" in address or address == OWN:
-        return  # Ray's client: it answers soon by itself
+    if address == OWN:
+        return
+    if "://" in address:
+        hint = (
+            "a run joins the head at HOST:6379; from elsewhere, `cluster submit --address http://HOST:8265`"
+        )
+        raise PreflightError(Problem(address, "is not HOST:PORT of the head of a cluster", hint))
     if address == "auto":
         try:
             address = services.canonicalize_bootstrap_address(address, None) or ""
         except (ConnectionError, ValueError) as error:
             hint = "start Ray on it, give --address HOST:PORT, or leave it out to run on this machine alone"
             raise PreflightError(Problem("auto", "no Ray runs on this machine", hint)) from error
-    check_token(address)
     if not _takes_connections(address):
         hint = "is the cluster up, and that HOST:PORT its head (port 6379 with `ray up`)?"
         raise PreflightError(Problem(address, "nothing answers there", hint))
+    if _asks_for_token(address):
+        check_token(address)
+    else:
+        _show_no_token(address)
     nodes = _ask_head(address)
     if not _is_here(nodes):
         hint = "start on one of them, or use `cluster submit --verb VERB` with the dashboard's address"
@@ -96,6 +121,35 @@ def check_reachable(address: str) -> None:
         raise PreflightError(
             Problem(address, f"this machine is no node of that cluster (its nodes: {shown})", hint)
         )
+
+
+def _asks_for_token(address: str) -> bool:
+    """Whether the head at `address` refuses a question that comes without a token.
+
+    Ray's own client can't be asked: it remembers the first mode that it was used in.
+    """
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            channel.unary_unary(QUESTION)(b"", timeout=CONNECT_SECONDS)
+        except grpc.RpcError as error:
+            if error.code() == grpc.StatusCode.UNAUTHENTICATED:
+                return True
+            raise PreflightError(_no_cluster(address)) from error
+    return False
+
+
+def _show_no_token(address: str) -> None:
+    """Set RAY_AUTH_MODE to "disabled" for this process and its children, unless it asks for the contrary."""
+    if os.environ.get(MODE, "").lower() == "token":
+        hint = f"unset {MODE}, which demands one, or start the cluster with it"
+        raise PreflightError(Problem(address, "the cluster asks for no token", hint))
+    os.environ[MODE] = "disabled"
+    Config.initialize("")
+
+
+def _no_cluster(address: str) -> Problem:
+    hint = "is it the head of a Ray cluster, of version " + ray.__version__ + "?"
+    return Problem(address, "what listens there does not answer as a Ray cluster", hint)
 
 
 def _takes_connections(address: str) -> bool:
@@ -127,8 +181,7 @@ def _ask_head(address: str) -> list[str]:
     if failed and isinstance(failed[0], AuthenticationError):
         raise PreflightError(wrong_token(address, "the cluster refuses the token, or asks for one"))
     if thread.is_alive() or failed:
-        hint = "is it the head of a Ray cluster, of version " + ray.__version__ + "?"
-        raise PreflightError(Problem(address, "what listens there does not answer as a Ray cluster", hint))
+        raise PreflightError(_no_cluster(address))
     return found
 
 

@@ -1,1 +1,1 @@
-"""What is known of stages whose files come from programs of somebody else."""
+"""The facts of the stages whose files come from programs of other people."""

@@ -1,34 +1,22 @@
-"""What is known of `command`: a program of somebody else that makes CAMs, masks or other files."""
+"""The facts of stage `command`: a program of other people that makes CAMs, masks or other files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, model_validator
 
-from wsss.addresses import is_secret_name
 from wsss.config.params.base import Folder, Params, PositiveFloat, Word
 from wsss.config.params.supervision import Labels, names_masks, raw_label
 from wsss.config.stage import STAGES, Mention, Place, StageKind
-from wsss.errors import ConfigError, Problem, nearest, quoted, shortened
+from wsss.errors import ConfigError, Problem, nearest, quoted
+from wsss.stages.kinds.programs.words import PLACEHOLDERS, as_word, placeholders, stage_named, wrong_word
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
 
-LISTS = ("train", "holdout", "select", "report", "test", "labelled", "images")
-PLACEHOLDERS = (
-    *("data.root", "data.classes", "data.labels", *(f"data.{name}" for name in LISTS)),
-    *("out", "work", "seed", "threads", "device", "gpu"),
-)
-"""What stands for something else in the words of `run`; any other is the name of an earlier stage."""
-LAYOUTS = ("npz",)
-"""What may follow the name of a stage that makes CAMs: {cams.npz}."""
-_PLACEHOLDER = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-_SECRET_OPTION = re.compile(
-    r"(?i)(password|passwd|secret|(api|access|secret|wandb|auth|hf|hub)[-_]?(key|token))$"
-)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _FOUND = ("cams", "pseudo_masks", "segmentations")
 MOST_WORDS, MOST_STEPS = 1000, 10_000
@@ -48,7 +36,7 @@ def seconds_of(text: str | float) -> float:
 
 
 def _as_written(raw: Any) -> Any:
-    """Return kinds of labels as a study file has them, whether they come from one or from a record."""
+    """Return kinds of labels as a study file has them; `raw` is from a study file or a record."""
     return (
         [raw_label(one) if isinstance(one, str) else one for one in raw]
         if isinstance(raw, list | tuple)
@@ -101,7 +89,7 @@ class EnvironmentParams(Params):
 
 
 class ReadsParams(Params):
-    """The names of arrays in its files; without them, the layouts that `import` knows are looked for."""
+    """The names of arrays in its files; without names, they must have a layout that `import` knows."""
 
     maps: Word | None = None
     """Of the maps, float[n, H, W]; of ids or scores, where it makes segmentations."""
@@ -110,13 +98,13 @@ class ReadsParams(Params):
 
 
 class CommandParams(Params):
-    """A program of somebody else as a stage."""
+    """A program of other people as a stage."""
 
     makes: Literal["cams", "pseudo_masks", "segmentations", "files"]
-    """What it writes to {out}: `<id>.npy` or `.npz` of CAMs, `<id>.png` of masks or segmentations, or files
-    that only later commands read."""
+    """What the program writes to {out}: `<id>.npy` or `.npz` of CAMs, `<id>.png` of masks or segmentations,
+    or files that only later commands read."""
     run: tuple[str | Whole | Real | bool, ...] = ()
-    """Its name and arguments; no shell reads them. `python` is the environment's."""
+    """The program's name and arguments; no shell reads them. `python` stands for the environment's."""
     folder: Folder
     """Where its code is: a git repository, or any folder. The program works in a copy of it."""
     environment: EnvironmentParams | None = None
@@ -127,12 +115,12 @@ class CommandParams(Params):
     supervision: Annotated[Labels, BeforeValidator(_as_written), AfterValidator(_some), PlainSerializer(list)]
     """The kinds of labels that its result rests on; only the study's author knows."""
     timeout: Annotated[Seconds, AfterValidator(_time)] = "1d"
-    """How long it may run each time it is started."""
+    """How long the program may run after each start."""
     progress: ProgressParams | None = None
     smoke: tuple[str | Whole | Real | bool, ...] = ()
     """Further arguments in `--smoke`, such as one epoch."""
     code: Annotated[str, Field(max_length=64)] = ""
-    """The digest of `folder`; written by the program, not by study files."""
+    """The digest of `folder`. `settled` fills it in; a study file must not have it."""
     switches: ClassVar[tuple[str, ...]] = ("missing",)
 
     @property
@@ -151,9 +139,9 @@ class CommandParams(Params):
         return self.progress.steps if self.progress else 1
 
     def content(self) -> dict[str, Any]:
-        # What was run and with what; not where it lay, nor how it was watched.
+        # The code and its arguments count, but neither the folder's path nor how its progress is watched.
         kept = super().content()
-        # What it is declared to rest on is: tables read it in the record.
+        # `supervision` stays: tables read it in the record.
         for name in ("folder", "timeout", "progress", "smoke"):
             del kept[name]
         return {**kept, "run": list(self.words)}
@@ -169,50 +157,11 @@ class CommandParams(Params):
         if self.reads.ids is not None and self.reads.maps is None:
             raise ValueError("`reads.ids` are the classes of `reads.maps`, which is missing")
         for number, word in enumerate(self.words):
-            if message := _wrong_word(word, self.words[number + 1 :]):
+            if message := wrong_word(word, self.words[number + 1 :]):
                 raise ValueError(message)
         if self.run and "out" not in {name for word in self.words for name in placeholders(word)}:
             raise ValueError("`run` has no {out}, so that it can't know where its result is to go")
         return self
-
-
-def as_word(value: object) -> str:
-    """Return an argument as a text: true and false as YAML has them."""
-    return str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def placeholders(word: str) -> Iterator[str]:
-    """Iterate over the names in braces in a word; {{ and }} are braces."""
-    for found in _PLACEHOLDER.finditer(word):
-        if found[0] not in ("{{", "}}"):
-            yield found[1] or ""
-
-
-def filled(word: str, values: Mapping[str, str]) -> str:
-    """Return a word with what its placeholders stand for."""
-    word = word.replace("$$", "$")
-    return _PLACEHOLDER.sub(lambda found: found[0][0] if found[1] is None else values[found[1]], word)
-
-
-def stage_named(placeholder: str) -> tuple[str, str]:
-    """Return the stage that a placeholder names, and the layout that it asks for."""
-    name, _, layout = placeholder.rpartition(".")
-    return (name, layout) if name and layout in LAYOUTS else (placeholder, "")
-
-
-def _wrong_word(word: str, following: Sequence[str]) -> str:
-    if "\0" in word:
-        return f"`run` holds {quoted(word)}, but no program can be given a NUL character"
-    if found := re.search(r"\$([A-Za-z_]\w*|\{)", word.replace("$$", "")):
-        hint = "a variable stands alone, as in `--alpha, $alpha`; `$$` is a dollar"
-        return f"`run` holds {quoted(word)}, but {quoted(found[0])} inside of a word isn't filled in; {hint}"
-    name, equals, value = word.partition("=")
-    value = value if equals else following[0] if following and word.startswith("-") else ""
-    looks = _SECRET_OPTION.search(name) if word.startswith("-") else name.isupper() and is_secret_name(name)
-    if looks and value and not value.startswith("-"):
-        hint = "what is in a study is written down; the program can read it from a file of yours"
-        return f"`run` holds {quoted(name)} with a value, which looks like a secret; {hint}"
-    return ""
 
 
 @STAGES.register
@@ -298,7 +247,7 @@ class Command(StageKind[CommandParams]):
 
     @classmethod
     def alike(cls, params: CommandParams) -> tuple[Any, ...]:
-        # The program alone: what its arguments mean for its time is unknown.
+        # The program alone: nothing tells how its arguments change its time.
         return (params.makes, *params.words[:2])
 
     @classmethod
@@ -319,8 +268,3 @@ def wanted(params: CommandParams, data: DataView) -> tuple[str, ...]:
     from wsss.stages.kinds.segmentations import segmented_ids
 
     return tuple(segmented_ids(data))
-
-
-def shown_program(words: Sequence[str]) -> str:
-    """Return a command line for people."""
-    return shortened(" ".join(words), 200)

@@ -1,4 +1,4 @@
-"""What is known of `import`: CAMs, masks or segmentations that another program made."""
+"""The facts of stage `import`: CAMs, masks or segmentations that another program made."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Import(StageKind[ImportParams]):
 
 
 def source(params: ImportParams) -> tuple[Files, Path]:
-    """Return what is imported, and the folder that it is in."""
+    """Return the kind of the imported files, and their folder."""
     for kind in get_args(Files):
         folder = getattr(params, kind)
         if folder is not None:
@@ -75,7 +75,7 @@ def source(params: ImportParams) -> tuple[Files, Path]:
 
 
 def imported_ids(kind: Files, data: DataView) -> tuple[str, ...]:
-    """Return the images of which there must be a file. Raises `ConfigError` where `test` is missing."""
+    """Return the images that must have a file. Raises `ConfigError` where `test` is missing."""
     if kind != "segmentations":
         return data.labelled_ids
     if not data.test:

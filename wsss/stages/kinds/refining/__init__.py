@@ -1,1 +1,1 @@
-"""What is known of the stages that lead from CAMs to masks."""
+"""The facts of the stages that lead from CAMs to masks."""

@@ -1,4 +1,4 @@
-"""What is known of `affinity_labels`: which pixels of the training images can be trusted."""
+"""The facts of stage `affinity_labels`: which pixels of the training images can be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of `pseudo_masks`: one label per pixel, from CAMs by a dense CRF or a random walk."""
+"""The facts of stage `pseudo_masks`: one label per pixel, from CAMs by a dense CRF or a random walk."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ class PseudoMasks(StageKind[PseudoMasksParams]):
 
     @classmethod
     def revision(cls, params: PseudoMasksParams, sources: Mapping[str, Params]) -> int:
-        """Where there is a walk: since its network's normalisation is folded. Once more where boundaries are
-        walked: their network saw photos without the canvas that it learnt on."""
+        """1 with a walk, since the normalisation of its network is folded; 1 more for a walk along
+        boundaries, whose network saw photos without the canvas that it learnt on."""
         return int(params.walk is not None) + int(is_boundary(sources.get("affinity")))
 
     @classmethod
@@ -87,5 +87,5 @@ class PseudoMasks(StageKind[PseudoMasksParams]):
 
 
 def _by_crf(params: PseudoMasksParams) -> bool:
-    """Whether a CRF does the work."""
+    """Whether a CRF makes the masks, without a walk of its own."""
     return params.walk is None and (params.walked is None or params.walked.crf)

@@ -1,4 +1,4 @@
-"""What is known of `walk`: the scores of a random walk, kept for many settings of the background."""
+"""The facts of stage `walk`: the scores of a random walk, kept for many settings of the background."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What is known of the stages that measure others."""
+"""The facts of the stages that measure others."""

@@ -1,4 +1,4 @@
-"""What is known of `agreement`: how well CAMs agree with pseudo masks."""
+"""The facts of stage `agreement`: how well CAMs agree with pseudo masks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class AgreementParams(Params):
-    """How well CAMs agree with pseudo masks: those of the same chain (is the CRF content with them?), or, by
+    """How well CAMs agree with pseudo masks: those of the same chain (how much the CRF changes), or, by
     `from`, those of another classifier in it."""
 
 

@@ -1,4 +1,4 @@
-"""What is known of `pictures`: a few photos with maps and masks, where there is no truth to compare with."""
+"""The facts of stage `pictures`: a few photos with maps and masks, for studies without ground truth."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ OVERLAYS = "overlays.png"
 
 
 class PicturesParams(Params):
-    """What is shown: the kind of artefact."""
+    """The kind of artefact that the pictures show."""
 
     kind: str
 
     @property
     def how(self) -> Scored:
-        """How it would be scored: as maps, or as masks."""
+        """Whether the artefact holds maps or masks."""
         found = scored_as(self.kind)
         assert found is not None
         return found
@@ -57,6 +57,6 @@ class Pictures(StageKind[PicturesParams]):
 
 
 def shown_ids(data: DataView) -> tuple[str, ...]:
-    """Return the photos that are shown: some of those with labels, evenly spaced."""
+    """Return the photos of the pictures: some of those with labels, evenly spaced."""
     ids = data.labelled_ids
     return ids[:: max(1, -(-len(ids) // PHOTOS))]

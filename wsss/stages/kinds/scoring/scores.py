@@ -1,4 +1,5 @@
-"""What is known of `scores`: a comparison with ground truth, which follows whatever is scored."""
+"""The facts of stage `scores`: a comparison with ground truth; it follows every artefact that can be
+scored."""
 
 from __future__ import annotations
 
@@ -17,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class ScoresParams(Params):
-    """What is scored: the kind of artefact."""
+    """The kind of artefact that is scored."""
 
     kind: str
     reported_only: bool = False
-    """Whether there is nothing of the `select` images to score."""
+    """Whether the artefact lacks the `select` images."""
     drawn: int = Field(0, ge=0, le=10**6)
-    """How many masks of the `select` images a network of the chain was taught by: those are not scored."""
+    """How many masks of `select` images have taught a network of the chain; their images are not scored."""
     draw: int = Field(0, ge=0, le=2**32)
-    """The seed that they were drawn with."""
+    """The seed that drew these masks."""
     switches: ClassVar[tuple[str, ...]] = ("reported_only", "drawn", "draw")
 
     @field_validator("kind")
@@ -37,7 +38,7 @@ class ScoresParams(Params):
 
     @property
     def how(self) -> Scored:
-        """How it is scored."""
+        """How the artefact is scored."""
         found = scored_as(self.kind)
         assert found is not None
         return found
@@ -51,7 +52,7 @@ def scored_lists(params: ScoresParams) -> tuple[str, ...]:
 def scored_ids(params: ScoresParams, data: DataView) -> dict[str, tuple[str, ...]]:
     """Return the images that a kind of artefact is scored on, by part; the last part is reported.
 
-    Raises `ConfigError` where all `select` images have taught.
+    Raises `ConfigError` when all `select` images have taught.
     """
     found: dict[str, tuple[str, ...]] = {name: getattr(data, name) for name in scored_lists(params)}
     if params.drawn and "select" in found:

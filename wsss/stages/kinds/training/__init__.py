@@ -1,1 +1,1 @@
-"""What is known of the stages that train a network."""
+"""The facts of the stages that train a network."""

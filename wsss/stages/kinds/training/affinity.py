@@ -1,4 +1,4 @@
-"""What is known of `affinity`: a network that says which neighbouring cells belong together."""
+"""The facts of stage `affinity`: a network that learns which neighbouring cells belong together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsss.config.params.stages import AffinityParams, Params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import backbone_class, backbone_names
-from wsss.models.weights import weights_identity
+from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -33,8 +33,8 @@ class Affinity(StageKind[AffinityParams]):
 
     @classmethod
     def revision(cls, params: AffinityParams, sources: Mapping[str, Params]) -> int:
-        """1 where the network reads pre-activated features: it read raw sums before; or where it learns in
-        depthwise convolutions: their gradients are summed in another order."""
+        """1 where the network reads pre-activated features, of which it once read the raw sums, and where
+        depthwise convolutions learn, whose gradients are now summed in another order."""
         kind = backbone_class(params.backbone)
         learns = params.kind == "affinity" and params.freeze != "all"
         return int((learns and kind.depthwise) or any(tap in kind.next_norms for tap in head_taps(params)))
@@ -63,6 +63,6 @@ def check_backbone(params: AffinityParams) -> None:
 
 
 def head_taps(params: AffinityParams) -> tuple[str, ...]:
-    """Return the taps of the backbone that the network reads; none where it can't."""
+    """Return the taps of the backbone that the network reads; none for a backbone that it can't read."""
     kind = backbone_class(params.backbone)
     return kind.affinity_taps if params.kind == "affinity" else kind.boundary_taps

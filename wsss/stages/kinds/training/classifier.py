@@ -1,4 +1,4 @@
-"""What is known of `classifier`: a network that learns image-level labels, from which CAMs are made."""
+"""The facts of stage `classifier`: a network that learns image-level labels, from which CAMs are made."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from wsss.config.params.stages import ClassifierParams, Params, RungParams, clas
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import CONVOLUTION, backbone_class
-from wsss.models.weights import weights_identity
+from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -47,7 +47,7 @@ class Classifier(StageKind[ClassifierParams]):
 
     @classmethod
     def revision(cls, params: ClassifierParams, sources: Mapping[str, Params]) -> int:
-        """1 where it learns in depthwise convolutions: their gradients are summed in another order."""
+        """1 where depthwise convolutions learn: their gradients are now summed in another order."""
         return int(params.freeze != "all" and backbone_class(params.backbone).depthwise)
 
     @classmethod
@@ -89,7 +89,7 @@ class Classifier(StageKind[ClassifierParams]):
         last = record["history"][-1:]
         if not _is_last_part(record["params"]) or not last or "mAP" not in last[0]:
             return {}
-        # Records without a size are of a time when it was that of the crops.
+        # Records without a size are of versions that measured at the size of the crops.
         size = last[0].get("mAP_size", float(record["params"]["crop"]))
         return {"holdout/mAP": last[0]["mAP"], "holdout/size": size}
 
@@ -117,9 +117,9 @@ def _is_last_part(params: Mapping[str, Any]) -> bool:
 
 
 def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]:
-    """Return the size at which mAP is measured where that decides: without masks, mAP ranks trials.
+    """Return the size at which mAP is measured, where the size matters: without masks, mAP ranks trials.
 
-    It was measured at `crop` once. Elsewhere it decides nothing, and a trained network stays what it is.
+    Older versions measured at `crop`. With masks mAP decides nothing, so that keys need not change.
     """
     decides = data.holdout and not data.has_masks and params.middle != params.crop
     return {"holdout_size": str(params.middle)} if decides else {}
@@ -142,7 +142,7 @@ def check_taps(params: ClassifierParams) -> None:
 
 
 def check_head(params: ClassifierParams) -> None:
-    """Raise `ConfigError` for a class head that there isn't, or that no published classifier has."""
+    """Raise `ConfigError` for an unknown class head, and for one that no published classifier has."""
     own = backbone_class(params.backbone).head
     name = own if params.class_maps == "backbone" else params.class_maps
     if name != CONVOLUTION:

@@ -1,4 +1,4 @@
-"""What is known of `pixel_head`: a small network on frozen features, taught by few masks or pseudo masks."""
+"""The facts of stage `pixel_head`: a small network on frozen features, taught by few or pseudo masks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class PixelHead(StageKind[PixelHeadParams]):
 
     @classmethod
     def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...]:
-        """Return the masks that it learns from; pseudo masks bring labels of their own."""
+        """Return the masks that it learns from; the labels behind pseudo masks come with its inputs."""
         asked = params.get("supervision", "pseudo_masks")
         if isinstance(asked, Mapping):
             return (f"masks: {asked['masks']}",)

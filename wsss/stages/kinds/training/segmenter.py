@@ -1,4 +1,4 @@
-"""What is known of `segmenter`: a segmentation network that learns from one label per pixel."""
+"""The facts of stage `segmenter`: a segmentation network that learns from one label per pixel."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import backbone_class, dense_class
-from wsss.models.weights import weights_identity
+from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -38,7 +38,7 @@ class Segmenter(StageKind[SegmenterParams]):
 
     @classmethod
     def revision(cls, params: SegmenterParams, sources: Mapping[str, Params]) -> int:
-        """1 where there are depthwise convolutions: they and their gradients are summed in another order."""
+        """1 with depthwise convolutions: their sums and gradients are now added in another order."""
         return int(backbone_class(params.backbone).depthwise)
 
     @classmethod

@@ -1,0 +1,107 @@
+"""A trained network, ready for photos: from an artefact, from a file, or from an exported program."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from wsss.errors import ConfigError, Problem, WsssError
+from wsss.files import read_json, sha256_file
+from wsss.masks.segmentation import PyramidNetwork
+from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.precision import Precision, placed
+from wsss.models.pretrained.tensor_files import number_fault
+from wsss.predict.trained.program import ExportedNetwork, read_program
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network in evaluation mode. `id` is its artefact's key, or the SHA-256 of its file.
+
+    `scales` are those it was trained at; `classes` the foreground ones, that at position k has id k + 1.
+    """
+
+    network: PyramidNetwork
+    classes: tuple[str, ...]
+    scales: tuple[float, ...]
+    id: str
+
+    @property
+    def labels(self) -> int:
+        """How many ids there are, the background included."""
+        return len(self.classes) + 1
+
+    @property
+    def deeplab(self) -> SegmentationNetwork:
+        """The network itself. Raises `ConfigError` for one that is a program already."""
+        if not isinstance(self.network, SegmentationNetwork):
+            raise ConfigError(
+                Problem("--export", "needs a trained network, but --model is a program already")
+            )
+        return self.network
+
+    def to(self, device: str) -> Model:
+        """Move the network to a device and return itself."""
+        assert isinstance(self.network, SegmentationNetwork | ExportedNetwork)
+        placed(self.network, device, getattr(self.network, "precision", Precision()))
+        return self
+
+
+def load_artefact(folder: Path, key: str) -> Model:
+    """Return the model of a segmenter artefact's folder."""
+    return load_weights(folder / WEIGHTS, folder / ABOUT, id=key)
+
+
+def load_file_model(path: Path) -> Model:
+    """Return the model of a .safetensors file with its .json beside it, or of an exported .pt2 file.
+
+    Raises `ConfigError` for anything else.
+    """
+    if path.suffix == ".pt2":
+        network = read_program(path)
+        return Model(network, network.classes, network.scales, sha256_file(path))
+    if path.suffix != ".safetensors":
+        message = f"is a {path.suffix or 'nameless'} file, but must be .safetensors or .pt2"
+        raise ConfigError(Problem(str(path), message))
+    return load_weights(path, path.with_suffix(".json"), id=sha256_file(path))
+
+
+def load_weights(weights: Path, about: Path, *, id: str) -> Model:
+    """Return the model of a weights file and of the JSON file that says what network they belong to.
+
+    Raises `ConfigError` when either is missing or is not of a segmentation network.
+
+    Args:
+        weights: a .safetensors file.
+        about: JSON with `classes` and the segmenter's `params`.
+        id: what results call the model.
+    """
+    content = read_json(about)
+    if not weights.is_file():
+        raise ConfigError(Problem(str(weights), "file is missing"))
+    if content is None:
+        hint = "segmenter artefacts hold both files; keep them together"
+        raise ConfigError(Problem(str(about), "is missing or no JSON, but says what the weights are", hint))
+    try:
+        classes = tuple(map(str, content["classes"]))
+        network = network_of(content)
+    except (KeyError, TypeError, ValidationError, WsssError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error
+    try:
+        tensors = load_file(weights)
+        network.load_state_dict(tensors)
+    except (RuntimeError, SafetensorError) as error:
+        message = f"doesn't hold the weights of {network.backbone.name} with {len(classes)} classes"
+        raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
+    own = network.state_dict()
+    for name, tensor in tensors.items():
+        if fault := number_fault(tensor, own[name]):
+            raise ConfigError(Problem(str(weights), f"{name} {fault}"))
+    fold_norms(network.eval())
+    return Model(network, classes, network.scales, id)

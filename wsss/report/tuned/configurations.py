@@ -1,0 +1,119 @@
+"""The configurations that a sweep tried, with the counts that the storage holds of their scores."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wsss.metrics.few_masks import Counts
+from wsss.metrics.intervals import bootstrap_of_marginals
+from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.report.cells import SAMPLES
+from wsss.store.folder_store import Store
+from wsss.store.ledger import TrialRecord
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One seed of a configuration: its scores as shares in [0, 1], and its counts by image and threshold.
+
+    `select` are the counts on `select`, `report` those on the reported images; of older records, which have
+    no curves, the threshold that was chosen is the only one. `place` is its number among the thresholds.
+    """
+
+    trial: TrialRecord
+    select: Counts
+    report: Counts
+    place: int
+    thresholds: int
+    ids: tuple[list[str], list[str]]
+    draws: Floats
+    curves: bool
+    """Whether all thresholds are known that might have been chosen: of masks, which have none, always."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One that was tried: its seeds that ended well, and the score that a sweep ranks it by; NaN without."""
+
+    name: str
+    runs: tuple[Run, ...]
+    select: float
+
+    @property
+    def report(self) -> float:
+        if not self.runs:
+            return float("nan")
+        return float(np.mean([_miou_at(run.report, run.place) for run in self.runs]))
+
+    @property
+    def draws(self) -> Floats:
+        """float64[SAMPLES], the reported score on resampled images."""
+        if not self.runs:
+            return np.full(SAMPLES, np.nan)
+        draws: Floats = np.stack([run.draws for run in self.runs]).mean(0)
+        return draws
+
+
+def configuration_of(name: str, trials: Sequence[TrialRecord], step: str, store: Store) -> Configuration:
+    """Return a configuration with the counts of its seeds' scores.
+
+    Args:
+        name: of the configuration.
+        trials: its seeds.
+        step: the step whose scores count.
+        store: holds them.
+    """
+    runs = tuple(run for trial in trials if (run := _run(trial, step, store)) is not None)
+    if len(runs) < len(trials):  # a seed was stopped or failed: the sweep keeps none of them
+        return Configuration(name, (), float("nan"))
+    return Configuration(name, runs, float(np.mean([_miou_at(run.select, run.place) for run in runs])))
+
+
+def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
+    key = trial.keys.get(f"{step}.scores")
+    if key is None or trial.status != "done":
+        return None
+    content, confusions = store.read_json(key, SCORES_FILE), store.read(key, "confusions.npz")
+    if content is None or confusions is None:
+        return None
+    part = "report" if "report" in content else "test"
+    with np.load(io.BytesIO(confusions), allow_pickle=False) as arrays:
+        if "select" not in arrays or part not in arrays:
+            return None
+        counts = {name: arrays[name] for name in ("select", part)}
+        ids = tuple(arrays[f"{name}_ids"].tolist() for name in ("select", part))
+    files = store.known(key)
+    curves = store.read(key, "curves.npz") if files and "curves.npz" in files.record["files"] else None
+    place, thresholds, by_part = 0, 1, {name: _counts(value) for name, value in counts.items()}
+    if curves is not None:
+        with np.load(io.BytesIO(curves), allow_pickle=False) as arrays:
+            for name in counts:
+                true = counts[name].sum(-1)
+                by_part[name] = Counts(arrays[f"{name}_hits"], arrays[f"{name}_predicted"], true)
+        thresholds = by_part[part].hits.shape[1]
+        place = round(100 * float(content[part]["threshold"]))
+    report = by_part[part]
+    draws = bootstrap_of_marginals(
+        report.hits[:, place], report.true, report.predicted[:, place], seed=0, samples=SAMPLES
+    )
+    known = curves is not None or content[part].get("threshold") is None
+    return Run(trial, by_part["select"], report, place, thresholds, (ids[0], ids[1]), draws, known)
+
+
+def _counts(confusions: npt.NDArray[Any]) -> Counts:
+    """Return the counts of what has no threshold, or only one."""
+    hits = np.diagonal(confusions, axis1=-2, axis2=-1)
+    return Counts(hits[:, None], confusions.sum(-2)[:, None], confusions.sum(-1))
+
+
+def _miou_at(counts: Counts, place: int) -> float:
+    part = Counts(counts.hits[:, place : place + 1], counts.predicted[:, place : place + 1], counts.true)
+    return float(part.mious(np.ones((1, len(counts.true))))[0, 0])

@@ -1,0 +1,65 @@
+"""What rows, columns and their entries are called, wherever a comparison is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from wsss.report.comparison import Comparison, Difference, Network, Row
+
+PIXEL_LABELS = "pixel labels!"
+"""Stands behind the name of every row that isn't weakly supervised."""
+ACROSS = "†"
+"""Stands behind a difference between rows that rest on different kinds of labels."""
+
+
+def difference_text(difference: Difference | None) -> str:
+    """Return "+1.2*", in percent; a dagger says that the two rest on different kinds of labels."""
+    if difference is None:
+        return ""
+    marks = "*" * difference.significant + ACROSS * difference.across
+    return f"{100 * difference.mean:+.1f}{marks}"
+
+
+def supervision_text(supervision: Sequence[str]) -> str:
+    """Return "image, text": what a row rests on; empty where nothing tells."""
+    return ", ".join(supervision)
+
+
+def initial_weights(networks: Mapping[str, Network]) -> str:
+    """Return what the networks of a row started from, in one phrase."""
+    labels: dict[str, list[str]] = {}
+    for label, network in networks.items():
+        labels.setdefault(f"{network.backbone} from {network.weights}", []).append(label)
+    if len(labels) == 1:
+        return next(iter(labels))
+    return ", ".join(f"{' and '.join(named)} {what}" for what, named in labels.items())
+
+
+def arm_title(row: Row, comparison: Comparison) -> str:
+    """Return an arm's name with its best parameters; with its study where there are several."""
+    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
+    if row.pixel_labels:
+        title = f"{title} ({PIXEL_LABELS})"
+    if row.status != "done":
+        return f"{title} ({row.status})"
+    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
+    return f"{title} ({values})" if values else title
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def step_title(step: str) -> str:
+    """Return the column of a step: its stage's title, or the name that the study gave it."""
+    from wsss.config.stage import scored_as
+
+    how = scored_as(step)
+    return step if how is None else how.title
+
+
+def step_titles(steps: Sequence[str]) -> str:
+    """Return the columns of several steps: "CAM, mask"."""
+    return ", ".join(step_title(step) for step in steps)
