@@ -1,0 +1,66 @@
+"""What docs/results.md says of studies whose scores are kept there comes out of those scores, offline."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import in_process
+
+DOCS = Path(__file__).parents[1] / "docs"
+ARCHIVES = sorted((DOCS / "archives").glob("*.tar.xz"))
+INTERVAL = re.compile(r"\[(?P<low>[\d.]+), (?P<high>[\d.]+)\]")
+
+
+def section(title: str) -> str:
+    text = (DOCS / "results.md").read_text()
+    return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """Return the cells of a page's first table, without its head."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("archive")
+    with tarfile.open(DOCS / "archives" / "supervision_animals.tar.xz") as tar:
+        tar.extractall(folder, filter="data")
+    done = in_process("compare", "--storage", folder / "runs", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    return {row["arm"]: row for row in json.loads(done.stdout)["table"]}
+
+
+def test_the_first_table_comes_out_of_its_archive(records: dict[str, dict[str, Any]]) -> None:
+    rows = table_rows(section("Image labels alone, and a few masks"))
+    compared = 0
+    for step, _, _, score, interval in rows:
+        named = re.match(
+            r"`(?P<arm>\w+)`(?:, `(?P<column>\w+)`)?",
+            step.replace("**", "").removeprefix("no labels given: "),
+        )
+        assert named is not None or step.startswith("floor"), f"{step!r} names no arm"
+        row = records["floor" if named is None else named["arm"]]
+        column = "cam" if named is None else named["column"] or "answer"
+        assert score.strip("*") == f"{100 * row[column]:.1f}", step
+        if interval:
+            found = INTERVAL.fullmatch(interval)
+            assert found is not None, interval
+            assert found["low"] == f"{100 * row[f'{column}_low']:.1f}", step
+            assert found["high"] == f"{100 * row[f'{column}_high']:.1f}", step
+        compared += 1
+    assert compared == len(rows) > 10
+
+
+def test_a_report_is_written_from_it(tmp_path: Path) -> None:
+    with tarfile.open(ARCHIVES[0]) as tar:
+        tar.extractall(tmp_path, filter="data")
+    done = in_process("report", "--storage", tmp_path / "runs", "-o", tmp_path / "page.html")
+    assert done.returncode == 0, done.stderr
+    assert "supervision_animals" in (tmp_path / "page.html").read_text()
