@@ -29,10 +29,12 @@ def attempts(faulty: Any, storage: Path) -> dict[float, int]:
 
 def assert_failed_alone(faulty: Any, storage: Path, done: Any) -> None:
     assert done.returncode == 1, done.stderr
-    said = next(line for line in done.stdout.splitlines() if line.startswith("Failed: "))
-    failed, _, hint = said.removeprefix("Failed: ").partition(". ")
-    assert sorted(failed.split(", ")) == [f"cam-cam-00{number}" for number in range(4)]
-    assert hint == "`resume toy` tries them again."
+    lines = done.stdout.splitlines()
+    said = [line.removeprefix("Failed: ").partition(": ") for line in lines if line.startswith("Failed: ")]
+    failed = [id for ids, _, _ in said for id in ids.split(", ")]
+    assert sorted(failed) == [f"cam-cam-00{number}" for number in range(4)]
+    assert "classifier, step 2: loss is nan; a smaller learning rate may help" in [why for _, _, why in said]
+    assert "`resume toy` tries them again." in lines
     told = errors(storage)
     assert set(told) == {faulty.NAN, faulty.OWN, faulty.FOREIGN, faulty.POOL}
     assert told[faulty.NAN] == "classifier, step 2: loss is nan; a smaller learning rate may help"

@@ -23,7 +23,7 @@ from wsss.data.view import DataView
 from wsss.files import read_json
 from wsss.masks import cams
 from wsss.masks.images import read_mask, write_mask
-from wsss.methods import objective, regularisers
+from wsss.methods import losses, objective
 from wsss.methods.hider import Hider
 from wsss.models import CamNetwork, DeepLab, backbone_names, create_backbone
 from wsss.models.head import HEADS
@@ -361,9 +361,9 @@ def test_a_regulariser_with_a_tensor_of_its_own_on_the_cpu_is_found(
     make: Make, monkeypatch: pytest.MonkeyPatch, card: Card
 ) -> None:
     monkeypatch.setattr(
-        regularisers, "_coordinates", lambda count, kind, like: torch.arange(count, dtype=torch.float32)
+        losses, "_coordinates", lambda count, kind, like: torch.arange(count, dtype=torch.float32)
     )
-    with pytest.raises(MixedDevices, match=r"regularisers.py"):
+    with pytest.raises(MixedDevices, match=r"losses.py"):
         make("classifier", "cuda", concentration={"weight": 0.1}).step()
 
 
