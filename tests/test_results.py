@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tarfile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,8 @@ def section(title: str) -> str:
 
 def table_rows(text: str) -> list[list[str]]:
     """Return the cells of a page's first table, without its head."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
+    table = dropwhile(lambda line: not line.startswith("|"), text.splitlines())
+    lines = list(takewhile(lambda line: line.startswith("|"), table))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 

@@ -106,7 +106,7 @@ def _say_what_was_done(study: Study, outcome: Outcome) -> None:
 
 def failed_lines(study: Study, failed: Sequence[str]) -> list[str]:
     """Return a line for each error that trials ended with, and which trials: "Failed: a, b: no memory"."""
-    from wsss.errors import shortened
+    from wsss.errors import LONGEST_PROBLEM, shortened
     from wsss.store.storage import open_storage
 
     records = open_storage(study.storage).ledger(study.name).trials()
@@ -116,7 +116,7 @@ def failed_lines(study: Study, failed: Sequence[str]) -> list[str]:
         errors.setdefault(lines[-1] if lines else "", []).append(id)
     found = [
         f"Failed: {', '.join(ids[:NAMED])}{f' and {len(ids) - NAMED} more' if len(ids) > NAMED else ''}"
-        f"{f': {shortened(error)}' if error else '.'}"
+        f"{f': {shortened(error, LONGEST_PROBLEM)}' if error else '.'}"
         for error, ids in errors.items()
     ]
     more = len(found) - NAMED
