@@ -99,7 +99,7 @@ def plan_job(
     place = parse_location(storage or DEFAULT_STORAGE)
     if path is None and _is_elsewhere(place, storage):
         stored = f"{name or study}{SUFFIX if smoke else ''}"
-        words = _words(verb, stored, place, study, overrides, name, smoke, allow_commands)
+        words = _words(verb, stored, place, study, _Given(overrides, name, smoke, allow_commands))
         return _job(words, folder)
     if path is None:
         found = find_study(study, place, overrides, rename=name)
@@ -131,7 +131,7 @@ def plan_job(
     if problems:
         raise ConfigError(problems)
     word = study if path is None else path.resolve().relative_to(folder).as_posix()
-    words = _words(verb, found.name, found.storage, word, overrides, name, smoke, allow_commands)
+    words = _words(verb, found.name, found.storage, word, _Given(overrides, name, smoke, allow_commands))
     return _job(words, folder, found)
 
 
@@ -148,16 +148,17 @@ def _job(words: Sequence[str], folder: Path, study: Study | None = None) -> JobP
     return JobPlan(shlex.join(["python", LAUNCHER, *words]), folder, environment, kept_back, study)
 
 
-def _words(
-    verb: Verb,
-    stored: str,
-    storage: Location,
-    word: str,
-    overrides: Sequence[str],
-    name: str | None,
-    smoke: bool,
-    allow_commands: bool,
-) -> list[str]:
+@dataclass(frozen=True)
+class _Given:
+    """The options of `cluster submit` that the verb on the head gets, too."""
+
+    overrides: Sequence[str]
+    name: str | None
+    smoke: bool
+    allow_commands: bool
+
+
+def _words(verb: Verb, stored: str, storage: Location, word: str, given: _Given) -> list[str]:
     """Return the words behind `launch.py`.
 
     Args:
@@ -165,15 +166,15 @@ def _words(
         stored: the study's name in the storage.
         storage: where that is.
         word: the study as the job finds it.
-        overrides, name, smoke, allow_commands: as given.
+        given: the options.
     """
     place = ["--storage", str(storage)]
     if verb in LOOKING:
         output = ["-o", str(Path(storage) / "studies" / stored / "report.html")]
         return [verb, stored, *(output if verb == Verb.report else []), *place]
-    values = [part for override in overrides for part in ("-s", override)]
-    shape = [*(["--name", name] if name else []), *(["--smoke"] if smoke else [])]
-    allowed = ["--allow-commands"] if allow_commands else []
+    values = [part for override in given.overrides for part in ("-s", override)]
+    shape = [*(["--name", given.name] if given.name else []), *(["--smoke"] if given.smoke else [])]
+    allowed = ["--allow-commands"] if given.allow_commands else []
     if verb == Verb.resume:
         return ["resume", stored, *values, *place, *allowed]
     start = ["cluster", "check"] if verb == Verb.check else [str(verb)]

@@ -27,7 +27,7 @@ def first_part(chain: Chain, resources: Resources, store: Store) -> dict[str, An
     """Return what a job says of the part that it begins with.
 
     `side` is None where the trial has no GPU and all is one part; `asked` are the resources of the part,
-    `whole` those of the trial, and `reported` the stages whose end was told in an earlier part.
+    `whole` those of the trial; `reported` names the stages whose end an earlier part has reported.
     """
     whole = asked_of_ray(resources)
     described: dict[str, Any] = {"side": None, "asked": whole, "whole": whole, "reported": []}
