@@ -31,6 +31,8 @@ Make = Callable[[int, int], Any]
 """Makes the object of (rank, workers), in its process; it can be sent to one."""
 PATIENCE = timedelta(minutes=30)
 """How long a worker waits for the others: the slowest may be examining a hold-out."""
+FOLLOW_SECONDS = 3.0
+"""How long to wait, after a worker's error, for those of the others: the first to come may be a consequence."""
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
@@ -83,28 +85,50 @@ class WorkerGroup:
     def _answers(self, pipes: Sequence[Connection] | None = None) -> list[Any]:
         waiting = list(self._pipes if pipes is None else pipes)
         answers: dict[int, Any] = {}
+        errors: list[Exception] = []
         while waiting:
-            for ready in wait(waiting):
-                assert isinstance(ready, Connection)
-                rank = self._pipes.index(ready)
+            ready = wait(waiting, FOLLOW_SECONDS if errors else None)
+            if not ready:
+                break
+            for pipe in ready:
+                assert isinstance(pipe, Connection)
+                waiting.remove(pipe)
+                rank = self._pipes.index(pipe)
                 try:
-                    error, answers[rank] = ready.recv()
+                    error, answers[rank] = pipe.recv()
                 except (EOFError, OSError):
-                    self.close()
-                    code = self._processes[rank].exitcode
-                    raise StageError(
-                        f"worker {rank} of {len(self._processes)} died (exit code {code}), most likely for "
-                        "want of memory"
-                    ) from None
+                    error = self._death(rank)
                 if error is not None:
-                    self.close()
-                    raise error
-                waiting.remove(ready)
+                    errors.append(error)
+        if errors:
+            self.close()
+            raise min(errors, key=_distance_from_cause)
         return [answers[rank] for rank in sorted(answers)]
+
+    def _death(self, rank: int) -> _WorkerDied:
+        process = self._processes[rank]
+        process.join(FOLLOW_SECONDS)  # its pipe is closed a moment before its exit code is known
+        return _WorkerDied(
+            f"worker {rank} of {len(self._processes)} died (exit code {process.exitcode}), most likely for "
+            "want of memory"
+        )
 
     def close(self) -> None:
         """End the processes."""
         self._end()
+
+
+class _WorkerDied(StageError):
+    """A worker's process ended without a word."""
+
+
+class _WorkerCrashed(StageError):
+    """A worker raised what isn't ours, a lost connection to another worker among it."""
+
+
+def _distance_from_cause(error: Exception) -> int:
+    """How far an error is from what went wrong: a worker's end breaks the others' connections."""
+    return 2 if isinstance(error, _WorkerCrashed) else 1 if isinstance(error, _WorkerDied) else 0
 
 
 def _end(processes: Sequence[BaseProcess], folder: tempfile.TemporaryDirectory[str]) -> None:
@@ -148,7 +172,7 @@ def _serve(
             pipe.send((MemoryError(f"worker {rank} of {workers}: {error}"), None))
             return
         text = "".join(traceback.format_exception(error)).rstrip()
-        pipe.send((StageError(f"worker {rank} of {workers} failed:\n{text}"), None))
+        pipe.send((_WorkerCrashed(f"worker {rank} of {workers} failed:\n{text}"), None))
 
 
 def _die_with_parent() -> None:
