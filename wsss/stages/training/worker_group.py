@@ -32,7 +32,7 @@ Make = Callable[[int, int], Any]
 PATIENCE = timedelta(minutes=30)
 """How long a worker waits for the others: the slowest may be examining a hold-out."""
 FOLLOW_SECONDS = 3.0
-"""How long to wait, after a worker's error, for those of the others: the first to come may be a consequence."""
+"""How long to wait for the errors of the others after a first one, which may be a consequence."""
 INTERFACES = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME")
 
 
