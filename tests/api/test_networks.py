@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -102,3 +103,17 @@ def test_importing_costs_nothing_and_every_name_is_there() -> None:
     assert out.stdout.strip() == "False []"
     with pytest.raises(AttributeError, match="'lod'"):
         _ = wsss.lod  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("file", [WEIGHTS, ABOUT])
+def test_a_classifier_whose_files_have_changed_or_are_damaged_is_refused(
+    file: str, storage: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "mine"
+    shutil.copytree(Store(storage / "store").folder(sha256_json("classifier")), folder)
+    (folder / file).write_bytes((folder / file).read_bytes()[:-30])
+    with pytest.raises(ConfigError, match=f"{file}: is not what was written"):
+        wsss.load(folder, device="cpu")
+    (folder / "artefact.json").unlink()
+    with pytest.raises(ConfigError, match="describes no classifier"):
+        wsss.load(folder, device="cpu")

@@ -171,6 +171,18 @@ ATTACKS = {
 }  # fmt: skip
 
 
+def test_a_file_that_unpacks_to_more_than_it_has_fills_no_memory(exported: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.pt2"
+    with zipfile.ZipFile(exported) as old, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as new:
+        root = old.namelist()[0].partition("/")[0]
+        for name in old.namelist():
+            new.writestr(name, b"" if "weights/weight" in name else old.read(name))
+        new.writestr(f"{root}/extra/zeros", bytes(64 * 1024**2))
+    assert bomb.stat().st_size < 8 * 1024**2
+    with pytest.raises(ConfigError, match=r"claims to hold \d\d,\d{3},\d{3} bytes, more than it has"):
+        read_program(bomb)
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_file_that_could_run_code_is_not_read(attack: str, exported: Path, tmp_path: Path) -> None:
     name, change = ATTACKS[attack]

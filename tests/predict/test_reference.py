@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 from pathlib import Path
 
@@ -65,6 +67,7 @@ def test_keys_and_trials_lead_to_their_segmenter(trials: Path) -> None:
         ("segment-a-00", ["nothing in", "did you mean 'segment-a-00"]),
         ("cam-a-000", ["has trained no segmenter", "classifier"]),
         ("../x", ["nothing in"]),
+        ("one", ["is 'one', a study", "choose from one/segment-a-000, one/segment-a-001"]),
         ("model.onnx", ["there is no file model.onnx"]),
         ("nowhere/model.safetensors", ["there is no file"]),
     ],
@@ -89,6 +92,48 @@ def test_files_that_are_gone_or_damaged(trials: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no storage at"):
         load_model("segment-a-000", tmp_path / "nowhere")
     assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("file", ["segmenter.safetensors", "segmenter.json", "artefact.json"])
+def test_a_folder_whose_files_have_changed_is_refused(file: str, trials: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(Store(trials / "store").folder(FIRST), tmp_path / "mine")
+    content = bytearray((folder / file).read_bytes())
+    content[-20] ^= 1
+    (folder / file).write_bytes(content)
+    for reference in (folder, folder / "segmenter.safetensors"):
+        with pytest.raises(ConfigError, match=rf"{file}: (is not what was written|can't be used)"):
+            load_model(str(reference), trials)
+
+
+def test_what_is_no_file_or_no_segmenter_is_named_and_never_waited_for(trials: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.safetensors")
+    (tmp_path / "folder.safetensors").mkdir()
+    for name in ("pipe", "folder"):
+        with pytest.raises(ConfigError, match=f"{name}.safetensors is no file"):
+            load_model(str(tmp_path / f"{name}.safetensors"), trials)
+    other = Store(trials / "store").folder(OTHER)
+    (renamed := shutil.copytree(other, tmp_path / "other") / "segmenter.safetensors").unlink()
+    with pytest.raises(ConfigError, match="is a classifier artefact, but must be a segmenter"):
+        load_model(str(renamed.parent), trials)
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ("[]", "`classes` must be a list"),
+        ('{"classes": "cat", "params": {}}', "`classes` must be a list"),
+        ('{"classes": ["cat"], "params": null}', "params|dictionary"),
+        ('{"classes": ["cat"], "params": {"backbone": 3}}', r"params.backbone: .*string"),
+    ],
+)
+def test_a_description_that_is_none_is_said_in_words(
+    about: str, words: str, trials: Path, tmp_path: Path
+) -> None:
+    shutil.copy(Store(trials / "store").folder(FIRST) / "segmenter.safetensors", tmp_path / "a.safetensors")
+    (tmp_path / "a.json").write_text(about)
+    with pytest.raises(ConfigError, match=words) as caught:
+        load_model(str(tmp_path / "a.safetensors"), trials)
+    assert not re.search("object is not|validation error|indices", str(caught.value))
 
 
 def test_a_file_is_its_network(trials: Path, tmp_path: Path) -> None:

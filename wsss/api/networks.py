@@ -12,14 +12,14 @@ from wsss.api.pictures import Mask, Photo, as_rgb
 from wsss.api.settings import chosen_device, class_numbers
 from wsss.config.text.location import Location, parse_location
 from wsss.errors import ConfigError, Problem
-from wsss.files import read_json
 from wsss.models import CamNetwork
 from wsss.predict.cam_model import CamModel
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.trained.model import Model, load_artefact, load_file_model
+from wsss.predict.trained.model import Model, load_artefact, load_classifier_folder, load_file_model
 from wsss.predict.trained.model_folder import is_registered
-from wsss.predict.trained.reference import FILES, SEGMENTER, find_network, load_model
-from wsss.stages.training.network import ABOUT, WEIGHTS, load_classifier
+from wsss.predict.trained.reference import FILES, SEGMENTER, find_network, load_model, record_of
+from wsss.stages.training.network import ABOUT, WEIGHTS
+from wsss.stages.training.segmentation_network import ABOUT as SEGMENTER_ABOUT
 from wsss.stages.training.segmentation_network import WEIGHTS as SEGMENTER_WEIGHTS
 from wsss.store.storage import open_storage
 
@@ -109,8 +109,10 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
             return Trained(model.classes, model.network, None, place)
         return Trained(model.classes, None, model, place)
     if path.is_dir() and (path / WEIGHTS).is_file():
+        record_of(path, (WEIGHTS, ABOUT))
         return _of_folders(path, None, place)
     if path.is_dir() and (path / SEGMENTER_WEIGHTS).is_file():
+        record_of(path, (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT))
         return _of_folders(None, path, place)
     if path.is_file() or path.suffix in FILES:
         if not path.is_file():
@@ -145,9 +147,8 @@ def _likeliest(errors: Sequence[ConfigError]) -> ConfigError:
 
 
 def _of_folders(classifier: Path | None, segmenter: Path | None, device: str) -> Trained:
-    network = None if classifier is None else load_classifier(classifier).eval()
+    network, classes = (None, ()) if classifier is None else load_classifier_folder(classifier)
     model = None if segmenter is None else load_artefact(segmenter, segmenter.name)
-    classes = model.classes if model is not None else ()
-    if classifier is not None:
-        classes = tuple(read_json(classifier / ABOUT)["classes"])
+    if model is not None and network is None:
+        classes = model.classes
     return Trained(classes, network, model, device)

@@ -186,10 +186,10 @@ def checked(model: type[_Stored], content: Mapping[str, Any]) -> dict[str, Any]:
     return {**{name: value for name, value in defaults.items() if value is not None}, **content}
 
 
-def parse_record(content: bytes, key: str) -> dict[str, Any]:
-    """Return an artefact's record. Raises `ValueError`, also for that of another key."""
+def parse_record(content: bytes, key: str | None = None) -> dict[str, Any]:
+    """Return an artefact's record. Raises `ValueError`, also for that of another key than the one given."""
     record = checked(Record, without_checksum(parse_json(content)))
-    if record.get("key", key) != key:
+    if key is not None and record.get("key", key) != key:
         raise ValueError(f"is the record of {record['key'][:12]}")
     return record
 

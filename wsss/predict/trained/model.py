@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
@@ -12,10 +13,13 @@ from safetensors.torch import load_file
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
+from wsss.models import CamNetwork
 from wsss.models.computing.folding import fold_norms
 from wsss.models.computing.precision import Precision, placed
 from wsss.models.pretrained.tensor_files import number_fault
 from wsss.predict.trained.program import ExportedNetwork, read_program
+from wsss.stages.training.network import ABOUT as CLASSIFIER_ABOUT
+from wsss.stages.training.network import load_classifier
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
 
 
@@ -71,6 +75,22 @@ def load_file_model(path: Path) -> Model:
     return load_weights(path, path.with_suffix(".json"), id=sha256_file(path))
 
 
+def classes_of(content: Any) -> tuple[str, ...]:
+    """Return the classes that the JSON beside weights names. Raises `ValueError` where it names none."""
+    classes = content.get("classes") if isinstance(content, dict) else None
+    if not isinstance(classes, list) or not classes or not all(isinstance(one, str) for one in classes):
+        raise ValueError("`classes` must be a list of their names")
+    return tuple(classes)
+
+
+def _reason(error: Exception) -> str:
+    """Return in words why a description is none."""
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        return f"params.{'.'.join(map(str, first['loc']))}: {first['msg']}" if first["loc"] else first["msg"]
+    return f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+
+
 def load_weights(weights: Path, about: Path, *, id: str) -> Model:
     """Return the model of a weights file and of the JSON file that says what network they belong to.
 
@@ -83,16 +103,16 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
     """
     content = read_json(about)
     if not weights.is_file():
-        raise ConfigError(Problem(str(weights), "file is missing"))
+        raise ConfigError(Problem(str(weights), "is no file" if weights.exists() else "file is missing"))
     if content is None:
         hint = "segmenter artefacts hold both files; keep them together"
         raise ConfigError(Problem(str(about), "is missing or no JSON, but says what the weights are", hint))
     try:
-        classes = tuple(map(str, content["classes"]))
+        classes = classes_of(content)
         network = network_of(content)
-    except (KeyError, TypeError, ValidationError, WsssError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error
+    except (KeyError, TypeError, ValueError, WsssError) as error:
+        message = f"describes no segmentation network: {_reason(error)}"
+        raise ConfigError(Problem(str(about), message)) from error
     try:
         tensors = load_file(weights)
         network.load_state_dict(tensors)
@@ -105,3 +125,17 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
             raise ConfigError(Problem(str(weights), f"{name} {fault}"))
     fold_norms(network.eval())
     return Model(network, classes, network.scales, id)
+
+
+def load_classifier_folder(folder: Path) -> tuple[CamNetwork, tuple[str, ...]]:
+    """Return the network of a classifier artefact's folder, in evaluation mode, and its classes.
+
+    Raises `ConfigError` when either file is missing, damaged or of something else.
+    """
+    about = folder / CLASSIFIER_ABOUT
+    try:
+        classes = classes_of(read_json(about))
+        return load_classifier(folder), classes
+    except (KeyError, TypeError, ValueError, OSError, RuntimeError, SafetensorError, WsssError) as error:
+        message = f"describes no classifier: {_reason(error)[:200]}"
+        raise ConfigError(Problem(str(about), message)) from error

@@ -14,7 +14,7 @@ from wsss.addresses import shown
 from wsss.config.stage import made_kind
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, PreflightError, Problem, WsssError, nearest
-from wsss.files import read_json
+from wsss.files import damaged_files, read_file, read_json
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.predict.cam_model import CamModel
 from wsss.predict.trained.model import Model, load_artefact, load_file_model
@@ -24,6 +24,7 @@ from wsss.predict.trained.registered import load_registered
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
 from wsss.store.folder_store import RECORD, Artefact, Store
 from wsss.store.ledger import TrialRecord
+from wsss.store.records import parse_record
 from wsss.store.storage import Storage, open_storage
 from wsss.tracking.location import database_file, tracking_uri
 
@@ -90,15 +91,40 @@ def find_source(reference: str, location: Location) -> Source:
     if path.is_dir() and is_registered(path):
         return Source(path, registered=True)
     if path.is_dir() and (path / WEIGHTS).is_file():
-        record = read_json(path / RECORD)
-        key = record.get("key") if isinstance(record, dict) else None
-        return Source(path, key if isinstance(key, str) else path.resolve().name)
+        record = record_of(path, (WEIGHTS, ABOUT))
+        return Source(path, record.get("key") or path.resolve().name)
     if path.is_file() or path.suffix in (*FILES, ".onnx"):
-        if not path.exists():
-            raise ConfigError(Problem("--model", f"there is no file {reference}"))
+        if not path.is_file():
+            message = f"{reference} is no file" if path.exists() else f"there is no file {reference}"
+            raise ConfigError(Problem("--model", message))
+        record_of(path.parent, (path.name, path.with_suffix(".json").name))
         return Source(path)
+    if path.is_dir() and (path / RECORD).is_file():
+        stage = record_of(path).get("stage", "unknown")
+        raise ConfigError(Problem("--model", f"{reference} is a {stage} artefact, but must be a {SEGMENTER}"))
     artefact = find_network(reference, open_storage(location))
     return Source(artefact.folder, artefact.key)
+
+
+def record_of(folder: Path, files: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the record of an artefact's folder, empty where there is none.
+
+    Raises `ConfigError` when those of `files` that it describes are no longer what was written.
+    """
+    try:
+        content = read_file(folder / RECORD)
+    except (OSError, ValueError):
+        return {}
+    try:
+        record = parse_record(content)
+    except ValueError as error:
+        raise ConfigError(Problem(str(folder / RECORD), f"can't be used: {error}")) from error
+    described = {name: facts for name, facts in record["files"].items() if name in files}
+    if bad := damaged_files(folder, described, thorough=True):
+        hint = "give --model its trial or its key: running its study again makes it anew"
+        problems = [Problem(str(folder / name), "is not what was written", hint) for name in bad]
+        raise ConfigError(problems)
+    return record
 
 
 def find_network(
@@ -121,6 +147,8 @@ def find_network(
     found = search.artefact(reference)
     if found is None:
         message = f"is {reference!r}, but nothing in {storage.location} is called that"
+        if reference in storage.study_names():
+            message = f"is {reference!r}, a study, but must be one of its trials or its champion"
         raise ConfigError(Problem(where, message, search.nearest(reference)))
     return found
 
@@ -200,7 +228,11 @@ class _Search:
         if not networks:
             return f"there is no {self.stage} in this storage"
         keys = {artefact.key for artefact in networks}
-        names = [trial.id for _, trial in self.trials if keys & set(trial.keys.values())]
+        holders = [(study, trial.id) for study, trial in self.trials if keys & set(trial.keys.values())]
+        if reference in self.storage.study_names():
+            own = [f"{study}/{trial}" for study, trial in holders if study == reference]
+            return "choose from " + ", ".join(own[:8]) if own else f"it has trained no {self.stage}"
+        names = [trial for _, trial in holders]
         names += [_short(artefact.key, networks) for artefact in networks]
         hint = nearest(reference, names)
         return hint if hint.startswith("did you mean") else "choose from " + ", ".join(names[:8])

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
+from pydantic import ValidationError
 
 from wsss.config.params.stages import CamsParams
-from wsss.errors import ConfigError, Problem, WsssError
-from wsss.files import read_json, sha256_file
+from wsss.errors import ConfigError, Problem
+from wsss.files import sha256_file
 from wsss.models.computing.folding import fold_norms
 from wsss.predict.cam_model import CamModel, CamPredictor
 from wsss.predict.predictor import Predictor, Settings
-from wsss.predict.trained.model import Model, load_weights
-from wsss.predict.trained.model_folder import FILES, read_about
-from wsss.stages.training.network import load_classifier
+from wsss.predict.trained.model import Model, load_classifier_folder, load_weights
+from wsss.predict.trained.model_folder import ABOUT, FILES, read_about
 
 
 def load_registered(folder: Path) -> Model | CamModel:
@@ -28,11 +27,10 @@ def load_registered(folder: Path) -> Model | CamModel:
         return load_weights(weights, beside, id=about.key)
     try:
         cams = CamsParams.model_validate(about.cams)
-        network = load_classifier(folder)
-        classes = tuple(map(str, read_json(beside)["classes"]))
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, WsssError) as error:
+    except ValidationError as error:
         reason = str(error).splitlines()[0][:200]
-        raise ConfigError(Problem(str(beside), f"describes no classifier: {reason}")) from error
+        raise ConfigError(Problem(str(folder / ABOUT), f"describes no maps: {reason}")) from error
+    network, classes = load_classifier_folder(folder)
     fold_norms(network)
     return CamModel(network, classes, cams, about.threshold, about.key)
 

@@ -42,6 +42,10 @@ def checked_archive(path: Path, about: str) -> str:
     """Return the text of `extra/<about>` of a .pt2 file. Raises `ConfigError` for one that isn't plain."""
     try:
         with zipfile.ZipFile(path) as archive:
+            packed = sum(one.file_size for one in archive.infolist())
+            if packed > path.stat().st_size:  # torch compresses nothing: it would fill the memory
+                message = f"is no .pt2 file: it claims to hold {packed:,} bytes, more than it has"
+                raise ConfigError(Problem(str(path), message))
             members = {name.partition("/")[2]: archive.read(name) for name in _names(archive)}
     except (OSError, zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise ConfigError(Problem(str(path), f"is no .pt2 file: {error}")) from error
