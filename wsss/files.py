@@ -179,11 +179,16 @@ def parse_json(content: bytes | str) -> Any:
     Raises `ValueError` for what it never writes: other encodings than UTF-8, byte order marks, NaN and
     infinity, whole numbers beyond 64 bits, half characters, deep nesting.
     """
-    text = content.decode("utf-8") if isinstance(content, bytes) else content
+    try:
+        text = content.decode("utf-8") if isinstance(content, bytes) else content
+    except UnicodeDecodeError as error:
+        raise ValueError("is not a text in UTF-8") from error
     try:
         value = _DECODER.decode(text)
         if re.search(r"\\u[dD][89a-fA-F]", text):  # half of a character can be neither printed nor written
             json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"is no JSON from its character {error.pos + 1:,} on") from error
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
     return value

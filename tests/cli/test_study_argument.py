@@ -69,6 +69,15 @@ def test_a_file_without_an_ending_is_a_file(place: Path, executed: list[tuple[st
         (["run", "photos.yaml", "--name", "a/b"], "the name of the study is 'a/b'"),
         (["plan", "photos", "-s", "data.dataset=voc", "-s", "data.root=gone"], "if the data were moved"),
         (["compare", "exp.3"], "no study is named 'exp.3'"),
+        (
+            ["compare", "photos", "--storage", "none"],
+            "none: no study is named 'photos' (there is a file photos.yaml)",
+        ),
+        (["compare", "exp.1", "--storage", "none"], "no study is named 'exp.1' (there is no such folder"),
+        (["compare", "--storage", "none"], "none: there is no such folder"),
+        (["sync", "gone.yaml"], "there is no such study file"),
+        (["mlflow", "gone.yaml"], "there is no such study file"),
+        (["storage", "archive", "gone.yaml"], "there is no such study file"),
     ],
 )
 def test_what_is_neither_is_said(place: Path, words: list[str], message: str) -> None:

@@ -184,3 +184,11 @@ def test_what_is_wrong_with_a_population_is_said(old: str, new: str, message: st
 def test_a_population_begins_at_the_beginning() -> None:
     with pytest.raises(ConfigError, match="`pbt` belongs into the first sweep"):
         load(PBT + PBT[PBT.index("  - name: cam") :].replace("name: cam", "name: later"))
+
+
+def test_a_search_variable_with_wrong_values_is_one_problem() -> None:
+    text = TEXT.replace("{loguniform: [0.1, 2]}", "[0.1, 2]")
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert "`alpha` must be one of {choice" in str(caught.value)
+    assert "is not in `search`" not in str(caught.value) and "has no `search`" not in str(caught.value)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -81,3 +83,24 @@ def test_what_is_wrong_is_said(finished_study: Path, tmp_path: Path, archive: Pa
     assert done.returncode == 3
     assert str(tmp_path / "no") in done.stderr
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".archive")]
+
+
+def test_what_it_says_to_do_unpacks_beside_the_storage_and_not_over_it(
+    copied_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The storage is named as the archive's folder is, and has files that the archive lacks."""
+    monkeypatch.chdir(copied_study)
+    before = {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()}
+    done = in_process("storage", "archive", "tiny.yaml", "-o", "my tiny.tar.xz")
+    assert done.returncode == 0, done.stderr
+    unpack, _, rest = done.stdout.partition("To read it: ")[2].partition(", then `")
+    subprocess.run(["bash", "-ec", unpack], check=True)
+    assert {path: path.read_bytes() for path in Path("runs").rglob("*") if path.is_file()} == before
+    compared = in_process(*shlex.split(rest.partition("`")[0]))
+    assert compared.returncode == 0 and "baseline" in compared.stdout
+
+
+def test_notes_that_are_no_text_are_left_out(copied_study: Path, tmp_path: Path) -> None:
+    (copied_study / "runs/studies/tiny/data.json").write_bytes(b"\xff\xfe")
+    write_archive(open_storage(copied_study / "runs"), ["tiny"], tmp_path / "a.tar.xz")
+    assert not (unpacked(tmp_path / "a.tar.xz", tmp_path) / "studies/tiny/data.json").exists()

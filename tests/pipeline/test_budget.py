@@ -253,6 +253,7 @@ def test_a_budget_may_change_under_the_same_name_and_nothing_else(
     again = load_study_text(dump_study(study), source="x", base=tmp_path, storage=str(tmp_path))
     assert again == study
     write_atomic(tmp_path / "studies/tiny/study.yaml", dump_study(study))
+    write_atomic(tmp_path / "studies/tiny/data.json", "{}")  # work has begun
     check_same_content(load())
     check_same_content(load("budget.hours=2", "budget.trials=3"))
     with pytest.raises(ConfigError, match=r"\+seed: 1"):

@@ -36,6 +36,7 @@ def stored(storage: Path, content: dict[str, Any]) -> None:
     study = load(storage, content)
     place = open_storage(storage)
     place.write_study(study.name, stored_text(study, place))
+    place.write_note(study.name, "data.json", "{}")  # work has begun
 
 
 def more_samples(content: dict[str, Any]) -> None:

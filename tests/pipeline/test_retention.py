@@ -67,11 +67,13 @@ def test_while_a_ledger_is_lost_nothing_goes(tmp_path: Path, caplog: pytest.LogC
     fill(storage)
     ledger = storage.ledger("running").path
     whole = ledger.read_bytes()
-    for content in (bytes(len(whole)), b"[1]", whole.decode().encode("utf-16")):
-        ledger.write_bytes(content)
+    storage.write_note("running", "data.json", "{}")  # work has begun
+    for content in (bytes(len(whole)), b"[1]", whole.decode().encode("utf-16"), b"", None):
+        ledger.unlink() if content is None else ledger.write_bytes(content)
+        storage.write_study("running", "name: running\nretain: kept\n")
         assert not any("not kept" in what for what in prune(storage, dry_run=False))
         assert evict_unkept(storage) == 0 and files_of(storage) == {*KEYS}
-    assert "running: its ledger can't be read at all" in caplog.text
+    assert "running: its ledger is gone or can't be read at all" in caplog.text
     trial(storage, "running", "cam", "cam-000", stage=KEYS["running"])  # as `run` does
     evict_unkept(Storage(tmp_path, tmp_path))
     assert files_of(storage) == {"kept", "scores", "running"}

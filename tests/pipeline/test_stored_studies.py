@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -44,6 +45,7 @@ def store(one: Study) -> Path:
     """Write a study as a run does; return its file."""
     storage = open_storage(one.storage)
     storage.write_study(one.name, stored_text(one, storage))
+    storage.write_note(one.name, "data.json", "{}")  # work has begun
     return Path(one.storage) / "studies" / one.name / "study.yaml"
 
 
@@ -75,6 +77,32 @@ def test_a_study_that_was_made_small_is_the_same_when_it_runs_again(name: str, t
         check_same_content(study, later=True)
         storage = open_storage(tmp_path)
         storage.write_study(study.name, stored_text(study, storage))
+        storage.write_note(study.name, "data.json", "{}")  # work has begun
+
+
+def test_a_study_that_stopped_before_its_first_trial_may_be_changed(tmp_path: Path) -> None:
+    """A run that ends at missing weights, a full disk or a wrong path has stored the study, and no trial."""
+    one = study(tmp_path / "runs", "dataset: sample")
+    place = open_storage(one.storage)
+    place.write_study(one.name, stored_text(one, place))
+    place.ledger("s").append("run", id="a", seconds=1.0, gpu_seconds=0.0, trials=[])
+    other = study(tmp_path / "runs", "dataset: sample", "classifier: {epochs: 3}, cams")
+    check_same_content(other)
+    trial = {"id": "cam-cam-000", "sweep": "cam", "arm": "cam", "seed": 0, "params": {}, "upstream": ""}
+    more = {"configuration": "cam-cam-000", "method": "cam", "backbone": "b", "keys": {}}
+    place.ledger("s").append("trial", **trial, **more)
+    with pytest.raises(ConfigError, match="another study named 's'"):
+        check_same_content(other)
+    place.ledger("s").path.write_bytes(bytes(100))  # who knows what the study has made
+    with pytest.raises(ConfigError, match="another study named 's'"):
+        check_same_content(other)
+
+
+def test_a_pipe_beside_a_study_is_not_waited_for(tmp_path: Path) -> None:
+    place = open_storage(tmp_path)
+    place.write_study("s", "name: s")
+    os.mkfifo(tmp_path / "studies" / "s" / "data.json")
+    assert place.note("s", "data.json") is None
 
 
 def test_a_stored_study_is_not_told_to_be_elsewhere(tmp_path: Path) -> None:

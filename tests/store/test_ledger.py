@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from wsss.store.ledger import Ledger
 
 TRIAL = {
@@ -42,3 +44,18 @@ def test_a_line_cut_short_is_passed_over_and_the_next_one_counts(tmp_path: Path)
     again.append("trial", id="b", **TRIAL)
     assert list(again.trials()) == ["a", "b"]
     assert again.trials()["a"].status == "started"
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"\xef\xbb\xbf{}", "line 1 (is no JSON from its character 1 on)"),
+        ('{"a": "ö"}'.encode("latin-1"), "line 1 (is not a text in UTF-8)"),
+        (b'{"a": 1,}', "line 1 (is no JSON from its character 9 on)"),
+    ],
+)
+def test_a_line_in_the_middle_that_is_none_is_told_in_words(
+    line: bytes, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "ledger.jsonl").write_bytes(line + b"\n")
+    assert Ledger(tmp_path).trials() == {} and said in caplog.text

@@ -58,6 +58,8 @@ def check_stage_params(
     """
     undefined = sorted({name for name in variables_in(use.params) if name not in search})
     for name in undefined:
+        if checker.is_left_out((*search_path, name)):
+            continue  # what is wrong with its values is reported
         hint = checker.nearest(name, search) if search else "the arm has no `search`"
         checker.add(path, f"the variable `${shortened(name)}` of `{use.name}` is not in `search`", hint)
     first = {name: values.values[0] for name, values in search.items()}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.config.text.location import Location
     from wsss.data.view import DataView
-    from wsss.errors import Problem
+    from wsss.errors import ConfigError, Problem
 
 DEFAULT_STORAGE = "runs"
 
@@ -77,9 +77,16 @@ def find_all(studies: Sequence[str], storage: str | None) -> tuple[Location, lis
         raise ConfigError(Problem("STUDY", message, "give --storage"))
     names = list(dict.fromkeys(name for name, _ in found)) or open_storage(places[0]).study_names()
     if not names:
-        hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(places[0]), "there are no studies here", hint))
+        raise _no_studies(places[0])
     return places[0], names
+
+
+def _no_studies(place: Location) -> ConfigError:
+    from wsss.errors import ConfigError, Problem
+
+    gone = isinstance(place, Path) and not place.is_dir()
+    message = "there is no such folder" if gone else "there are no studies here"
+    return ConfigError(Problem(str(place), message, "run one first, or give --storage FOLDER"))
 
 
 def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = None) -> DataView:

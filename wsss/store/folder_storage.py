@@ -16,8 +16,9 @@ import uuid
 from collections.abc import Mapping
 from pathlib import Path
 
+from wsss.config.naming import FILE_ENDINGS
 from wsss.config.text.location import Location
-from wsss.errors import ConfigError, PreflightError, Problem, nearest
+from wsss.errors import ConfigError, PreflightError, Problem, nearest, quoted
 from wsss.files import read_file, write_atomic, writing
 from wsss.store.file_lease import FileLease
 from wsss.store.folder_store import Store
@@ -85,8 +86,8 @@ class Storage:
     def note(self, name: str, file: str) -> bytes | None:
         """Return a small file that was kept beside a study; None without it, or when it can't be read."""
         try:
-            return (self.study_folder(name) / file).read_bytes()
-        except OSError:
+            return read_file(self.study_folder(name) / file)
+        except (OSError, ValueError):
             return None
 
     def write_note(self, name: str, file: str, text: str) -> None:
@@ -106,9 +107,21 @@ class Storage:
     def require(self, name: str) -> None:
         """Raise `ConfigError` with the nearest name if there is no such study."""
         if name not in self.study_names():
-            known = self.study_names()
-            hint = nearest(name, known) if known else "the storage has no studies yet"
-            raise ConfigError(Problem(str(self.location), f"no study is named {name!r}", hint))
+            raise self.no_study(name)
+
+    def no_study(self, name: str) -> ConfigError:
+        """Return the error to raise where no study has a name, with what may be meant."""
+        known = self.study_names()
+        file = next((f"{name}{ending}" for ending in FILE_ENDINGS if _is_file(f"{name}{ending}")), None)
+        if file is not None:
+            hint = f"there is a file {file}"
+        elif known:
+            hint = nearest(name, known)
+        elif isinstance(self.location, Path) and not self.location.is_dir():
+            hint = "there is no such folder; give --storage FOLDER"
+        else:
+            hint = "the storage has no studies yet"
+        return ConfigError(Problem(str(self.location), f"no study is named {quoted(name)}", hint))
 
 
 def study_text_of(content: bytes, where: str) -> str:
@@ -121,3 +134,10 @@ def study_text_of(content: bytes, where: str) -> str:
     if "\0" in text:
         raise ConfigError(Problem(where, "holds NUL bytes, and so is no text", hint))
     return text
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False

@@ -36,6 +36,8 @@ def examine(file: Path) -> Found:
         raise TrackingError(Problem(str(file), "is a folder, but must be MLflow's database"))
     if not file.exists():
         return Found("missing")
+    if not file.is_file():  # to read a pipe may take for ever
+        raise TrackingError(Problem(str(file), "is no file, but must be MLflow's database", "move it away"))
     if not file.stat().st_size:
         return Found("broken", "it is empty")
     with file.open("rb") as content:

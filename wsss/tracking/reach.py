@@ -19,6 +19,8 @@ def reach(uri: str, *, timeout: float = 3.0) -> tuple[Literal["ok", "note"], str
     """
     file = database_file(uri)
     if file is not None:
+        if file.exists() and not file.is_file():
+            return "note", f"{file.absolute()} is no file: everything is written down, `sync` sends it later"
         return "ok", f"the file {file.absolute()}"
     scheme = uri.partition(":")[0].partition("+")[0]
     written = shown(uri)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from wsss.cli.options import StorageOption
-from wsss.launch.finding import storage_location
+from wsss.launch.finding import find_stored, storage_location
 
 
 def mlflow(
@@ -31,6 +31,7 @@ def mlflow(
 
     location = storage_location(storage)
     if study is not None:
+        study, location = find_stored(study, storage)
         open_storage(location).require(study)
     configured = None if study is None else find_study(study, location).tracking.uri
     uri = tracking_uri(configured, location)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -100,7 +101,16 @@ def archive(
 
     python launch.py storage archive quickstart -o quickstart.tar.xz
     """
+    from wsss.launch.finding import find_all
     from wsss.pipeline.past.archive import write_archive
+    from wsss.store.storage import open_storage
 
-    size = write_archive(_opened(storage), studies or (), out)
-    print(f"{out}: {size / 2**20:.2f} MiB. To read it: tar xf {out}, then `compare --storage runs`")
+    if not studies:
+        _opened(storage)
+    location, names = find_all(studies or (), storage)
+    size = write_archive(open_storage(location), names, out)
+    # Into a folder of its own: what is packed is named `runs` like the default storage, and has less in it.
+    folder = out.name.removesuffix(".tar.xz")
+    unpack = shlex.join(["mkdir", folder]) + " && " + shlex.join(["tar", "xf", str(out), "-C", folder])
+    read = shlex.join(["compare", "--storage", f"{folder}/runs"])
+    print(f"{out}: {size / 2**20:.2f} MiB. To read it: {unpack}, then `{read}`")

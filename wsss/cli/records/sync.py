@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wsss.cli.options import JsonOption, StorageOption
-from wsss.launch.finding import storage_location
+from wsss.launch.finding import find_all
 
 if TYPE_CHECKING:
     from wsss.store.storage import Storage
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def sync(
-    studies: Annotated[list[str] | None, typer.Argument(help="Names of studies (default: all).")] = None,
+    studies: Annotated[list[str] | None, typer.Argument(help="Files or names (default: all).")] = None,
     storage: StorageOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,16 +32,12 @@ def sync(
     import warnings
 
     from wsss.addresses import shown
-    from wsss.errors import ConfigError, Problem, TrackingError, WsssError
+    from wsss.errors import Problem, TrackingError, WsssError
     from wsss.store.storage import open_storage
 
     warnings.filterwarnings("ignore", module="mlflow")
-    location = storage_location(storage)
+    location, names = find_all(studies or (), storage)
     place = open_storage(location)
-    names = list(dict.fromkeys(studies or place.study_names()))
-    if not names:
-        hint = "run one first, or give --storage FOLDER"
-        raise ConfigError(Problem(str(location), "there are no studies here", hint))
     for name in names:
         place.require(name)
     told: list[dict[str, Any]] = []

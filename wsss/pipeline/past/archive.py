@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tarfile
 import tempfile
@@ -52,10 +53,12 @@ def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
 
 def _copy_study(storage: Storage, name: str, into: Storage) -> None:
     """Write one study's file, ledger, notes, and what its trials made, into a storage in a folder."""
-    for note in (STUDY, *NOTES):
+    into.write_note(name, STUDY, storage.study_text(name) or "")
+    for note in NOTES:
         content = storage.note(name, note)
         if content is not None:
-            into.write_note(name, note, content.decode())
+            with contextlib.suppress(UnicodeDecodeError):  # of a damaged one, nothing is known anyway
+                into.write_note(name, note, content.decode())
     ledger = into.ledger(name)
     for entry in storage.ledger(name).entries():
         ledger.append(entry["type"], **{name: value for name, value in entry.items() if name != "type"})

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.errors import ConfigError
+from wsss.pipeline.chains.holdings import FILE
 from wsss.store.folder_store import Leftover, Store
 from wsss.store.lease import TIMEOUT, is_dead, this_host
 from wsss.store.ledger import Ledger
@@ -22,6 +23,7 @@ from wsss.store.storage import Storage
 FRESH_SECONDS = 2.0
 """Seconds after which retention reads the ledgers again before it deletes a file."""
 WATCH_SECONDS = 1.0
+LOST = "its ledger is gone or can't be read at all: every artefact stays until it is run again"
 
 
 @dataclass
@@ -117,16 +119,18 @@ class _Wanted:
                 whole = self._retain and _retains_all(self._storage, name)
                 self._by_study[name] = (stamp, _all_of(ledger) if whole else wanted_by(ledger))
                 self._lost.discard(name)
-                if ledger.is_lost():
+                if ledger.is_lost() or self._has_begun_without(ledger, name):
                     self._lost.add(name)
                     place = self._storage.study_address(name)
-                    say_once(
-                        place, "its ledger can't be read at all: every artefact stays until it is run again"
-                    )
+                    say_once(place, LOST)
         self._inputs = {
             key for _, about in self._storage.store.leases().values() for key in about.get("inputs", ())
         }
         self._looked = time.monotonic()
+
+    def _has_begun_without(self, ledger: Ledger, name: str) -> bool:
+        """Whether work on a study has begun, as its inventory shows, and yet its ledger holds nothing."""
+        return self._storage.note(name, FILE) is not None and not any(True for _ in ledger.entries())
 
 
 def wanted_keys(storage: Storage) -> set[str]:

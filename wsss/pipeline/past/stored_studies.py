@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from wsss.config import Study, load_study_text
-from wsss.config.naming import FILE_ENDINGS, study_name_problem
+from wsss.config.naming import study_name_problem
 from wsss.config.stage import STAGES
 from wsss.config.text.location import Location, absolute_sqlite
 from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
-from wsss.errors import ConfigError, Problem, nearest, quoted
-from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.errors import ConfigError, Problem
+from wsss.pipeline.chains.holdings import FILE, stored_inventory
 from wsss.pipeline.past.base_study import base_trials
 from wsss.pipeline.past.extending import overlook_more
 from wsss.pipeline.search.trials import Trial
@@ -56,10 +56,7 @@ def find_study(
         known = storage.study_names()
         if name in known:
             raise ConfigError(Problem(source, "is missing", GOES_ON))
-        hint = nearest(name, known) if known else "the storage has no studies yet"
-        files = [f"{name}{ending}" for ending in FILE_ENDINGS if _is_file(f"{name}{ending}")]
-        hint = f"there is a file {files[0]}" if files else hint
-        raise ConfigError(Problem(str(location), f"no study is named {quoted(name)}", hint))
+        raise storage.no_study(name)
     _refuse_damaged(text, source)
     changes = []
     for change in overrides:
@@ -113,13 +110,6 @@ def _refuse_damaged(text: str, source: str) -> None:
 def _is_old_name(name: str, storage: Storage) -> bool:
     """Whether an earlier version has stored a study under a name that none gets any more."""
     return name in storage.study_names()
-
-
-def _is_file(text: str) -> bool:
-    try:
-        return Path(text).is_file()
-    except (OSError, ValueError):
-        return False
 
 
 def _from_here(change: str) -> str:
@@ -192,7 +182,7 @@ def check_same_content(study: Study, data: Inventory | None = None, *, later: bo
     same. `later`: that is not known yet, and is looked at in another call.
     """
     storage = open_storage(study.storage)
-    if storage.study_text(study.name) is None:
+    if storage.study_text(study.name) is None or _was_never_begun(study.name, storage):
         return
     # Read and written anew, so that a key which has come to exist since is there with its default.
     old = find_study(study.name, study.storage).to_raw()
@@ -218,6 +208,12 @@ def check_same_content(study: Study, data: Inventory | None = None, *, later: bo
                 "give this one its own with --name NAME. What differs (- stored, + now)"
             ),
         )
+
+
+def _was_never_begun(name: str, storage: Storage) -> bool:
+    """Whether a study was stored, but stopped before its first trial: by a mistake in its file, perhaps."""
+    ledger = storage.ledger(name)
+    return storage.note(name, FILE) is None and not ledger.trials() and not ledger.is_lost()
 
 
 def _overlook_paths(old: dict[str, Any], new: dict[str, Any]) -> bool:
