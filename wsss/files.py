@@ -101,6 +101,12 @@ def sync_below(folder: Path) -> None:
         sync(Path(parent))
 
 
+def standing_file(folder: Path) -> Path | None:
+    """Return the file that stands where a folder, or one above it, should be; None where none does."""
+    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
+    return there if there is not None and not there.is_dir() else None
+
+
 def make_folder(folder: Path) -> None:
     """Create a folder and what is missing above it, and wait until their names are on the disk."""
     missing = []

@@ -16,6 +16,8 @@ import pytest
 from command_line import in_process
 from PIL import Image
 
+from wsss.pipeline.forecasts.preflight import storage_checks
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -186,7 +188,15 @@ def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path
         (["run", "{study}", "--storage", "/proc/none"], 3, "/proc/none: can't be written"),
         (["resume", "unknown"], 2, "no study is named 'unknown'"),
         (["run", "{study}", "-s", "tracking.uri=./mlruns", "--local"], 3, "MLflow no longer writes to folders"),
+        (["run", "{study}", "--storage", ""], 2, "--storage: is empty (give a folder or s3://bucket/prefix"),
+        (["compare", "--storage", " "], 2, "--storage: is empty"),
+        (["run", "{study}", "--name", ""], 2, "--name: is empty"),
+        (["run", "{study}", "--local", "--address", "auto"], 2, "--address: is a cluster, but --local runs in this process"),
         (["data", "check", "/nowhere"], 2, "/nowhere"),
+        (["data", "check", "{study}"], 2, "is a file, but must be a folder"),
+        (["run", "{study}", "--local", "-s", "data.dataset=voc", "-s", "data.root={study}"], 2, "a file, but must be the folder of the photos"),
+        (["label", ".", "-o", "{study}/masks"], 2, "is a file, but must be a folder"),
+        (["predict", "a.jpg", "--model", "x", "-o", "{study}/masks"], 2, "is a file, but must be a folder"),
         (["data", "fetch", "x", "--from", "http://[::1"], 2, "--from: is 'http://[::1', but must be an address"),
         (["data", "fetch", "x", "--from", "file:///x.tar"], 2, "--from: is 'file:///x.tar', but must be an address"),
         (["storage", "ls", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
@@ -203,6 +213,12 @@ def test_what_is_wrong_is_said_before_anything_starts(
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "runs" / "store").glob("??"))
+
+
+def test_a_storage_that_is_a_file_is_bad_in_a_plan_too(tiny_study: Path) -> None:
+    for place in (tiny_study, tiny_study / "below"):
+        (check,) = storage_checks(place, None)
+        assert check.state == "bad" and check.found == f"{tiny_study} is no folder"
 
 
 def test_a_corrupt_photo_is_found_before_anything_starts(tiny_study: Path, tmp_path: Path) -> None:

@@ -37,6 +37,12 @@ def test_labels_are_split_at_comma_semicolon_and_bar(cell: str, tmp_path: Path) 
         assert read(tmp_path, json.dumps(content), "t.json").labels == {"a.jpg": ("cat", "dog")}
 
 
+def test_comments_are_refused_and_numbers_are_not(tmp_path: Path) -> None:
+    text = "image,labels\na.jpg,cat  # sure\nb.jpg,route #66\nc.jpg,cat\n"
+    (problem,) = found(read(tmp_path, text, "t.csv"))
+    assert problem.startswith("t.csv:2") and "without a comment (comments aren't read: write cat" in problem
+
+
 @pytest.mark.parametrize(
     ("cell", "hint"),
     [

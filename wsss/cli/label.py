@@ -59,13 +59,14 @@ def label(
     python launch.py label photos -o masks --quality good --masks drawn --coco
     """
     from wsss.config import load_study_text
+    from wsss.files import standing_file
     from wsss.predict.labelling.photos import absolute_path, find_photos
     from wsss.predict.labelling.recipe import check_same, recipe
 
     folder = absolute_path(output, "-o")
     location = storage_location(storage)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(Problem("-o", f"{output} is a file, but must be a folder"))
+    if (file := standing_file(folder)) is not None:
+        raise ConfigError(Problem("-o", f"{file} is a file, but must be a folder"))
     found = find_photos(photos, labels, masks)
     if folder == found.root or folder in found.root.parents:
         raise ConfigError(Problem("-o", f"{output} holds the photos", "name another folder for the results"))

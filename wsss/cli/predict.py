@@ -136,6 +136,8 @@ def _say_what_masks_hold(
 def _check(
     images: list[Path] | None, model: str, output: Path | None, export: Path | None, device: str
 ) -> None:
+    from wsss.files import standing_file
+
     problems = []
     if not model:
         problems.append(Problem("--model", "is missing", "a trial, an artefact key, an MLflow run or a file"))
@@ -143,8 +145,8 @@ def _check(
         problems.append(Problem("IMAGE", "there is nothing to do", "name photos, or --export FILE"))
     if images and output is None:
         problems.append(Problem("-o", "is missing", "the folder for masks, overlays and areas.json"))
-    if output is not None and output.exists() and not output.is_dir():
-        problems.append(Problem("-o", f"{output} is a file, but must be a folder"))
+    if output is not None and (file := standing_file(output)) is not None:
+        problems.append(Problem("-o", f"{file} is a file, but must be a folder"))
     if device.partition(":")[0] not in ("auto", "cpu", "cuda"):
         problems.append(Problem("--device", f"is {device!r}, but must be auto, cpu, cuda or cuda:NUMBER"))
     if problems:

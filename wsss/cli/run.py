@@ -88,6 +88,11 @@ def resume(
 
 def execute(study: Study, *, local: bool, address: str | None, as_json: bool) -> None:
     """Run a study to its end, show it, and leave the process with its exit code; or say who runs it."""
+    if local and address not in (None, "local"):
+        from wsss.errors import ConfigError, Problem
+
+        message = "is a cluster, but --local runs in this process"
+        raise ConfigError(Problem("--address", message, "give one of both"))
     warnings.filterwarnings("ignore", module="ray|mlflow|torchvision")
     signal.signal(signal.SIGTERM, _as_interrupt)
     if signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:  # not under nohup

@@ -22,6 +22,9 @@ def storage_location(storage: str | None) -> Location:
     from wsss.config.text.location import parse_location
     from wsss.errors import ConfigError, Problem
 
+    if storage is not None and not storage.strip():  # of a variable that isn't set, perhaps
+        hint = "give a folder or s3://bucket/prefix, or leave it out"
+        raise ConfigError(Problem("--storage", "is empty", hint))
     try:
         return parse_location(storage or DEFAULT_STORAGE)
     except ValueError as error:
@@ -36,8 +39,11 @@ def find(
     from wsss.config import load_study
     from wsss.config import smoke as shrink
     from wsss.config.naming import names_a_file
+    from wsss.errors import ConfigError, Problem
 
     location = storage_location(storage)  # first, as it quotes no secrets
+    if name is not None and not name.strip():
+        raise ConfigError(Problem("--name", "is empty", "give a name, or leave it out"))
     if names_a_file(study):
         found = load_study(Path(study), overrides or (), name=name, storage=storage)
     else:
@@ -107,6 +113,9 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
     from wsss.store.storage import open_storage
 
     if study.data.root is not None and not study.data.root.is_dir():
+        if study.data.root.is_file():
+            message = f"is {study.data.root}, a file, but must be the folder of the photos"
+            raise DataError(Problem("data.root", message))
         hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"
         raise DataError(Problem("data.root", f"is {study.data.root}, but there is no such folder", hint))
     console = Console(stderr=True, quiet=quiet)

@@ -164,7 +164,8 @@ class FolderDataset(PhotoSet):
 
     def _find_photos(self, root: Path) -> PhotoNames:
         if not root.is_dir():
-            raise DataError(Problem(str(root), "there is no such folder"))
+            message = "is a file, but must be a folder" if root.is_file() else "there is no such folder"
+            raise DataError(Problem(str(root), message))
         found = {place: _photos_in(place) for place in (root, root / PHOTOS)}
         if all(found.values()):
             hint = "photos belong into one of both"

@@ -77,6 +77,9 @@ def name_problem(name: str) -> tuple[str, str] | None:
         inner = tidy(name.strip("[](){}<>\"'`“”‘’«» "))
         hint = f"write {inner}" if inner and not _has_marks(inner) else ""
         return f"class is {quote(name)}, but must be a name without brackets and quotes", hint
+    if comment := re.search(r"\s#(?!\d)", name):
+        hint = f"comments aren't read: write {name[: comment.start()]}"
+        return f"class is {quote(name)}, but must be a name without a comment", hint
     if len(name) > LONGEST:
         return f"class is {quote(name)}, {len(name):,} characters, but must be at most {LONGEST} long", ""
     return None

@@ -51,6 +51,8 @@ def storage_checks(storage: Path, needed: float | None, *, complete: bool = True
         hint = "give --storage FOLDER on a file system that every node shares"
         return [Check("storage", "bad", f"{storage} is deleted when the job ends", hint)]
     parent = next(path for path in (storage, *storage.parents) if path.exists())
+    if not parent.is_dir():
+        return [Check("storage", "bad", f"{parent} is no folder", "give --storage FOLDER")]
     if not os.access(parent, os.W_OK):
         return [Check("storage", "bad", f"{storage} can't be written", "give --storage FOLDER")]
     return [
