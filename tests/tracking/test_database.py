@@ -22,6 +22,8 @@ from wsss.tracking import database as database_module
 from wsss.tracking.database import examine, prepare
 from wsss.tracking.lookup import find_run
 
+pytestmark = pytest.mark.usefixtures("databases_are_made")
+
 TOGETHER = """
 import multiprocessing, sys
 from pathlib import Path
@@ -77,10 +79,12 @@ def together(folder: Path, *, count: int = 5, rounds: int = 4) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_processes_that_begin_at_once_make_one_whole_database(tmp_path: Path) -> None:
     assert together(tmp_path) == []
 
 
+@pytest.mark.long
 def test_processes_that_find_a_broken_one_set_it_aside_once(tmp_path: Path, empty_database: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()
