@@ -103,8 +103,8 @@ def sync_below(folder: Path) -> None:
 
 def standing_file(folder: Path) -> Path | None:
     """Return the file that stands where a folder, or one above it, should be; None where none does."""
-    there = next((path for path in (folder, *folder.absolute().parents) if path.exists()), None)
-    return there if there is not None and not there.is_dir() else None
+    there = next((path for path in (folder, *folder.absolute().parents) if os.path.exists(path)), None)
+    return there if there is not None and not os.path.isdir(there) else None
 
 
 def make_folder(folder: Path) -> None:

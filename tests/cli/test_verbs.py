@@ -201,6 +201,8 @@ def test_storage_lists_artefacts_and_prunes_only_what_nobody_kept(finished: Path
         (["data", "fetch", "x", "--from", "file:///x.tar"], 2, "--from: is 'file:///x.tar', but must be an address"),
         (["storage", "ls", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
         (["storage", "prune", "--storage", "nowhere"], 2, "nowhere, but there is no such folder"),
+        (["plan", "{study}", "--address", "host:99999"], 2, "--address: is 'host:99999', whose port must be from 1 to 65535"),
+        (["run", "{study}", "--address", ""], 2, "--address: is empty (give HOST:PORT"),
         (["plan", "{study}", "--address", "ray://[x"], 2, "--address: is 'ray://[x', which is no address"),
         (["plan", "{study}", "--address", "ray://u:pass@h:1"], 2, "set RAY_AUTH_MODE to token, and RAY_AUTH_TOKEN"),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from typing import Literal
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ def reach(uri: str, *, timeout: float = 3.0) -> tuple[Literal["ok", "note"], str
     """
     file = database_file(uri)
     if file is not None:
-        if file.exists() and not file.is_file():
+        if os.path.exists(file) and not os.path.isfile(file):  # which take any name
             return "note", f"{file.absolute()} is no file: everything is written down, `sync` sends it later"
         return "ok", f"the file {file.absolute()}"
     scheme = uri.partition(":")[0].partition("+")[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -52,6 +53,8 @@ def check_cluster_address(given: str | None) -> None:
     """Raise `ConfigError` if the address of a Ray cluster holds a secret, or is none: `given` as `--address`,
     else RAY_ADDRESS."""
     address, where = (given, "--address") if given else (os.environ.get("RAY_ADDRESS"), "RAY_ADDRESS")
+    if given is not None and not given.strip():  # of a variable that isn't set, perhaps
+        raise ConfigError(Problem("--address", "is empty", "give HOST:PORT, or leave it out"))
     if not address:
         return
     refused = refusal(address, instead=RAY)
@@ -63,6 +66,8 @@ def check_cluster_address(given: str | None) -> None:
             urlsplit(address)
         except ValueError as error:  # Ray would try to reach it for half a minute
             refused = f"is {quoted(address)}, which is no address: {error}", "write HOST:PORT"
+    if refused is None and (port := re.search(r":(\d+)/?$", address)) and not 1 <= int(port[1][:9]) <= 65535:
+        refused = f"is {quoted(address)}, whose port must be from 1 to 65535", "write HOST:PORT"
     if refused:
         raise ConfigError(Problem(where, *refused))
 
