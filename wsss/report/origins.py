@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from wsss.config.params.supervision import TIMM, UNKNOWN, label_of, names_masks, of_timm, ordered
 from wsss.config.stage import STAGES, made_kind
+from wsss.pipeline.past.tried import epochs_of
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
@@ -29,6 +30,11 @@ def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Networ
         params = artefact.record["params"]
         found.setdefault(label, Network(artefact.stage, str(params["backbone"]), _weights(artefact)))
     return found
+
+
+def network_keys(trials: Sequence[TrialRecord], store: Store) -> list[str]:
+    """Return the keys of the trials' networks."""
+    return [artefact.key for _, artefact in _trained(trials, store)]
 
 
 def pixel_labels(
@@ -132,7 +138,7 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
     """Return how many images the last classifier of the chain learnt from, None without one."""
     counts = [
         artefact.record["summary"].get("images")
-        for _, artefact in _trained(trials[:1], store)
+        for _, artefact in _last(trials, store)
         if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
@@ -158,6 +164,56 @@ def trained_for(trials: Sequence[TrialRecord], store: Store) -> tuple[int, int]:
             continue
         epochs, updates = epochs + found[0], updates + found[1]
     return epochs, updates
+
+
+def really_trained_for(trials: Sequence[TrialRecord], store: Store) -> int:
+    """Return for how many epochs the networks of a trial were trained, as their records tell."""
+    made = {artefact.key: artefact for _, artefact in _made(trials[:1], store)}
+    return sum(epochs_of(artefact.record) for artefact in made.values())
+
+
+def means_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, str]:
+    """Return what the last stage of each kind of a trial spent besides epochs: "cams.scales" → "[0.5, 1]".
+
+    A batch counts where updates do: epochs see as many photos in batches of any size.
+    """
+    found: dict[str, str] = {}
+    for label, artefact in _last(trials, store):
+        kind, params = STAGES.get(artefact.stage), artefact.record.get("params", {})
+        for name in () if kind is None else kind.means:
+            if name in params and (name != "batch" or params.get("iterations")):
+                place = label if f"{artefact.stage}.{name}" in found else artefact.stage
+                found[f"{place}.{name}"] = _spelt(params[name])
+    images = trained_on(trials, store)
+    return found if images is None else {**found, "training photos": str(images)}
+
+
+def _last(trials: Sequence[TrialRecord], store: Store) -> list[tuple[str, Artefact]]:
+    """Return the labels and artefacts of a trial from which no other of the same stage was made: its
+    classifier, and not the teacher of that. The ledger doesn't keep the order of a chain."""
+    made = list(_made(trials[:1], store))
+    by_key = {artefact.key: artefact for _, artefact in made}
+    below = {(artefact.stage, key) for _, artefact in made for key in _ancestors(artefact, by_key)}
+    return [(label, artefact) for label, artefact in made if (artefact.stage, artefact.key) not in below]
+
+
+def _ancestors(artefact: Artefact, by_key: Mapping[str, Artefact]) -> set[str]:
+    found: set[str] = set()
+    todo = [artefact]
+    while todo:
+        sources = todo.pop().record.get("inputs", {}).values()
+        new = {source["key"] for source in sources} - found
+        found |= new
+        todo += [by_key[key] for key in new if key in by_key]
+    return found
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_spelt, value))}]"
+    if isinstance(value, Mapping):
+        return "yes"
+    return f"{value:g}" if type(value) is float else {None: "by default"}.get(value, str(value).lower())
 
 
 def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
