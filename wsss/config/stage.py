@@ -205,6 +205,11 @@ class StageKind(ABC, Generic[P]):
         return cls.rests_on
 
     @classmethod
+    def weights_rest_on(cls, backbone: str) -> tuple[str, ...] | None:
+        """Return what the weights that come with a network have learnt from; None where nobody says."""
+        return ("image",)
+
+    @classmethod
     def trained(cls, params: P) -> tuple[int, int]:
         """Return for how many epochs, and for how many updates of its weights, its network is trained: one of
         both, or (0, 0) without a network."""

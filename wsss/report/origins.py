@@ -16,6 +16,8 @@ from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
+OWN = "its own"
+"""Weights that come with a network of another package."""
 RANDOM = "random"
 SEGMENTER = "segmenter"
 """The kind of artefact that `predict` takes."""
@@ -130,6 +132,8 @@ def _labels(artefact: Artefact) -> Iterator[str]:
         yield of_timm(backbone)
     elif source == IMAGENET:
         yield "image"
+    elif source == OWN and kind is not None:
+        yield from kind.weights_rest_on(backbone) or (UNKNOWN,)
     else:
         yield UNKNOWN
 
@@ -274,6 +278,13 @@ def _weights(artefact: Artefact) -> str:
         return RANDOM
     noted = str(artefact.record["summary"].get("initial_weights", "")).partition(" (")[0].lower()
     if weights in ("package", "download"):
-        timm = str(params["backbone"]).startswith(TIMM)
-        return f"{noted or ('timm' if timm else IMAGENET)} ({weights})"
+        return f"{noted or _own_weights(artefact)} ({weights})"
     return f"{noted or 'unknown'} (file {Path(weights).name})"
+
+
+def _own_weights(artefact: Artefact) -> str:
+    """Return what the weights that come with a network are called."""
+    backbone, kind = str(artefact.record["params"]["backbone"]), STAGES.get(artefact.stage)
+    if backbone.startswith(TIMM):
+        return "timm"
+    return IMAGENET if kind is None or kind.weights_rest_on(backbone) == ("image",) else OWN
