@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ from made_up import FAIR, GOOD, POOR, Storage
 
 from wsss.cli.comparison.compare import View, show
 from wsss.files import read_json, write_json
+from wsss.pipeline.past.archive import write_archive
 from wsss.report.compare import compare
 from wsss.report.conclusion import note_of
 from wsss.report.page.answer import UNLIKE, answers
 from wsss.report.words.titles import arm_title
 from wsss.report.words.unequal import marks
+from wsss.store.storage import open_storage
 
 
 @pytest.fixture
@@ -142,6 +145,21 @@ def test_what_a_base_was_allowed_stands_below_the_tables_of_all_that_are_based_o
     arm(storage, "fmix", study="third")
     change(storage, "third", base={"study": "second"})
     assert only(said(storage, "third"), "first has UNEQUAL epochs: two rounds.")
+    file = storage.root / "third.tar.xz"
+    write_archive(open_storage(storage.root), ["third"], file)
+    with tarfile.open(file) as tar:
+        tar.extractall(storage.root / "packed", filter="data")
+    packed = compare(storage.root / "packed" / "runs", ["third"])
+    assert marks(packed) == said(storage, "third"), "its bases are in its archive"
+
+
+def test_the_control_of_a_base_is_that_of_what_is_based_on_it(storage: Storage) -> None:
+    for study in ("first", "second"):
+        arm(storage, "dealt", study=study)
+        arm(storage, "clusters", study=study)
+    storage.study("first", ["dealt", "clusters"], clusters="dealt")
+    change(storage, "second", base={"study": "first"})
+    assert [row.control for row in compare(storage.root, ["second"]).rows] == ["", "dealt"]
 
 
 def test_what_another_study_found_is_no_single_try(storage: Storage) -> None:

@@ -85,7 +85,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     searched = {name: searched_as(chain) for name, chain in bases.items()}
     rows = []
     for number, (name, group) in enumerate(chosen):
-        control = _control(studies[name], group[0].arm)
+        control = _control(bases[name], group[0].arm)
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
@@ -184,10 +184,11 @@ def _protocol(scores: Sequence[Score]) -> Protocol:
     )
 
 
-def _control(study: Study, arm: str) -> str:
-    """Return the arm that an arm has to beat; through later sweeps, that one's end of the same way."""
+def _control(studies: Sequence[Study], arm: str) -> str:
+    """Return the arm that an arm of a study, which comes with its bases, has to beat; through later sweeps,
+    that one's end of the same way."""
     own, _, later = arm.partition("+")
-    for sweep in study.sweeps:
+    for sweep in (sweep for study in studies for sweep in study.sweeps):
         for candidate in sweep.arms:
             if candidate.name == own and candidate.control:
                 return f"{candidate.control}+{later}" if later else candidate.control

@@ -60,18 +60,32 @@ def pixel_labels(
         if network.weights.startswith(COCO)
     ]
     masks = [
-        f"{label} is trained on {_how_many(asked)}masks"
+        f"{label} is trained on {_how_many(artefact.record.get('params', {}).get('supervision'))}masks"
         for label, artefact in _made(trials, store)
-        if names_masks(asked := artefact.record.get("params", {}).get("supervision"))
+        if _is_taught_masks(artefact)
     ]
-    timm = [
+    others = [
         f"{label} starts from weights that have learnt from masks"
         for label, network in networks.items()
-        if network.backbone.startswith(TIMM)
-        and network.weights != RANDOM
-        and of_timm(network.backbone) == "masks"
+        if names_masks(_own_labels(network))
     ]
-    return tuple(dict.fromkeys([*coco, *timm, *masks, *named]))
+    return tuple(dict.fromkeys([*coco, *others, *masks, *named]))
+
+
+def _is_taught_masks(artefact: Artefact) -> bool:
+    """Whether an artefact's parameters name masks, or its stage says that it brings them in."""
+    params, kind = artefact.record.get("params", {}), STAGES.get(artefact.stage)
+    brought = None if kind is None else kind.supervision(params)
+    return names_masks(params.get("supervision")) or names_masks(brought or ())
+
+
+def _own_labels(network: Network) -> tuple[str, ...]:
+    """Return the labels that weights have learnt from which come with a network of another package."""
+    kind = STAGES.get(network.stage)
+    if network.weights.startswith(OWN) and kind is not None:
+        return kind.weights_rest_on(network.backbone) or ()
+    timm = network.backbone.startswith(TIMM) and network.weights != RANDOM
+    return (of_timm(network.backbone),) if timm else ()
 
 
 def _how_many(supervision: Any) -> str:
