@@ -236,9 +236,13 @@ def _spelt(value: Any) -> str:
 
 def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
     """Return the labels of what other programs have made."""
-    made = _made(trials, store)
-    foreign = (label for label, artefact in made if (kind := STAGES.get(artefact.stage)) and kind.elsewhere)
-    return tuple(dict.fromkeys(foreign))
+    found: dict[str, str] = {}
+    for label, artefact in _made(trials, store):
+        kind = STAGES.get(artefact.stage)
+        if kind is not None and kind.elsewhere:
+            changed = artefact.record.get("summary", {}).get("changed")
+            found[label] = f"{label} (CHANGED {changed[0]}, which all its trials share)" if changed else label
+    return tuple(found.values())
 
 
 def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
