@@ -197,6 +197,13 @@ def test_rows_that_were_chosen_on_other_images_are_told(storage: Storage) -> Non
     assert "NOT all chosen on the same `select` images: more masks choose better" in line
 
 
+def test_what_scores_as_the_truth_is_the_truth(storage: Storage) -> None:
+    """The data set's own masks, imported as somebody's result, declared as `image`."""
+    arm(storage, "baseline")
+    arm(storage, "theirs", scores=storage.scores([GOOD] * 4))
+    assert only(said(storage), "CAM of theirs: pixel for pixel the masks")
+
+
 # Where they stand
 
 

@@ -1,4 +1,4 @@
-"""The same photo under two names, in lists that must not share any: a score would be of photos that chose it."""
+"""The same photo under two names, in lists that must not share any: it would choose, and be reported."""
 
 from __future__ import annotations
 

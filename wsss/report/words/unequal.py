@@ -16,6 +16,8 @@ LEAKS = {
     "select_on_report": "its numbers are optimistic.",
     "train_on_test": "its numbers on `test` are optimistic.",
 }
+PERFECT = 0.999
+"""mIoU above which a result is the truth itself; networks that are taught by all masks stay far below."""
 LENGTHS = ("epochs", "iterations")
 
 
@@ -27,6 +29,7 @@ def marks(comparison: Comparison) -> list[str]:
         *chosen_lines(comparison),
         *leaks(comparison),
         *unequal_lines(comparison),
+        *_perfect(comparison),
         *_gone(comparison),
         *_tuned(comparison),
         *_elsewhere(comparison),
@@ -122,6 +125,22 @@ def _apart(comparison: Comparison) -> list[str]:
         f"{step_titles(apart)}: these rows were NOT all scored on the same images and classes: "
         "don't compare them."
     ]
+
+
+def _perfect(comparison: Comparison) -> list[str]:
+    """Return a sentence for what scores as only the masks do that it is compared with: an import of these."""
+    found = [
+        f"{step_titles([step])} of {_name(row, comparison)}"
+        for row in comparison.rows
+        for step, cell in row.cells.items()
+        if cell.miou > PERFECT
+    ]
+    named = ", ".join(dict.fromkeys(found))
+    return (
+        [f"{named}: pixel for pixel the masks that scores are made with. Nothing else scores so."]
+        if found
+        else []
+    )
 
 
 def _gone(comparison: Comparison) -> list[str]:
