@@ -197,6 +197,22 @@ def test_rows_that_were_chosen_on_other_images_are_told(storage: Storage) -> Non
     assert "NOT all chosen on the same `select` images: more masks choose better" in line
 
 
+def test_a_stored_study_that_was_changed_by_hand_says_what_no_allow_names(storage: Storage) -> None:
+    for name in ("baseline", "fmix"):
+        arm(storage, name)
+    stages = [{"classifier": {"backbone": "mobilenet_v2", "epochs": 8}}, "cams", "pseudo_masks"]
+    arms = {
+        "baseline": {"stages": stages, "stop_below": {"cams/select/miou": 0.9}},
+        "fmix": {"stages": stages},
+    }
+    change(storage, "made", sweeps=[{"name": "cam", "arms": arms}])
+    line = only(said(storage), "made has UNEQUAL arms that its `allow` doesn't name")
+    assert "stopped by different rules: baseline (cams/select/miou below 0.9), fmix (none)" in line
+    change(storage, "made", allow=["unequal_tuning"])
+    assert only(said(storage), "made has UNEQUAL tuning")
+    assert not [line for line in said(storage) if "doesn't name" in line]
+
+
 def test_what_scores_as_the_truth_is_the_truth(storage: Storage) -> None:
     """The data set's own masks, imported as somebody's result, declared as `image`."""
     arm(storage, "baseline")

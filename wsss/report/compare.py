@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wsss.config import Study
+from wsss.config.checks.fairness import unnamed
 from wsss.config.stage import scored_as
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
@@ -113,6 +114,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
         {one.name: one.data.allow for one in behind.values() if one.data.allow},
         {one.name: dict(one.allow) for one in behind.values() if one.allow},
+        {one.name: tuple(found) for one in behind.values() if (found := unnamed(one))},
         {one.name: one.base.study for one in behind.values() if one.base and one.base.study not in behind},
         {name: far for name, study in studies.items() if (far := _unfinished(study, storage)) is not None},
     )

@@ -190,6 +190,8 @@ class Comparison:
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unfair: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per study: what it was allowed to do that makes its arms hard to compare, and why."""
+    unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per study: what makes its arms unequal and stands in no `allow`."""
     gone: Mapping[str, str] = field(default_factory=dict)
     """Per study that is based on one which the storage doesn't have: that one's name."""
     unfinished: Mapping[str, Unfinished] = field(default_factory=dict)

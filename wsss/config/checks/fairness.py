@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import configurations
 from wsss.config.params.supervision import KNOWN_WEIGHTS, NO_WEIGHTS, TIMM, UNKNOWN, of_timm
 from wsss.config.resolve import resolve_stage, variables_in
 from wsss.config.stage import STAGES, StageKind
-from wsss.config.study import Arm, StageUse, Sweep
+from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.yaml_text import Path_
 from wsss.errors import ConfigError
 
@@ -36,7 +36,29 @@ class Work:
         return " and ".join([*parts, *([f"{self.iterations} iterations"] if self.iterations else [])])
 
 
-def check_fairness(checker: Checker, allow: Mapping[str, str], sweeps: Sequence[Sweep]) -> None:
+class Collector(Protocol):
+    """Takes problems: a `Checker`, or whoever asks for them."""
+
+    def add(self, path: Path_, message: str, hint: str = "") -> None: ...
+
+
+class _Messages:
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, path: Path_, message: str, hint: str = "") -> None:
+        self.found.append(message)
+
+
+def unnamed(study: Study) -> list[str]:
+    """Return what makes the arms of a study unequal and stands in no `allow` of it: an earlier version, or
+    somebody who changed the stored file, let that pass."""
+    messages = _Messages()
+    check_fairness(messages, study.allow, study.sweeps)
+    return messages.found
+
+
+def check_fairness(checker: Collector, allow: Mapping[str, str], sweeps: Sequence[Sweep]) -> None:
     """Refuse arms of a sweep that are tuned or stopped unequally, or train differently long, unless `allow`
     names it."""
     for number, sweep in enumerate(sweeps):
@@ -49,7 +71,7 @@ def check_fairness(checker: Checker, allow: Mapping[str, str], sweeps: Sequence[
             _check_work(checker, sweep, at)
 
 
-def _check_tuning(checker: Checker, sweep: Sweep, later: Sequence[Sweep], at: Path_) -> None:
+def _check_tuning(checker: Collector, sweep: Sweep, later: Sequence[Sweep], at: Path_) -> None:
     tried = {arm.name: _different(arm, sweep) for arm in sweep.arms}
     if len(set(tried.values())) > 1:
         hint = "give each as many `samples`, or say `allow: [unequal_tuning]`, which the table shows"
@@ -94,7 +116,7 @@ def _rung(use: StageUse, arm: Arm) -> str:
     return "its rungs" if rung is None else f"{rung.images} images every {rung.every} epochs"
 
 
-def _check_work(checker: Checker, sweep: Sweep, at: Path_) -> None:
+def _check_work(checker: Collector, sweep: Sweep, at: Path_) -> None:
     found = {arm.name: _work(arm) for arm in sweep.arms}
     if None in found.values():
         return

@@ -29,6 +29,7 @@ def marks(comparison: Comparison) -> list[str]:
         *chosen_lines(comparison),
         *leaks(comparison),
         *unequal_lines(comparison),
+        *_unnamed(comparison),
         *_perfect(comparison),
         *_gone(comparison),
         *_tuned(comparison),
@@ -124,6 +125,14 @@ def _apart(comparison: Comparison) -> list[str]:
     return [
         f"{step_titles(apart)}: these rows were NOT all scored on the same images and classes: "
         "don't compare them."
+    ]
+
+
+def _unnamed(comparison: Comparison) -> list[str]:
+    return [
+        f"{study} has UNEQUAL arms that its `allow` doesn't name: {message}."
+        for study, messages in comparison.unnamed.items()
+        for message in messages
     ]
 
 
