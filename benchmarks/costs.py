@@ -3,7 +3,12 @@
     python launch.py run tune_configs/quickstart.yaml --storage costs --local
     python benchmarks/costs.py costs
 
-The table is rough by nature, of one processor on one day. It goes to wsss/pipeline/forecasts/costs.json.
+    python launch.py run tune_configs/supervision_animals.yaml --storage more --local
+    python benchmarks/costs.py --add more
+
+`--add` keeps what the table has, backbones too, and adds the stages that it lacks: those of no quickstart.
+The table is rough by nature, of one type of processor on a few days. It goes to
+wsss/pipeline/forecasts/costs.json.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +34,13 @@ SIDE = 224
 def artefacts(storage: Path) -> list[dict[str, Any]]:
     """Return one artefact of each kind of work: that of the median pace."""
     groups: dict[tuple[Any, ...], list[tuple[Measured, dict[str, Any]]]] = {}
-    for artefact in Store(storage / "store"):
-        found = measured(artefact.record)
+    store = Store(storage / "store")
+    for artefact in store:
+        record = {**artefact.record, "work": _with_backbone(artefact.record, store)}
+        found = measured(record)
         if found is not None and found.work.amount:
             group = (*found.work.kind, round(found.work.pixels))
-            groups.setdefault(group, []).append((found, dict(artefact.record)))
+            groups.setdefault(group, []).append((found, record))
     rows = []
     for group in groups.values():
         group.sort(key=lambda one: one[0].seconds / one[0].work.amount)
@@ -40,6 +48,19 @@ def artefacts(storage: Path) -> list[dict[str, Any]]:
         row = {name: record[name] for name in ("stage", "params", "work", "device", "threads")}
         rows.append({**row, "seconds": round(found.seconds, 2), "bytes": found.bytes})
     return sorted(rows, key=lambda row: (row["stage"], json.dumps(row["params"])))
+
+
+def _with_backbone(record: Mapping[str, Any], store: Store) -> dict[str, Any]:
+    """Return a record's facts of its work; the network behind a pixel head is that of its classifier, which
+    records of earlier versions leave out."""
+    work = dict(record.get("work", {}))
+    sources = [] if work.get("backbone") else record.get("inputs", {}).values()
+    for source in sources:
+        made = store.known(source["key"])
+        behind = {} if made is None else _with_backbone(made.record, store)
+        if behind.get("backbone"):
+            return {**work, "backbone": behind["backbone"]}
+    return work
 
 
 def backbones() -> dict[str, float]:
@@ -59,13 +80,25 @@ def backbones() -> dict[str, float]:
     return found
 
 
+def added(table: dict[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the artefacts of a table, and of those found the ones of stages that it lacks."""
+    known = {row["stage"] for row in table["artefacts"]}
+    rows = [*table["artefacts"], *(row for row in found if row["stage"] not in known)]
+    return sorted(rows, key=lambda row: (row["stage"], json.dumps(row["params"])))
+
+
 def main() -> None:
-    content = {
-        "command": "python benchmarks/costs.py STORAGE",
-        "processor": processor(),
-        "backbones": backbones(),
-        "artefacts": artefacts(Path(sys.argv[1])),
-    }
+    storage = Path(sys.argv[-1])
+    if "--add" in sys.argv[1:-1]:
+        table = json.loads(TABLE.read_text())
+        content = {**table, "artefacts": added(table, artefacts(storage))}
+    else:
+        content = {
+            "command": "python benchmarks/costs.py STORAGE",
+            "processor": processor(),
+            "backbones": backbones(),
+            "artefacts": artefacts(storage),
+        }
     TABLE.write_text(json.dumps(content, indent=1) + "\n")
     print(f"wrote {TABLE}: {len(content['artefacts'])} artefacts, {len(content['backbones'])} backbones")
 

@@ -317,3 +317,75 @@ def test_changing_a_stored_study_is_no_way_around(tmp_path: Path) -> None:
         allowed = ["allow=null", change]
         with pytest.raises(ConfigError, match="train differently long"):
             find_study("fair", tmp_path, allowed)
+
+
+def test_a_network_of_a_plugin_says_what_its_weights_have_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    from wsss.models.kind import BACKBONES
+
+    monkeypatch.setattr(BACKBONES["efficientnet_lite0"], "rests_on", None)
+    (message,) = refused({"a": {"stages": [{"classifier": CLASSIFIER}, "cams"]}})
+    assert message.startswith("`classifier` starts from efficientnet_lite0's own weights")
+    assert study({"a": arm(supervision=["image", "text"])})
+    random = {"stages": [{"classifier": {**CLASSIFIER, "weights": "none"}}, "cams"]}
+    assert study({"a": random}), "random weights have seen nothing"
+    segmenter = {"segmenter": {"backbone": "mobilenet_v2", "epochs": 2}}
+    monkeypatch.setattr(BACKBONES["mobilenet_v2"], "rests_on", None)
+    chained = {
+        "stages": [{"classifier": {**CLASSIFIER, "weights": "none"}}, "cams", "pseudo_masks", segmenter]
+    }
+    (message,) = refused({"a": chained})
+    assert message.startswith("`segmenter` starts from mobilenet_v2's own weights")
+
+
+def test_a_stage_of_a_plugin_says_how_long_it_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its parameter is called, and whether it is searched."""
+    from wsss.config.stage import STAGES
+
+    def trained(cls: Any, params: Any) -> tuple[int, int]:
+        return round(100 * params.background_exponent), 0
+
+    monkeypatch.setattr(STAGES["pseudo_masks"], "trained", classmethod(trained))
+    (message,) = refused({"a": chain({"pseudo_masks": {"background_exponent": 1}}),
+                          "b": chain({"pseudo_masks": {"background_exponent": 9}})})  # fmt: skip
+    assert "a 108 epochs, b 908 epochs" in message
+    searched = {"search": {"e": {"choice": [1, 9]}}, "samples": 1}
+    (message,) = refused({"a": chain({"pseudo_masks": {"background_exponent": 1}}),
+                          "b": chain({"pseudo_masks": {"background_exponent": "$e"}}, **searched)})  # fmt: skip
+    assert "a 108 epochs, b 908 epochs" in message
+
+
+@pytest.mark.parametrize("rung", [{"images": 500}, {"every": 4}])
+def test_a_scheduler_judges_all_arms_by_as_many_masks_and_as_often(rung: dict[str, int]) -> None:
+    fields: dict[str, Any] = {"search": LR, "samples": 4}
+    other = arm(**fields)
+    other["stages"][0]["classifier"]["rung"] = rung
+    arms = {"a": arm(**fields), "b": other}
+    (message,) = refused(arms, sweep={"scheduler": {"kind": "asha", "grace": 2}})
+    assert "stopped by different rules: a (asha by 48 images every 1 epochs), b" in message
+    assert study(arms), "nobody is stopped without a scheduler"
+
+
+def test_every_arm_of_a_population_is_as_large_and_may_change_the_same() -> None:
+    population = {"scheduler": {"kind": "pbt", "interval": 2, "mutate": {"lr": {"loguniform": [0.001, 0.1]}}}}
+    arms = {"a": arm(search=LR, samples=4), "b": arm(search=LR, samples=8)}
+    assert "a 4, b 8" in refused(arms, sweep=population)[0]
+    assert "a 4, b 1" in " ".join(refused({"a": arm(search=LR, samples=4), "b": arm()}, sweep=population))
+    other = arm(search={"wd": {"loguniform": [1e-4, 1e-3]}}, samples=4)
+    other["stages"][0]["classifier"] = {**CLASSIFIER, "weight_decay": "$wd"}
+    found = " ".join(refused({"a": arms["a"], "b": other}, sweep=population))
+    assert "`mutate` names 'lr', which arm `b` doesn't search" in found
+    assert study({"a": arms["a"], "b": arm(search=LR, samples=4)}, sweep=population)
+
+
+def test_a_teacher_counts_with_its_epochs_and_its_weights() -> None:
+    def teaching(**teacher: Any) -> dict[str, Any]:
+        first = {"as": "teacher", **CLASSIFIER, **teacher}
+        pupil = {**CLASSIFIER, "method": "subcategory_teaching"}
+        return {"stages": [{"classifier": first}, "features", "subcategories", {"classifier": pupil}, "cams"]}
+
+    (message,) = refused({"a": arm(), "b": teaching()})
+    assert "a 8 epochs, b 16 epochs" in message
+    reason = {"allow": [{"unequal_epochs": "a teacher is part of the method"}]}
+    assert study({"a": arm(), "b": teaching()}, **reason)
+    (message,) = refused({"a": arm(), "b": teaching(backbone="timm/vit_base_patch16_224")}, **reason)
+    assert message.startswith("`teacher` starts from timm/vit_base_patch16_224, without the release")

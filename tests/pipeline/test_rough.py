@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command_line import in_process
 
-from wsss.config import load_study
+from wsss.config import load_study, load_study_text
+from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.params.stages import ClassifierParams
 from wsss.config.stage import STAGES
+from wsss.data.view import open_data
+from wsss.pipeline.chains.facts import backbone_of
 from wsss.pipeline.forecasts.effort import Measured, Work, estimate_seconds
 from wsss.pipeline.forecasts.rough import PACKAGED, packaged, rough_bytes, rough_seconds
+from wsss.pipeline.search.trials import sweep_trials
 
 ROOT = Path(__file__).parents[2]
 QUICKSTART = ROOT / "tune_configs/quickstart.yaml"
@@ -79,7 +84,8 @@ def test_plan_answers_before_the_first_run(tmp_path: Path) -> None:
     found = json.loads(in_process(*words, "--json").stdout)
     assert all(row["rough"] and row["seconds"] > 0 for row in found["sweeps"])
     disk = next(check for check in found["checks"] if check["what"] == "disk")
-    assert "unknown" in disk["found"], "a rough estimate refuses no run"
+    size = re.search(r"Disk: +(\S+ \w+)", done.stdout)
+    assert size and f"the study needs roughly {size[1]}" in disk["found"], "one estimate, said twice"
     assert not (tmp_path / "none").exists()
 
 
@@ -91,3 +97,37 @@ def test_plan_counts_trials_without_the_data(tmp_path: Path) -> None:
     assert "affinity, walk" in done.stdout and "baseline" in done.stdout
     found = json.loads(in_process(*words, "-s", f"data.root={tmp_path / 'gone'}", "--json").stdout)
     assert found["trials"] == 196 == sum(one["trials"] for one in found["counts"])
+
+
+def test_a_head_and_what_it_makes_are_work_of_its_classifiers_network(tmp_path: Path) -> None:
+    """The frozen network does nearly all of it: two heads on unlike networks are no works alike."""
+    text = """
+data: {dataset: sample, sample: {train: 12, val: 4, size: 64}, test: {split: val}}
+sweeps:
+  - name: all
+    stages:
+      - classifier: {backbone: mobilenet_v2, weights: none, epochs: 1}
+      - cams
+      - pseudo_masks
+      - pixel_head
+      - probabilities
+      - segmentations
+"""
+    study = load_study_text(text, source="heads.yaml", base=tmp_path, storage=str(tmp_path))
+    data = open_data(study.data, storage=tmp_path)
+    (trial,) = sweep_trials(study, study.sweeps[0], [], data, {})
+    found = {node.label: backbone_of(node, trial.chain) for node in trial.chain.nodes if not node.is_score}
+    network = "mobilenet_v2"
+    assert found == {
+        **dict.fromkeys(("classifier", "cams", "pixel_head", "probabilities", "segmentations"), network),
+        "pseudo_masks": "",
+    }
+
+
+def test_a_plan_knows_heads_on_frozen_features() -> None:
+    known = {one.work.stage for one in packaged()[0]}
+    assert {"pixel_head", "probabilities", "segmentations"} <= known
+    head = PixelHeadParams.model_validate({"supervision": {"masks": 25}}).model_dump(mode="json")
+    facts = {"images": 300, "pixels": 174_272, "backbone": "efficientnet_lite0"}
+    found = rough_seconds(Work("pixel_head", head, facts, "cpu", 1), [])
+    assert found is not None and 5 < found.value < 300

@@ -41,6 +41,7 @@ class Storage:
         floor: float = 0.25,
         kind: str = "cams",
         classes: Sequence[str] = CLASSES,
+        chosen_on: Sequence[str] = (),
     ) -> str:
         """Write a score artefact with these confusions, one an image; return its key.
 
@@ -50,7 +51,8 @@ class Storage:
         counts = np.array(report, np.int32)
         names = ids or [f"image-{n}" for n in range(len(counts))]
         name = "test" if kind == "segmentations" else "report"
-        write_arrays(folder / "confusions.npz", {name: counts, f"{name}_ids": np.asarray(names)})
+        select = {"select_ids": np.asarray(chosen_on)} if chosen_on else {}
+        write_arrays(folder / "confusions.npz", {name: counts, f"{name}_ids": np.asarray(names), **select})
         total = counts.sum(0)
         classes = list(classes)[: len(total) - 1]
         part = {

@@ -209,8 +209,8 @@ def test_a_class_that_nowhere_occurs_is_left_out_of_the_mean_and_blank(
     assert found.rows[0].cells["cams"].miou == pytest.approx(FAIR_MIOU)
     show(found, "csv", View.classes)
     assert capsys.readouterr().out.splitlines() == [
-        "study,arm,configuration,pixel_labels,step,background,cat,dog",
-        "made,baseline,cam-baseline-000,false,cam,0.888889,0.5,",
+        "study,arm,configuration,pixel_labels,unequal,step,background,cat,dog",
+        "made,baseline,cam-baseline-000,false,,cam,0.888889,0.5,",
     ]
 
 
@@ -462,7 +462,10 @@ def test_rows_of_several_studies_that_were_tuned_unequally_are_told(
     assert found.unequal
     show(found, "csv")
     records = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert {one["unequal"] for one in records if one["arm"] != "floor"} == {"Rows were NOT tuned equally."}
+    assert {one["unequal"] for one in records if one["arm"] != "floor"} == {
+        "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` shows them "
+        "at equal numbers of configurations."
+    }
 
 
 def test_networks_that_were_trained_differently_long_are_told(

@@ -67,6 +67,44 @@ def test_stages_and_weights_tell(
     assert rests_on(storage) == {"a": expected}
 
 
+def test_parts_and_networks_of_plugins_say_what_they_rest_on(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.config.parts import REGULARISERS
+    from wsss.models.kind import BACKBONES
+
+    monkeypatch.setattr(REGULARISERS["entropy"], "rests_on", ("text",))
+    monkeypatch.setattr(BACKBONES["mobilenet_v2"], "rests_on", ("image", "masks"))
+    monkeypatch.setattr(BACKBONES["resnet50"], "rests_on", None)
+    for arm, given in {
+        "plain": {"entropy": {"weight": 0.0}},
+        "texts": {"entropy": {"weight": 0.02}},
+        "theirs": {"backbone": "mobilenet_v2"},
+        "nobody": {"backbone": "resnet50"},
+    }.items():
+        trial(storage, arm, [FAIR], storage.network("classifier", **given))
+    assert rests_on(storage) == {
+        "plain": ("image",),
+        "texts": ("image", "text"),
+        "theirs": ("image", "masks"),
+        "nobody": ("image", "unknown"),
+    }
+    rows = {row.arm: row for row in compare(storage.root, ["made"]).rows}
+    assert rows["theirs"].networks["stage0"].weights == "its own (package)", "nobody says imagenet"
+    assert rows["theirs"].pixel_labels == ("stage0 starts from weights that have learnt from masks",)
+
+
+def test_a_stage_of_a_plugin_that_brings_in_masks_is_marked(
+    storage: Storage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from wsss.config.stage import STAGES
+
+    monkeypatch.setattr(STAGES["pseudo_masks"], "rests_on", ("masks",))
+    trial(storage, "a", [FAIR], storage.network("pseudo_masks"))
+    (row,) = compare(storage.root, ["made"]).rows
+    assert row.pixel_labels == ("stage0 is trained on masks",)
+
+
 def declare(storage: Storage, **labels: list[Any]) -> None:
     arms = {
         arm: {"stages": ["classifier", "cams"], **({"supervision": given} if given else {})}

@@ -69,4 +69,5 @@ def test_the_note_has_the_answer_intervals_and_differences_and_never_too_much() 
     assert "| fmix | 2 | 53.1 | [51.1, 55.1] | +3.1* |" in note
     many = compared(*(row(f"arm{n}", 0.5, 0.5) for n in range(2000)))
     long = note_of(many, tuple(one.arm for one in many.rows))
-    assert len(long) < LONGEST_NOTE + 200 and long.endswith("`report.html` of the study's run.")
+    assert len(long) <= LONGEST_NOTE and "`report.html` of the study's run." in long
+    assert long.endswith(note.splitlines()[-1] + "\n"), "no sentence is left out"

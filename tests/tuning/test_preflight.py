@@ -21,7 +21,7 @@ from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.readers.voc import VOC_CLASSES
 from wsss.data.view import DataView, open_data
 from wsss.errors import PreflightError
-from wsss.pipeline.forecasts.preflight import Check, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.pipeline.forecasts.preflight import Check, Rough, disk_check, gibibytes, refuse_bad, storage_checks
 from wsss.tracking.location import tracking_uri
 from wsss.tracking.reach import reach
 
@@ -382,6 +382,16 @@ def test_disk_is_compared_with_the_estimate() -> None:
     assert "at least 10.0 GiB" in disk_check(5 * gib, 10 * gib, complete=False).found
     assert disk_check(100 * gib, None).state == "note"
     assert disk_check(gib // 2, None).state == "bad"
+    small, large = Rough(2 * gib), Rough(9 * gib, whole=False)
+    assert disk_check(5 * gib, None, rough=small) == Check(
+        "disk", "ok", "5.0 GiB are free, the study needs roughly 2.0 GiB"
+    )
+    found = disk_check(5 * gib, gib, complete=False, rough=large)
+    assert (found.state, found.found.partition(", but ")[2]) == (
+        "note",
+        "the study needs roughly 9.0 GiB + what is unknown",
+    ), "a rough estimate refuses no run"
+    assert disk_check(5 * gib, 4 * gib, rough=large).found.endswith("is estimated to need 4.0 GiB")
     assert [gibibytes(n) for n in (5, 2048, 3 * 1024**2)] == ["5 B", "2 KiB", "3 MiB"]
 
 

@@ -95,7 +95,8 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
     budget = budget_rows(found.budget, spent_so_far(found, store), total)
     checks = study_checks(found, data)
     # What is estimated roughly decides nothing: `run` doesn't see it either.
-    checks += preflight_checks(found, data, tracking_uri(found.tracking.uri, found.storage))
+    uri = tracking_uri(found.tracking.uri, found.storage)
+    checks += preflight_checks(found, data, uri, rough=total)
     if address:
         from wsss.cli.machines.cluster import look_at_nodes
 

@@ -48,6 +48,9 @@ class Regulariser(ABC, Generic[G]):
     params: ClassVar[type[RegulariserParams]]
     needs_maps: ClassVar[bool] = False
     """Whether it looks at class maps."""
+    rests_on: ClassVar[tuple[str, ...]] = ()
+    """Kinds of labels that it brings in, such as `text` with a network of its own that has learnt from texts;
+    names as in `wsss.config.params.supervision`."""
 
     @classmethod
     @abstractmethod

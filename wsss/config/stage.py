@@ -72,6 +72,10 @@ class Scored:
     on: Literal["report", "test"] = "report"
 
 
+MEANS = ("size", "long_side", "crop", "resize", "scales", "flip", "photos", "channels", "batch")
+"""Parameters of that name say what a stage spends: how large images are, how often it looks at each."""
+
+
 class StageKind(ABC, Generic[P]):
     """The facts of a stage. A subclass overrides what differs; there are no instances.
 
@@ -115,6 +119,8 @@ class StageKind(ABC, Generic[P]):
     knows, so that a study has to declare it."""
     elsewhere: ClassVar[bool] = False
     """Whether another program makes its result: how long that trained, nobody knows."""
+    means: ClassVar[tuple[str, ...]] = MEANS
+    """Parameters that say what it spends besides epochs. Tables tell where rows differ in them."""
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `rung` and `span`."""
@@ -197,6 +203,11 @@ class StageKind(ABC, Generic[P]):
             params: As a record has them.
         """
         return cls.rests_on
+
+    @classmethod
+    def weights_rest_on(cls, backbone: str) -> tuple[str, ...] | None:
+        """Return what the weights that come with a network have learnt from; None where nobody says."""
+        return ("image",)
 
     @classmethod
     def trained(cls, params: P) -> tuple[int, int]:

@@ -15,8 +15,9 @@ from wsss.data.pictures.decode import photo_size
 from wsss.data.pictures.fingerprint import Fingerprint, Fingerprints, Kind
 from wsss.data.pictures.sizes import working_size
 from wsss.data.pool import Progress
-from wsss.data.readers.splits import build_splits
+from wsss.data.readers.splits import Splits, build_splits
 from wsss.data.tables.classes_in_use import Images
+from wsss.data.twins import find_twins
 from wsss.errors import DataError, Problem
 from wsss.files import sha256_json
 
@@ -162,7 +163,9 @@ def open_data(
         found = check_images(dataset, images, fingerprints, workers, progress)
         count = len(found.problems)
         _raise_if_any(found.problems, title=f"{count} problem{'s' * (count != 1)} in {dataset.root}")
-        warnings = found.warnings
+        twins, perhaps = _twins(dataset, splits, spec, fingerprints)
+        _raise_if_any(twins)
+        warnings = [*found.warnings, *perhaps]
         if not spec.scored and splits.holdout and not dataset.labels(splits.holdout).any():
             message = f"no class is on any of its {len(splits.holdout)} images, so mAP can't be measured"
             raise DataError(Problem("data.holdout", message, "say a larger share, or 0 for no hold-out"))
@@ -177,6 +180,21 @@ def open_data(
         fingerprints,
         tuple(warnings),
     )
+
+
+def _twins(
+    dataset: PhotoSet, splits: Splits, spec: DataSpec, fingerprints: Fingerprints
+) -> tuple[list[Problem], list[Problem]]:
+    """Return what is wrong, and what may be, with photos that lists share under other names."""
+
+    def digests(ids: Sequence[str]) -> list[str]:
+        files: list[tuple[Kind, Path]] = [("photo", dataset.image_path(id)) for id in ids]
+        found, _ = fingerprints.take(files)  # all of them were read before
+        return [found[path].sha256 for _, path in files]
+
+    names = ("train", "holdout", "select", "report", "test", "teach")
+    lists = {name: getattr(splits, name) for name in names}
+    return find_twins(lists, digests, spec.allow, str(dataset.root))
 
 
 def _beyond_limit(spec: DataSpec, dataset: PhotoSet) -> tuple[str, ...]:

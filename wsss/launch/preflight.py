@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from wsss.pipeline.forecasts.preflight import Check
 
 
-def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None = None) -> list[Check]:
+def preflight_checks(
+    study: Study, data: DataView, uri: str, total: Total | None = None, *, rough: Total | None = None
+) -> list[Check]:
     """Check the storage, its free disk, and the tracking.
 
     Args:
@@ -20,10 +22,11 @@ def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None
         data: Its images.
         uri: Of MLflow.
         total: The forecast of what is left to do, where the caller has made it already.
+        rough: A rough forecast, which is told and refuses nothing.
     """
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals
-    from wsss.pipeline.forecasts.preflight import Check, storage_checks
+    from wsss.pipeline.forecasts.preflight import Check, Rough, storage_checks
     from wsss.pipeline.forecasts.shared_memory import (
         free_shared_memory,
         needed_shared_memory,
@@ -36,7 +39,10 @@ def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None
     if is_remote(study.storage):  # of what is there, this machine's disk holds copies, as many as fit
         kept = [Check("storage", "ok", f"{study.storage}, copies in {storage.local}")]
     else:
-        kept = storage_checks(storage.local, total.bytes, complete=not total.unknown_bytes)
+        about = None
+        if rough is not None and rough.bytes is not None:
+            about = Rough(rough.bytes, not rough.unknown_bytes)
+        kept = storage_checks(storage.local, total.bytes, complete=not total.unknown_bytes, rough=about)
     shared = shared_memory_check(needed_shared_memory(study), free_shared_memory())
     return [*kept, *shared, _tracking_check(uri)]
 

@@ -57,6 +57,9 @@ class BackboneKind:
     before it rectifies them. Heads read the result (`forward_readings`), mixing takes the sums themselves."""
     has_class_token: ClassVar[bool] = False
     """Whether it is a transformer with one token for the whole image."""
+    rests_on: ClassVar[tuple[str, ...] | None] = None
+    """The kinds of labels that its own weights (`package`, `download`) have learnt from, by the names of
+    `wsss.config.params.supervision`. None: nobody knows, so that a study has to declare it."""
     head: ClassVar[str] = CONVOLUTION
     """The head that makes class maps of its features unless a study names another; see `wsss.models.head`."""
     frozen_norms: ClassVar[bool] = False
@@ -97,6 +100,13 @@ def backbone_class(name: str) -> type[BackboneKind]:
         if name.startswith(prefix):
             return make(name)
     return BACKBONES[name]
+
+
+def weights_rest_on(name: str) -> tuple[str, ...] | None:
+    """Return the kinds of labels that a backbone's own weights have learnt from; None where nobody says, and
+    for a name that is none. What a network of timm's has learnt from, its name tells."""
+    kind = BACKBONES.get(name)
+    return None if kind is None else kind.rests_on
 
 
 @functools.cache

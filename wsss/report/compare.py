@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from wsss.config import Study
+from wsss.config.checks.fairness import unnamed
 from wsss.config.stage import scored_as
 from wsss.config.text.location import Location
 from wsss.errors import ConfigError, Problem, nearest
@@ -26,9 +27,12 @@ from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
     made_elsewhere,
     made_smaller,
+    means_of,
+    network_keys,
     networks_of,
     pixel_labels,
     processors_of,
+    really_trained_for,
     segments,
     supervision_of,
     trained_for,
@@ -44,6 +48,7 @@ from wsss.report.readings import (
     reported,
     same_images,
 )
+from wsss.report.tuned.elsewhere import searched_as, tried_elsewhere
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage, open_storage
@@ -56,7 +61,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     """
     storage = open_storage(location)
     store = storage.store
-    chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
+    ledgers = {name: _ledger(storage, name) for name in names}
+    chosen = [(name, group) for name in names for group in _groups(ledgers[name])]
     studies = {name: find_study(name, location) for name in names}
     places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
     reference = baseline_of(baseline, [group[0] for _, group in chosen])
@@ -72,12 +78,15 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     order = _label_order(studies.values())
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
     first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
-    among = {name: attempts(study, storage) for name, study in studies.items()}
+    among = {name: attempts(study, storage, ledgers[name]) for name, study in studies.items()}
     declared = [_declared(studies[name], group[0].arm, location) for name, group in chosen]
     labels = [supervision_of(group, store, given) for (_, group), given in zip(chosen, declared, strict=True)]
+    bases = {name: list(with_bases(study, location)) for name, study in studies.items()}
+    behind = {one.name: one for chain in bases.values() for one in chain}
+    searched = {name: searched_as(chain) for name, chain in bases.items()}
     rows = []
     for number, (name, group) in enumerate(chosen):
-        control = _control(studies[name], group[0].arm)
+        control = _control(bases[name], group[0].arm)
         place = places.get((name, control), number)
         base = by_seed[first] if first not in (-1, number) else {}
         others = by_seed[place] if place != number else {}
@@ -86,8 +95,14 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         cells = {step: mark_across(cell, *across) for step, cell in cells.items()}
         row = replace(_row(name, group, store, control, cells), supervision=labels[number])
         seen = pixel_labels(row.networks, group, store, declared[number])
-        rows.append(replace(row, tried=tried_for(row.arm, among[name], store), pixel_labels=seen))
-    behind = {one.name: one for study in studies.values() for one in with_bases(study, location)}.values()
+        tried = tried_for(row.arm, among[name], store)
+        row = replace(row, tried=tried, pixel_labels=seen, searched=searched[name])
+        missing = _without_end(ledgers[name], group)
+        rows.append(replace(row, missing=missing))
+    own = {name: [one.name for one in chain] for name, chain in bases.items()}
+    networks = [network_keys(group, store) for _, group in chosen]
+    more = tried_elsewhere(rows, networks, own, storage)
+    rows = [replace(row, elsewhere=counts) for row, counts in zip(rows, more, strict=True)]
     named = (reported(score)["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
     groups = list(dict.fromkeys(row.supervision for row in tested))
@@ -97,10 +112,23 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         {step: _protocol(measured[step]) for step in steps},
         reference,
         tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
-        {one.name: one.data.allow for one in behind if one.data.allow},
-        {one.name: dict(one.allow) for one in behind if one.allow},
+        {one.name: one.data.allow for one in behind.values() if one.data.allow},
+        {one.name: dict(one.allow) for one in behind.values() if one.allow},
+        {one.name: tuple(found) for one in behind.values() if (found := unnamed(one))},
+        {one.name: one.base.study for one in behind.values() if one.base and one.base.study not in behind},
         {name: far for name, study in studies.items() if (far := _unfinished(study, storage)) is not None},
     )
+
+
+def _without_end(trials: Mapping[str, TrialRecord], group: Sequence[TrialRecord]) -> tuple[int, ...]:
+    """Return the seeds of a configuration that failed or were stopped while others came to an end."""
+    first = group[0]
+    same = (one for one in trials.values() if one.status in ("failed", "stopped"))
+    ours = (first.sweep, first.configuration)
+    lost = (
+        {one.seed for one in same if (one.sweep, one.configuration) == ours} if first.status == "done" else ()
+    )
+    return tuple(sorted(set(lost) - {trial.seed for trial in group}))
 
 
 def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
@@ -158,10 +186,11 @@ def _protocol(scores: Sequence[Score]) -> Protocol:
     )
 
 
-def _control(study: Study, arm: str) -> str:
-    """Return the arm that an arm has to beat; through later sweeps, that one's end of the same way."""
+def _control(studies: Sequence[Study], arm: str) -> str:
+    """Return the arm that an arm of a study, which comes with its bases, has to beat; through later sweeps,
+    that one's end of the same way."""
     own, _, later = arm.partition("+")
-    for sweep in study.sweeps:
+    for sweep in (sweep for study in studies for sweep in study.sweeps):
         for candidate in sweep.arms:
             if candidate.name == own and candidate.control:
                 return f"{candidate.control}+{later}" if later else candidate.control
@@ -223,6 +252,8 @@ def _row(
         smaller=made_smaller(group, store),
         segments=segments(group, store),
         trained=trained_for(group, store),
+        trained_really=really_trained_for(group, store),
+        means=means_of(group, store),
         foreign=made_elsewhere(group, store),
         holdout=holdout(group),
         holdout_sizes=holdout_sizes(group),

@@ -125,6 +125,17 @@ class Row:
     """Whether it has a network that segments new photos."""
     trained: tuple[int, int] = (0, 0)
     """Epochs, and updates of weights, that its networks were to be trained for, all of them added up."""
+    trained_really: int = 0
+    """Epochs that they were trained for: `patience` ends some early."""
+    means: Mapping[str, str] = field(default_factory=dict)
+    """What its stages spent besides epochs: "cams.scales" → "[0.5, 1]", of the last stage of each kind."""
+    missing: tuple[int, ...] = ()
+    """Seeds of its configuration that have no result, so that they are in no mean."""
+    searched: str = ""
+    """How its study searched, and by what it chose; empty where there was nothing to search."""
+    elsewhere: Mapping[str, int] = field(default_factory=dict)
+    """Other studies of the storage with the same network → how many configurations they tried of it, where
+    these are more."""
     foreign: tuple[str, ...] = ()
     """The stages whose results other programs made: nobody knows how long these trained."""
     processors: tuple[str, ...] = ()
@@ -179,6 +190,10 @@ class Comparison:
     allowed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unfair: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Per study: what it was allowed to do that makes its arms hard to compare, and why."""
+    unnamed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Per study: what makes its arms unequal and stands in no `allow`."""
+    gone: Mapping[str, str] = field(default_factory=dict)
+    """Per study that is based on one which the storage doesn't have: that one's name."""
     unfinished: Mapping[str, Unfinished] = field(default_factory=dict)
     """The studies that are not at their end."""
 

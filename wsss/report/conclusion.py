@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -185,11 +186,20 @@ def _cam_settings(store: Store, artefacts: Any, network: Artefact) -> dict[str, 
 
 
 def note_of(comparison: Comparison, titles: Sequence[str]) -> str:
-    """Return the experiment's note as Markdown: the answer, each arm's scores, and how to read them."""
-    lines = [*(f"**{text}**\n" for text in answers(comparison, tuple(titles))), *_table(comparison, titles)]
-    text = "\n".join([*lines, "", *(f"{line}\n" for line in notes(comparison).splitlines())])
-    more = "\n\n… The whole table is in `compare.json` and `report.html` of the study's run."
-    return text if len(text) <= LONGEST_NOTE else text[:LONGEST_NOTE].rpartition("\n")[0] + more
+    """Return the experiment's note as Markdown: the answer, each arm's scores, and how to read them.
+
+    Where there is no room for all, rows of the table are left out, and no sentence about them is.
+    """
+    above = [f"**{text}**\n" for text in answers(comparison, tuple(titles))]
+    below = ["", *(f"{line}\n" for line in notes(comparison).splitlines())]
+    more = ["", "… The whole table is in `compare.json` and `report.html` of the study's run."]
+    table = list(_table(comparison, titles))
+    room = LONGEST_NOTE - len("\n".join([*above, *more, *below]))
+    kept = list(
+        itertools.takewhile(lambda row: row <= room, itertools.accumulate(len(row) + 1 for row in table))
+    )
+    cut = more if len(kept) < len(table) else []
+    return "\n".join([*above, *table[: len(kept)], *cut, *below])[:LONGEST_NOTE]
 
 
 def _table(comparison: Comparison, titles: Sequence[str]) -> Iterator[str]:

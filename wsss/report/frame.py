@@ -88,6 +88,7 @@ def _row(row: Row, names: dict[str, str], unequal: str) -> Iterator[tuple[str, A
     yield "gpu_hours", None if tried is None else tried.gpu_hours
     yield "trained_epochs", row.trained[0]
     yield "trained_iterations", row.trained[1]
+    yield "trained_epochs_really", row.trained_really
     yield "unequal", unequal
     for label, value in row.holdout.items():
         yield f"{_column(label)}_holdout_map", value
@@ -121,9 +122,10 @@ def class_rows(comparison: Comparison) -> list[Record]:
     A class with the name of another column, such as `step`, is `step_class`.
     """
     found: list[Record] = []
+    unequal = " ".join(marks(comparison))
     for row in comparison.rows:
         for step, cell in row.cells.items():
-            record = _head(row, step)
+            record = _head(row, step, unequal)
             for name in comparison.per_class:
                 record[f"{name}_class" if name in record else name] = cell.per_class.get(name)
             found.append(record)
@@ -132,9 +134,10 @@ def class_rows(comparison: Comparison) -> list[Record]:
 
 def error_rows(comparison: Comparison) -> list[Record]:
     """Return a row for each row and step: what the step adds, and in which way its masks are wrong."""
+    unequal = " ".join(marks(comparison))
     return [
         {
-            **_head(row, step),
+            **_head(row, step, unequal),
             "miou": cell.miou,
             **dict(_difference("before_delta", cell.to_before)),
             **{name: getattr(cell, name) for name in ERRORS},
@@ -144,12 +147,13 @@ def error_rows(comparison: Comparison) -> list[Record]:
     ]
 
 
-def _head(row: Row, step: str) -> dict[str, Any]:
+def _head(row: Row, step: str, unequal: str) -> dict[str, Any]:
     return {
         "study": row.study,
         "arm": row.arm,
         "configuration": row.configuration,
         "pixel_labels": bool(row.pixel_labels),
+        "unequal": unequal,
         "step": _column(step_title(step)),
     }
 

@@ -10,11 +10,14 @@ from pydantic import ValidationError
 
 from wsss.config.params.supervision import TIMM, UNKNOWN, label_of, names_masks, of_timm, ordered
 from wsss.config.stage import STAGES, made_kind
+from wsss.pipeline.past.tried import epochs_of
 from wsss.report.comparison import Network
 from wsss.store.folder_store import Artefact, Store
 from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
+OWN = "its own"
+"""Weights that come with a network of another package."""
 RANDOM = "random"
 SEGMENTER = "segmenter"
 """The kind of artefact that `predict` takes."""
@@ -29,6 +32,11 @@ def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Networ
         params = artefact.record["params"]
         found.setdefault(label, Network(artefact.stage, str(params["backbone"]), _weights(artefact)))
     return found
+
+
+def network_keys(trials: Sequence[TrialRecord], store: Store) -> list[str]:
+    """Return the keys of the trials' networks."""
+    return [artefact.key for _, artefact in _trained(trials, store)]
 
 
 def pixel_labels(
@@ -52,18 +60,32 @@ def pixel_labels(
         if network.weights.startswith(COCO)
     ]
     masks = [
-        f"{label} is trained on {_how_many(asked)}masks"
+        f"{label} is trained on {_how_many(artefact.record.get('params', {}).get('supervision'))}masks"
         for label, artefact in _made(trials, store)
-        if names_masks(asked := artefact.record.get("params", {}).get("supervision"))
+        if _is_taught_masks(artefact)
     ]
-    timm = [
+    others = [
         f"{label} starts from weights that have learnt from masks"
         for label, network in networks.items()
-        if network.backbone.startswith(TIMM)
-        and network.weights != RANDOM
-        and of_timm(network.backbone) == "masks"
+        if names_masks(_own_labels(network))
     ]
-    return tuple(dict.fromkeys([*coco, *timm, *masks, *named]))
+    return tuple(dict.fromkeys([*coco, *others, *masks, *named]))
+
+
+def _is_taught_masks(artefact: Artefact) -> bool:
+    """Whether an artefact's parameters name masks, or its stage says that it brings them in."""
+    params, kind = artefact.record.get("params", {}), STAGES.get(artefact.stage)
+    brought = None if kind is None else kind.supervision(params)
+    return names_masks(params.get("supervision")) or names_masks(brought or ())
+
+
+def _own_labels(network: Network) -> tuple[str, ...]:
+    """Return the labels that weights have learnt from which come with a network of another package."""
+    kind = STAGES.get(network.stage)
+    if network.weights.startswith(OWN) and kind is not None:
+        return kind.weights_rest_on(network.backbone) or ()
+    timm = network.backbone.startswith(TIMM) and network.weights != RANDOM
+    return (of_timm(network.backbone),) if timm else ()
 
 
 def _how_many(supervision: Any) -> str:
@@ -124,6 +146,8 @@ def _labels(artefact: Artefact) -> Iterator[str]:
         yield of_timm(backbone)
     elif source == IMAGENET:
         yield "image"
+    elif source == OWN and kind is not None:
+        yield from kind.weights_rest_on(backbone) or (UNKNOWN,)
     else:
         yield UNKNOWN
 
@@ -132,7 +156,7 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
     """Return how many images the last classifier of the chain learnt from, None without one."""
     counts = [
         artefact.record["summary"].get("images")
-        for _, artefact in _trained(trials[:1], store)
+        for _, artefact in _last(trials, store)
         if (kind := STAGES.get(artefact.stage)) is not None and kind.judged
     ]
     return counts[-1] if counts else None
@@ -160,11 +184,65 @@ def trained_for(trials: Sequence[TrialRecord], store: Store) -> tuple[int, int]:
     return epochs, updates
 
 
+def really_trained_for(trials: Sequence[TrialRecord], store: Store) -> int:
+    """Return for how many epochs the networks of a trial were trained, as their records tell."""
+    made = {artefact.key: artefact for _, artefact in _made(trials[:1], store)}
+    return sum(epochs_of(artefact.record) for artefact in made.values())
+
+
+def means_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, str]:
+    """Return what the last stage of each kind of a trial spent besides epochs: "cams.scales" → "[0.5, 1]".
+
+    A batch counts where updates do: epochs see as many photos in batches of any size.
+    """
+    found: dict[str, str] = {}
+    for label, artefact in _last(trials, store):
+        kind, params = STAGES.get(artefact.stage), artefact.record.get("params", {})
+        for name in () if kind is None else kind.means:
+            if name in params and (name != "batch" or params.get("iterations")):
+                place = label if f"{artefact.stage}.{name}" in found else artefact.stage
+                found[f"{place}.{name}"] = _spelt(params[name])
+    images = trained_on(trials, store)
+    return found if images is None else {**found, "training photos": str(images)}
+
+
+def _last(trials: Sequence[TrialRecord], store: Store) -> list[tuple[str, Artefact]]:
+    """Return the labels and artefacts of a trial from which no other of the same stage was made: its
+    classifier, and not the teacher of that. The ledger doesn't keep the order of a chain."""
+    made = list(_made(trials[:1], store))
+    by_key = {artefact.key: artefact for _, artefact in made}
+    below = {(artefact.stage, key) for _, artefact in made for key in _ancestors(artefact, by_key)}
+    return [(label, artefact) for label, artefact in made if (artefact.stage, artefact.key) not in below]
+
+
+def _ancestors(artefact: Artefact, by_key: Mapping[str, Artefact]) -> set[str]:
+    found: set[str] = set()
+    todo = [artefact]
+    while todo:
+        sources = todo.pop().record.get("inputs", {}).values()
+        new = {source["key"] for source in sources} - found
+        found |= new
+        todo += [by_key[key] for key in new if key in by_key]
+    return found
+
+
+def _spelt(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_spelt, value))}]"
+    if isinstance(value, Mapping):
+        return "yes"
+    return f"{value:g}" if type(value) is float else {None: "by default"}.get(value, str(value).lower())
+
+
 def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
     """Return the labels of what other programs have made."""
-    made = _made(trials, store)
-    foreign = (label for label, artefact in made if (kind := STAGES.get(artefact.stage)) and kind.elsewhere)
-    return tuple(dict.fromkeys(foreign))
+    found: dict[str, str] = {}
+    for label, artefact in _made(trials, store):
+        kind = STAGES.get(artefact.stage)
+        if kind is not None and kind.elsewhere:
+            changed = artefact.record.get("summary", {}).get("changed")
+            found[label] = f"{label} (CHANGED {changed[0]}, which all its trials share)" if changed else label
+    return tuple(found.values())
 
 
 def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
@@ -218,6 +296,13 @@ def _weights(artefact: Artefact) -> str:
         return RANDOM
     noted = str(artefact.record["summary"].get("initial_weights", "")).partition(" (")[0].lower()
     if weights in ("package", "download"):
-        timm = str(params["backbone"]).startswith(TIMM)
-        return f"{noted or ('timm' if timm else IMAGENET)} ({weights})"
+        return f"{noted or _own_weights(artefact)} ({weights})"
     return f"{noted or 'unknown'} (file {Path(weights).name})"
+
+
+def _own_weights(artefact: Artefact) -> str:
+    """Return what the weights that come with a network are called."""
+    backbone, kind = str(artefact.record["params"]["backbone"]), STAGES.get(artefact.stage)
+    if backbone.startswith(TIMM):
+        return "timm"
+    return IMAGENET if kind is None or kind.weights_rest_on(backbone) == ("image",) else OWN

@@ -11,7 +11,7 @@ import json
 import os
 import re
 import stat
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -131,6 +131,11 @@ class Ledger:
     def entries(self) -> Iterator[Mapping[str, Any]]:
         """Iterate over the entries that can be read, oldest first. Raises `StorageError` when none can."""
         return iter(self._read()[0])
+
+    def mentions(self, keys: Collection[str]) -> bool:
+        """Whether any line holds one of these keys."""
+        wanted = {key.encode() for key in keys}
+        return any(not wanted.isdisjoint(KEY.findall(line)) for _, line in self._lines())
 
     def unreadable_keys(self) -> set[str]:
         """Return the keys that stand in lines which can't be read, and in no trial: what they say of them is

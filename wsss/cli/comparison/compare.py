@@ -195,7 +195,7 @@ def _show_published(comparison: Comparison, published: Published, format_: str) 
         found = {**comparison_json(comparison), "published": published_json(published, comparison)}
         print(json.dumps(found, indent=1))
     elif format_ == "csv":
-        print(csv_text(published_records(published)), end="")
+        print(csv_text(published_records(published, comparison)), end="")
     elif format_ != "table":
         _print(format_, title, header, lines, below, names=2)
     else:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.report.words.notes import published_notes
 from wsss.report.words.titles import PIXEL_LABELS
+from wsss.report.words.unequal import marks
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison
@@ -31,8 +32,10 @@ def published_lines(published: Published) -> tuple[list[str], list[list[str]]]:
     return header, lines
 
 
-def published_records(published: Published) -> list[dict[str, Any]]:
-    """Return a record a line for CSV: scores by the names of their protocols, as shares in [0, 1]."""
+def published_records(published: Published, comparison: Comparison) -> list[dict[str, Any]]:
+    """Return a record a line for CSV: scores by the names of their protocols, as shares in [0, 1]; of our
+    rows, too, what makes these hard to compare."""
+    unequal = " ".join(marks(comparison))
     return [
         {
             "method": line.method,
@@ -44,6 +47,7 @@ def published_records(published: Published) -> list[dict[str, Any]]:
             "images": line.images,
             **{name: line.scores.get(name) for name in _titles(published)},
             "unverified": ", ".join(line.unverified),
+            "unequal": unequal if line.own else "",
         }
         for line in published.lines
     ]

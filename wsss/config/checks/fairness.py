@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import configurations
 from wsss.config.params.supervision import KNOWN_WEIGHTS, NO_WEIGHTS, TIMM, UNKNOWN, of_timm
 from wsss.config.resolve import resolve_stage, variables_in
-from wsss.config.stage import STAGES
-from wsss.config.study import Arm, StageUse, Sweep
+from wsss.config.stage import STAGES, StageKind
+from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.yaml_text import Path_
 from wsss.errors import ConfigError
 
@@ -36,7 +36,29 @@ class Work:
         return " and ".join([*parts, *([f"{self.iterations} iterations"] if self.iterations else [])])
 
 
-def check_fairness(checker: Checker, allow: Mapping[str, str], sweeps: Sequence[Sweep]) -> None:
+class Collector(Protocol):
+    """Takes problems: a `Checker`, or whoever asks for them."""
+
+    def add(self, path: Path_, message: str, hint: str = "") -> None: ...
+
+
+class _Messages:
+    def __init__(self) -> None:
+        self.found: list[str] = []
+
+    def add(self, path: Path_, message: str, hint: str = "") -> None:
+        self.found.append(message)
+
+
+def unnamed(study: Study) -> list[str]:
+    """Return what makes the arms of a study unequal and stands in no `allow` of it: an earlier version, or
+    somebody who changed the stored file, let that pass."""
+    messages = _Messages()
+    check_fairness(messages, study.allow, study.sweeps)
+    return messages.found
+
+
+def check_fairness(checker: Collector, allow: Mapping[str, str], sweeps: Sequence[Sweep]) -> None:
     """Refuse arms of a sweep that are tuned or stopped unequally, or train differently long, unless `allow`
     names it."""
     for number, sweep in enumerate(sweeps):
@@ -49,7 +71,7 @@ def check_fairness(checker: Checker, allow: Mapping[str, str], sweeps: Sequence[
             _check_work(checker, sweep, at)
 
 
-def _check_tuning(checker: Checker, sweep: Sweep, later: Sequence[Sweep], at: Path_) -> None:
+def _check_tuning(checker: Collector, sweep: Sweep, later: Sequence[Sweep], at: Path_) -> None:
     tried = {arm.name: _different(arm, sweep) for arm in sweep.arms}
     if len(set(tried.values())) > 1:
         hint = "give each as many `samples`, or say `allow: [unequal_tuning]`, which the table shows"
@@ -78,10 +100,23 @@ def _different(arm: Arm, sweep: Sweep) -> int:
 def _rules(arm: Arm, sweep: Sweep) -> str:
     rules = sweep.stop_below if arm.stop_below is None else arm.stop_below
     parts = [f"{metric} below {value}" for rule in rules for metric, value in rule.to_raw().items()]
+    judged = [use for use in arm.stages if STAGES[use.stage].judged]
+    if sweep.scheduler.judges and judged and arm.search:  # an arm without a search has one trial
+        parts.append(f"{sweep.scheduler.kind} by {_rung(judged[-1], arm)}")
     return f"({' and '.join(parts) or 'none'})"
 
 
-def _check_work(checker: Checker, sweep: Sweep, at: Path_) -> None:
+def _rung(use: StageUse, arm: Arm) -> str:
+    """Return on how many images a classifier is judged, and how often."""
+    first = {name: values.values[0] for name, values in arm.search.items()}
+    try:
+        rung = getattr(resolve_stage(use, first), "rung", None)
+    except (ConfigError, KeyError):
+        return "its rungs"
+    return "its rungs" if rung is None else f"{rung.images} images every {rung.every} epochs"
+
+
+def _check_work(checker: Collector, sweep: Sweep, at: Path_) -> None:
     found = {arm.name: _work(arm) for arm in sweep.arms}
     if None in found.values():
         return
@@ -119,7 +154,7 @@ def _work(arm: Arm) -> Work | None:
     """Return how long the networks of an arm are trained at most; None for an arm with problems."""
     epochs = iterations = 0
     for use in arm.stages:
-        if not LENGTHS & STAGES[use.stage].model().model_fields.keys():
+        if not _trains(use):
             continue
         found = _trained(use, arm)
         if found is None:
@@ -128,10 +163,19 @@ def _work(arm: Arm) -> Work | None:
     return Work(epochs, iterations)
 
 
+def _trains(use: StageUse) -> bool:
+    """Whether a stage may train a network: it has a parameter that says how long, or says it itself."""
+    kind = STAGES[use.stage]
+    own = kind.trained.__func__ is not StageKind.trained.__func__  # type: ignore[attr-defined]
+    return own or bool(LENGTHS & kind.model().model_fields.keys())
+
+
 def _trained(use: StageUse, arm: Arm) -> tuple[int, int] | None:
     """Return the most epochs and updates that a stage is trained for, over what is searched."""
     first = {name: values.values[0] for name, values in arm.search.items()}
-    variables = [name for key in sorted(LENGTHS) for name in variables_in(use.params.get(key))]
+    named = LENGTHS & STAGES[use.stage].model().model_fields.keys()
+    searched = [use.params.get(key) for key in sorted(named)] if named else [use.params]
+    variables = [name for value in searched for name in variables_in(value)]
     kind = STAGES[use.stage]
     try:
         choices = [{**first, name: value} for name in variables for value in arm.search[name].values]
@@ -171,6 +215,9 @@ def _unknown(use: StageUse, arm: Arm) -> str:
         said = all(value != "unknown" for value in _values(use, arm, "pretraining"))
         return "" if said else f"`{use.name}` starts from the weights of a file"
     named = [str(value) for value in _values(use, arm, "backbone")]
+    own = next((name for name in named if not name.startswith(TIMM) and not kind.weights_rest_on(name)), None)
+    if own is not None:
+        return f"`{use.name}` starts from {own}'s own weights, of which the backbone doesn't say it"
     unclear = next((name for name in named if name.startswith(TIMM) and of_timm(name) == UNKNOWN), None)
     if unclear is None:
         return ""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from wsss.errors import DataError, Problem
+from wsss.errors import DataError, Problem, shortened
 
 ARRAYS = (".npy", ".npz", ".pt", ".pth")
 ENDINGS = {"cams": ARRAYS, "masks": (".png",), "segmentations": (".png", *ARRAYS)}
@@ -47,6 +47,12 @@ def foreign_files(folder: Path, ids: Sequence[str], kind: Kind) -> dict[str, Pat
             files[id] = found[0]
     if len(problems) > MOST_PROBLEMS:
         problems[MOST_PROBLEMS:] = [Problem(str(folder), f"and {len(problems) - MOST_PROBLEMS} more")]
+    strange = sorted(name for name in names if name.endswith(endings) and Path(name).stem not in ids)
+    if len(files) < len(ids) and strange:
+        message = f"holds {len(strange)} files with other names, such as {shortened(strange[0], 80)}"
+        problems.insert(
+            0, Problem(str(folder), message, f"names are {' or '.join(named)} of the images' ids")
+        )
     if problems and (other := _other_kind(names, endings)):
         hint = f"for {other}, say `import: {{{other}: …}}` instead"
         problems.insert(0, Problem(str(folder), f"holds {'/'.join(ENDINGS[other])} files, no {kind}", hint))

@@ -18,6 +18,7 @@ def _taps(*blocks: int) -> tuple[Tap, ...]:
 class EfficientNetLiteKind(BackboneKind):
     """Taps after every stage of blocks; the last one is the 1280-channel convolution before pooling."""
 
+    rests_on = ("image",)
     channels = 1280
     stride = 16
     dense = True

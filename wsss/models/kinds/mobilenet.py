@@ -9,6 +9,7 @@ from wsss.models.kind import BackboneKind, Tap, register
 class MobileNetV2(BackboneKind):
     """Taps where torchvision's trunk `features` is cut, named after its blocks."""
 
+    rests_on = ("image",)
     name = "mobilenet_v2"
     work = "wsss.models.backbones.mobilenet:MobileNetV2"
     channels = 1280

@@ -6,6 +6,7 @@ from wsss.models.kind import BackboneKind, Tap, register
 
 
 class ResNetKind(BackboneKind):
+    rests_on = ("image",)
     channels = 2048
     stride = 16
     dense = True

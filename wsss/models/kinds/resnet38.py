@@ -16,6 +16,7 @@ class ResNet38(BackboneKind):
 
     name = "resnet38"
     work = "wsss.models.backbones.resnet38:ResNet38"
+    rests_on = ("image",)
     channels = 4096
     stride = 8
     taps = (

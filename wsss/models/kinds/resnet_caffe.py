@@ -11,6 +11,7 @@ class ResNet101Caffe(BackboneKind):
 
     name = "resnet101_caffe"
     work = "wsss.models.backbones.resnet_caffe:ResNet101Caffe"
+    rests_on = ("image",)
     channels = 2048
     stride = 16
     dense = True

@@ -78,11 +78,19 @@ def _announce_copies(stage: str, photos: int, large: int, id: str, size: tuple[i
 
 
 def backbone_of(node: Node, chain: Chain) -> str:
-    """Return the network that a stage runs: its own, or that of the first stage it reads that has one."""
-    for params in (node.params, *(chain[label].params for label in node.inputs.values())):
-        if own := getattr(params, "backbone", ""):
-            return str(own)
-    return ""
+    """Return the network that a stage runs: its own, or that of the first stage it reads that has one. A
+    trained head without a network of its own runs on that of its classifier."""
+    if own := getattr(node.params, "backbone", ""):
+        return str(own)
+    sources = [chain[label] for label in node.inputs.values()]
+    found = (_network_of(source, chain) for source in sources)
+    return next((name for name in found if name), "")
+
+
+def _network_of(node: Node, chain: Chain) -> str:
+    if own := getattr(node.params, "backbone", ""):
+        return str(own)
+    return backbone_of(node, chain) if any(STAGES[node.stage].trained(node.params)) else ""
 
 
 def _size(data: DataView, id: str) -> tuple[int, int]:

@@ -27,6 +27,15 @@ class Check:
     hint: str = ""
 
 
+@dataclass(frozen=True)
+class Rough:
+    """A rough estimate of the bytes that a study will write, which refuses nothing; `whole` unless there is
+    work of which nothing is known."""
+
+    bytes: float
+    whole: bool = True
+
+
 def refuse_bad(checks: Iterable[Check]) -> None:
     """Raise one `PreflightError` with everything that is bad, if anything is."""
     bad = [Problem(check.what, check.found, check.hint) for check in checks if check.state == "bad"]
@@ -39,13 +48,16 @@ def goes_with_the_job(path: Path) -> bool:
     return JOB_FOLDER.search(f"{path}/") is not None
 
 
-def storage_checks(storage: Path, needed: float | None, *, complete: bool = True) -> list[Check]:
+def storage_checks(
+    storage: Path, needed: float | None, *, complete: bool = True, rough: Rough | None = None
+) -> list[Check]:
     """Check a storage folder: can it be written, and is there room?
 
     Args:
         storage: the folder, which need not exist yet.
         needed: the estimated bytes that the study will write; None without an estimate.
         complete: whether the estimate covers everything.
+        rough: a rough estimate; None without one.
     """
     if goes_with_the_job(storage):
         hint = "give --storage FOLDER on a file system that every node shares"
@@ -57,22 +69,32 @@ def storage_checks(storage: Path, needed: float | None, *, complete: bool = True
         return [Check("storage", "bad", f"{storage} can't be written", "give --storage FOLDER")]
     return [
         Check("storage", "ok", str(storage)),
-        disk_check(shutil.disk_usage(parent).free, needed, complete=complete),
+        disk_check(shutil.disk_usage(parent).free, needed, complete=complete, rough=rough),
     ]
 
 
-def disk_check(free: int, needed: float | None, *, complete: bool = True) -> Check:
+def disk_check(
+    free: int, needed: float | None, *, complete: bool = True, rough: Rough | None = None
+) -> Check:
     """Compare the free bytes with the estimate, and with the least that any study needs.
 
     Args:
         free: bytes.
         needed: the estimated bytes that the study will write; None without an estimate.
         complete: whether the estimate covers everything.
+        rough: a rough estimate, told where the other covers less; None without one.
     """
     have = f"{gibibytes(free)} are free"
     hint = "give --storage FOLDER, or `storage prune`"
     if free < MINIMUM_FREE:
         return Check("disk", "bad", f"{have}, but a study needs at least 1 GiB", hint)
+    if rough is not None and (needed is None or (not complete and free >= needed)):
+        about = (
+            f"the study needs roughly {gibibytes(rough.bytes)}{'' if rough.whole else ' + what is unknown'}"
+        )
+        if free < rough.bytes:
+            return Check("disk", "note", f"{have}, but {about}", hint)
+        return Check("disk", "ok", f"{have}, {about}")
     if needed is None:
         return Check("disk", "note", f"{have}; how much the study needs is unknown: nothing like it was run")
     wanted = f"{'' if complete else 'at least '}{gibibytes(needed)}"

@@ -9,12 +9,13 @@ import contextlib
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import place, writing
 from wsss.pipeline.chains.chain import SCORES
+from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.store.artefact import Artefact
 from wsss.store.folder_storage import STUDY, Storage
 
@@ -31,12 +32,14 @@ def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
 
     Args:
         storage: has the studies.
-        names: of the studies; all of the storage without any.
+        names: of the studies, which those that they are based on go with: what these tried and were allowed
+            stands below tables. All of the storage without any.
         file: ends in `.tar.xz`.
     """
     names = names or storage.study_names()
     for name in names:
         storage.require(name)
+    names = list(dict.fromkeys(one for name in names for one in _with_bases(name, storage)))
     if not file.name.endswith(ENDING):
         raise ConfigError(Problem("--out", f"is {file}, but its name must end in {ENDING}"))
     if file.exists():
@@ -49,6 +52,15 @@ def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
         _pack(root, packed)
         packed.replace(file)
     return file.stat().st_size
+
+
+def _with_bases(name: str, storage: Storage) -> Iterator[str]:
+    """Iterate over a study's name and those of the studies that it is based on, as far as they are there."""
+    yield name
+    try:
+        yield from (study.name for study in with_bases(find_study(name, storage.location), storage.location))
+    except WsssError:  # an earlier version's, or damaged: it is kept as it is
+        return
 
 
 def _copy_study(storage: Storage, name: str, into: Storage) -> None:

@@ -5,15 +5,22 @@ from __future__ import annotations
 from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.figures import step_name
 from wsss.report.page.plot import percent
+from wsss.report.words.unequal import marks, pixel_label_lines
+
+UNLIKE = (
+    "These rows are not alike in all else: what the sentences below say of that may be part of a difference."
+)
 
 
 def answers(comparison: Comparison, titles: tuple[str, ...]) -> list[str]:
     """Return a sentence a step, that of the last step first.
 
     Rows that have seen pixel labels are not in the race; a difference counts as found when it stands after
-    correction.
+    correction. What makes rows hard to compare is pointed at.
     """
-    return [_answer(comparison, titles, step) for step in reversed(comparison.steps)]
+    found = [_answer(comparison, titles, step) for step in reversed(comparison.steps)]
+    said = set(marks(comparison)) - set(pixel_label_lines(comparison.rows))  # their names have a mark
+    return [*found, UNLIKE] if found and said and len(comparison.rows) > 1 else found
 
 
 def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:

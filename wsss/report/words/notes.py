@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from wsss.report.words.titles import (
     ACROSS,
-    PIXEL_LABELS,
     arm_title,
     initial_weights,
     step_titles,
     supervision_text,
 )
-from wsss.report.words.unequal import (
-    chosen_lines,
-    foreign_lines,
-    leaks,
-    trained_lines,
-    unequal_lines,
-)
+from wsss.report.words.unequal import marks
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Comparison, Row
+    from wsss.report.comparison import Comparison
     from wsss.report.published import Published
 
 ABOUT_MAP = (
@@ -38,7 +30,7 @@ def notes(comparison: Comparison) -> str:
     cells = [cell for row in comparison.rows for cell in row.cells.values()]
     lines = [
         *unfinished_lines(comparison),
-        *_warnings(comparison),
+        *marks(comparison),
         _scored_on(comparison),
         _initial_weights(comparison),
     ]
@@ -109,20 +101,13 @@ def _untested(comparison: Comparison) -> list[str]:
 
 
 def _tried(comparison: Comparison) -> list[str]:
-    """Return what the columns of work mean, and which rows were tuned more than others."""
+    """Return what the columns of work mean."""
     if all(row.tried is None for row in comparison.rows):
         return []
-    lines = [
+    return [
         "Tried: configurations that a row was chosen from, over all sweeps; epochs and hours are those of "
         "all its trials."
     ]
-    if comparison.unequal:
-        lines.append(
-            "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` "
-            "shows them at equal numbers of configurations."
-        )
-    lines += foreign_lines(comparison)
-    return lines
 
 
 def _processors(comparison: Comparison) -> list[str]:
@@ -143,6 +128,7 @@ def unscored_notes(comparison: Comparison) -> str:
     )
     lines = [
         *(unfinished_lines(comparison) or [nothing]),
+        *marks(comparison),
         *([ABOUT_MAP] if any(row.holdout for row in comparison.rows) else []),
         _initial_weights(comparison),
     ]
@@ -165,41 +151,6 @@ def unfinished_lines(comparison: Comparison) -> list[str]:
         else:
             lines.append(f"{study} is not at its end: {done}. `resume {study}` goes on.")
     return lines
-
-
-def _warnings(comparison: Comparison) -> list[str]:
-    apart = [step for step in comparison.steps if not comparison.protocols[step].comparable]
-    lines = []
-    if apart:
-        lines.append(
-            f"{step_titles(apart)}: these rows were NOT all scored on the same images and classes: "
-            "don't compare them."
-        )
-    lines += chosen_lines(comparison)
-    unequal = [*unequal_lines(comparison), *trained_lines(comparison), *pixel_label_lines(comparison.rows)]
-    return [*lines, *leaks(comparison), *unequal, *smaller_lines(comparison.rows)]
-
-
-def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for every row that isn't weakly supervised."""
-    several = len({row.study for row in rows}) > 1
-    reasons = {
-        f"{row.study}: {row.arm}" if several else row.arm: " and ".join(row.pixel_labels)
-        for row in rows
-        if row.pixel_labels
-    }
-    return [f"{arm} has seen {PIXEL_LABELS} Its {reason}." for arm, reason in reasons.items()]
-
-
-def smaller_lines(rows: Sequence[Row]) -> list[str]:
-    """Return a sentence for every row whose stages worked on smaller copies of photos."""
-    several = len({row.study for row in rows}) > 1
-    return [
-        f"{f'{row.study}: ' if several else ''}{row.arm} was made smaller: {'; '.join(row.smaller)}. "
-        "More memory gives other numbers."
-        for row in rows
-        if row.smaller
-    ]
 
 
 def _scored_on(comparison: Comparison) -> str:
@@ -229,7 +180,7 @@ def _initial_weights(comparison: Comparison) -> str:
 
 def published_notes(published: Published, comparison: Comparison) -> str:
     """Return the sentences that belong below published numbers."""
-    lines = [*leaks(comparison), *pixel_label_lines(comparison.rows)]
+    lines = marks(comparison)
     for study, reason in published.left_out.items():
         lines.append(
             f"The protocols differ: {reason} (study {study}). Published numbers are of the whole of PASCAL "

@@ -1,11 +1,12 @@
 """What makes the rows of a comparison hard to compare: how often they were tuned, how long they were trained,
-what chose them, what a study allowed itself."""
+what they were shown, what chose them, what a study allowed itself."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wsss.report.words.titles import step_titles
+from wsss.report.words.titles import PIXEL_LABELS, step_titles
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Row
@@ -15,13 +16,34 @@ LEAKS = {
     "select_on_report": "its numbers are optimistic.",
     "train_on_test": "its numbers on `test` are optimistic.",
 }
+PERFECT = 0.999
+"""mIoU above which a result is the truth itself; networks that are taught by all masks stay far below."""
 LENGTHS = ("epochs", "iterations")
 
 
 def marks(comparison: Comparison) -> list[str]:
-    """Return the sentences about all that makes rows hard to compare."""
-    tuned = ["Rows were NOT tuned equally."] if comparison.unequal else []
-    return [*leaks(comparison), *unequal_lines(comparison), *trained_lines(comparison), *tuned]
+    """Return the sentences about all that makes rows hard to compare: tables, pages and notes have them, and
+    so have tables for programs."""
+    return [
+        *_apart(comparison),
+        *chosen_lines(comparison),
+        *leaks(comparison),
+        *unequal_lines(comparison),
+        *_unnamed(comparison),
+        *_perfect(comparison),
+        *_gone(comparison),
+        *_tuned(comparison),
+        *_elsewhere(comparison),
+        *_searched(comparison),
+        *_chosen_by_report(comparison),
+        *_missing_seeds(comparison),
+        *trained_lines(comparison),
+        *_ended_early(comparison),
+        *_means(comparison),
+        *pixel_label_lines(comparison.rows),
+        *smaller_lines(comparison.rows),
+        *foreign_lines(comparison),
+    ]
 
 
 def leaks(comparison: Comparison) -> list[str]:
@@ -72,6 +94,159 @@ def chosen_lines(comparison: Comparison) -> list[str]:
         f"{step_titles(apart)}: thresholds and configurations of these rows were NOT all chosen on the same "
         "`select` images: more masks choose better."
     ]
+
+
+def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for every row that isn't weakly supervised."""
+    several = len({row.study for row in rows}) > 1
+    reasons = {
+        f"{row.study}: {row.arm}" if several else row.arm: " and ".join(row.pixel_labels)
+        for row in rows
+        if row.pixel_labels
+    }
+    return [f"{arm} has seen {PIXEL_LABELS} Its {reason}." for arm, reason in reasons.items()]
+
+
+def smaller_lines(rows: Sequence[Row]) -> list[str]:
+    """Return a sentence for every row whose stages worked on smaller copies of photos."""
+    several = len({row.study for row in rows}) > 1
+    return [
+        f"{f'{row.study}: ' if several else ''}{row.arm} was made smaller: {'; '.join(row.smaller)}. "
+        "More memory gives other numbers."
+        for row in rows
+        if row.smaller
+    ]
+
+
+def _apart(comparison: Comparison) -> list[str]:
+    apart = [step for step in comparison.steps if not comparison.protocols[step].comparable]
+    if not apart:
+        return []
+    return [
+        f"{step_titles(apart)}: these rows were NOT all scored on the same images and classes: "
+        "don't compare them."
+    ]
+
+
+def _unnamed(comparison: Comparison) -> list[str]:
+    return [
+        f"{study} has UNEQUAL arms that its `allow` doesn't name: {message}."
+        for study, messages in comparison.unnamed.items()
+        for message in messages
+    ]
+
+
+def _perfect(comparison: Comparison) -> list[str]:
+    """Return a sentence for what scores as only the masks do that it is compared with: an import of these."""
+    found = [
+        f"{step_titles([step])} of {_name(row, comparison)}"
+        for row in comparison.rows
+        for step, cell in row.cells.items()
+        if cell.miou > PERFECT
+    ]
+    named = ", ".join(dict.fromkeys(found))
+    return (
+        [f"{named}: pixel for pixel the masks that scores are made with. Nothing else scores so."]
+        if found
+        else []
+    )
+
+
+def _gone(comparison: Comparison) -> list[str]:
+    """Return a sentence for every study whose base is not there: what that allowed and tried is lost."""
+    return [
+        f"{study} is based on {base}, which is NOT in this storage: what that tried, declared and was "
+        "allowed is unknown here."
+        for study, base in comparison.gone.items()
+    ]
+
+
+def _tuned(comparison: Comparison) -> list[str]:
+    if not comparison.unequal:
+        return []
+    return [
+        "Rows were NOT tuned equally: the best of more is better by chance alone. `compare --tuning` "
+        "shows them at equal numbers of configurations."
+    ]
+
+
+def _elsewhere(comparison: Comparison) -> list[str]:
+    """Return a sentence for every row whose network is one of more configurations of another study."""
+    return [
+        f"{_name(row, comparison)} may have been CHOSEN elsewhere: study {study} of this storage has its "
+        f"network among {count} configurations that it tried."
+        for row in comparison.rows
+        for study, count in row.elsewhere.items()
+    ]
+
+
+def _searched(comparison: Comparison) -> list[str]:
+    """Return a sentence where several studies searched in different ways, or by different scores."""
+    ways = _grouped((row.searched, row.study) for row in comparison.rows if row.searched)
+    if len(ways) < 2:
+        return []
+    return [f"Rows were NOT searched alike: {_told(ways)}."]
+
+
+def _chosen_by_report(comparison: Comparison) -> list[str]:
+    """Return a sentence that names arms with several rows: the best of these was chosen by no `select`."""
+    counts: dict[str, int] = {}
+    for row in comparison.rows:
+        if row.status == "done":
+            counts[_name(row, comparison)] = counts.get(_name(row, comparison), 0) + 1
+    several = ", ".join(f"{count} of {arm}" for arm, count in counts.items() if count > 1)
+    if not several or comparison.unscored:
+        return []
+    return [
+        f"Arms stand here with several configurations ({several}): to take the best of these by the scores "
+        "above is to choose on what is reported."
+    ]
+
+
+def _missing_seeds(comparison: Comparison) -> list[str]:
+    return [
+        f"{_name(row, comparison)} lacks {'seed' if len(row.missing) == 1 else 'seeds'} "
+        f"{', '.join(map(str, row.missing))}, which did NOT come to an end: its mean leaves them out."
+        for row in comparison.rows
+        if row.missing
+    ]
+
+
+def _ended_early(comparison: Comparison) -> list[str]:
+    early = [
+        f"{_name(row, comparison)} after {row.trained_really} of {row.trained[0]} epochs"
+        for row in comparison.rows
+        if row.status == "done" and 0 < row.trained_really < row.trained[0]
+    ]
+    return [f"Training ended early, by `patience`: {'; '.join(dict.fromkeys(early))}."] if early else []
+
+
+def _means(comparison: Comparison) -> list[str]:
+    """Return a sentence where stages of one kind were given other images, sizes or scales."""
+    rows = [row for row in comparison.rows if row.status == "done"]
+    names = dict.fromkeys(name for row in rows for name in row.means)
+    parts = []
+    for name in names:
+        groups = _grouped((row.means[name], _name(row, comparison)) for row in rows if name in row.means)
+        if len(groups) > 1:
+            parts.append(f"{name} {_told(groups)}")
+    return [f"Rows were NOT made alike: {'; '.join(parts)}."] if parts else []
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return value → the names that have it, of (value, name)."""
+    groups: dict[str, list[str]] = {}
+    for value, name in dict.fromkeys(pairs):
+        groups.setdefault(value, []).append(name)
+    return groups
+
+
+def _told(groups: Mapping[str, Sequence[str]]) -> str:
+    """Return "[1] for baseline and mixup, [0.5, 1] for fmix"."""
+    return ", ".join(
+        f"{value} for {' and '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
+        for value, names in groups.items()
+    )
 
 
 def _name(row: Row, comparison: Comparison) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.params.stages import Params, SegmentationsParams, SegmenterParams
-from wsss.config.stage import STAGES, Place, Scored, StageKind
+from wsss.config.stage import MEANS, STAGES, Place, Scored, StageKind
 from wsss.errors import ConfigError, Problem
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ class Segmentations(StageKind[SegmentationsParams]):
     needs = ("segmenter",)
     scored = Scored("masks", "segmentation", 2, "segmentation", on="test")
     lists = ("select", "test")
+    means = (*MEANS, "crf")
 
     @classmethod
     def consumes(cls, params: SegmentationsParams, data: DataView) -> Mapping[str, str]:

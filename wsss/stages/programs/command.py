@@ -6,6 +6,7 @@ restarted), `out` (emptied at each start), `given` (its inputs) and its log.
 
 from __future__ import annotations
 
+import logging
 import re
 import shutil
 from collections.abc import Iterator
@@ -24,8 +25,13 @@ from wsss.stages.programs.result import Result
 from wsss.store.artefact import LOG
 from wsss.store.partial import HERE
 
+log = logging.getLogger("wsss")
+
 BEAT_SECONDS = 1.0
 """Seconds between two signs of life of the stage while its program runs."""
+MOST_NAMED = 20
+COPIED = "copied.json"
+"""What the copy of the folder was made of."""
 ENDED, TOLD = "ended.json", "told.json"
 """The first is written when the program has succeeded and `out` holds its result; the second keeps the
 metrics of its steps."""
@@ -132,6 +138,8 @@ class Command(Stage):
 
     def _start(self) -> Program:
         """Start the program in a copy of its folder, with its inputs and its working folder."""
+        # A program that was stopped may have changed what it was given.
+        shutil.rmtree(self.here / "given", ignore_errors=True)
         for name in ("work", "given"):
             (self.here / name).mkdir(parents=True, exist_ok=True)
         out = self.here / "out"
@@ -149,7 +157,8 @@ class Command(Stage):
         )
         if not (self.here / "environment.json").exists():
             write_json(self.here / "environment.json", environment.packages(python, variables))
-        words = [filled(word, self._values()) for word in params.words]
+        values = self._values()
+        words = [filled(word, values) for word in params.words]
         if words[0] in environment.PYTHONS:
             words[0] = str(python)
         if context.device != "cpu":
@@ -166,12 +175,32 @@ class Command(Stage):
         )
 
     def _copy_source(self) -> None:
-        if (self.here / "source.json").exists():
+        """Copy the folder, unless an earlier start did and the program has changed none of its files since:
+        what it has written beside them stays."""
+        copied = read_json(self.here / COPIED)
+        code = self.params.code
+        if copied is not None and folder.is_whole(self.here / "source", copied["files"], code):
             return
         shutil.rmtree(self.here / "source", ignore_errors=True)
         (self.here / "source").mkdir()
-        source = folder.copy(self.params.folder, self.here / "source", self.params.code)
+        source = folder.copy(self.params.folder, self.here / "source", code)
         write_json(self.here / "source.json", source.facts())
+        shared = folder.stamps(self.params.folder, source.ignored)
+        write_json(self.here / COPIED, {"files": list(source.files), "shared": shared})
+
+    def _changed(self) -> list[str]:
+        """Return the files of the folder, among those that git ignores, which have changed since the program
+        started: copies link them, so that all trials write to the same."""
+        before = (read_json(self.here / COPIED) or {}).get("shared", {})
+        now = folder.stamps(self.params.folder, before)
+        changed = sorted(name for name, stamp in before.items() if now.get(name) != stamp)
+        if changed:
+            log.warning(
+                "%s: %s changed while the program ran. Git ignores it, so that all trials share it: let the "
+                "program write to {work}, or the file count for git",
+                self.params.folder, ", ".join(changed[:5]),
+            )  # fmt: skip
+        return changed[:MOST_NAMED]
 
     def _values(self) -> dict[str, str]:
         """Return what placeholders stand for; inputs are written when a word names them."""
@@ -189,8 +218,7 @@ class Command(Stage):
         for name in {name for word in self.params.words for name in placeholders(word)} - found.keys():
             stage, layout = stage_named(name)
             place = self.here / "given" / "stages" / name
-            if not place.exists():
-                given.give_artefact(context.inputs[stage], context.data, place, layout)
+            given.give_artefact(context.inputs[stage], context.data, place, layout)
             found[name] = str(place)
         return found
 
@@ -222,4 +250,5 @@ class Command(Stage):
             "folder": read_json(self.here / "source.json"),
             "environment": read_json(self.here / "environment.json"),
             "program_seconds": ended.get("seconds"),
+            **({"changed": changed} if (changed := self._changed()) else {}),
         }

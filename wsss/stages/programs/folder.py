@@ -6,6 +6,7 @@ run to find out: neither hooks nor filters nor a monitor that its configuration 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -80,6 +81,24 @@ def copy(folder: Path, target: Path, digest: str) -> Source:
         message = "has changed since this run read it"
         raise StageError(Problem(str(folder), message, "`resume` makes what follows from it as it is now"))
     return source
+
+
+def is_whole(target: Path, names: Iterable[str], digest: str) -> bool:
+    """Whether a copy still has the files that it was made of, as they were."""
+    try:
+        return _digest(target, names) == digest
+    except OSError:
+        return False
+
+
+def stamps(folder: Path, names: Iterable[str]) -> dict[str, list[int]]:
+    """Return name → bytes and when it was changed, in nanoseconds, of the files that can be looked at."""
+    found = {}
+    for name in names:
+        with contextlib.suppress(OSError):
+            facts = (folder / name).stat()
+            found[name] = [facts.st_size, facts.st_mtime_ns]
+    return found
 
 
 def _copy(source: Path, target: Path) -> None:

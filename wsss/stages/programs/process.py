@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 
 from wsss.addresses import scrub
 from wsss.errors import Problem, StageError, shortened
+from wsss.stages.kinds.programs.command import MOST_STEPS
 from wsss.stages.programs.log import Log
 
 WATCHER = Path(__file__).with_name("watcher.py")
@@ -227,14 +229,17 @@ class Program:
             return
         groups = found.groupdict()
         number = _number(groups.pop("step", None))
-        step = self.reached + 1 if number is None else int(min(max(number, 0), 10**6))
+        step = self.reached + 1 if number is None else int(min(max(number, 0), MOST_STEPS))
         values = {name: _number(text) for name, text in list(groups.items())[:MOST_METRICS]}
-        self.steps[step] = {name: value for name, value in values.items() if value is not None}
+        if step <= MOST_STEPS:  # what a stage has at most: a program may print such lines without end
+            self.steps[step] = {name: value for name, value in values.items() if value is not None}
         self.reached = max(self.reached, step)
 
 
 def _number(text: str | None) -> float | None:
+    """Return a number that a program wrote; None for a word, and for a loss that is "nan"."""
     try:
-        return None if text is None else float(text)
+        number = math.nan if text is None else float(text)
     except ValueError:
         return None
+    return number if math.isfinite(number) else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wsss.config.params.stages import AffinityParams, Params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import backbone_class, backbone_names
+from wsss.models.kind import backbone_class, backbone_names, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ class Affinity(StageKind[AffinityParams]):
         check_backbone(params)
         weights = weights_identity(params.backbone, params.weights)
         return {"train": data.image_key(data.train), "weights": weights}
+
+    @classmethod
+    def weights_rest_on(cls, backbone: str) -> tuple[str, ...] | None:
+        return weights_rest_on(backbone)
 
     @classmethod
     def revision(cls, params: AffinityParams, sources: Mapping[str, Params]) -> int:

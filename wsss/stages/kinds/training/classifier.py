@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.methods import METHODS, expand_method
 from wsss.config.params.stages import ClassifierParams, Params, RungParams, classifier_params
+from wsss.config.parts import REGULARISERS
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import CONVOLUTION, backbone_class
+from wsss.models.kind import CONVOLUTION, backbone_class, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ class Classifier(StageKind[ClassifierParams]):
     name = "classifier"
     params = ClassifierParams
     work = "wsss.stages.training.classifier:Classifier"
-    rests_on = ()
     seeded = True
     grows = ""
     judged = True
@@ -44,6 +44,16 @@ class Classifier(StageKind[ClassifierParams]):
     def reads(cls, params: ClassifierParams) -> tuple[str, ...]:
         needed = ("subcategories",) if params.subcategory_weight else ()
         return (*needed, "classifier") if params.begin else needed
+
+    @classmethod
+    def supervision(cls, params: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the labels that regularisers bring in, those whose weight isn't 0."""
+        used = [one for one in REGULARISERS.values() if (params.get(one.name) or {}).get("weight")]
+        return tuple(dict.fromkeys(label for one in used for label in one.rests_on))
+
+    @classmethod
+    def weights_rest_on(cls, backbone: str) -> tuple[str, ...] | None:
+        return weights_rest_on(backbone)
 
     @classmethod
     def revision(cls, params: ClassifierParams, sources: Mapping[str, Params]) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import backbone_class, dense_class
+from wsss.models.kind import backbone_class, dense_class, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
@@ -35,6 +35,10 @@ class Segmenter(StageKind[SegmenterParams]):
         if params.ignore_below and not (isinstance(source, PseudoMasksParams) and source.confidence):
             message = f"is {params.ignore_below:g}, but how sure its pseudo masks are isn't kept"
             raise ConfigError(Problem("ignore_below", message, "`pseudo_masks: {confidence: true}`"))
+
+    @classmethod
+    def weights_rest_on(cls, backbone: str) -> tuple[str, ...] | None:
+        return weights_rest_on(backbone)
 
     @classmethod
     def revision(cls, params: SegmenterParams, sources: Mapping[str, Params]) -> int:

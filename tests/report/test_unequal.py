@@ -1,0 +1,252 @@
+"""Ways to win a comparison unfairly, and the sentence that each of them puts below every table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from made_up import FAIR, GOOD, POOR, Storage
+
+from wsss.cli.comparison.compare import View, show
+from wsss.files import read_json, write_json
+from wsss.pipeline.past.archive import write_archive
+from wsss.report.compare import compare
+from wsss.report.conclusion import note_of
+from wsss.report.page.answer import UNLIKE, answers
+from wsss.report.words.titles import arm_title
+from wsss.report.words.unequal import marks
+from wsss.store.storage import open_storage
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return Storage(tmp_path)
+
+
+def arm(storage: Storage, name: str, *networks: str, study: str = "made", **fields: Any) -> None:
+    """Record a trial with networks, whose CAMs score alike."""
+    keys = {f"stage{number}": key for number, key in enumerate(networks)}
+    scores = fields.pop("scores", None) or storage.scores([POOR, GOOD])
+    storage.trial(name, None, keys={**keys, "cams.scores": scores}, study=study, **fields)
+
+
+def change(storage: Storage, study: str, **content: Any) -> None:
+    file = storage.root / "studies" / study / "study.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), **content}))
+
+
+def said(storage: Storage, *names: str) -> list[str]:
+    return marks(compare(storage.root, names or ["made"]))
+
+
+def only(lines: list[str], beginning: str) -> str:
+    (line,) = [line for line in lines if line.startswith(beginning)]
+    return line
+
+
+# The sentences
+
+
+@pytest.mark.parametrize(
+    ("stage", "key", "values", "told"),
+    [
+        ("cams", "scales", ([1.0], [0.5, 1.0, 1.5]), "cams.scales [1] for baseline, [0.5, 1, 1.5] for fmix"),
+        ("cams", "flip", (False, True), "cams.flip false for baseline, true for fmix"),
+        ("classifier", "crop", (128, 448), "classifier.crop 128 for baseline, 448 for fmix"),
+        ("segmentations", "crf", (None, {"iterations": 10}), "segmentations.crf by default for baseline, yes for fmix"),
+        ("pixel_head", "photos", (10, 500), "pixel_head.photos 10 for baseline, 500 for fmix"),
+    ],
+)  # fmt: skip
+def test_larger_images_and_more_looks_are_told(
+    storage: Storage, stage: str, key: str, values: tuple[Any, Any], told: str
+) -> None:
+    for name, value in zip(("baseline", "fmix"), values, strict=True):
+        arm(storage, name, storage.network(stage, **{key: value}))
+    assert only(said(storage), "Rows were NOT made alike") == f"Rows were NOT made alike: {told}."
+
+
+def test_a_larger_batch_counts_where_updates_do(storage: Storage) -> None:
+    """With epochs, all networks see as many photos; with 400 updates, those with larger batches see more."""
+    for name, batch in (("baseline", 4), ("fmix", 64)):
+        networks = [
+            storage.network("classifier", epochs=5, batch=batch),
+            storage.network("pixel_head", iterations=400, batch=batch),
+        ]
+        arm(storage, name, *networks)
+    line = only(said(storage), "Rows were NOT made alike")
+    assert line == "Rows were NOT made alike: pixel_head.batch 4 for baseline, 64 for fmix."
+
+
+def test_more_training_photos_are_told(storage: Storage) -> None:
+    for study, images in (("train", 1464), ("trainaug", 10582)):
+        arm(storage, "cam", storage.network("classifier", {"images": images}), study=study)
+    line = only(said(storage, "train", "trainaug"), "Rows were NOT made alike")
+    assert "training photos 1464 for train: cam, 10582 for trainaug: cam" in line
+
+
+def test_a_teachers_settings_are_its_own(storage: Storage) -> None:
+    """The ledger sorts a chain's labels: the last of a stage is the one from which no other was made."""
+    arm(storage, "cam", storage.network("classifier", {"images": 10}, crop=128))
+    teacher = storage.network("classifier", {"images": 99}, crop=512)
+    pupil = storage.network("classifier", {"images": 10}, crop=128)
+    file = storage.store.folder(pupil) / "artefact.json"
+    write_json(file, {**read_json(file), "inputs": {"classifier": {"key": teacher, "digest": ""}}})
+    keys = {"classifier": pupil, "teacher": teacher, "cams.scores": storage.scores([POOR, GOOD])}
+    storage.trial("teaching", None, keys=keys)
+    assert not [line for line in said(storage) if "made alike" in line]
+    assert [row.trained_on for row in compare(storage.root, ["made"]).rows] == [10, 10]
+    assert only(said(storage), "Rows were NOT trained equally long")
+
+
+def test_a_training_that_patience_ended_is_told(storage: Storage) -> None:
+    key = storage.network("segmenter", epochs=20)
+    file = storage.store.folder(key) / "artefact.json"
+    write_json(file, {**read_json(file), "history": [{"loss": 1.0}] * 7})
+    arm(storage, "baseline", key)
+    found = compare(storage.root, ["made"])
+    assert (found.rows[0].trained, found.rows[0].trained_really) == ((20, 0), 7)
+    assert only(marks(found), "Training ended early").endswith("baseline after 7 of 20 epochs.")
+
+
+def test_a_mean_over_the_seeds_that_survived_says_which_did_not(storage: Storage) -> None:
+    for seed, status in ((1, "done"), (2, "failed"), (3, "stopped")):
+        own = {"id": f"cam-fmix-000-s{seed}", "configuration": "cam-fmix-000", "seed": seed, "status": status}
+        arm(storage, "fmix", kept=seed == 1, **own)
+    assert only(said(storage), "fmix lacks seeds 2, 3")
+
+
+def test_the_best_of_several_rows_of_an_arm_was_chosen_by_what_is_reported(storage: Storage) -> None:
+    arm(storage, "baseline")
+    for number in range(3):
+        arm(storage, "fmix", id=f"cam-fmix-00{number}")
+    assert "(3 of fmix)" in only(said(storage), "Arms stand here with several configurations")
+
+
+def test_a_base_that_is_gone_is_told(storage: Storage) -> None:
+    arm(storage, "fmix", study="second")
+    change(storage, "second", base={"study": "first"})
+    line = only(said(storage, "second"), "second is based on first, which is NOT in this storage")
+    assert "what that tried, declared and was allowed is unknown" in line
+
+
+def test_what_a_base_was_allowed_stands_below_the_tables_of_all_that_are_based_on_it(
+    storage: Storage,
+) -> None:
+    arm(storage, "fmix", study="first")
+    change(storage, "first", allow=[{"unequal_epochs": "two rounds"}])
+    arm(storage, "fmix", study="second")
+    change(storage, "second", base={"study": "first"})
+    arm(storage, "fmix", study="third")
+    change(storage, "third", base={"study": "second"})
+    assert only(said(storage, "third"), "first has UNEQUAL epochs: two rounds.")
+    file = storage.root / "third.tar.xz"
+    write_archive(open_storage(storage.root), ["third"], file)
+    with tarfile.open(file) as tar:
+        tar.extractall(storage.root / "packed", filter="data")
+    packed = compare(storage.root / "packed" / "runs", ["third"])
+    assert marks(packed) == said(storage, "third"), "its bases are in its archive"
+
+
+def test_the_control_of_a_base_is_that_of_what_is_based_on_it(storage: Storage) -> None:
+    for study in ("first", "second"):
+        arm(storage, "dealt", study=study)
+        arm(storage, "clusters", study=study)
+    storage.study("first", ["dealt", "clusters"], clusters="dealt")
+    change(storage, "second", base={"study": "first"})
+    assert [row.control for row in compare(storage.root, ["second"]).rows] == ["", "dealt"]
+
+
+def test_what_another_study_found_is_no_single_try(storage: Storage) -> None:
+    """Study `tuned` tries four; study `fair` fixes the best of them beside a baseline: one try each, it says."""
+    networks = [storage.network("classifier", lr=number) for number in range(4)]
+    for number, network in enumerate(networks):
+        arm(storage, "fmix", network, study="tuned", id=f"cam-fmix-00{number}", kept=number == 2)
+    arm(storage, "baseline", storage.network("classifier"), study="fair")
+    arm(storage, "fmix", networks[2], study="fair")
+    found = compare(storage.root, ["fair"])
+    assert not found.unequal
+    line = only(marks(found), "fmix may have been CHOSEN elsewhere")
+    assert "study tuned of this storage has its network among 4 configurations" in line
+    change(storage, "fair", base={"study": "tuned"})  # then `tried` counts them
+    assert not [line for line in said(storage, "fair") if "elsewhere" in line]
+
+
+def test_studies_that_searched_in_other_ways_are_told(storage: Storage) -> None:
+    searched = {"stages": [{"classifier": {"lr": "$lr"}}, "cams"], "samples": 2}
+    sweep = {"name": "cam", "arms": {"a": {**searched, "search": {"lr": {"uniform": [0.1, 0.2]}}}}}
+    for study, fields in {
+        "one": {"metric": "cams/select/miou"},
+        "two": {"metric": "cams/select/pxap", "searcher": "optuna"},
+    }.items():
+        arm(storage, "a", study=study)
+        change(storage, study, sweeps=[{**sweep, **fields}])
+    line = only(said(storage, "one", "two"), "Rows were NOT searched alike")
+    assert "random search by select/miou for one, optuna search by select/pxap for two" in line
+
+
+def test_rows_that_were_chosen_on_other_images_are_told(storage: Storage) -> None:
+    for study, ids in (("few", ["a"]), ("many", ["a", "b", "c"])):
+        arm(storage, "cam", study=study, scores=storage.scores([POOR, GOOD], chosen_on=ids))
+    line = only(said(storage, "few", "many"), "CAM: thresholds and configurations")
+    assert "NOT all chosen on the same `select` images: more masks choose better" in line
+
+
+def test_a_stored_study_that_was_changed_by_hand_says_what_no_allow_names(storage: Storage) -> None:
+    for name in ("baseline", "fmix"):
+        arm(storage, name)
+    stages = [{"classifier": {"backbone": "mobilenet_v2", "epochs": 8}}, "cams", "pseudo_masks"]
+    arms = {
+        "baseline": {"stages": stages, "stop_below": {"cams/select/miou": 0.9}},
+        "fmix": {"stages": stages},
+    }
+    change(storage, "made", sweeps=[{"name": "cam", "arms": arms}])
+    line = only(said(storage), "made has UNEQUAL arms that its `allow` doesn't name")
+    assert "stopped by different rules: baseline (cams/select/miou below 0.9), fmix (none)" in line
+    change(storage, "made", allow=["unequal_tuning"])
+    assert only(said(storage), "made has UNEQUAL tuning")
+    assert not [line for line in said(storage) if "doesn't name" in line]
+
+
+def test_what_scores_as_the_truth_is_the_truth(storage: Storage) -> None:
+    """The data set's own masks, imported as somebody's result, declared as `image`."""
+    arm(storage, "baseline")
+    arm(storage, "theirs", scores=storage.scores([GOOD] * 4))
+    assert only(said(storage), "CAM of theirs: pixel for pixel the masks")
+
+
+# Where they stand
+
+
+def test_every_sentence_stands_in_every_kind_of_table_in_the_note_and_on_the_page(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, scales in (("baseline", [1.0]), ("fmix", [0.5, 1.0])):
+        key = storage.scores([POOR, GOOD] if name == "baseline" else [FAIR, GOOD])
+        arm(storage, name, storage.network("cams", scales=scales), scores=key)
+    arm(storage, "foreign", storage.network("command", makes="cams"))
+    found = compare(storage.root, ["made"])
+    lines = marks(found)
+    assert len(lines) == 2 and "made by other programs" in lines[1].lower()
+
+    def printed(format_: str, view: View = View.scores) -> str:
+        show(found, format_, view)
+        return capsys.readouterr().out
+
+    for format_ in ("table", "markdown", "latex"):
+        text = " ".join(printed(format_).split())
+        assert all(line in text for line in lines), format_
+    for view in (View.scores, View.classes, View.errors):
+        records = list(csv.DictReader(io.StringIO(printed("csv", view))))
+        assert {record["unequal"] for record in records if record["arm"] != "floor"} == {" ".join(lines)}
+        table = json.loads(printed("json", view))["table"]
+        assert {record.get("unequal") for record in table if record["arm"] != "floor"} == {" ".join(lines)}
+    titles = tuple(arm_title(row, found) for row in found.rows)
+    assert answers(found, titles)[-1] == UNLIKE
+    note = note_of(found, titles)
+    assert all(line in note for line in lines) and UNLIKE in note
