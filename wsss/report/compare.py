@@ -21,6 +21,7 @@ from wsss.pipeline.forecasts.counts import kept_groups, planned
 from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.pipeline.running import current_holder
+from wsss.pipeline.search.arms import MARK, arm_names, comes_from
 from wsss.report.cells import by_step, cells_of, corrected, mark_across
 from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
@@ -121,7 +122,7 @@ def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
 def _declared(study: Study, arm: str, location: Location) -> list[str]:
     """Return what the arms that a row came through declare, those of the studies that this one is based on
     too."""
-    names = set(arm.split("+"))
+    names = arm_names(arm)
     sweeps = (sweep for one in with_bases(study, location) for sweep in one.sweeps)
     arms = ((sweep, own) for sweep in sweeps for own in sweep.arms)
     return [
@@ -160,11 +161,11 @@ def _protocol(scores: Sequence[Score]) -> Protocol:
 
 def _control(study: Study, arm: str) -> str:
     """Return the arm that an arm has to beat; through later sweeps, that one's end of the same way."""
-    own, _, later = arm.partition("+")
+    first, *later = arm_names(arm)
     for sweep in study.sweeps:
         for candidate in sweep.arms:
-            if candidate.name == own and candidate.control:
-                return f"{candidate.control}+{later}" if later else candidate.control
+            if candidate.name == first and candidate.control:
+                return MARK.join([candidate.control, *later])
     return ""
 
 
@@ -177,7 +178,7 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
     """Return, per arm, its trials of the last sweep that kept any, a group per configuration."""
     groups: list[list[TrialRecord]] = []
     for arm in dict.fromkeys(trial.arm for trial in trials.values()):
-        if any(other.startswith(f"{arm}+") for other in {t.arm for t in trials.values()}):
+        if any(comes_from(other, arm) for other in {t.arm for t in trials.values()}):
             continue  # a later sweep split this arm into named ones
         mine = [trial for trial in trials.values() if trial.arm == arm]
         kept = [trial for trial in mine if trial.kept and trial.status == "done"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wsss.config import Arm, Pbt, Study, Sweep
+from wsss.config import Pbt, Study, Sweep
+from wsss.pipeline.search.arms import arm_label
 from wsss.pipeline.search.selection import keep_of
 from wsss.store.ledger import TrialRecord
 
 Group = tuple[str, int]
-"""A configuration that a sweep starts from: (arm's name through all sweeps, its number of seeds)."""
+"""A configuration that a sweep starts from: (arm's label through all sweeps, its number of seeds)."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
     for sweep in study.sweeps:
         upstream = kept_of.get(sweep.replicate, []) if sweep.replicate else kept
         tried = _replicas(sweep, upstream) if sweep.replicate else _tried(study, sweep, upstream)
-        stages = {_label(sweep, arm, name): arm for arm in sweep.arms for name, _ in upstream or [("", 0)]}
+        stages = {arm_label(sweep, arm, name): arm for arm in sweep.arms for name, _ in upstream or [("", 0)]}
         for label in dict.fromkeys(name for name, _ in tried):
             mine = [seeds for name, seeds in tried if name == label]
             uses = stages[label].stages if label in stages else ()
@@ -70,7 +71,7 @@ def _tried(study: Study, sweep: Sweep, upstream: Sequence[Group]) -> list[Group]
         )
         for source, seeds in upstream or [("", len(sweep.seeds) or 1)]:
             one = 1 if isinstance(sweep.scheduler, Pbt) else seeds
-            found += [(_label(sweep, arm, source), one)] * drawn
+            found += [(arm_label(sweep, arm, source), one)] * drawn
     return found
 
 
@@ -83,7 +84,3 @@ def _kept(sweep: Sweep, tried: Sequence[Group]) -> list[Group]:
         return list(tried)
     labels = dict.fromkeys(label for label, _ in tried)
     return [one for label in labels for one in [t for t in tried if t[0] == label][: keep_of(sweep, label)]]
-
-
-def _label(sweep: Sweep, arm: Arm, source: str) -> str:
-    return arm.name if not source else source if arm.name == sweep.name else f"{source}+{arm.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from wsss.config import Sweep
+from wsss.pipeline.search.arms import arm_of
 from wsss.pipeline.search.sampling import best_configurations
 from wsss.pipeline.search.trials import Trial
 
@@ -38,7 +39,5 @@ def kept_trials(sweep: Sweep, trials: Sequence[Trial], metrics: Mapping[str, Met
 
 
 def keep_of(sweep: Sweep, label: str) -> int:
-    """Return how many configurations of an arm go on, by its name through all sweeps."""
-    own = label.rpartition("+")[2]
-    arm = next((arm for arm in sweep.arms if arm.name == own), None)
-    return arm.keep if arm is not None and arm.keep is not None else sweep.keep
+    """Return how many configurations of an arm go on, by its label through all sweeps."""
+    return arm_of(sweep, label).keep or sweep.keep

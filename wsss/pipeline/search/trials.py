@@ -13,6 +13,7 @@ from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialInfo
+from wsss.pipeline.search.arms import arm_label
 from wsss.pipeline.search.parts import Stages, arm_parts, member_parts, shown_stages
 from wsss.pipeline.search.sampling import Values
 from wsss.store.ledger import TrialRecord
@@ -76,7 +77,7 @@ class Branch:
 
     @property
     def label(self) -> str:
-        return _arm_label(self.sweep, self.arm, self.sources[0] if self.sources else None)
+        return arm_label(self.sweep, self.arm, self.sources[0].info.arm if self.sources else "")
 
     @property
     def stem(self) -> str:
@@ -233,13 +234,6 @@ def _trial(info: TrialInfo, parts: tuple[Part, ...], configuration: str, data: D
     if maker:
         info = replace(info, method=maker.method_name, backbone=maker.backbone)
     return Trial(info, parts, build_chain(parts, data, info.seed), configuration)
-
-
-def _arm_label(sweep: Sweep, arm: Arm, source: Trial | None) -> str:
-    """An arm keeps its name through later sweeps; named arms of a later sweep are added to it."""
-    if source is None:
-        return arm.name
-    return source.info.arm if arm.name == sweep.name else f"{source.info.arm}+{arm.name}"
 
 
 def _after_arm(source: Trial, name: str) -> str:

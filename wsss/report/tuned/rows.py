@@ -22,6 +22,7 @@ from wsss.metrics.best_of import (
 )
 from wsss.metrics.seeds import interval_of
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.pipeline.search.arms import arm_of, comes_from
 from wsss.report.compare import baseline_of
 from wsss.report.comparison import LEVEL
 from wsss.report.tuned.configurations import Configuration, configuration_of
@@ -128,9 +129,7 @@ def _sweep_rows(
         ]
         for arm, configurations in arms.items()
     }
-    base = found.get(reference) or next(
-        (c for arm, c in found.items() if arm.startswith(f"{reference}+")), []
-    )
+    base = found.get(reference) or next((c for arm, c in found.items() if comes_from(arm, reference)), [])
     return [
         _row(study, sweep, arm, step, configurations, [] if base is configurations else base)
         for arm, configurations in found.items()
@@ -184,8 +183,8 @@ def _row(
 def _drawn(sweep: Sweep, label: str, configurations: Sequence[Configuration]) -> bool:
     """Whether an arm's configurations are independent draws: of a random search, after one upstream
     choice."""
-    own = next((arm for arm in sweep.arms if arm.name in (label, label.rpartition("+")[2], sweep.name)), None)
-    if own is None or not own.search or own.samples is None or sweep.searcher.kind != "random":
+    own = arm_of(sweep, label)
+    if not own.search or own.samples is None or sweep.searcher.kind != "random":
         return False
     upstream = {run.trial.upstream.rpartition("-s")[0] for one in configurations for run in one.runs}
     return len(upstream) <= 1 and sweep.scheduler.kind != "pbt"
