@@ -42,8 +42,6 @@ from wsss.report.readings import (
     masks_of,
     pictures_of,
     read_scores,
-    reported,
-    same_images,
 )
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord, trials_of
@@ -89,7 +87,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         seen = pixel_labels(row.networks, group, store, declared[number])
         rows.append(replace(row, tried=tried_for(row.arm, among[name], store), pixel_labels=seen))
     behind = {one.name: one for study in studies.values() for one in with_bases(study, location)}.values()
-    named = (reported(score)["iou"] for scores in measured.values() for score in scores)
+    named = (score.reported["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
     groups = list(dict.fromkeys(row.supervision for row in tested))
     return Comparison(
@@ -141,21 +139,21 @@ def _label_order(studies: Iterable[Study]) -> dict[str, int]:
 
 
 def _place(score: Score) -> float:
-    how = scored_as(score["json"]["kind"])
+    how = scored_as(score.content["kind"])
     return math.inf if how is None else how.order
 
 
 def _protocol(scores: Sequence[Score]) -> Protocol:
     first = scores[0]
-    labels = first["part"] == "report"
+    labels = first.part == "report"
     return Protocol(
-        first["json"]["kind"],
-        first["part"],
-        reported(first)["images"],
-        labels,
-        reported(first).get("floor") if labels else None,
-        all(same_images(score, first) for score in scores),
-        all(score["chosen_on"] == first["chosen_on"] for score in scores),
+        kind=first.content["kind"],
+        part=first.part,
+        images=first.reported["images"],
+        labels=labels,
+        floor=first.reported.get("floor") if labels else None,
+        comparable=all(score.same_images(first) for score in scores),
+        chosen_alike=all(score.chosen_on == first.chosen_on for score in scores),
     )
 
 

@@ -28,6 +28,22 @@ Side = Literal["gpu", "cpu"]
 """Where a part of a trial that has a GPU is made: with it, or beside it without."""
 
 
+def score_label(label: str) -> str:
+    """Return the label of the score of what stands at `label`: "cams.scores"."""
+    return f"{label}.{SCORES}"
+
+
+def scored_label(label: str) -> str:
+    """Return the label of what a score compares with masks; empty for the label of anything else.
+
+    Examples:
+        >>> scored_label("cams.scores"), scored_label("cams")
+        ('cams', '')
+    """
+    scored, _, last = label.rpartition(".")
+    return scored if last == SCORES else ""
+
+
 @dataclass(frozen=True)
 class Part:
     """One entry of an arm's `stages`, with its search variables filled in.
@@ -209,7 +225,7 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
             elif drawn[label] and not data.teach:
                 what |= {"drawn": drawn[label], "draw": seed}
             scores = STAGES[SCORES].model().model_validate(what)
-            nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
+            nodes.append(_node(score_label(label), SCORES, scores, {made: label}, nodes, data, seed))
         elif scored_as(made) is not None:
             pictures = STAGES[PICTURES].model().model_validate({"kind": made})
             nodes.append(_node(f"{label}.{PICTURES}", PICTURES, pictures, {made: label}, nodes, data, seed))

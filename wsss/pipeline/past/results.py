@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.config.stage import STAGES
-from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain
+from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain, scored_label
 from wsss.pipeline.events import TrialProgress, recorded_steps
 from wsss.store.folder_store import Store
 
@@ -62,7 +62,7 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
             if scores is None:  # it has changed in this very moment, and is set aside
                 result.lacking.append(label)
                 continue
-            scored = label.removesuffix(f".{SCORES}")
+            scored = scored_label(label)
             _add_scores(result, scored, scores)
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
@@ -122,6 +122,3 @@ def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
             result.per_class[f"{label}/{part}"] = {
                 name: float(value) for name, value in content["iou"].items() if value is not None
             }
-
-
-__all__ = ["SCORES", "Result", "chain_result", "own_steps", "recorded_result"]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.errors import ConfigError
+from wsss.pipeline.chains.chain import SCORES
 from wsss.store.folder_store import Leftover, Store
 from wsss.store.lease import TIMEOUT, is_dead, this_host
 from wsss.store.ledger import Ledger
@@ -149,7 +150,7 @@ def evictable(storage: Storage, *, retain: bool) -> Iterator[tuple[str, str, int
         left = store.left(artefact.key)
         if left is None:
             continue
-        if artefact.evicted or (artefact.stage != "scores" and artefact.key not in wanted):
+        if artefact.evicted or (artefact.stage != SCORES and artefact.key not in wanted):
             yield artefact.key, artefact.stage, left
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.errors import WsssError
+from wsss.pipeline.chains.chain import scored_label
 from wsss.pipeline.events import Tried
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.search.arms import labels_upto
@@ -190,7 +191,7 @@ def _work(
 
 def _all_made(trial: TrialRecord, store: Store) -> bool:
     """Whether every network that a trial asks for was trained, so that its records tell all."""
-    return all(store.known(key) for label, key in trial.keys.items() if not label.endswith(".scores"))
+    return all(store.known(key) for label, key in trial.keys.items() if not scored_label(label))
 
 
 def epochs_of(record: Mapping[str, Any]) -> int:

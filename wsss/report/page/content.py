@@ -11,7 +11,7 @@ from typing import Any
 from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.metrics import THRESHOLDS
-from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.chains.chain import SCORES_FILE, scored_label
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.search.budget import read_ledger
 from wsss.report.compare import compare
@@ -102,12 +102,12 @@ class Content:
         found = []
         for title, _, trial in self.rows():
             for label, key in trial.keys.items():
-                scores = self.store.read_json(key, SCORES_FILE) if label.endswith(".scores") else None
+                step = scored_label(label)
+                scores = self.store.read_json(key, SCORES_FILE) if step else None
                 select = (scores or {}).get("select") or {}
                 if len(select.get("curve") or ()) != len(THRESHOLDS):
                     continue
                 report = ((scores or {}).get("report") or {}).get("curve") or ()
-                step = label.removesuffix(".scores")
                 found.append(Curve(title, step, tuple(select["curve"]), tuple(report), select["threshold"]))
         return found
 

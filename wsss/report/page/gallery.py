@@ -23,10 +23,11 @@ from wsss.masks.images import overlay, read_mask
 from wsss.masks.seeds import threshold_mask
 from wsss.metrics import iou
 from wsss.metrics.confusion import mean_present
-from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.chains.chain import SCORES_FILE, score_label
 from wsss.report.origins import kind_of
 from wsss.report.page.content import Content
 from wsss.report.page.figures import step_name
+from wsss.report.readings import read_score
 from wsss.stages.shards import CamShards
 
 PHOTOS = 8
@@ -116,15 +117,12 @@ def _ranked(content: Content, study: str, step: str) -> dict[str, float]:
     rows = [one for one in content.rows() if one[1].study == study]
     rows.sort(key=lambda one: one[1].arm != comparison.baseline)
     for _, _, trial in rows:
-        content_of = content.store.read(trial.keys.get(f"{step}.scores", ""), "confusions.npz")
-        if content_of is None:
+        score = read_score(trial.keys.get(score_label(step), ""), content.store)
+        if score is None:
             continue
-        with np.load(io.BytesIO(content_of), allow_pickle=False) as arrays:
-            part = "report" if "report" in arrays else "test"
-            values = mean_present(iou(arrays[part]))
-            ids = arrays[f"{part}_ids"].tolist()
+        values = mean_present(iou(score.counts))
         order = np.argsort(np.nan_to_num(values, nan=2.0), kind="stable")
-        return {ids[number]: float(values[number]) for number in order}
+        return {score.ids[number]: float(values[number]) for number in order}
     return {}
 
 
@@ -192,7 +190,7 @@ def _source(content: Content, keys: Mapping[str, str], step: str) -> _Source | N
     how = None if artefact is None else scored_as(kind_of(artefact))
     if artefact is None or how is None:
         return None
-    scores = content.store.read_json(keys.get(f"{step}.scores", ""), SCORES_FILE) or {}
+    scores = content.store.read_json(keys.get(score_label(step), ""), SCORES_FILE) or {}
     threshold = (scores.get("select") or {}).get("threshold", 0.3)
     cams = CamShards(artefact.folder) if how.files == "maps" else None
     return _Source(artefact.folder, cams, threshold)
