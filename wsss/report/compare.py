@@ -133,8 +133,7 @@ def _declared(study: Study, arm: str, location: Location) -> list[str]:
 
 def _label_order(studies: Iterable[Study]) -> dict[str, int]:
     """Return the place of every stage's label in the chains of studies; a base's stages have none."""
-    sweeps = (sweep for study in studies for sweep in study.sweeps)
-    labels = (use.name or use.stage for sweep in sweeps for arm in sweep.arms for use in arm.stages)
+    labels = (use.name for study in studies for _, _, use in study.uses())
     return {label: number for number, label in enumerate(dict.fromkeys(labels))}
 
 

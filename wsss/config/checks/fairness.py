@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsss.config.checks.checker import Checker
+from wsss.config.checks.places import all_uses
 from wsss.config.checks.size import configurations
 from wsss.config.params.supervision import KNOWN_WEIGHTS, NO_WEIGHTS, TIMM, UNKNOWN, of_timm
 from wsss.config.resolve import resolve_stage, variables_in
+from wsss.config.search import first_values
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse, Sweep
 from wsss.config.text.yaml_text import Path_
@@ -130,7 +132,7 @@ def _work(arm: Arm) -> Work | None:
 
 def _trained(use: StageUse, arm: Arm) -> tuple[int, int] | None:
     """Return the most epochs and updates that a stage is trained for, over what is searched."""
-    first = {name: values.values[0] for name, values in arm.search.items()}
+    first = first_values(arm.search)
     variables = [name for key in sorted(LENGTHS) for name in variables_in(use.params.get(key))]
     kind = STAGES[use.stage]
     try:
@@ -144,17 +146,12 @@ def _trained(use: StageUse, arm: Arm) -> tuple[int, int] | None:
 
 def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
     """Refuse an arm with weights or files of unknown supervision, unless it declares the supervision."""
-    for number, sweep in enumerate(sweeps):
-        for arm in sweep.arms:
-            own: Path_ = ("sweeps", number, *sweep.place(arm))
-            for place, use in enumerate(arm.stages):
-                unknown = "" if arm.supervision else _unknown(use, arm)
-                if unknown:
-                    message = f"{unknown}: what kinds of labels that rests on can't be known"
-                    hint = (
-                        f"declare it for arm `{arm.name}`: `supervision: [image]`, [image, text], [masks], …"
-                    )
-                    checker.add((*own, "stages", place, use.stage), message, hint)
+    for path, arm, use in all_uses(sweeps):
+        unknown = "" if arm.supervision else _unknown(use, arm)
+        if unknown:
+            message = f"{unknown}: what kinds of labels that rests on can't be known"
+            hint = f"declare it for arm `{arm.name}`: `supervision: [image]`, [image, text], [masks], …"
+            checker.add(path, message, hint)
 
 
 def _unknown(use: StageUse, arm: Arm) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from wsss.config.checks.protocol import filled_in
 from wsss.config.checks.size import check_trials
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
-from wsss.config.naming import study_name_problem
+from wsss.config.naming import is_reported, study_name_problem
 from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import Arm, StageUse, Study, Sweep
@@ -203,7 +202,7 @@ def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
     if metric is None:
         return usual[-1] if usual else None
     choices = [*usual, *common(other_scores), *(common(proxies) if masks else [])]
-    if re.search(r"/(report|test|published)/", metric[:400]):
+    if is_reported(metric):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {quoted(metric)}, which is for reporting", hint)
     elif metric not in choices and not masks:

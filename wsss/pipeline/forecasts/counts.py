@@ -45,7 +45,7 @@ def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
         for label in dict.fromkeys(name for name, _ in tried):
             mine = [seeds for name, seeds in tried if name == label]
             uses = stages[label].stages if label in stages else ()
-            names = tuple(use.name or use.stage for use in uses)
+            names = tuple(use.name for use in uses)
             found.append(Planned(sweep.name, label, len(mine), sum(mine), names))
         kept = kept_of[sweep.name] = _kept(sweep, tried)
     return found

@@ -18,12 +18,10 @@ def programs_needed(study: Study) -> dict[str, Needs]:
     Programs that need the same are in one entry.
     """
     places: dict[Needs, str] = {}
-    for sweep in study.sweeps:
-        for arm in sweep.arms:
-            for use in arm.stages:
-                if STAGES[use.stage].program(use.params):
-                    place = sweep.name if arm.name == sweep.name else f"{sweep.name}, arm {arm.name}"
-                    places.setdefault(needs(use.params), f"{place}, {use.name}")
+    for sweep, arm, use in study.uses():
+        if STAGES[use.stage].program(use.params):
+            place = sweep.name if arm.name == sweep.name else f"{sweep.name}, arm {arm.name}"
+            places.setdefault(needs(use.params), f"{place}, {use.name}")
     return {place: need for need, place in places.items()}
 
 
@@ -31,8 +29,8 @@ def local_programs(study: Study, *, start: bool) -> list[Check]:
     """Look for the programs of a study on this machine.
 
     Args:
-        study: Any.
-        start: Whether interpreters are started, which the user must have allowed.
+        study: the study.
+        start: whether interpreters are started, which the user must have allowed.
     """
     wanted = programs_needed(study)
     return program_checks(wanted, {"": [look(one, start=start) for one in wanted.values()]})

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsss.config.naming import is_reported
 from wsss.config.stage import STAGES
 from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain, scored_label
 from wsss.pipeline.events import TrialProgress, recorded_steps
@@ -102,12 +102,7 @@ def own_steps(
 
 def unreported(result: Result) -> Result:
     """Return the results of a stopped trial that may be shown: none from reported images."""
-    metrics = {
-        name: value
-        for name, value in result.metrics.items()
-        if not re.search(r"/(report|published|test)/", name)
-    }
-    return Result(metrics)
+    return Result({name: value for name, value in result.metrics.items() if not is_reported(name)})
 
 
 def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
