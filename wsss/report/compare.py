@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from wsss.config import Study
 from wsss.config.stage import scored_as
@@ -37,6 +37,7 @@ from wsss.report.origins import (
 )
 from wsss.report.readings import (
     Score,
+    Scores,
     holdout,
     holdout_sizes,
     masks_of,
@@ -48,58 +49,86 @@ from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage, open_storage
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The trials that a row stands for, one a seed, and what the storage says of them."""
+
+    study: Study
+    trials: Sequence[TrialRecord]
+    scores: Mapping[int, Scores]
+    """By seed."""
+    declared: Sequence[str]
+    """The kinds of labels that its study declares."""
+    supervision: tuple[str, ...]
+
+    @property
+    def arm(self) -> str:
+        return self.trials[0].arm
+
+
 def compare(location: Location, names: Sequence[str], baseline: str | None = None) -> Comparison:
     """Compare the arms of one or more studies on a storage.
 
     Raises `ConfigError` for an unknown study or baseline.
+
+    Args:
+        location: the storage.
+        names: of the studies.
+        baseline: the arm that all others are compared with; None: see `baseline_of`.
     """
     storage = open_storage(location)
     store = storage.store
-    chosen = [(name, group) for name in names for group in _groups(_ledger(storage, name))]
     studies = {name: find_study(name, location) for name in names}
-    places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
-    reference = baseline_of(baseline, [group[0] for _, group in chosen])
-    loaded = [[read_scores(trial, store) for trial in group] for _, group in chosen]
-    by_seed = [
-        {trial.seed: one for trial, one in zip(group, scores, strict=True)}
-        for (_, group), scores in zip(chosen, loaded, strict=True)
-    ]
+    chosen = [(studies[name], group) for name in names for group in _groups(_ledger(storage, name))]
+    reference = baseline_of(baseline, [trials[0] for _, trials in chosen])
+    groups = [_group(study, trials, storage) for study, trials in chosen]
     measured: dict[str, list[Score]] = {}
-    for scores in itertools.chain.from_iterable(loaded):
+    for scores in (scores for group in groups for scores in group.scores.values()):
         for step, score in scores.items():
             measured.setdefault(step, []).append(score)
     order = _label_order(studies.values())
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
-    first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
+    base = next((group for group in groups if group.arm == reference), None)
     among = {name: attempts(study, storage) for name, study in studies.items()}
-    declared = [_declared(studies[name], group[0].arm, location) for name, group in chosen]
-    labels = [supervision_of(group, store, given) for (_, group), given in zip(chosen, declared, strict=True)]
     rows = []
-    for number, (name, group) in enumerate(chosen):
-        control = _control(studies[name], group[0].arm)
-        place = places.get((name, control), number)
-        base = by_seed[first] if first not in (-1, number) else {}
-        others = by_seed[place] if place != number else {}
-        cells = cells_of(by_step(by_seed[number], steps), base, others)
-        across = tuple(labels[other] != labels[number] for other in (max(first, 0), place))
-        cells = {step: mark_across(cell, *across) for step, cell in cells.items()}
-        row = replace(_row(name, group, store, control, cells), supervision=labels[number])
-        seen = pixel_labels(row.networks, group, store, declared[number])
-        rows.append(replace(row, tried=tried_for(row.arm, among[name], store), pixel_labels=seen))
+    for group in groups:
+        mine = (other for other in groups if other.study is group.study)
+        rival = _control(group.study, group.arm)
+        control = next((other for other in mine if other.arm == rival), None)
+        row = _row(group, store, rival, _cells(group, steps, base, control))
+        rows.append(replace(row, tried=tried_for(row.arm, among[row.study], store)))
     behind = {one.name: one for study in studies.values() for one in with_bases(study, location)}.values()
     named = (score.reported["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
-    groups = list(dict.fromkeys(row.supervision for row in tested))
+    kinds = list(dict.fromkeys(row.supervision for row in tested))
+    unfinished = {name: _unfinished(study, storage) for name, study in studies.items()}
     return Comparison(
-        tuple(sorted(tested, key=lambda row: groups.index(row.supervision))),
-        steps,
-        {step: _protocol(measured[step]) for step in steps},
-        reference,
-        tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
-        {one.name: one.data.allow for one in behind if one.data.allow},
-        {one.name: dict(one.allow) for one in behind if one.allow},
-        {name: far for name, study in studies.items() if (far := _unfinished(study, storage)) is not None},
+        rows=tuple(sorted(tested, key=lambda row: kinds.index(row.supervision))),
+        steps=steps,
+        protocols={step: _protocol(measured[step]) for step in steps},
+        baseline=reference,
+        per_class=tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
+        allowed={one.name: one.data.allow for one in behind if one.data.allow},
+        unfair={one.name: dict(one.allow) for one in behind if one.allow},
+        unfinished={name: far for name, far in unfinished.items() if far is not None},
     )
+
+
+def _group(study: Study, trials: Sequence[TrialRecord], storage: Storage) -> _Group:
+    declared = _declared(study, trials[0].arm, storage.location)
+    scores = {trial.seed: read_scores(trial, storage.store) for trial in trials}
+    return _Group(study, trials, scores, declared, supervision_of(trials, storage.store, declared))
+
+
+def _cells(
+    group: _Group, steps: Sequence[str], base: _Group | None, control: _Group | None
+) -> dict[str, Cell]:
+    """Return step → cell, with its differences to the baseline and to the control, unless it is these."""
+    others = [None if other is group else other for other in (base, control)]
+    theirs = [{} if other is None else other.scores for other in others]
+    across = [other is not None and other.supervision != group.supervision for other in others]
+    cells = cells_of(by_step(group.scores, steps), *theirs)
+    return {step: mark_across(cell, *across) for step, cell in cells.items()}
 
 
 def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
@@ -202,29 +231,30 @@ def baseline_of(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
     return "baseline" if "baseline" in arms else (plain or arms or [""])[0]
 
 
-def _row(
-    study: str, group: Sequence[TrialRecord], store: Store, control: str, cells: Mapping[str, Cell]
-) -> Row:
-    first = group[0]
+def _row(group: _Group, store: Store, control: str, cells: Mapping[str, Cell]) -> Row:
+    trials, first = group.trials, group.trials[0]
+    networks = networks_of(trials, store)
     return Row(
-        study,
+        group.study.name,
         first.arm,
         first.method,
         first.configuration,
-        seeds=tuple(trial.seed for trial in group),
+        seeds=tuple(trial.seed for trial in trials),
         params=dict(first.params),
         status=first.status,
         control=control,
         cells=cells,
-        networks=networks_of(group, store),
-        trained_on=trained_on(group, store),
-        smaller=made_smaller(group, store),
-        segments=segments(group, store),
-        trained=trained_for(group, store),
-        foreign=made_elsewhere(group, store),
-        holdout=holdout(group),
-        holdout_sizes=holdout_sizes(group),
+        networks=networks,
+        pixel_labels=pixel_labels(networks, trials, store, group.declared),
+        trained_on=trained_on(trials, store),
+        smaller=made_smaller(trials, store),
+        holdout=holdout(trials),
+        holdout_sizes=holdout_sizes(trials),
         masks=masks_of(first, store),
         pictures=pictures_of(first, store),
-        processors=processors_of(group, store),
+        supervision=group.supervision,
+        segments=segments(trials, store),
+        trained=trained_for(trials, store),
+        foreign=made_elsewhere(trials, store),
+        processors=processors_of(trials, store),
     )

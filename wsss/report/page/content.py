@@ -84,16 +84,10 @@ class Content:
     def store(self) -> Store:
         return self.storage.store
 
-    def first_trial(self, row: Row) -> TrialRecord | None:
-        """Return the trial of a row's first seed."""
-        mine = self.trials[row.study].values()
-        same = (t for t in mine if t.arm == row.arm and t.configuration == row.configuration)
-        return next((trial for trial in same if trial.seed in row.seeds[:1]), None)
-
     def rows(self) -> Iterator[tuple[str, Row, TrialRecord]]:
         """Iterate over (title, row, trial of its first seed)."""
         for title, row in zip(self.titles, self.comparison.rows, strict=True):
-            trial = self.first_trial(row)
+            trial = row.first_trial(self.trials[row.study])
             if trial is not None:
                 yield title, row, trial
 

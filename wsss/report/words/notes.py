@@ -10,6 +10,7 @@ from wsss.report.words.titles import (
     PIXEL_LABELS,
     arm_title,
     initial_weights,
+    row_name,
     step_titles,
     supervision_text,
 )
@@ -182,21 +183,14 @@ def _warnings(comparison: Comparison) -> list[str]:
 
 def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
     """Return a sentence for every row that isn't weakly supervised."""
-    several = len({row.study for row in rows}) > 1
-    reasons = {
-        f"{row.study}: {row.arm}" if several else row.arm: " and ".join(row.pixel_labels)
-        for row in rows
-        if row.pixel_labels
-    }
+    reasons = {row_name(row, rows): " and ".join(row.pixel_labels) for row in rows if row.pixel_labels}
     return [f"{arm} has seen {PIXEL_LABELS} Its {reason}." for arm, reason in reasons.items()]
 
 
 def smaller_lines(rows: Sequence[Row]) -> list[str]:
     """Return a sentence for every row whose stages worked on smaller copies of photos."""
-    several = len({row.study for row in rows}) > 1
     return [
-        f"{f'{row.study}: ' if several else ''}{row.arm} was made smaller: {'; '.join(row.smaller)}. "
-        "More memory gives other numbers."
+        f"{row_name(row, rows)} was made smaller: {'; '.join(row.smaller)}. More memory gives other numbers."
         for row in rows
         if row.smaller
     ]

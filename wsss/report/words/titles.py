@@ -37,9 +37,14 @@ def initial_weights(networks: Mapping[str, Network]) -> str:
     return ", ".join(f"{' and '.join(named)} {what}" for what, named in labels.items())
 
 
+def row_name(row: Row, rows: Sequence[Row]) -> str:
+    """Return the name of a row among others: its arm, with its study where there are several."""
+    return row.arm if len({other.study for other in rows}) == 1 else f"{row.study}: {row.arm}"
+
+
 def arm_title(row: Row, comparison: Comparison) -> str:
-    """Return an arm's name with its best parameters; with its study where there are several."""
-    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
+    """Return a row's name with its best parameters."""
+    title = row_name(row, comparison.rows)
     if row.pixel_labels:
         title = f"{title} ({PIXEL_LABELS})"
     if row.status != "done":

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from wsss.report.words.titles import step_titles
+from wsss.report.words.titles import row_name, step_titles
 
 if TYPE_CHECKING:
-    from wsss.report.comparison import Comparison, Row
+    from wsss.report.comparison import Comparison
 
 LEAKS = {
     "train_on_masks": "arms that are trained on masks are controls, not results.",
@@ -49,7 +49,7 @@ def trained_lines(comparison: Comparison) -> list[str]:
         if row.status == "done" and row.networks and not row.foreign:
             parts = [f"{number} {what}" for number, what in zip(row.trained, LENGTHS, strict=True) if number]
             mine = lengths.setdefault(" and ".join(parts) or "no epoch", [])
-            mine.append(_name(row, comparison))
+            mine.append(row_name(row, comparison.rows))
     if len(lengths) < 2:
         return []
     named = "; ".join(f"{', '.join(dict.fromkeys(arms))} for {length}" for length, arms in lengths.items())
@@ -58,7 +58,9 @@ def trained_lines(comparison: Comparison) -> list[str]:
 
 def foreign_lines(comparison: Comparison) -> list[str]:
     """Return a sentence that names what other programs have made."""
-    foreign = {_name(row, comparison): ", ".join(row.foreign) for row in comparison.rows if row.foreign}
+    foreign = {
+        row_name(row, comparison.rows): ", ".join(row.foreign) for row in comparison.rows if row.foreign
+    }
     made = "; ".join(f"{labels} of {arm}" for arm, labels in foreign.items())
     return [f"Made by other programs, whose epochs and tuning nobody counts: {made}."] if made else []
 
@@ -72,8 +74,3 @@ def chosen_lines(comparison: Comparison) -> list[str]:
         f"{step_titles(apart)}: thresholds and configurations of these rows were NOT all chosen on the same "
         "`select` images: more masks choose better."
     ]
-
-
-def _name(row: Row, comparison: Comparison) -> str:
-    several = len({other.study for other in comparison.rows}) > 1
-    return f"{row.study}: {row.arm}" if several else row.arm
