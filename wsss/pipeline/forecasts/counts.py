@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from wsss.config import Pbt, Study, Sweep
 from wsss.pipeline.search.arms import arm_label
-from wsss.pipeline.search.selection import keep_of
+from wsss.pipeline.search.selection import Kept, keep_of
 from wsss.store.ledger import TrialRecord
 
 Group = tuple[str, int]
@@ -35,11 +35,10 @@ def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
         study: the study.
         base: the configurations that its base kept; without a base, or while nothing is known of it, none.
     """
-    kept: list[Group] = list(base)
-    kept_of: dict[str, list[Group]] = {}
+    kept = Kept(base)
     found = []
     for sweep in study.sweeps:
-        upstream = kept_of.get(sweep.replicate, []) if sweep.replicate else kept
+        upstream = kept.before(sweep)
         tried = _replicas(sweep, upstream) if sweep.replicate else _tried(study, sweep, upstream)
         stages = {arm_label(sweep, arm, name): arm for arm in sweep.arms for name, _ in upstream or [("", 0)]}
         for label in dict.fromkeys(name for name, _ in tried):
@@ -47,7 +46,7 @@ def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
             uses = stages[label].stages if label in stages else ()
             names = tuple(use.name for use in uses)
             found.append(Planned(sweep.name, label, len(mine), sum(mine), names))
-        kept = kept_of[sweep.name] = _kept(sweep, tried)
+        kept.add(sweep, _kept(sweep, tried))
     return found
 
 

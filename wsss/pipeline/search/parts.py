@@ -8,7 +8,7 @@ from typing import Any
 from wsss.config import Arm, Pbt, Study, resolve_stage
 from wsss.config.resolve import placed_variables
 from wsss.config.stage import STAGES
-from wsss.pipeline.chains.chain import Part
+from wsss.pipeline.chains.chain import Part, unique_label
 from wsss.pipeline.search.sampling import Values
 
 Stages = dict[str, dict[str, Any]]
@@ -60,10 +60,7 @@ def shown_stages(parts: Sequence[Part]) -> Stages:
     found: Stages = {}
     taken: set[str] = set()
     for part in parts:
-        label, number = part.label, 1
-        while label in taken:
-            number += 1
-            label = f"{part.label}{number}"
+        label = unique_label(part.label, taken)
         taken.add(label)
         content = part.params.model_dump(mode="json")
         span = content.get("span")

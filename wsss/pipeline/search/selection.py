@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 from wsss.config import Sweep
 from wsss.pipeline.search.arms import arm_of
@@ -10,6 +11,27 @@ from wsss.pipeline.search.sampling import best_configurations
 from wsss.pipeline.search.trials import Trial
 
 Metrics = Mapping[str, float]
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """What the sweeps of a study so far have kept, which the next one starts from.
+
+    Args:
+        base: what the first sweep starts from; empty without a base.
+    """
+
+    def __init__(self, base: Sequence[T]) -> None:
+        self._last = list(base)
+        self._of: dict[str, list[T]] = {}
+
+    def before(self, sweep: Sweep) -> list[T]:
+        """Return what a sweep starts from: what the sweep before it kept, or the one that it replicates."""
+        return self._of[sweep.replicate] if sweep.replicate else self._last
+
+    def add(self, sweep: Sweep, kept: Sequence[T]) -> None:
+        """Note what a sweep has kept."""
+        self._last = self._of[sweep.name] = list(kept)
 
 
 def kept_trials(sweep: Sweep, trials: Sequence[Trial], metrics: Mapping[str, Metrics]) -> list[Trial]:
