@@ -19,7 +19,8 @@ from wsss.files import sha256_json, write_json
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import load_artefact
 from wsss.stages.training.network import ABOUT, WEIGHTS, build_network
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 
 

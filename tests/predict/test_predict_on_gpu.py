@@ -14,7 +14,7 @@ from wsss.predict.export import export_network
 from wsss.predict.predictor import Plan, Predictor, Settings
 from wsss.predict.tiles import Tiling
 from wsss.predict.trained.model import load_artefact, load_file_model
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 
 
 def test_masks_are_those_of_the_cpu(segmenter: Artefact, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.answer import answers
 from wsss.report.words.notes import notes
 from wsss.report.words.titles import arm_title, difference_text, step_title
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
 from wsss.tracking.content.about import data_sets, origin_tags, trial_yaml

@@ -12,7 +12,8 @@ from wsss.config.params.supervision import TIMM, UNKNOWN, label_of, names_masks,
 from wsss.config.stage import STAGES, made_kind
 from wsss.pipeline.chains.chain import scored_label
 from wsss.report.comparison import Network
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"

@@ -23,7 +23,7 @@ from wsss.report.doubts import (
 )
 from wsss.report.origins import kind_of
 from wsss.report.words.titles import step_title
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 from wsss.store.storage import open_storage
 
 MOST_READ = 256

@@ -33,7 +33,7 @@ from wsss.predict.trained.model import load_artefact
 from wsss.report.doubts import classifier_doubts, mask_lines
 from wsss.stages.shards import CamShards
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 from wsss.store.storage import Storage
 
 FOLDERS = ("masks", "overlays")

@@ -22,7 +22,8 @@ from wsss.predict.trained.model_folder import FILES as MODEL_FILES
 from wsss.predict.trained.model_folder import is_registered, read_about
 from wsss.predict.trained.registered import load_registered
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
-from wsss.store.folder_store import RECORD, Artefact, Store
+from wsss.store.artefact import RECORD, Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
 from wsss.tracking.location import database_file, tracking_uri

@@ -17,7 +17,8 @@ from wsss.pipeline.search.budget import read_ledger
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison, Row
 from wsss.report.words.titles import arm_title
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
 
