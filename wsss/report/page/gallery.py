@@ -139,7 +139,7 @@ def _photos(content: Content, study: Study, data: DataView, steps: Sequence[str]
     shown = []
     for id, place in chosen.items():
         try:
-            rgb = np.asarray(data.dataset.image(id))
+            rgb = data.photo(id)
             truth = data.dataset.mask(id) if ranked else None
         except (WsssError, OSError):
             continue

@@ -178,7 +178,7 @@ class Scores(ListedStage):
         dataset = self.context.data.dataset
         rows = []
         for id in list(self.parts.values())[-1].ids[:PICTURES]:
-            photo = np.asarray(dataset.image(id))
+            photo = self.context.data.photo(id)
             cams = None if self.cams is None else self.cams[id][0]
             rows.append((id, photo, cams, self._mask(id, threshold), dataset.mask(id)))
         draw_samples(folder / "overlays.png", rows)

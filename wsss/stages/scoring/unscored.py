@@ -44,9 +44,9 @@ class Pictures(Stage):
         """Nothing is kept between steps."""
 
     def finish(self, folder: Path) -> dict[str, Any]:
-        dataset, rows = self.context.data.dataset, []
+        rows = []
         for id in self.ids:
-            photo = np.asarray(dataset.image(id))
+            photo = self.context.data.photo(id)
             maps = None if self.cams is None else self.cams[id][0]
             rows.append((id, photo, maps, self._mask(id, photo.shape[:2]), None))
         draw_samples(folder / OVERLAYS, rows)
