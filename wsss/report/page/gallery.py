@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,12 +14,10 @@ from PIL import Image
 
 from wsss.config import Study
 from wsss.config.stage import scored_as
-from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.view import DataView, open_data
 from wsss.errors import WsssError
 from wsss.labels import IGNORED
-from wsss.masks.images import overlay, read_mask
-from wsss.masks.seeds import threshold_mask
+from wsss.masks.images import overlay
 from wsss.metrics import iou
 from wsss.metrics.confusion import mean_present
 from wsss.pipeline.chains.chain import SCORES_FILE, score_label
@@ -28,7 +25,7 @@ from wsss.report.origins import kind_of
 from wsss.report.page.content import Content
 from wsss.report.page.figures import step_name
 from wsss.report.readings import read_score
-from wsss.stages.shards import CamShards
+from wsss.stages.scoring.masks import ArtefactMasks
 
 PHOTOS = 8
 SIDE = 240
@@ -166,23 +163,19 @@ def _chosen(ranked: Mapping[str, float]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a step's maps or masks are: CAMs with the threshold chosen for them, or mask files."""
+    """A step's masks; where it makes CAMs, they are cut at the threshold chosen for them."""
 
-    folder: Path
-    cams: CamShards | None
+    masks: ArtefactMasks
     threshold: float
 
     def read(self, id: str, size: tuple[int, ...]) -> tuple[npt.NDArray[Any] | None, Rgb] | None:
         """Return (strongest CAM float[H, W] or None, mask uint8[H, W]); None where there is no result."""
-        if self.cams is not None:
-            if id not in self.cams.index:
-                return None
-            maps, keys = self.cams[id]
-            if not len(keys):
-                return np.zeros(size, np.float32), np.zeros(size, np.uint8)
-            return maps.max(0).astype(np.float32), threshold_mask(maps, keys, self.threshold)
-        path = self.folder / f"{id}.png"
-        return (None, shrink_mask(read_mask(path))) if path.is_file() else None
+        if id not in self.masks:
+            return None
+        maps, mask = self.masks.maps(id), self.masks.mask(id, size, self.threshold)
+        if maps is None:
+            return None, mask
+        return maps.max(0).astype(np.float32) if len(maps) else np.zeros(size, np.float32), mask
 
 
 def _source(content: Content, keys: Mapping[str, str], step: str) -> _Source | None:
@@ -192,8 +185,7 @@ def _source(content: Content, keys: Mapping[str, str], step: str) -> _Source | N
         return None
     scores = content.store.read_json(keys.get(score_label(step), ""), SCORES_FILE) or {}
     threshold = (scores.get("select") or {}).get("threshold", 0.3)
-    cams = CamShards(artefact.folder) if how.files == "maps" else None
-    return _Source(artefact.folder, cams, threshold)
+    return _Source(ArtefactMasks(artefact.folder, how), threshold)
 
 
 def _card(
