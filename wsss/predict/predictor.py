@@ -18,7 +18,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 from wsss.config.params.stages import CrfParams, SegmentationCrfParams
 from wsss.data.pictures.sizes import resize_mask, working_size
 from wsss.data.pool import ImagePool
-from wsss.errors import ConfigError, Problem, StageError
+from wsss.errors import ConfigError, Problem, StageError, first_line
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import label_batch, segment, segment_batch
 from wsss.models.computing.memory import bytes_per_pixel, used_memory
@@ -158,7 +158,7 @@ class Predictor:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                first = str(error).splitlines()[0]
+                first = first_line(error)
             # Out of the handler: the error holds the tensors of the attempt.
             torch.cuda.empty_cache()
             self._refused = min(self._refused, self._need(plan.tiling) * len(photos))

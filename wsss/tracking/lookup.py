@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from wsss.addresses import shown
-from wsss.errors import ConfigError, Problem, TrackingError, nearest
+from wsss.errors import ConfigError, Problem, TrackingError, first_line, nearest
 from wsss.tracking.database import is_usable
-from wsss.tracking.refusals import first_line
 
 MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>[0-9]+|latest))?")
 """A registered model: by an alias, by the number of a version, or by its name alone: its champion."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from wsss.addresses import scrub, shown
-from wsss.errors import Problem, TrackingError
+from wsss.addresses import shown
+from wsss.errors import Problem, TrackingError, first_line
 from wsss.tracking.database import is_usable
 from wsss.tracking.location import runs_page
 
@@ -54,8 +54,8 @@ def page(uri: str, study: str, server: str) -> str:
     try:
         found = MlflowClient(tracking_uri=uri).get_experiment_by_name(study)
     except MlflowException as error:
-        reason = scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
-        raise TrackingError(Problem(shown(uri), f"can't be asked for {study}: {reason}")) from error
+        message = f"can't be asked for {study}: {first_line(error)}"
+        raise TrackingError(Problem(shown(uri), message)) from error
     if found is None:
         raise TrackingError(
             Problem(study, f"is no experiment in {shown(uri)}", f"`sync {study}` brings it there")

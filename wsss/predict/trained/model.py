@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wsss.errors import ConfigError, Problem, WsssError
+from wsss.errors import ConfigError, Problem, WsssError, first_line
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models.computing.folding import fold_norms
@@ -91,14 +91,14 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         classes = tuple(map(str, content["classes"]))
         network = network_of(content)
     except (KeyError, TypeError, ValidationError, WsssError) as error:
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else first_line(error)
         raise ConfigError(Problem(str(about), f"describes no segmentation network: {reason}")) from error
     try:
         tensors = load_file(weights)
         network.load_state_dict(tensors)
     except (RuntimeError, SafetensorError) as error:
         message = f"doesn't hold the weights of {network.backbone.name} with {len(classes)} classes"
-        raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
+        raise ConfigError(Problem(str(weights), message, first_line(error))) from error
     own = network.state_dict()
     for name, tensor in tensors.items():
         if fault := number_fault(tensor, own[name]):

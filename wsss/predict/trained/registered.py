@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from wsss.config.params.stages import CamsParams
-from wsss.errors import ConfigError, Problem, WsssError
+from wsss.errors import ConfigError, Problem, WsssError, first_line
 from wsss.files import read_json, sha256_file
 from wsss.models.computing.folding import fold_norms
 from wsss.predict.cam_model import CamModel, CamPredictor
@@ -31,8 +31,8 @@ def load_registered(folder: Path) -> Model | CamModel:
         network = load_classifier(folder)
         classes = tuple(map(str, read_json(beside)["classes"]))
     except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError, WsssError) as error:
-        reason = str(error).splitlines()[0][:200]
-        raise ConfigError(Problem(str(beside), f"describes no classifier: {reason}")) from error
+        message = f"describes no classifier: {first_line(error)}"
+        raise ConfigError(Problem(str(beside), message)) from error
     fold_norms(network)
     return CamModel(network, classes, cams, about.threshold, about.key)
 

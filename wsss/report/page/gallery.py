@@ -15,7 +15,7 @@ from PIL import Image
 from wsss.config import Study
 from wsss.config.stage import scored_as
 from wsss.data.view import DataView, open_data
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.labels import IGNORED
 from wsss.masks.images import overlay
 from wsss.metrics import iou
@@ -75,8 +75,7 @@ def galleries(content: Content) -> list[Gallery]:
         try:
             data = open_data(study.data, storage=content.storage.local, verify=False)
         except (WsssError, OSError) as error:
-            text = str(error).splitlines()[0]
-            found.append(Gallery(name, (), f"The photos can't be read any more: {text}"))
+            found.append(Gallery(name, (), f"The photos can't be read any more: {first_line(error)}"))
             continue
         photos = [one for step in _parts(content, name) for one in _photos(content, study, data, step)]
         missing = "" if photos else "No CAMs or masks are kept in the storage; `retain: all` keeps them."

@@ -21,6 +21,7 @@ from wsss.methods.optimiser import PolySchedule
 from wsss.methods.pixel_loss import labels_at
 from wsss.models.computing.memory import network_bytes_per_pixel
 from wsss.models.computing.precision import sent
+from wsss.models.computing.statistics import channel_statistics
 from wsss.models.networks.pixel_head import fitted
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds.training.pixel_head import teaching_images
@@ -109,7 +110,7 @@ class PixelHead(Stage):
         network = self.network.eval()
         photo = np.array(self.context.data.photo(id))
         pixels = sent(torch.from_numpy(photo), self.device).permute(2, 0, 1)[None].float() / 255
-        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (network.mean, network.std))
+        mean, std = channel_statistics(network, pixels)
         x, found = (pixels - mean) / std, []
         height, width = photo.shape[:2]
         factor = min(1.0, self.params.size / max(height, width))
