@@ -52,12 +52,19 @@ class Trained:
 
         Args:
             photo: A file, a picture, or uint8[H, W, 3].
-            scales: Factors of the photo's size; those of the training when None.
+            scales: Factors of the photo's size, above 0; those of the training when None.
             flip: Whether the mirrored photo has a say.
             crf: Whether a dense CRF refines the result.
             memory: GiB that may be used; large photos are done in tiles.
 
-        Raises `ConfigError` where no segmentation network was trained, `DataError` for what is no photo.
+        Raises `ConfigError` where no segmentation network was trained or `memory` is too little, `DataError`
+        for what is no photo.
+
+        Examples:
+            ```python
+            network = wsss.load("segment-a-000", storage="runs")
+            mask = network.predict("photo.png", flip=True)  # uint8[H, W]
+            ```
         """
         if self.segmenter is None:
             raise ConfigError(Problem("predict", "no segmentation network was trained here", "use `cam`"))
@@ -80,7 +87,14 @@ class Trained:
             labels: Names of classes, or their 0-based numbers.
             settings: `scales`, `flip` and `size`, as of `wsss.cams`.
 
-        Raises `ConfigError` where no classifier was trained and for unknown labels.
+        Raises `ConfigError` where no classifier was trained and for unknown labels, `DataError` for what is
+        no photo.
+
+        Examples:
+            ```python
+            network = wsss.load("cam-a-000", storage="runs")
+            (map_of_cats,) = network.cam("photo.png", ["cat"])  # float16[H, W] in [0, 1]
+            ```
         """
         if self.classifier is None:
             raise ConfigError(Problem("cam", "no classifier was trained here", "use `predict`"))
@@ -101,6 +115,13 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises `ConfigError`, naming the nearest, when nothing or more than one thing is meant.
+
+    Examples:
+        ```python
+        network = wsss.load("segment-a-000", storage="runs")
+        print(network.classes)
+        mask = network.predict("photo.png")  # uint8[H, W]: 0 is background, k + 1 the class k
+        ```
     """
     place, path = chosen_device(device), Path(reference)
     if str(reference).startswith("models:") or (path.is_dir() and is_registered(path)):

@@ -69,6 +69,13 @@ def run(
 
     Raises `ConfigError`, `DataError`, `PreflightError` or `StorageError`, with everything that is wrong, and
     `PreflightError` when the study is being run by somebody else.
+
+    Examples:
+        ```python
+        ran = wsss.run("tiny.yaml", storage="runs", local=True)
+        print(ran.computed, ran.reused, ran.failed)
+        print(ran.scores[["arm", "cam", "cam_low", "cam_high"]])
+        ```
     """
     from wsss.launch.execution import Taken, carry_out
     from wsss.launch.permission import check_permission
@@ -111,6 +118,12 @@ def compare(
         baseline: The arm that differences refer to; the first, or the one called so, when None.
 
     Raises `ConfigError`, naming the nearest, for unknown studies and arms.
+
+    Examples:
+        ```python
+        table = wsss.compare("tiny", storage="runs", baseline="baseline")
+        print(table.set_index("arm")[["cam", "cam_delta", "tried"]])
+        ```
     """
     import pandas
 

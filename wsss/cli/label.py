@@ -81,7 +81,7 @@ def label(
     (folder / STUDY).write_text(asked.text, encoding="utf-8")
     wanted = [name for name, asked_for in (("coco", coco), ("labelme", labelme), ("cvat", cvat)) if asked_for]
     data = _run(study, as_json)
-    result = _write(study, folder, found, data, asked.text, wanted, memory, quiet=as_json)
+    result = _write(study, folder, found, data, text=asked.text, formats=wanted, memory=memory, quiet=as_json)
     print(json.dumps(result, indent=1)) if as_json else _tell(result, output, found)
 
 
@@ -128,10 +128,10 @@ def _write(
     folder: Path,
     photos: Photos,
     data: DataView,
+    *,
     text: str,
     formats: list[str],
     memory: float,
-    *,
     quiet: bool,
 ) -> dict[str, Any]:
     """Write all results; return what label.json says of them."""

@@ -27,7 +27,7 @@ from wsss.pipeline.past.stored_studies import check_same_content
 from wsss.pipeline.running import Holder, Overtaken, StudyLease, current_holder
 from wsss.pipeline.search.judging import Judge
 from wsss.pipeline.study import StudyRun
-from wsss.store.storage import Storage, open_storage
+from wsss.store.storage import open_storage
 from wsss.tracking import MlflowTracker, tracking_uri
 
 
@@ -102,20 +102,14 @@ def carry_out(
             return Taken(holder, uri)
         try:
             way = _Way(local, address, quiet, watched)
-            return _run(study, storage, lease, uri, view, way)
+            return _run(lease, view, uri, way)
         except Overtaken:
             return Taken(current_holder(study.name, storage), uri, overtaken=True)
 
 
-def _run(
-    study: Study,
-    storage: Storage,
-    lease: StudyLease,
-    uri: str,
-    view: Observer,
-    way: _Way,
-) -> Ended:
-    """Run a study whose lease is held."""
+def _run(lease: StudyLease, view: Observer, uri: str, way: _Way) -> Ended:
+    """Run the study whose lease is held; `uri` is MLflow's."""
+    study, storage = lease.study, lease.storage
     data = open_study_data(study, quiet=way.quiet)
     inventory = study_inventory(study, data)
     changed = data_changes(stored_inventory(storage, study.name), inventory)

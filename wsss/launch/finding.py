@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,9 +93,6 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
         quiet: shows no bar.
         folder: takes the drawn sample set and the memory of images that were checked; by default the storage.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from wsss.data.view import open_data
     from wsss.errors import DataError, Problem
     from wsss.store.storage import open_storage
@@ -102,19 +100,30 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
     if study.data.root is not None and not study.data.root.is_dir():
         hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"
         raise DataError(Problem("data.root", f"is {study.data.root}, but there is no such folder", hint))
-    console = Console(stderr=True, quiet=quiet)
-    columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("check", total=None)
-
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        folder = folder or open_storage(study.storage).local
+    folder = folder or open_storage(study.storage).local
+    with checking_bar("checking images", quiet=quiet) as report:
         data = open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)
     for line in warning_lines(data.warnings):
         print(line, file=sys.stderr)
     return data
+
+
+@contextmanager
+def checking_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while files are checked; give what it is told: (files done, all files).
+
+    Args:
+        what: stands before the bar.
+        quiet: shows none.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("check", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def warning_lines(warnings: Sequence[Problem]) -> list[str]:

@@ -169,7 +169,9 @@ def multi_scale_cams(
             part = classes[start : start + batch]
             photos = images[start : start + batch]
             wanted, counts = _channels(network, part)
-            maps = _summed_maps(network, photos, wanted, sizes, flip, device, registration)
+            maps = _summed_maps(
+                network, photos, wanted, sizes, flip=flip, device=device, registration=registration
+            )
             if counts is not None:
                 maps = _largest(maps, counts)
             cams.extend(_split(_normalise(maps), [len(key) for key in part]))
@@ -194,6 +196,7 @@ def _summed_maps(
     images: Sequence[npt.NDArray[np.uint8]],
     keys: Sequence[npt.NDArray[np.int64]],
     sizes: Sequence[Size],
+    *,
     flip: bool,
     device: torch.device | str,
     registration: Registration,

@@ -103,9 +103,9 @@ def write_results(
         folder,
         photos,
         network,
-        memory,
-        workers,
-        lambda done: report("masks", len(photos.labelled) + done, total),
+        memory=memory,
+        workers=workers,
+        told=lambda done: report("masks", len(photos.labelled) + done, total),
     )
     ids = sorted((*photos.labelled, *photos.unlabelled))
     for number, id in enumerate(ids, start=1):
@@ -165,6 +165,7 @@ def _unlabelled(
     folder: Path,
     photos: Photos,
     network: Artefact,
+    *,
     memory: float,
     workers: int,
     told: Callable[[int], None],
