@@ -17,12 +17,17 @@ from s3_server import s3_server
 from tiny_data import TINY_DATA
 from tiny_devkit import write_tiny_voc
 
+from wsss.tracking import database
+
 # Before torch is loaded, here and in what tests start. Workers of the suite share the cores: a thread that
 # spins while it waits for others takes the core from the one that it waits for.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     workers = int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
+
+
+MAKE_DATABASE = database._new
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -147,12 +152,37 @@ def copied_study(finished_study: Path, tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow database without runs: making one takes a second, copying it none."""
-    from mlflow.tracking import MlflowClient
+    """An MLflow database without runs."""
+    return _empty_database(tmp_path_factory)
 
-    path = tmp_path_factory.mktemp("empty") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
+
+def _empty_database(factory: pytest.TempPathFactory) -> Path:
+    def make(folder: Path) -> None:
+        MAKE_DATABASE(folder / "mlflow.db").rename(folder / "mlflow.db")
+
+    return made_once(factory, "empty-database", make) / "mlflow.db"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _databases_are_copied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """An empty MLflow database takes a second to make and none to copy.
+
+    Tests of how it is made ask for `databases_are_made`.
+    """
+
+    def copied(file: Path) -> Path:
+        made = database._aside(file)
+        shutil.copy(_empty_database(tmp_path_factory), made)
+        return made
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(database, "_new", copied)
+        yield
+
+
+@pytest.fixture
+def databases_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_new", MAKE_DATABASE)
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import in_process
+from made_once import made_once
+from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from wsss.config import load_study
@@ -25,10 +28,8 @@ STUDIES = sorted((ROOT / "tune_configs").glob("*.yaml"))
 STANDS_FOR = dict(zip(SAMPLE_CLASSES, ("cat", "cow", "dog", "horse", "sheep"), strict=True))
 
 
-@pytest.fixture(scope="session")
-def drawn_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A devkit folder in which drawn animals carry the names and mask ids of VOC's."""
-    root = tmp_path_factory.mktemp("devkit") / "VOC2012"
+def draw_voc(folder: Path) -> None:
+    root = folder / "VOC2012"
     write_sample(root, train=40, val=20, size=64)
     (root / "classes.txt").unlink()
     lists = root / "ImageSets" / "Segmentation"
@@ -46,13 +47,16 @@ def drawn_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for drawn_name, voc_name in STANDS_FOR.items():
             text = text.replace(f"<name>{drawn_name}</name>", f"<name>{voc_name}</name>")
         path.write_text(text)
-    return root
 
 
 @pytest.fixture(scope="session")
-def drawn_pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `data fetch pets` makes, with two drawn animals as cats and dogs."""
-    sample, root = tmp_path_factory.mktemp("drawn") / "sample", tmp_path_factory.mktemp("folder") / "pets"
+def drawn_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A devkit folder in which drawn animals carry the names and mask ids of VOC's."""
+    return made_once(tmp_path_factory, "drawn-voc", draw_voc) / "VOC2012"
+
+
+def draw_pets(folder: Path) -> None:
+    sample, root = folder / "sample", folder / "pets"
     write_sample(sample, train=60, val=4, size=64)
     dataset = VocDataset(sample, SAMPLE_CLASSES[:2])
     for folder in ("images", "masks"):
@@ -65,7 +69,12 @@ def drawn_pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "labels.csv").write_text("\n".join(["image,label", *rows]))
     (root / "classes.txt").write_text("cat\ndog\n")
     (root / "trainval.txt").write_text("\n".join(f"{id}.jpg" for id in ids))
-    return root
+
+
+@pytest.fixture(scope="session")
+def drawn_pets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `data fetch pets` makes, with two drawn animals as cats and dogs."""
+    return made_once(tmp_path_factory, "drawn-pets", draw_pets) / "pets"
 
 
 def arms(study: Study) -> set[str]:
@@ -84,19 +93,23 @@ def smoke(file: Path, roots: Mapping[str, Path], storage: Path) -> None:
         words += ["-s", f"data.root={root}"]
     if study.data.dataset == "folder":
         words += ["-s", f"data.masks={root}/masks"]
-    done = in_process(*words)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    shutil.rmtree(
-        storage / "mlartifacts"
-    )  # MLflow's copies of networks: two gigabytes, of all studies together
+    with (storage / f"{study.name}.lock").open("w") as lock:  # a base is run by those who build on it, too
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = in_process(*words)
+        assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+        client = MlflowClient(f"sqlite:///{storage}/mlflow.db")
+        experiment = client.get_experiment_by_name(f"{study.name}-smoke")
+        assert experiment is not None
+        # Copies of networks: two gigabytes, of all studies together.
+        shutil.rmtree(str(experiment.artifact_location).removeprefix("file://"))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One for all studies: what several of them have in common is made once."""
-    folder = tmp_path_factory.mktemp("storage")
-    shutil.copy(empty_database, folder / "mlflow.db")
-    return folder
+    return made_once(
+        tmp_path_factory, "smoke-runs", lambda folder: shutil.copy(empty_database, folder / "mlflow.db")
+    )
 
 
 @pytest.mark.long

@@ -35,6 +35,7 @@ def artefacts(uri: str) -> list[str]:
     return sorted(parts[2] for parts in found if parts[-1] == "artefact.json")
 
 
+@pytest.mark.long
 def test_killed_and_gone_on_with_on_another_machine(uri: str, tiny_study: Path, tmp_path: Path) -> None:
     words = [sys.executable, str(ROOT / "launch.py"), "run", str(tiny_study), "--local", "--storage", uri]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_ADDRESS": "local"}

@@ -59,6 +59,7 @@ def test_a_study_started_twice_is_run_once_and_the_second_says_by_whom(
     assert not (storage / "studies/toy/lease").exists()
 
 
+@pytest.mark.long
 def test_two_that_begin_at_the_same_instant_are_one_run(
     faulty: Any, storage: Path, study: Path, drive: Any
 ) -> None:

@@ -53,7 +53,8 @@ def freeze_specs() -> list[tuple[str, str]]:
     """Every tap of the small backbones; for the big ones what differs in kind."""
     specs = []
     for name in backbone_names():
-        taps = [tap.name for tap in create_backbone(name, "none").taps]
+        with torch.device("meta"):  # in every worker of the suite
+            taps = [tap.name for tap in create_backbone(name, "none").taps]
         chosen = taps[:1] if name in ("resnet101", "resnet101_caffe", "resnet38") else taps
         specs += [(name, spec) for spec in ("default", "none", "all", *chosen)]
     return specs

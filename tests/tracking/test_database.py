@@ -22,6 +22,8 @@ from wsss.tracking import database as database_module
 from wsss.tracking.database import examine, prepare
 from wsss.tracking.lookup import find_run
 
+pytestmark = pytest.mark.usefixtures("databases_are_made")
+
 TOGETHER = """
 import multiprocessing, sys
 from pathlib import Path

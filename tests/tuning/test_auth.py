@@ -154,6 +154,7 @@ ray.shutdown()
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.long
 def test_ray_on_this_machine_asks_for_the_token_and_takes_a_short_folder(home: Path) -> None:
     """A TMPDIR of 150 characters, a home without a token; a stranger without the token gets nothing."""
     temporary = home / ("job." + "x" * 150)

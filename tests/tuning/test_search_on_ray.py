@@ -24,7 +24,7 @@ from wsss.tuning.trials.trainable import ChainTrainable
 
 import ray  # isort: skip
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.long]
 
 STAGES = "stages: [classifier: {epochs: 6, lr: $lr}, cams, pseudo_masks]"
 VALUES = "search: {lr: {choice: [0.01, 0.012, 0.1, 0.3, 1.0]}}"

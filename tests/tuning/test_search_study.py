@@ -16,7 +16,7 @@ from wsss.config.study import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.config.text.yaml_text import dump_yaml
 
 ROOT = Path(__file__).parents[2]
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.long]
 
 
 def shrunk(storage: Path) -> str:
