@@ -23,10 +23,10 @@ from wsss.masks.cams import multi_scale_cams
 from wsss.masks.crf import cam_to_sure_mask_with_crf, crf_memory
 from wsss.masks.seeds import threshold_mask
 from wsss.models import CamNetwork, DeepLab
-from wsss.models.computing.memory import bytes_per_pixel, used_memory
+from wsss.models.computing.memory import GIB, bytes_per_pixel, used_memory
 from wsss.models.computing.precision import placed
 from wsss.predict.predictor import LATER, PHOTO_BYTES, REDUCTIONS, Mask, Plan, Rgb, Settings
-from wsss.predict.tiles import GIB, Tiling
+from wsss.predict.tiles import Tiling
 
 LONGEST = 512
 """The long side, in pixels, at which a classifier looks at a photo where its study doesn't say."""

@@ -21,8 +21,8 @@ from wsss.data.pool import ImagePool
 from wsss.errors import ConfigError, Problem, StageError, first_line
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import label_batch, segment, segment_batch
-from wsss.models.computing.memory import bytes_per_pixel, used_memory
-from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
+from wsss.models.computing.memory import GIB, bytes_per_pixel, used_memory
+from wsss.predict.tiles import ALIGNMENT, Tiling, blended_rows, plan_tiles, tiling_memory
 from wsss.predict.trained.model import Model
 from wsss.stages.out_of_memory import is_out_of_memory
 

@@ -15,9 +15,8 @@ from torch.nn.functional import interpolate
 from wsss.data.pictures.sizes import shrunk
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
-from wsss.models.computing.memory import FREE_SHARE, free_memory
+from wsss.models.computing.memory import FREE_SHARE, GIB, free_memory
 
-GIB = 2**30
 CEILING = 3 * GIB
 """Bytes that one photo may take, on every machine, as far as a smaller copy still is of ordinary size."""
 ORDINARY = 2**18

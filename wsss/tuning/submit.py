@@ -18,6 +18,7 @@ from wsss.config.load import DEFAULT_STORAGE
 from wsss.config.naming import names_a_file
 from wsss.config.smoke import SUFFIX
 from wsss.config.text.location import Location, is_remote, parse_location
+from wsss.config.text.yaml_text import parse_yaml, read_text
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.tracking.location import VARIABLE, database_file
@@ -202,8 +203,6 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 
     `path` is the study's file; a stored study says nothing of where it is.
     """
-    from wsss.config.text.yaml_text import parse_yaml, read_text
-
     written = [override.partition("=")[2] for override in overrides if override.startswith("storage=")]
     content = {} if path is None else parse_yaml(read_text(path), str(path)).value
     told = storage or (written[-1] if written else content.get("storage"))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsss.config.stage import scored_as
+
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Difference, Network, Row
 
@@ -59,8 +61,6 @@ def _short(value: Any) -> str:
 
 def step_title(step: str) -> str:
     """Return the column of a step: its stage's title, or the name that the study gave it."""
-    from wsss.config.stage import scored_as
-
     how = scored_as(step)
     return step if how is None else how.title
 

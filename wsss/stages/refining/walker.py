@@ -19,11 +19,10 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
-from wsss.models.computing.memory import FREE_SHARE, bytes_per_pixel, free_memory
+from wsss.models.computing.memory import FREE_SHARE, GIB, bytes_per_pixel, free_memory
 from wsss.models.computing.precision import applied, sent
 from wsss.models.computing.statistics import channel_statistics
 
-GIB = 2**30
 SHRINK = 0.9
 LEAST_CELLS = 8
 """Of a smaller copy's short side: with fewer there is no object left to walk on."""
