@@ -15,11 +15,10 @@ if TYPE_CHECKING:
     from wsss.data.view import DataView
     from wsss.errors import Problem
 
-DEFAULT_STORAGE = "runs"
-
 
 def storage_location(storage: str | None) -> Location:
     """Return the storage's folder, absolute, or its address. Raises `ConfigError`."""
+    from wsss.config.load import DEFAULT_STORAGE
     from wsss.config.text.location import parse_location
     from wsss.errors import ConfigError, Problem
 

@@ -83,6 +83,19 @@ class Plan:
     batch: int
 
 
+def memory_left(settings: Settings) -> float:
+    """Return the bytes that photos may take. Raises `ConfigError` when there are none.
+
+    On a CPU what the program takes already, its network included, counts.
+    """
+    used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
+    left = settings.memory * GIB - used
+    if left <= 0:
+        message = f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f} already"
+        raise ConfigError(Problem("--memory", message))
+    return left
+
+
 class Predictor:
     """Masks of photos by one model. Raises `ConfigError` when `memory` is too little for the network.
 
@@ -104,13 +117,7 @@ class Predictor:
         self.model = model.to(settings.device)
         self.settings = settings
         self.per_pixel = bytes_per_pixel(self._segment)
-        used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
-        self.budget = settings.memory * GIB - used
-        if self.budget <= 0:
-            message = (
-                f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f} already"
-            )
-            raise ConfigError(Problem("--memory", message))
+        self.budget = memory_left(settings)
         self._refused = math.inf
         """Bytes that the device turned out not to have."""
         self._pool = ImagePool(settings.workers)

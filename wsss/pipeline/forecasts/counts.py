@@ -15,7 +15,7 @@ Group = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedTrials:
     """The trials of one arm of one sweep. `stages` are those that the sweep adds to the chain."""
 
     sweep: str
@@ -25,7 +25,7 @@ class Planned:
     stages: tuple[str, ...]
 
 
-def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
+def planned(study: Study, base: Sequence[Group] = ()) -> list[PlannedTrials]:
     """Return one entry a sweep and arm, in the order of the file.
 
     A sweep with a metric passes on `keep` configurations of each arm, one without all; trials that are
@@ -45,7 +45,7 @@ def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
             mine = [seeds for name, seeds in tried if name == label]
             uses = stages[label].stages if label in stages else ()
             names = tuple(use.name for use in uses)
-            found.append(Planned(sweep.name, label, len(mine), sum(mine), names))
+            found.append(PlannedTrials(sweep.name, label, len(mine), sum(mine), names))
         kept.add(sweep, _kept(sweep, tried))
     return found
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wsss.config import Distribution
-from wsss.pipeline.events import Scalar
+from wsss.config.search import Scalar
 
 Values = dict[str, Scalar]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsss.metrics.few_masks import Counts
+from wsss.metrics.few_masks import ThresholdCounts
 from wsss.metrics.intervals import bootstrap_of_marginals
 from wsss.pipeline.chains.chain import score_label
 from wsss.report.cells import SAMPLES
@@ -32,8 +32,8 @@ class Run:
     """
 
     trial: TrialRecord
-    select: Counts
-    report: Counts
+    select: ThresholdCounts
+    report: ThresholdCounts
     place: int
     thresholds: int
     ids: tuple[list[str], list[str]]
@@ -92,8 +92,10 @@ def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
     curves = store.read(key, CURVES) if artefact and CURVES in artefact.record["files"] else None
     if curves is not None:
         with np.load(io.BytesIO(curves), allow_pickle=False) as arrays:
-            select = Counts(arrays["select_hits"], arrays["select_predicted"], select.true)
-            report = Counts(arrays[f"{score.part}_hits"], arrays[f"{score.part}_predicted"], report.true)
+            select = ThresholdCounts(arrays["select_hits"], arrays["select_predicted"], select.true)
+            report = ThresholdCounts(
+                arrays[f"{score.part}_hits"], arrays[f"{score.part}_predicted"], report.true
+            )
         place = round(100 * float(score.reported["threshold"]))
     return Run(
         trial,
@@ -109,12 +111,14 @@ def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
     )
 
 
-def _counts(confusions: npt.NDArray[Any]) -> Counts:
+def _counts(confusions: npt.NDArray[Any]) -> ThresholdCounts:
     """Return the counts of what has no threshold, or only one."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    return Counts(hits[:, None], confusions.sum(-2)[:, None], confusions.sum(-1))
+    return ThresholdCounts(hits[:, None], confusions.sum(-2)[:, None], confusions.sum(-1))
 
 
-def _miou_at(counts: Counts, place: int) -> float:
-    part = Counts(counts.hits[:, place : place + 1], counts.predicted[:, place : place + 1], counts.true)
+def _miou_at(counts: ThresholdCounts, place: int) -> float:
+    part = ThresholdCounts(
+        counts.hits[:, place : place + 1], counts.predicted[:, place : place + 1], counts.true
+    )
     return float(part.mious(np.ones((1, len(counts.true))))[0, 0])
