@@ -34,7 +34,7 @@ def test_masks_are_those_of_the_cpu(segmenter: Artefact, tmp_path: Path) -> None
             load_artefact(segmenter.folder, segmenter.key), Settings((1.0,), flip=True, device="cuda")
         )
         found = masks(on_gpu)
-        assert next(on_gpu.model.deeplab.parameters()).is_cuda
+        assert next(on_gpu.model.segmentation_network.parameters()).is_cuda
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours != theirs).mean() < 0.001
 

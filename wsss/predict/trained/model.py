@@ -37,7 +37,7 @@ class Model:
         return len(self.classes) + 1
 
     @property
-    def deeplab(self) -> SegmentationNetwork:
+    def segmentation_network(self) -> SegmentationNetwork:
         """The network itself. Raises `ConfigError` for one that is a program already."""
         if not isinstance(self.network, SegmentationNetwork):
             raise ConfigError(
