@@ -39,12 +39,12 @@ def cams(
     ascending order.
 
     Args:
-        network: Gives maps before rectification: a `wsss.models.CamNetwork`, or anything with `cam`, `mean`
+        network: gives maps before rectification: a `wsss.models.CamNetwork`, or anything with `cam`, `mean`
             and `std` (`wsss.masks.cams.CamSource`). It is moved to `device` and put into evaluation mode.
-        photos: Files, pictures, or uint8[H, W, 3], of any sizes.
-        labels: The 0-based classes to map, one list a photo; a class that stands twice counts once.
+        photos: files, pictures, or uint8[H, W, 3], of any sizes.
+        labels: the 0-based classes to map, one list a photo; a class that stands twice counts once.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        settings: As of the stage `cams`: `scales` (factors of the photo's size, in (0, 16]), `flip`, `size`
+        settings: as of the stage `cams`: `scales` (factors of the photo's size, in (0, 16]), `flip`, `size`
             (the long side at scale 1, in pixels from 32 on) and `registration`.
 
     Raises `ConfigError` for settings that there are not or that are out of range, `DataError` for photos that
@@ -91,9 +91,9 @@ def crf(photo: Photo, scores: npt.ArrayLike, **settings: Any) -> Scores:
     """Return probabilities float32[L, H, W] after a dense CRF; over L they sum to 1.
 
     Args:
-        photo: A file, a picture, or uint8[H, W, 3].
+        photo: a file, a picture, or uint8[H, W, 3].
         scores: float[L, H, W] in [0, 1], one map a label, the background's among them.
-        settings: As of `crf` in study files: `iterations` (from 1 on), `gaussian_weight` and
+        settings: as of `crf` in study files: `iterations` (from 1 on), `gaussian_weight` and
             `bilateral_weight` (0 switches a kernel off), `gaussian_sigma` and `bilateral_sigma` in pixels,
             `bilateral_color_sigma` in levels of 0 to 255.
 
@@ -132,9 +132,9 @@ def walk(
     Args:
         scores: float[L, H, W], one map a label, the background's among them.
         features: float[D, h, w] of the photo, on a grid of whole strides: h = ⌈H / stride⌉, w = ⌈W / stride⌉.
-        radius: A step leads to cells closer than this, in cells, from 2 to 64.
-        beta: The power of affinities, above 0: larger means sharper.
-        log_steps: The walk takes 2 to this power steps, 0 to 12.
+        radius: a step leads to cells closer than this, in cells, from 2 to 64.
+        beta: the power of affinities, above 0: larger means sharper.
+        log_steps: the walk takes 2 to this power steps, 0 to 12.
 
     Raises `ConfigError` for settings out of range, `DataError` for a grid that does not fit.
 
@@ -181,7 +181,7 @@ def mix(
         labels: float32[B, C] in [0, 1].
         kind: `mixup`, `fmix`, `manifold`, or another way to mix that is registered. `manifold` leaves images
             as they are where the tap it draws is not `input`: its `mix_features` mixes there.
-        seed: Of all random choices; drawn anew when None.
+        seed: of all random choices; drawn anew when None.
         settings: `alpha`, `decay`, `probability` and all else of `mixing` in study files.
 
     Raises `ConfigError` for settings that there are not, `DataError` for batches that don't fit.

@@ -36,10 +36,10 @@ class Searcher(Group):
         """Return the configurations of an arm that are known up front: of one that learns, a guess.
 
         Args:
-            search: The arm's search variables.
-            samples: How many are wanted; None for all choices.
-            seed: The study's.
-            name: What keeps arms of one study apart.
+            search: the arm's search variables.
+            samples: how many are wanted; None for all choices.
+            seed: the study's.
+            name: what keeps arms of one study apart.
         """
         found: list[dict[str, Scalar]] = loaded("wsss.pipeline.search.sampling:sample_arm")(
             search, searcher=self.kind, samples=samples, seed=seed, name=name

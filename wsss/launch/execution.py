@@ -79,12 +79,12 @@ def carry_out(
     """Run a study, or go on with it, unless somebody does that already.
 
     Args:
-        study: What to run.
-        view: Gets every event, and is closed at the end.
-        local: Whether trials run in this process, without Ray.
-        address: Of the Ray cluster to join; this machine when None.
-        quiet: Whether no bar is shown while images are checked.
-        watched: Whether the view shows what happens within an epoch.
+        study: what to run.
+        view: gets every event, and is closed at the end.
+        local: whether trials run in this process, without Ray.
+        address: of the Ray cluster to join; this machine when None.
+        quiet: whether no bar is shown while images are checked.
+        watched: whether the view shows what happens within an epoch.
 
     Raises `WsssError` for all that is found before the first trial.
     """

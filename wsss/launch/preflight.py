@@ -16,10 +16,10 @@ def preflight_checks(study: Study, data: DataView, uri: str, total: Total | None
     """Check the storage, its free disk, and the tracking.
 
     Args:
-        study: The study to run.
-        data: Its images.
-        uri: Of MLflow.
-        total: The forecast of what is left to do, where the caller has made it already.
+        study: the study to run.
+        data: its images.
+        uri: of MLflow.
+        total: the forecast of what is left to do, where the caller has made it already.
     """
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals

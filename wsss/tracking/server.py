@@ -19,8 +19,8 @@ def server_command(uri: str, port: int) -> list[str]:
     """Return the command that serves an MLflow database to this machine's browsers.
 
     Args:
-        uri: An sqlite file that MLflow can open.
-        port: A free port.
+        uri: an sqlite file that MLflow can open.
+        port: a free port.
 
     Raises `TrackingError` without such a file, or where the port is taken.
     """
@@ -41,9 +41,9 @@ def page(uri: str, study: str, server: str) -> str:
     """Return the address of a study's table of runs.
 
     Args:
-        uri: Where the runs are: the database behind the server, or the server itself.
-        study: Its name, which its experiment has too.
-        server: What a browser opens, as `http://127.0.0.1:5000`.
+        uri: where the runs are: the database behind the server, or the server itself.
+        study: its name, which its experiment has too.
+        server: what a browser opens, as `http://127.0.0.1:5000`.
 
     MLflow opens an experiment on an empty page unless the address names its runs. Raises `TrackingError`
     when MLflow has no such experiment, or does not answer.

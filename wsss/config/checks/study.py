@@ -43,11 +43,11 @@ def check_study(
     """Return the study that a document describes. Raises `ConfigError` with every problem found.
 
     Args:
-        base: The folder that relative paths refer to.
-        name: The study's where the file has none.
-        storage: The study's where the file has none.
-        overridden: Places whose values come from the command line, and what messages call them.
-        known: Whether a storage has it under its name already, which an earlier version may have allowed.
+        base: the folder that relative paths refer to.
+        name: the study's where the file has none.
+        storage: the study's where the file has none.
+        overridden: places whose values come from the command line, and what messages call them.
+        known: whether a storage has it under its name already, which an earlier version may have allowed.
     """
     checker = Checker(document, overridden)
     _refuse_secrets(checker, document.value, ())

@@ -42,9 +42,9 @@ def program_checks(
     """Return a row for each program that is well, and one for each machine where it isn't.
 
     Args:
-        wanted: The programs, as `programs_needed` returns it.
-        machines: Machine → what it has, in the order of `wanted`. This one's name is empty.
-        own: What the driver has, whose code every machine must have; empty if it is no other machine.
+        wanted: the programs, as `programs_needed` returns it.
+        machines: machine → what it has, in the order of `wanted`. This one's name is empty.
+        own: what the driver has, whose code every machine must have; empty if it is no other machine.
     """
     checks = []
     for number, (place, need) in enumerate(wanted.items()):

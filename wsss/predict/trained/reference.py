@@ -108,10 +108,10 @@ def find_network(
     """Return the artefact of a network that a key, a trial or an MLflow run leads to.
 
     Args:
-        reference: A key or its beginning, `TRIAL`, `STUDY/TRIAL`, or the id of an MLflow run.
-        storage: Where to look.
-        stage: The stage that trains such networks.
-        where: What messages call the reference.
+        reference: a key or its beginning, `TRIAL`, `STUDY/TRIAL`, or the id of an MLflow run.
+        storage: where to look.
+        stage: the stage that trains such networks.
+        where: what messages call the reference.
 
     Raises `ConfigError`, naming the nearest, when nothing or more than one thing is meant.
     """
@@ -131,10 +131,10 @@ def registered_folder(reference: str, storage: Storage, into: Path, *, where: st
     MLFLOW_TRACKING_URI names.
 
     Args:
-        reference: As "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
-        storage: Whose studies are tracked there.
-        into: A folder that files from a server are downloaded to.
-        where: What messages call the reference.
+        reference: as "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
+        storage: whose studies are tracked there.
+        into: a folder that files from a server are downloaded to.
+        where: what messages call the reference.
 
     Raises `ConfigError`, naming the nearest, when there is none.
     """
