@@ -66,6 +66,13 @@ def check_stage_params(
     Each variable is tried at all its choices (or both ends of its range) while the others stay at
     their first; a value that is refused is reported at the variable's own line. Where nothing is good,
     what is left without the keys that were refused stands in.
+
+    Args:
+        checker: takes the problems.
+        use: the stage as the study uses it.
+        search: the arm's search variables.
+        path: where the stage stands in the file.
+        search_path: where the arm's `search` stands.
     """
     undefined = sorted({name for name in variables_in(use.params) if name not in search})
     for name in undefined:

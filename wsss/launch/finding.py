@@ -32,7 +32,15 @@ def storage_location(storage: str | None) -> Location:
 def find(
     study: str, overrides: list[str] | None, storage: str | None, name: str | None, smoke: bool
 ) -> Study:
-    """Return the study that a file or a name stands for. Raises `ConfigError`."""
+    """Return the study that a file or a name stands for. Raises `ConfigError`.
+
+    Args:
+        study: a study file, or the name of a study in the storage.
+        overrides: changes, each as "sweeps.cam.fmix.classifier.epochs=1".
+        storage: folder or address of the storage; the study's own, or `runs`, when None.
+        name: another name to run it under.
+        smoke: whether to shrink it to one short trial an arm.
+    """
     from wsss.config import load_study
     from wsss.config import smoke as shrink
     from wsss.config.naming import names_a_file

@@ -184,6 +184,11 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     that it mentions by name. Later parts with a label already taken (the same stage in a later sweep) replace
     the earlier one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
     without its input, or with one that it can't read.
+
+    Args:
+        parts: the stages in their order, each with its parameters.
+        data: the images, whose digests are part of keys.
+        seed: of the trial; part of the keys of stages whose result depends on it.
     """
     wiring = _Wiring(data, seed)
     for part in parts:

@@ -18,6 +18,12 @@ def base_trials(start: Base, base: Study, records: Mapping[str, TrialRecord], da
     Nothing of them is made again, as their chains lead to the same keys. Raises `ConfigError` when the
     sweep or an arm is unknown, when it kept nothing yet, and when other images or classes, or another
     version of a stage, lead to other keys.
+
+    Args:
+        start: which sweep of `base` is built on, and which of its arms.
+        base: the other study.
+        records: the trials of its ledger.
+        data: the images of the study that builds on it.
     """
     names = [sweep.name for sweep in base.sweeps]
     wanted = start.sweep or names[-1]

@@ -82,7 +82,13 @@ def own_steps(
 ) -> tuple[TrialProgress, ...]:
     """Return all steps of a trial's artefacts, without those whose keys are among `others`.
 
-    `half_made`: of what isn't finished, too, as far as the newest checkpoint on this machine goes.
+    Args:
+        trial: the trial's id.
+        keys: label → key of its artefacts.
+        others: keys of artefacts that belong to another trial, its upstream's above all.
+        store: where their records are.
+        half_made: whether to tell of what isn't finished, too, as far as the newest checkpoint on this
+            machine goes.
     """
     found: list[TrialProgress] = []
     for label, key in keys.items():
