@@ -31,6 +31,7 @@ def statuses(faulty: Any, storage: Path) -> set[str]:
     return {status for _, status, *_ in faulty.tracked(storage)}
 
 
+@pytest.mark.long
 def test_a_study_started_twice_is_run_once_and_the_second_says_by_whom(
     faulty: Any, storage: Path, study: Path, drive: Any
 ) -> None:

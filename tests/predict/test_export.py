@@ -190,6 +190,7 @@ def test_files_that_are_no_programs_of_ours(tmp_path: Path) -> None:
         read_program(tmp_path / "weights.pt2")
 
 
+@pytest.mark.long
 def test_onnx_equals_the_network_at_any_size_and_says_what_it_is(
     segmenter: Artefact, storage: Path, tmp_path: Path
 ) -> None:

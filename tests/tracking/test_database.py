@@ -79,10 +79,12 @@ def together(folder: Path, *, count: int = 5, rounds: int = 4) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.long
 def test_processes_that_begin_at_once_make_one_whole_database(tmp_path: Path) -> None:
     assert together(tmp_path) == []
 
 
+@pytest.mark.long
 def test_processes_that_find_a_broken_one_set_it_aside_once(tmp_path: Path, empty_database: Path) -> None:
     for number in range(3):
         (tmp_path / str(number)).mkdir()

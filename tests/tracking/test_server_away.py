@@ -65,6 +65,7 @@ def server(tmp_path: Path, empty_database: Path) -> Iterator[Server]:
     found.stop()
 
 
+@pytest.mark.long
 def test_nothing_is_lost_while_a_server_is_away(server: Server, tmp_path: Path) -> None:
     # Away from the start: the study goes on, is told once, and keeps everything.
     warnings = tell(server.uri, tmp_path, beginning(tmp_path), seconds=3)
