@@ -113,6 +113,7 @@ def storage(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.mark.long
+@pytest.mark.timeout(900)  # it may wait for another worker, which runs its base
 @pytest.mark.parametrize("file", STUDIES, ids=lambda path: path.name)
 def test_a_shipped_study_runs_to_its_table(
     file: Path, drawn_voc: Path, drawn_pets: Path, storage: Path

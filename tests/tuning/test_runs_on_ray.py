@@ -86,28 +86,19 @@ def calm(finished_study: Path) -> Path:
     return finished_study / "runs"
 
 
-@pytest.fixture(scope="module")
-def on_ray(study_file: Path) -> Path:
+def test_ray_makes_the_files_the_table_and_the_mlflow_runs_of_a_local_run(
+    calm: Path, study_file: Path
+) -> None:
     storage = study_file.parent / "ray"
     done = subprocess.run(
         command("run", study_file, "--storage", storage), capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    return storage
-
-
-def test_ray_makes_the_very_files_that_a_local_run_makes(calm: Path, on_ray: Path) -> None:
-    assert artefacts(on_ray) == artefacts(calm)
+    assert artefacts(storage) == artefacts(calm)
     assert len(artefacts(calm)) > 20
-
-
-def test_ray_gives_the_table_that_a_local_run_gives(calm: Path, on_ray: Path) -> None:
-    assert table(on_ray) == table(calm)
-
-
-def test_ray_leaves_the_mlflow_runs_that_a_local_run_leaves(calm: Path, on_ray: Path) -> None:
+    assert table(storage) == table(calm)
     runs = mlflow_runs(calm)
-    assert mlflow_runs(on_ray) == runs
+    assert mlflow_runs(storage) == runs
     assert all(status == "FINISHED" for _, status, *_ in runs)
     assert [nested for _, _, nested, *_ in runs].count(False) == 3, (
         "one parent run a sweep, and one of the study"
