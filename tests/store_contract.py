@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from wsss.files import sha256_file, sha256_json
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 
 KEY = sha256_json("one")
 OTHER = sha256_json("two")

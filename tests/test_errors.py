@@ -8,7 +8,7 @@ import pickle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wsss.errors import ConfigError, DataError, Problem, StageError, nearest, quoted, shortened
+from wsss.errors import ConfigError, DataError, Problem, StageError, first_line, nearest, quoted, shortened
 
 
 def test_a_text_of_many_problems_fits_on_a_screen_and_counts_the_rest() -> None:
@@ -58,6 +58,11 @@ def test_the_nearest_name_is_the_one_that_difflib_finds(word: str, choices: list
     assert found.startswith("did you mean") == bool(close and close[0])
     if close and close[0]:
         assert found == f"did you mean {close[0]!r}?"
+
+
+def test_an_error_without_a_text_is_called_by_its_kind() -> None:
+    assert first_line(ValueError("one\ntwo")) == "one"
+    assert first_line(RuntimeError()) == "RuntimeError"
 
 
 def test_many_and_long_names_are_listed_in_part() -> None:

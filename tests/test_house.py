@@ -171,3 +171,20 @@ def test_files_that_the_docs_name_are_there() -> None:
     }
     assert len(named) > 30
     assert not [one for one in named if not ((ROOT / one[1]).exists() or (ROOT / "wsss" / one[1]).exists())]
+
+
+def test_names_that_the_docs_import_are_there() -> None:
+    """Modules as `wsss.stages.cams`, and what stands in them, as "wsss.stages.cams:Cams"."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    named = {
+        (page.name, module, name)
+        for page in pages
+        for module, name in re.findall(r"\bwsss\.([a-z_]+(?:\.[a-z_0-9]+)+)(?::(\w+))?", page.read_text())
+        if module.split(".")[0] in LEVEL
+    }
+    assert len(named) > 50
+    for page, module, name in named:
+        file = ROOT / "wsss" / module.replace(".", "/")
+        file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
+        assert file.is_file(), f"{page} names wsss.{module}"
+        assert not name or re.search(rf"\b{name}\b", file.read_text()), f"{page} names wsss.{module}:{name}"

@@ -164,6 +164,11 @@ def unexpected(error: BaseException) -> str:
     return f"{what}{place} ({hint})"
 
 
+def first_line(error: BaseException, most: int = 300) -> str:
+    """Return the first line of an error's text, or its kind where it has none: libraries write pages."""
+    return scrub((str(error).splitlines() or [type(error).__name__])[0])[:most]
+
+
 def shortened(text: str, most: int = 60) -> str:
     """Return a text in printable characters (and line ends), about `most` of them: its middle is left out."""
     if len(text) > most:

@@ -48,6 +48,11 @@ def storage_error(place: str | Path, error: OSError, *, what: str = "written") -
     return StorageError(Problem(where, message, hint))
 
 
+def nearest_folder(path: Path) -> Path:
+    """Return the path itself, or the nearest folder above it that exists: the disk that it is to stand on."""
+    return next(place for place in (path, *path.parents) if place.exists())
+
+
 @contextlib.contextmanager
 def writing(place: str | Path) -> Iterator[None]:
     """Raise `StorageError` with the path instead of the `OSError` of a disk that is full or read-only."""

@@ -31,9 +31,9 @@ class Registry(Generic[T]):
     """Names and what they stand for.
 
     Args:
-        what: What it holds, in words, for messages: "stage".
-        packages: Dotted names of the packages whose modules, and those below, register the built-in entries.
-        named: The attribute that names a thing.
+        what: what it holds, in words, for messages: "stage".
+        packages: dotted names of the packages whose modules, and those below, register the built-in entries.
+        named: the attribute that names a thing.
     """
 
     def __init__(self, what: str, *packages: str, named: str = "name") -> None:

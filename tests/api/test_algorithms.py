@@ -87,6 +87,7 @@ def test_the_same_seed_mixes_alike_and_labels_follow_the_images() -> None:
         (lambda: wsss.walk(np.ones((1, 8, 8)), np.ones((2, 8, 8)), radius=0), ["radius"]),
         (lambda: wsss.mix(torch.ones(2, 3, 4, 4), torch.eye(2), kind="fmixx"), ["'fmix'"]),
         (lambda: wsss.mix(torch.ones(2, 3, 4, 4), torch.eye(3)), ["[2, 3, 4, 4] and [3, 3]"]),
+        (lambda: wsss.cams(None, [photo(4, 4)], [[0]], head="subcategories"), ["wsss.cams", "`head`"]),
         (lambda: wsss.score([], []), ["0 masks"]),
         (lambda: wsss.score([np.zeros((2, 2), int)], [np.full((2, 2), 300)]), ["300", "0 to 255"]),
         (lambda: wsss.score([np.zeros((2, 2))], [np.zeros((2, 2), int)]), ["float64[2, 2]"]),

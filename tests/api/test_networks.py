@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from examples import run_examples
 from safetensors.torch import save_file
 from trained import CLASSES, commit_segmenter, draw_photo
 
@@ -20,7 +21,8 @@ from wsss.files import sha256_json, write_json
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import load_artefact
 from wsss.stages.training.network import ABOUT, WEIGHTS, build_network
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
 
 
@@ -75,6 +77,13 @@ def test_a_trial_gives_its_classifier_and_its_segmenter(storage: Path, tmp_path:
     again = wsss.load(artefact.folder, device="cpu")
     assert again.classifier is None and np.array_equal(again.predict(rgb), mask)
     assert np.array_equal(wsss.load(artefact.key[:8], storage=storage).predict(rgb), mask)
+
+
+def test_the_examples_of_docstrings_are_true(storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(storage.parent)
+    draw_photo(Path("photo.png"))
+    for function in (wsss.load, wsss.Trained.predict, wsss.Trained.cam):
+        run_examples(function)
 
 
 def test_what_was_not_trained_is_said_with_what_there_is(storage: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command_line import in_process
+from examples import run_examples
 
 import wsss
 from wsss.config import load_study
@@ -27,6 +28,8 @@ def test_what_the_command_line_has_run_is_not_computed_again(
     )
     row = ran.scores.set_index("arm").loc["fmix"]
     assert row["cam_low"] <= row["cam"] <= row["cam_high"] and row["tried"] == 2
+    run_examples(wsss.run)
+    run_examples(wsss.compare)
     again = in_process("run", "tiny.yaml", "--local", "--storage", "runs", cwd=copied_study)
     assert "Nothing was computed" in again.stdout
 

@@ -17,8 +17,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.store.artefact import RECORD
 from wsss.store.file_lease import leases_at
-from wsss.store.folder_store import RECORD, Store
+from wsss.store.folder_store import Store
 from wsss.store.lease import LEASE, is_dead, this_process
 from wsss.store.ledger import Ledger
 from wsss.store.partial import MANIFEST, Partial

@@ -9,7 +9,7 @@ import pytest
 
 from wsss.errors import DataError
 from wsss.metrics import choose_with, miou
-from wsss.metrics.few_masks import Counts
+from wsss.metrics.few_masks import ThresholdCounts
 
 CLASSES, THRESHOLDS = 2, 3
 
@@ -24,9 +24,9 @@ def confusions(random: np.random.Generator, images: int, thresholds: int) -> np.
     return result
 
 
-def counts_of(confusion: np.ndarray) -> Counts:
+def counts_of(confusion: np.ndarray) -> ThresholdCounts:
     hits = np.diagonal(confusion, axis1=-2, axis2=-1).swapaxes(0, 1)
-    return Counts(hits, confusion.sum(-2).swapaxes(0, 1), confusion[0].sum(-1))
+    return ThresholdCounts(hits, confusion.sum(-2).swapaxes(0, 1), confusion[0].sum(-1))
 
 
 @pytest.mark.parametrize("masks", [1, 2, 5])

@@ -22,7 +22,7 @@ def trials(**arms: int) -> list[Any]:
 
 def sweep(keep: int = 1, metric: str | None = "miou", **own: int) -> Any:
     arms = [SimpleNamespace(name=name, keep=value) for name, value in own.items()]
-    return SimpleNamespace(keep=keep, metric=metric, arms=arms)
+    return SimpleNamespace(keep=keep, metric=metric, arms=arms or [SimpleNamespace(name="own", keep=None)])
 
 
 def ids(kept: list[Any]) -> list[str]:

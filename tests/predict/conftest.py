@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from trained import commit_segmenter
 
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 
 
 @pytest.fixture(scope="session")

@@ -25,7 +25,7 @@ from wsss.predict import export
 from wsss.predict.export import export_network
 from wsss.predict.trained.program import read_program
 from wsss.stages.training.segmentation_network import load_segmenter
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 
 
 @pytest.fixture(scope="module")

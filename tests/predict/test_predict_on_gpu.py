@@ -14,7 +14,7 @@ from wsss.predict.export import export_network
 from wsss.predict.predictor import Plan, Predictor, Settings
 from wsss.predict.tiles import Tiling
 from wsss.predict.trained.model import load_artefact, load_file_model
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 
 
 def test_masks_are_those_of_the_cpu(segmenter: Artefact, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_masks_are_those_of_the_cpu(segmenter: Artefact, tmp_path: Path) -> None
             load_artefact(segmenter.folder, segmenter.key), Settings((1.0,), flip=True, device="cuda")
         )
         found = masks(on_gpu)
-        assert next(on_gpu.model.deeplab.parameters()).is_cuda
+        assert next(on_gpu.model.segmentation_network.parameters()).is_cuda
     for ours, theirs in zip(found, expected, strict=True):
         assert (ours != theirs).mean() < 0.001
 

@@ -17,7 +17,7 @@ from wsss.masks.crf import probabilities_to_mask_with_crf
 from wsss.masks.images import overlay, read_mask
 from wsss.masks.segmentation import segment
 from wsss.stages.training.segmentation_network import load_segmenter
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 
 
 def areas_of(folder: Path) -> Any:

@@ -25,7 +25,7 @@ from wsss.predict.trained.model import load_artefact
 from wsss.predict.trained.reference import load_model
 from wsss.report.conclusion import winner_of
 from wsss.stages.training.network import load_classifier
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 from wsss.store.ledger import Ledger
 from wsss.store.storage import open_storage
 from wsss.tracking.content.conclusion import Conclusion

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from wsss.errors import ConfigError
 from wsss.masks.segmentation import segment
-from wsss.models.computing.memory import PeakMemory
+from wsss.models.computing.memory import GIB, PeakMemory
 from wsss.predict.predictor import enlarged_winners, pooled, winners
-from wsss.predict.tiles import GIB, OVERLAP, Tiling, blend_weights, blended_rows, plan_tiles, tiling_memory
+from wsss.predict.tiles import OVERLAP, Tiling, blend_weights, blended_rows, plan_tiles, tiling_memory
 
 
 class Toy(nn.Module):

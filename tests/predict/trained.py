@@ -13,7 +13,8 @@ from wsss.config.params.stages import SegmenterParams
 from wsss.files import sha256_json, write_json
 from wsss.models import DeepLab
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 
 CLASSES = ("cat", "dog", "horse")
 

@@ -15,8 +15,7 @@ from wsss.data.view import DataView, open_data
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import cams, chunks, features, probabilities
-from wsss.stages.refining import walk
+from wsss.stages import chunks, shards
 from wsss.stages.scoring import agreement, scores
 from wsss.store.folder_store import Store
 
@@ -58,10 +57,8 @@ STUDY = STUDY.replace("*RUN", RUN).replace("FOLDER", str(TOY))
 def small_chunks() -> Iterator[None]:
     """Chunks of a few images, so that a set this small has several; one of them is drawn."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(features, "split_shards", lambda ids: cut(ids, 5))
-        patch.setattr(cams, "split_shards", lambda ids: cut(ids, 5))
-        patch.setattr(walk, "split_shards", lambda ids: cut(ids, 5))
-        patch.setattr(probabilities, "split_shards", lambda ids: cut(ids, 5))
+        # Not the name in `shards`: a module that is imported now would keep it.
+        patch.setattr(shards.split_shards, "__defaults__", (5,))
         patch.setattr(scores, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(agreement, "split_shards", lambda ids: cut(ids, 3))
         patch.setattr(scores, "PICTURES", 1)

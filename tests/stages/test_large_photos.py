@@ -25,7 +25,7 @@ from wsss.models.computing.memory import FREE_SHARE
 from wsss.pipeline.chains.chain import Chain, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.search.trials import sweep_trials
-from wsss.stages import cams
+from wsss.stages import shards
 from wsss.stages.cams import Cams
 from wsss.stages.contract import Context
 from wsss.stages.memory_bound import MemoryBound
@@ -177,7 +177,7 @@ def test_cams_are_the_same_however_photos_are_grouped_and_made_on_copies_where_l
     plain, summary = run("plain")
     assert set(summary) == {"images", "maps"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cams, "MOST_BYTES", 1)
+        patch.setattr(shards, "MOST_BYTES", 1)
         alone, _ = run("alone")
     assert {entry["shard"] for entry in alone.index.values()} == set(range(len(view.labelled_ids)))
     assert all(np.array_equal(plain[id][0], alone[id][0]) for id in view.labelled_ids)

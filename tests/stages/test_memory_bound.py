@@ -14,7 +14,8 @@ import wsss.stages.chunks as chunks
 from wsss.data.pool import array_bytes
 from wsss.errors import StageError
 from wsss.stages.chunks import ChunkedStage
-from wsss.stages.memory_bound import CEILING, MemoryBound, copies, parts
+from wsss.stages.memory_bound import CEILING, MemoryBound, copies
+from wsss.stages.shards import parts
 
 PLENTY = 2**40
 
@@ -99,8 +100,13 @@ def test_copies_show_the_same_smaller() -> None:
 
 def test_runs_of_photos_whose_maps_fit_together() -> None:
     items = list("abcdef")
-    assert list(parts(items, [1] * 6, 10)) == [items]
-    assert list(parts(items, [3, 3, 5, 11, 2, 1], 6)) == [["a", "b"], ["c"], ["d"], ["e", "f"]]
+    assert list(parts(items, dict.fromkeys(items, 1), 10)) == [items]
+    assert list(parts(items, dict(zip(items, [3, 3, 5, 11, 2, 1], strict=True)), 6)) == [
+        ["a", "b"],
+        ["c"],
+        ["d"],
+        ["e", "f"],
+    ]
 
 
 class Counting:

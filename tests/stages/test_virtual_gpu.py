@@ -40,7 +40,8 @@ from wsss.stages.training.classifier import Classifier
 from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmenter import Segmenter
 from wsss.stages.training.segmenter_training import SegmenterTraining, Task
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 
 SMALL = {
     "backbone": "efficientnet_lite0", "epochs": 3, "batch": 4, "crop": 64, "long_side": [64, 96],

@@ -13,7 +13,8 @@ import pytest
 
 from wsss import files
 from wsss.files import sha256_file, sha256_json, write_atomic
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.lease import is_dead
 from wsss.store.partial import Partial
 

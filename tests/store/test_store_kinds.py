@@ -16,7 +16,8 @@ from store_contract import KEY, Open, StoreContract, make
 
 from wsss.errors import StorageError
 from wsss.files import sha256_json
-from wsss.store.folder_store import RECORD, Store
+from wsss.store.artefact import RECORD
+from wsss.store.folder_store import Store
 from wsss.store.objects.client import Objects
 from wsss.store.objects.store import ObjectStore
 

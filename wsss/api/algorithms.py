@@ -14,7 +14,7 @@ from wsss.api.pictures import Photo, as_rgb
 from wsss.api.settings import checked, chosen_device, class_numbers
 from wsss.config.params.base import CrfParams
 from wsss.config.params.stages import CamsParams, MixingParams, WalkParams
-from wsss.errors import DataError
+from wsss.errors import ConfigError, DataError, Problem
 from wsss.masks.cams import CamSource, group_by_size, multi_scale_cams
 from wsss.masks.crf import dense_crf
 from wsss.masks.pairs import pair_affinities, pair_offsets
@@ -35,17 +35,20 @@ def cams(
     device: str = "auto",
     **settings: Any,
 ) -> list[Maps]:
-    """Return each photo's class activation maps, float16[n, H, W] in [0, 1], one for each of its n labels.
+    """Return each photo's class activation maps, float16[n, H, W] in [0, 1], one for each of its n labels, in
+    ascending order.
 
     Args:
-        network: Gives maps before rectification: a `wsss.models.CamNetwork`, or anything with `cam`, `mean`
+        network: gives maps before rectification: a `wsss.models.CamNetwork`, or anything with `cam`, `mean`
             and `std` (`wsss.masks.cams.CamSource`). It is moved to `device` and put into evaluation mode.
-        photos: Files, pictures, or uint8[H, W, 3], of any sizes.
-        labels: The 0-based classes to map, one list a photo.
+        photos: files, pictures, or uint8[H, W, 3], of any sizes.
+        labels: the 0-based classes to map, one list a photo; a class that stands twice counts once.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
-        settings: `scales`, `flip`, `size`, `registration`, as of the stage `cams`.
+        settings: as of the stage `cams`: `scales` (factors of the photo's size, in (0, 16]), `flip`, `size`
+            (the long side at scale 1, in pixels from 32 on) and `registration`.
 
-    Raises `ConfigError` for settings that there are not, `DataError` for photos that can't be used.
+    Raises `ConfigError` for settings that there are not or that are out of range, `DataError` for photos that
+    can't be used.
 
     Examples:
         With an untrained network, to show the shapes; `wsss.load` loads a trained one.
@@ -57,6 +60,9 @@ def cams(
         >>> [maps.shape for maps in wsss.cams(network, photos, [[0, 2], [1]], scales=[1.0])]
         [(2, 48, 64), (1, 32, 32)]
     """
+    if "head" in settings:
+        hint = "give a network whose `cam` makes the maps that are wanted"
+        raise ConfigError(Problem("wsss.cams", "has no setting `head`, which is of the stage `cams`", hint))
     params = checked(CamsParams, settings, "wsss.cams")
     arrays = [as_rgb(photo) for photo in photos]
     if len(labels) != len(arrays):
@@ -85,11 +91,14 @@ def crf(photo: Photo, scores: npt.ArrayLike, **settings: Any) -> Scores:
     """Return probabilities float32[L, H, W] after a dense CRF; over L they sum to 1.
 
     Args:
-        photo: A file, a picture, or uint8[H, W, 3].
+        photo: a file, a picture, or uint8[H, W, 3].
         scores: float[L, H, W] in [0, 1], one map a label, the background's among them.
-        settings: Weights and widths of the kernels and `iterations`, as of `crf` in study files.
+        settings: as of `crf` in study files: `iterations` (from 1 on), `gaussian_weight` and
+            `bilateral_weight` (0 switches a kernel off), `gaussian_sigma` and `bilateral_sigma` in pixels,
+            `bilateral_color_sigma` in levels of 0 to 255.
 
-    Raises `ConfigError` for settings that there are not, `DataError` where sizes differ.
+    Raises `ConfigError` for settings that there are not or that are out of range, `DataError` where sizes
+    differ.
 
     Examples:
         Where the scores are undecided, labels follow the photo's edge:
@@ -123,9 +132,9 @@ def walk(
     Args:
         scores: float[L, H, W], one map a label, the background's among them.
         features: float[D, h, w] of the photo, on a grid of whole strides: h = ⌈H / stride⌉, w = ⌈W / stride⌉.
-        radius: A step leads to cells closer than this, in cells.
-        beta: The power of affinities: larger means sharper.
-        log_steps: The walk takes 2 to this power steps.
+        radius: a step leads to cells closer than this, in cells, from 2 to 64.
+        beta: the power of affinities, above 0: larger means sharper.
+        log_steps: the walk takes 2 to this power steps, 0 to 12.
 
     Raises `ConfigError` for settings out of range, `DataError` for a grid that does not fit.
 
@@ -164,14 +173,15 @@ def walk(
 def mix(
     images: Tensor, labels: Tensor, *, kind: str = "mixup", seed: int | None = None, **settings: Any
 ) -> Mixed:
-    """Return a batch whose images, and labels with them, are mixed with a permutation of themselves.
+    """Return a batch whose images, and labels with them, are mixed with a permutation of themselves: its
+    `images` and `labels` have the shapes of those given.
 
     Args:
         images: float32[B, 3, H, W].
-        labels: float32[B, C].
+        labels: float32[B, C] in [0, 1].
         kind: `mixup`, `fmix`, `manifold`, or another way to mix that is registered. `manifold` leaves images
             as they are where the tap it draws is not `input`: its `mix_features` mixes there.
-        seed: Of all random choices; drawn anew when None.
+        seed: of all random choices; drawn anew when None.
         settings: `alpha`, `decay`, `probability` and all else of `mixing` in study files.
 
     Raises `ConfigError` for settings that there are not, `DataError` for batches that don't fit.

@@ -51,13 +51,20 @@ class Trained:
         """Return the mask uint8[H, W] of a photo without labels: 0 is background, k + 1 the class k.
 
         Args:
-            photo: A file, a picture, or uint8[H, W, 3].
-            scales: Factors of the photo's size; those of the training when None.
-            flip: Whether the mirrored photo has a say.
-            crf: Whether a dense CRF refines the result.
+            photo: a file, a picture, or uint8[H, W, 3].
+            scales: factors of the photo's size, above 0; those of the training when None.
+            flip: whether the mirrored photo has a say.
+            crf: whether a dense CRF refines the result.
             memory: GiB that may be used; large photos are done in tiles.
 
-        Raises `ConfigError` where no segmentation network was trained, `DataError` for what is no photo.
+        Raises `ConfigError` where no segmentation network was trained or `memory` is too little, `DataError`
+        for what is no photo.
+
+        Examples:
+            ```python
+            network = wsss.load("segment-a-000", storage="runs")
+            mask = network.predict("photo.png", flip=True)  # uint8[H, W]
+            ```
         """
         if self.segmenter is None:
             raise ConfigError(Problem("predict", "no segmentation network was trained here", "use `cam`"))
@@ -76,11 +83,18 @@ class Trained:
         """Return class activation maps float16[n, H, W] in [0, 1], one a label, in the order of `classes`.
 
         Args:
-            photo: A file, a picture, or uint8[H, W, 3].
-            labels: Names of classes, or their 0-based numbers.
+            photo: a file, a picture, or uint8[H, W, 3].
+            labels: names of classes, or their 0-based numbers.
             settings: `scales`, `flip` and `size`, as of `wsss.cams`.
 
-        Raises `ConfigError` where no classifier was trained and for unknown labels.
+        Raises `ConfigError` where no classifier was trained and for unknown labels, `DataError` for what is
+        no photo.
+
+        Examples:
+            ```python
+            network = wsss.load("cam-a-000", storage="runs")
+            (map_of_cats,) = network.cam("photo.png", ["cat"])  # float16[H, W] in [0, 1]
+            ```
         """
         if self.classifier is None:
             raise ConfigError(Problem("cam", "no classifier was trained here", "use `predict`"))
@@ -93,14 +107,21 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
     """Return the networks that a study has trained, or the one in a file.
 
     Args:
-        reference: The id of a trial (with "STUDY/" before it where studies share it), the key of an artefact
+        reference: the id of a trial (with "STUDY/" before it where studies share it), the key of an artefact
             or six characters of it, the id of an MLflow run, a model of MLflow's registry ("models:/STUDY"),
             the folder of an artefact, or a .safetensors or .pt2 file that `predict --export` or a study has
             written.
-        storage: The folder or address of the storage; `runs` when None.
+        storage: the folder or address of the storage; `runs` when None.
         device: `auto`, `cpu`, `cuda` or `cuda:1`.
 
     Raises `ConfigError`, naming the nearest, when nothing or more than one thing is meant.
+
+    Examples:
+        ```python
+        network = wsss.load("segment-a-000", storage="runs")
+        print(network.classes)
+        mask = network.predict("photo.png")  # uint8[H, W]: 0 is background, k + 1 the class k
+        ```
     """
     place, path = chosen_device(device), Path(reference)
     if str(reference).startswith("models:") or (path.is_dir() and is_registered(path)):

@@ -35,7 +35,7 @@ class RegisteredModel:
         """Return the mask of a photo, or a list of masks for a list of photos.
 
         Args:
-            model_input: A photo: uint8[H, W, 3] in RGB, a Pillow picture, or a file's path. A list of photos,
+            model_input: a photo: uint8[H, W, 3] in RGB, a Pillow picture, or a file's path. A list of photos,
                 of any sizes; uint8[N, H, W, 3], for which an array uint8[N, H, W] is returned; or a data
                 frame whose first column has photos.
             params: `flip` (whether mirrored photos have a say) and `crf` (whether a dense CRF refines masks).

@@ -36,9 +36,9 @@ def score(
     """Return how well masks agree with ground truth.
 
     Args:
-        masks: What is scored: files, pictures, or integers [H, W]; 0 is background, k + 1 the class k.
-        truth: The same of ground truth; 255 is ignored.
-        classes: Names of the classes without the background; numbers when None.
+        masks: what is scored: files, pictures, or integers [H, W]; 0 is background, k + 1 the class k.
+        truth: the same of ground truth; 255 is ignored.
+        classes: names of the classes without the background; numbers when None.
 
     Raises `DataError` where their numbers or sizes differ, or an id is of no class.
 

@@ -19,9 +19,9 @@ def checked(model: type[Model], given: Mapping[str, Any], where: str) -> Model:
     """Return settings with the defaults of study files for what is not given.
 
     Args:
-        model: The settings.
-        given: Values by name.
-        where: The function, for messages.
+        model: the settings.
+        given: values by name.
+        where: the function, for messages.
 
     Raises `ConfigError` with everything that is wrong, and the nearest names.
     """
@@ -36,9 +36,9 @@ def class_numbers(labels: Sequence[str | int], classes: Sequence[str], where: st
     """Return the 0-based classes that labels stand for, each once, in ascending order.
 
     Args:
-        labels: Names of classes, or their 0-based numbers.
-        classes: The names there are; empty where only numbers are known.
-        where: The function, for messages.
+        labels: names of classes, or their 0-based numbers.
+        classes: the names there are; empty where only numbers are known.
+        where: the function, for messages.
 
     Raises `ConfigError` for unknown ones, all at once.
     """

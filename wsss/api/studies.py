@@ -57,18 +57,25 @@ def run(
     Interrupting the kernel stops it: nothing finished is lost, and the next call goes on.
 
     Args:
-        study: A study file, or the name of a study in the storage.
-        changes: Values by key, as in `{"sweeps.cam.*.classifier.epochs": 1}`.
-        storage: The folder or address for all that studies leave; `runs` when None.
-        name: Another name to run it under.
-        smoke: Whether to try it out: one short trial an arm, sixteen images.
-        local: Whether trials run in this process, one after another, without Ray.
-        address: Of a Ray cluster to join; this machine when None.
-        allow_commands: Whether the study may start the programs that its `command` stages name.
-        quiet: Whether no progress is printed.
+        study: a study file, or the name of a study in the storage.
+        changes: values by key, as in `{"sweeps.cam.*.classifier.epochs": 1}`.
+        storage: the folder or address for all that studies leave; `runs` when None.
+        name: another name to run it under.
+        smoke: whether to try it out: one short trial an arm, sixteen images.
+        local: whether trials run in this process, one after another, without Ray.
+        address: of a Ray cluster to join; this machine when None.
+        allow_commands: whether the study may start the programs that its `command` stages name.
+        quiet: whether no progress is printed.
 
     Raises `ConfigError`, `DataError`, `PreflightError` or `StorageError`, with everything that is wrong, and
     `PreflightError` when the study is being run by somebody else.
+
+    Examples:
+        ```python
+        ran = wsss.run("tiny.yaml", storage="runs", local=True)
+        print(ran.computed, ran.reused, ran.failed)
+        print(ran.scores[["arm", "cam", "cam_low", "cam_high"]])
+        ```
     """
     from wsss.launch.execution import Taken, carry_out
     from wsss.launch.permission import check_permission
@@ -106,11 +113,17 @@ def compare(
     `cam_high` its 95 % interval, and `cam_delta` the paired difference to the baseline.
 
     Args:
-        studies: Names or files; all of the storage when empty.
-        storage: Its folder or address; `runs` when None.
-        baseline: The arm that differences refer to; the first, or the one called so, when None.
+        studies: names or files; all of the storage when empty.
+        storage: its folder or address; `runs` when None.
+        baseline: the arm that differences refer to; the first, or the one called so, when None.
 
     Raises `ConfigError`, naming the nearest, for unknown studies and arms.
+
+    Examples:
+        ```python
+        table = wsss.compare("tiny", storage="runs", baseline="baseline")
+        print(table.set_index("arm")[["cam", "cam_delta", "tried"]])
+        ```
     """
     import pandas
 

@@ -16,7 +16,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
-    MofNCompleteColumn,
     Progress,
     TaskID,
     TextColumn,
@@ -25,7 +24,7 @@ from rich.progress import (
 )
 
 from wsss.cli.options import JsonOption
-from wsss.launch.finding import warning_lines
+from wsss.launch.finding import checking_bar, warning_lines
 
 if TYPE_CHECKING:
     from wsss.data.photo_set import PhotoSet
@@ -60,14 +59,7 @@ def _check(dataset: PhotoSet, splits: list[str], root: Path, as_json: bool) -> i
     from wsss.data.check import check_lists
     from wsss.errors import bounded, shortened
 
-    console = Console(stderr=True, quiet=as_json)
-    columns = (TextColumn("checking"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("check", total=None)
-
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
+    with checking_bar("checking", quiet=as_json) as report:
         found = check_lists(dataset, splits, workers=os.cpu_count() or 1, progress=report)
     problems = found.problems
     if as_json:

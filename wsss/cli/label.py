@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from wsss.predict.labelling.photos import Photos
 
 STUDY, NOTES, REPORT = "study.yaml", "label.json", "report.html"
+FORMATS = {"coco": ("COCO", "coco.json"), "labelme": ("LabelMe", "labelme"), "cvat": ("CVAT", "cvat.xml")}
+"""What may be written besides: the option, what people call it, and the file or folder."""
 
 
 class Quality(StrEnum):
@@ -80,9 +82,9 @@ def label(
     )
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STUDY).write_text(asked.text, encoding="utf-8")
-    wanted = [name for name, asked_for in (("coco", coco), ("labelme", labelme), ("cvat", cvat)) if asked_for]
+    wanted = [name for name, asked_for in zip(FORMATS, (coco, labelme, cvat), strict=True) if asked_for]
     data = _run(study, as_json)
-    result = _write(study, folder, found, data, asked.text, wanted, memory, quiet=as_json)
+    result = _write(study, folder, found, data, text=asked.text, formats=wanted, memory=memory, quiet=as_json)
     print(json.dumps(result, indent=1)) if as_json else _tell(result, output, found)
 
 
@@ -129,10 +131,10 @@ def _write(
     folder: Path,
     photos: Photos,
     data: DataView,
+    *,
     text: str,
     formats: list[str],
     memory: float,
-    *,
     quiet: bool,
 ) -> dict[str, Any]:
     """Write all results; return what label.json says of them."""
@@ -159,16 +161,11 @@ def _write(
             workers=os.cpu_count() or 1,
             report=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
-    written: dict[str, str] = {}
     labelled = items(folder, photos)
-    for name in formats:
-        if name == "coco":
-            write_coco(folder / "coco.json", labelled, photos.classes)
-        elif name == "cvat":
-            write_cvat(folder / "cvat.xml", labelled, photos.classes)
-        else:
-            write_labelme(folder / "labelme", labelled, photos.classes)
-        written[name] = {"coco": "coco.json", "cvat": "cvat.xml", "labelme": "labelme"}[name]
+    writers = {"coco": write_coco, "labelme": write_labelme, "cvat": write_cvat}
+    written = {name: FORMATS[name][1] for name in formats}
+    for name, path in written.items():
+        writers[name](folder / path, labelled, photos.classes)
     try:
         written["report"] = str(write_page(study.storage, [study.name], folder / REPORT).name)
     except (WsssError, OSError) as error:
@@ -226,9 +223,9 @@ def _tell(result: dict[str, Any], folder: Path, photos: Photos) -> None:
         print(line)
     for line in result["warnings"]:
         say(f"warning: {line}")
-    for name, what in (("coco", "COCO"), ("labelme", "LabelMe"), ("cvat", "CVAT"), ("report", "Report")):
-        if name in result["files"]:
-            print(f"{what}: {folder / result['files'][name]}")
+    titles = {name: title for name, (title, _) in FORMATS.items()} | {"report": "Report"}
+    for name, path in result["files"].items():
+        print(f"{titles[name]}: {folder / path}")
     for line in result["stale"][:3]:
         print(f"warning: {line} is of no photo that was labelled: of an earlier call?")
     for id, names in list(result["lost"].items())[:5]:

@@ -182,7 +182,7 @@ def _device(name: str) -> str:
 def _export(model: Model | CamModel, path: Path, force: bool, *, quiet: bool) -> dict[str, object]:
     from wsss.predict.export import TOLERANCE, export_network
 
-    found = export_network(model.deeplab, path, id=model.id, force=force)
+    found = export_network(model.segmentation_network, path, id=model.id, force=force)
     sizes = {f"{shape[3]}×{shape[2]}": value for shape, value in found.differences.items()}
     if not quiet:
         text = ", ".join(f"{value:.1e} at {size}" for size, value in sizes.items())
@@ -196,7 +196,7 @@ def _export_folder(
     from wsss.predict.export import CARD, export_folder
     from wsss.report.words.card import model_card
 
-    if source.files is None or not model.deeplab:
+    if source.files is None or not model.segmentation_network:  # asking for it refuses a classifier alone
         raise ConfigError(Problem("--export", "needs a trained network, but --model is a program already"))
     card = model_card(folder.name, model.classes, source.record, location)
     export_folder(source.files, card, folder, force=force)

@@ -1,4 +1,4 @@
-"""Names of studies, sweeps, arms and stages; what an argument STUDY stands for: a file or a name."""
+"""Names of studies, sweeps, arms, stages and scores; what an argument STUDY stands for: a file or a name."""
 
 from __future__ import annotations
 
@@ -51,6 +51,11 @@ class NameOf:
         return value
 
 
+def is_reported(metric: str) -> bool:
+    """Whether a score ("cams/report/miou") is of images that are reported, by which nothing may be chosen."""
+    return re.search(r"/(report|test|published)/", metric[:400]) is not None
+
+
 def names_a_file(text: str) -> bool:
     """Whether an argument STUDY is a file: a regular file, or a word with the ending of one.
 
@@ -66,9 +71,8 @@ def names_a_file(text: str) -> bool:
 
 def study_name_problem(name: str) -> str:
     """Return why a study can't be called so, or an empty string."""
-    if not is_name(name):
-        expected = f"at most {LONGEST_NAME} letters, digits, '_', '.' or '-', the first a letter or digit"
-        return f"the name of the study is {quoted(name)}, but must be {expected}"
+    if problem := name_problem(name, "the study"):
+        return problem
     if name.lower().endswith(FILE_ENDINGS):
         return f"the name of the study is {name!r}, but words with that ending are files"
     return ""

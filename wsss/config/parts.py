@@ -73,9 +73,9 @@ class WayToMix:
 
         Args:
             params: `MixingParams`.
-            size: Height and width of the images in pixels.
+            size: height and width of the images in pixels.
             weights: float64[N] in [0, 1], the shares that were drawn, one an image or one for all.
-            rng: A generator of numpy, for whatever else is drawn.
+            rng: a generator of numpy, for whatever else is drawn.
         """
         return weights[:, None, None]
 
@@ -92,9 +92,9 @@ class WayToHide(ABC, Generic[H]):
         """Return what is left of an image, float32[3, H, W]; 0 is the mean colour. The image itself stays.
 
         Args:
-            params: The group of parameters.
+            params: the group of parameters.
             image: float32[3, H, W] on the CPU, normalised.
-            rng: A generator of numpy, for all that is drawn.
+            rng: a generator of numpy, for all that is drawn.
         """
 
 

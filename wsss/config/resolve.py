@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from wsss.config.params.base import Params
-from wsss.config.search import Distribution, Scalar
+from wsss.config.search import Distribution, Scalar, first_values
 from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import StageUse
 from wsss.config.text.yaml_text import Path_
@@ -37,14 +37,25 @@ def resolve_stage(use: StageUse, values: Mapping[str, Scalar]) -> Params:
 
 def variables_in(value: Any) -> Iterator[str]:
     """Iterate over the names of variables ("$name") in a value."""
+    return (name for _, name in placed_variables(value))
+
+
+def placed_variables(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    """Iterate over (path, name) of the variables in a value: ("mixing.alpha", "alpha") of
+    `{mixing: {alpha: $alpha}}`. Values of a list have the path of the list.
+
+    Args:
+        value: parameters as written, or a part of them.
+        path: where the value stands.
+    """
     if isinstance(value, str) and value.startswith("$"):
-        yield value[1:]
+        yield path, value[1:]
     elif isinstance(value, Mapping):
-        for child in value.values():
-            yield from variables_in(child)
+        for key, child in value.items():
+            yield from placed_variables(child, f"{path}.{key}" if path else str(key))
     elif isinstance(value, list):
         for child in value:
-            yield from variables_in(child)
+            yield from placed_variables(child, path)
 
 
 def check_stage_params(
@@ -55,6 +66,13 @@ def check_stage_params(
     Each variable is tried at all its choices (or both ends of its range) while the others stay at
     their first; a value that is refused is reported at the variable's own line. Where nothing is good,
     what is left without the keys that were refused stands in.
+
+    Args:
+        checker: takes the problems.
+        use: the stage as the study uses it.
+        search: the arm's search variables.
+        path: where the stage stands in the file.
+        search_path: where the arm's `search` stands.
     """
     undefined = sorted({name for name in variables_in(use.params) if name not in search})
     for name in undefined:
@@ -62,7 +80,7 @@ def check_stage_params(
             continue  # what is wrong with its values is reported
         hint = checker.nearest(name, search) if search else "the arm has no `search`"
         checker.add(path, f"the variable `${shortened(name)}` of `{use.name}` is not in `search`", hint)
-    first = {name: values.values[0] for name, values in search.items()}
+    first = first_values(search)
     found = None if undefined else _accepted(checker, use, first, path)
     if found is None:
         return _remains(use, first)
@@ -132,7 +150,7 @@ def is_scored(use: StageUse) -> bool:
 
 def draws_masks(use: StageUse, search: Mapping[str, Distribution]) -> bool:
     """Tell whether a stage learns from a few masks, which are scored nowhere after it."""
-    first = {name: values.values[0] for name, values in search.items()}
+    first = first_values(search)
     return any(STAGES[use.stage].drawn_masks(params) for params in _remains(use, first))
 
 

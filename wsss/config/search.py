@@ -57,6 +57,11 @@ class Distribution:
         return {self.kind: list(self.values)}
 
 
+def first_values(search: Mapping[str, Distribution]) -> dict[str, Scalar]:
+    """Return the first value of every search variable: of a range, its low end."""
+    return {name: distribution.values[0] for name, distribution in search.items()}
+
+
 def parse_distribution(raw: Any) -> tuple[Distribution | None, str, str]:
     """Return (distribution, message, hint); the message is empty when it is well formed."""
     if not isinstance(raw, Mapping) or len(raw) != 1:

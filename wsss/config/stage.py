@@ -39,11 +39,11 @@ class Mention:
     """A place in parameters as written that names an earlier stage.
 
     Args:
-        path: Where it stands, below the stage.
-        name: The stage's name, or a kind of artefact.
-        text: As it is written.
-        others: Other words that may stand there.
-        kinds: Kinds of artefacts that may stand there; empty for all that the stage can be given.
+        path: where it stands, below the stage.
+        name: the stage's name, or a kind of artefact.
+        text: as it is written.
+        others: other words that may stand there.
+        kinds: kinds of artefacts that may stand there; empty for all that the stage can be given.
     """
 
     path: tuple[str | int, ...]
@@ -59,10 +59,10 @@ class Scored:
 
     Args:
         files: `maps` are CAMs, cut at a threshold that `select` images choose; `masks` are <id>.png.
-        title: Its column in tables.
-        order: Its place among columns: the lower, the further left.
-        published: The beginning of the protocol's name among published numbers.
-        on: The part that is reported: `report`, or `test` where labels of photos are not given.
+        title: its column in tables.
+        order: its place among columns: the lower, the further left.
+        published: the beginning of the protocol's name among published numbers.
+        on: the part that is reported: `report`, or `test` where labels of photos are not given.
     """
 
     files: Literal["maps", "masks"]
@@ -200,7 +200,7 @@ class StageKind(ABC, Generic[P]):
         `wsss.config.params.supervision` names them; None where its parameters don't tell.
 
         Args:
-            params: As a record has them.
+            params: as a record has them.
         """
         return cls.rests_on
 

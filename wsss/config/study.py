@@ -6,7 +6,7 @@ the JSON Schema of them for editors. What one key means for another is in `wsss.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -258,6 +258,13 @@ class Study(Part):
         Tracking()
     )
     budget: Annotated[Budget, BeforeValidator(_default, json_schema_input_type=Budget | None)] = Budget()
+
+    def uses(self) -> Iterator[tuple[Sweep, Arm, StageUse]]:
+        """Iterate over all stages of all arms, in the order of the file."""
+        for sweep in self.sweeps:
+            for arm in sweep.arms:
+                for use in arm.stages:
+                    yield sweep, arm, use
 
     def to_raw(self) -> dict[str, Any]:
         """Return the study as a study file has it, paths absolute, defaults spelt out; without its storage,

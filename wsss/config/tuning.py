@@ -16,6 +16,8 @@ from wsss.plugins import Registry, loaded
 
 Count = Annotated[int, Field(ge=0, le=10_000)]
 Brackets = Annotated[int, Field(ge=2, le=100)]
+MIN_TRIALS = 3
+"""A median of fewer trials stops none."""
 
 
 class Searcher(Group):
@@ -34,10 +36,10 @@ class Searcher(Group):
         """Return the configurations of an arm that are known up front: of one that learns, a guess.
 
         Args:
-            search: The arm's search variables.
-            samples: How many are wanted; None for all choices.
-            seed: The study's.
-            name: What keeps arms of one study apart.
+            search: the arm's search variables.
+            samples: how many are wanted; None for all choices.
+            seed: the study's.
+            name: what keeps arms of one study apart.
         """
         found: list[dict[str, Scalar]] = loaded("wsss.pipeline.search.sampling:sample_arm")(
             search, searcher=self.kind, samples=samples, seed=seed, name=name
@@ -151,7 +153,7 @@ class Median(Scheduler):
     rule: ClassVar[Any] = "wsss.tuning.schedulers:median"
     kind: Literal["median"] = "median"
     grace: Epochs = 1
-    min_trials: Epochs = 3
+    min_trials: Epochs = MIN_TRIALS
 
 
 @SCHEDULERS.register
@@ -200,13 +202,10 @@ class StopRule:
 
     metric: str
     below: float | None = None
-    min_trials: int = 3
+    min_trials: int = MIN_TRIALS
 
     def to_raw(self) -> dict[str, Any]:
         return {self.metric: {"median": self.min_trials} if self.below is None else self.below}
-
-
-DEFAULT_MIN_TRIALS = 3
 
 
 def parse_rules(raw: Any) -> tuple[StopRule, ...]:
@@ -240,11 +239,11 @@ RULE = "a number in [0, 1], `median`, or `{median: least number of trials}`"
 
 def _rule(metric: str, value: Any) -> StopRule | None:
     if value == "median":
-        return StopRule(metric, None, DEFAULT_MIN_TRIALS)
+        return StopRule(metric)
     if isinstance(value, Mapping) and set(value) == {"median"}:
         least = value["median"]
         good = isinstance(least, int) and not isinstance(least, bool) and 1 <= least <= 10_000
-        return StopRule(metric, None, least) if good else None
+        return StopRule(metric, min_trials=least) if good else None
     if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
         return StopRule(metric, float(value))
     return None

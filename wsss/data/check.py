@@ -129,7 +129,9 @@ def check_images(
     found = Findings()
     weigh(sizes, len(labels.read), of_image, found)
     if not foreign:
-        compare_classes(found, of_image, dataset, labels.read, masks, images, fingerprints)
+        compare_classes(
+            found, of_image, dataset, labels.read, masks=masks, images=images, fingerprints=fingerprints
+        )
         warn_of_classes(found, dataset, labels.read, images)
     listed = [problem for problems in of_image.values() for problem in problems]
     found.problems = [*dataset.problems, *([foreign] if foreign else []), *listed, *found.problems]

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from wsss.config import DataSpec
 from wsss.config.data_set import DATA_SETS
 from wsss.data.check import check_images
@@ -53,6 +56,17 @@ class DataView:
     def has_masks(self) -> bool:
         """Whether anything can be scored."""
         return bool(self.select and self.report)
+
+    def photo(self, id: str) -> npt.NDArray[np.uint8]:
+        """Return a photo uint8[H, W, 3] in RGB, at its working size.
+
+        Raises `DataError` when it is missing or can't be decoded.
+        """
+        return np.asarray(self.dataset.image(id))
+
+    def present(self, ids: Sequence[str]) -> dict[str, npt.NDArray[np.int64]]:
+        """Return, by id, the classes int64[n] that an image's labels name, counted from 0."""
+        return {id: np.flatnonzero(row) for id, row in zip(ids, self.dataset.labels(ids), strict=True)}
 
     def image_key(self, ids: Sequence[str]) -> str:
         """Return a SHA-256 of the classes in use and, for each image, its id, labels and photo.

@@ -27,7 +27,7 @@ from wsss.pipeline.past.stored_studies import check_same_content
 from wsss.pipeline.running import Holder, Overtaken, StudyLease, current_holder
 from wsss.pipeline.search.judging import Judge
 from wsss.pipeline.study import StudyRun
-from wsss.store.storage import Storage, open_storage
+from wsss.store.storage import open_storage
 from wsss.tracking import MlflowTracker, tracking_uri
 
 
@@ -79,12 +79,12 @@ def carry_out(
     """Run a study, or go on with it, unless somebody does that already.
 
     Args:
-        study: What to run.
-        view: Gets every event, and is closed at the end.
-        local: Whether trials run in this process, without Ray.
-        address: Of the Ray cluster to join; this machine when None.
-        quiet: Whether no bar is shown while images are checked.
-        watched: Whether the view shows what happens within an epoch.
+        study: what to run.
+        view: gets every event, and is closed at the end.
+        local: whether trials run in this process, without Ray.
+        address: of the Ray cluster to join; this machine when None.
+        quiet: whether no bar is shown while images are checked.
+        watched: whether the view shows what happens within an epoch.
 
     Raises `WsssError` for all that is found before the first trial.
     """
@@ -102,20 +102,14 @@ def carry_out(
             return Taken(holder, uri)
         try:
             way = _Way(local, address, quiet, watched)
-            return _run(study, storage, lease, uri, view, way)
+            return _run(lease, view, uri, way)
         except Overtaken:
             return Taken(current_holder(study.name, storage), uri, overtaken=True)
 
 
-def _run(
-    study: Study,
-    storage: Storage,
-    lease: StudyLease,
-    uri: str,
-    view: Observer,
-    way: _Way,
-) -> Ended:
-    """Run a study whose lease is held."""
+def _run(lease: StudyLease, view: Observer, uri: str, way: _Way) -> Ended:
+    """Run the study whose lease is held; `uri` is MLflow's."""
+    study, storage = lease.study, lease.storage
     data = open_study_data(study, quiet=way.quiet)
     inventory = study_inventory(study, data)
     changed = data_changes(stored_inventory(storage, study.name), inventory)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +15,10 @@ if TYPE_CHECKING:
     from wsss.data.view import DataView
     from wsss.errors import ConfigError, Problem
 
-DEFAULT_STORAGE = "runs"
-
 
 def storage_location(storage: str | None) -> Location:
     """Return the storage's folder, absolute, or its address. Raises `ConfigError`."""
+    from wsss.config.load import DEFAULT_STORAGE
     from wsss.config.text.location import parse_location
     from wsss.errors import ConfigError, Problem
 
@@ -35,7 +35,15 @@ def storage_location(storage: str | None) -> Location:
 def find(
     study: str, overrides: list[str] | None, storage: str | None, name: str | None, smoke: bool
 ) -> Study:
-    """Return the study that a file or a name stands for. Raises `ConfigError`."""
+    """Return the study that a file or a name stands for. Raises `ConfigError`.
+
+    Args:
+        study: a study file, or the name of a study in the storage.
+        overrides: changes, each as "sweeps.cam.fmix.classifier.epochs=1".
+        storage: folder or address of the storage; the study's own, or `runs`, when None.
+        name: another name to run it under.
+        smoke: whether to shrink it to one short trial an arm.
+    """
     from wsss.config import load_study
     from wsss.config import smoke as shrink
     from wsss.config.naming import names_a_file
@@ -105,9 +113,6 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
         quiet: shows no bar.
         folder: takes the drawn sample set and the memory of images that were checked; by default the storage.
     """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
     from wsss.data.view import open_data
     from wsss.errors import DataError, Problem
     from wsss.store.storage import open_storage
@@ -118,19 +123,30 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
             raise DataError(Problem("data.root", message))
         hint = "if the data were moved, `-s data.root=FOLDER` says where they are now"
         raise DataError(Problem("data.root", f"is {study.data.root}, but there is no such folder", hint))
-    console = Console(stderr=True, quiet=quiet)
-    columns = (TextColumn("checking images"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task("check", total=None)
-
-        def report(done: int, total: int) -> None:
-            progress.update(task, completed=done, total=total)
-
-        folder = folder or open_storage(study.storage).local
+    folder = folder or open_storage(study.storage).local
+    with checking_bar("checking images", quiet=quiet) as report:
         data = open_data(study.data, storage=folder, workers=os.cpu_count() or 1, progress=report)
     for line in warning_lines(data.warnings):
         print(line, file=sys.stderr)
     return data
+
+
+@contextmanager
+def checking_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """Show a bar on stderr while files are checked; give what it is told: (files done, all files).
+
+    Args:
+        what: stands before the bar.
+        quiet: shows none.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True, quiet=quiet)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task("check", total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def warning_lines(warnings: Sequence[Problem]) -> list[str]:

@@ -18,11 +18,11 @@ def preflight_checks(
     """Check the storage, its free disk, and the tracking.
 
     Args:
-        study: The study to run.
-        data: Its images.
-        uri: Of MLflow.
-        total: The forecast of what is left to do, where the caller has made it already.
-        rough: A rough forecast, which is told and refuses nothing.
+        study: the study to run.
+        data: its images.
+        uri: of MLflow.
+        total: the forecast of what is left to do, where the caller has made it already.
+        rough: a rough forecast, which is told and refuses nothing.
     """
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals

@@ -21,6 +21,7 @@ from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
 from wsss.models.computing.precision import applied, sent
+from wsss.models.computing.statistics import HasStatistics, channel_statistics
 
 EPSILON = 1e-5
 """Added to a map's maximum before dividing by it, so that an empty map stays empty."""
@@ -35,14 +36,8 @@ Size = tuple[int, int]
 Registration = Literal["exact", "legacy"]
 
 
-class CamSource(Protocol):
+class CamSource(HasStatistics, Protocol):
     """What CAMs need of a network: maps before rectification, and how to normalise its input."""
-
-    @property
-    def mean(self) -> tuple[float, float, float]: ...
-
-    @property
-    def std(self) -> tuple[float, float, float]: ...
 
     def cam(self, x: Tensor) -> Tensor:
         """Map float32[B, 3, h, w] to float32[B, C, h', w'], a map a class."""
@@ -174,7 +169,9 @@ def multi_scale_cams(
             part = classes[start : start + batch]
             photos = images[start : start + batch]
             wanted, counts = _channels(network, part)
-            maps = _summed_maps(network, photos, wanted, sizes, flip, device, registration)
+            maps = _summed_maps(
+                network, photos, wanted, sizes, flip=flip, device=device, registration=registration
+            )
             if counts is not None:
                 maps = _largest(maps, counts)
             cams.extend(_split(_normalise(maps), [len(key) for key in part]))
@@ -199,6 +196,7 @@ def _summed_maps(
     images: Sequence[npt.NDArray[np.uint8]],
     keys: Sequence[npt.NDArray[np.int64]],
     sizes: Sequence[Size],
+    *,
     flip: bool,
     device: torch.device | str,
     registration: Registration,
@@ -208,9 +206,7 @@ def _summed_maps(
     photos = sent(torch.from_numpy(np.stack(images)), device).permute(0, 3, 1, 2).float().contiguous() / 255
     owner = sent(torch.from_numpy(np.repeat(np.arange(len(keys)), [len(key) for key in keys])), device)
     wanted = sent(torch.from_numpy(np.concatenate(keys)), device)
-    mean = photos.new_tensor(network.mean).view(1, 3, 1, 1)
-    std = photos.new_tensor(network.std).view(1, 3, 1, 1)
-
+    mean, std = channel_statistics(network, photos)
     total = photos.new_zeros((len(wanted), height, width))
     for size in sizes:
         x = (_resize(photos, size) - mean) / std

@@ -85,9 +85,10 @@ def overlay(rgb: npt.NDArray[np.uint8], mask: Mask, alpha: float = 0.5) -> Image
     """
     if rgb.shape[:2] != mask.shape:
         raise DataError(f"mask is {list(mask.shape)}, but must be {list(rgb.shape[:2])} like its photo")
-    blended = np.empty_like(rgb)
+    picture = Image.new("RGB", (rgb.shape[1], rgb.shape[0]))
     for start in range(0, len(rgb), STRIP):  # floats of a whole large photo would take gigabytes
         rows = slice(start, start + STRIP)
         weight = np.where(mask[rows] > 0, alpha, 0.0)[..., None]
-        blended[rows] = np.rint((1 - weight) * rgb[rows] + weight * PALETTE[mask[rows]])
-    return Image.fromarray(blended)
+        tinted = np.rint((1 - weight) * rgb[rows] + weight * PALETTE[mask[rows]])
+        picture.paste(Image.fromarray(tinted.astype(np.uint8)), (0, start))
+    return picture

@@ -13,17 +13,12 @@ from torch.nn.functional import interpolate
 
 from wsss.errors import DataError, StageError
 from wsss.models.computing.precision import applied, sent
+from wsss.models.computing.statistics import HasStatistics, channel_statistics
 from wsss.models.networks.deeplab import fuse
 
 
-class PyramidNetwork(Protocol):
+class PyramidNetwork(HasStatistics, Protocol):
     """What segmenting needs of a network: logits at several scales, and how to normalise its input."""
-
-    @property
-    def mean(self) -> tuple[float, float, float]: ...
-
-    @property
-    def std(self) -> tuple[float, float, float]: ...
 
     def pyramid(self, x: Tensor, scales: Sequence[float]) -> list[Tensor]:
         """Return, for each scale, the logits float32[B, C + 1, h, w] of float32[B, 3, H, W]."""
@@ -119,8 +114,7 @@ def _probabilities(
     if len({photo.shape for photo in photos}) != 1:
         raise DataError(f"photos are of {sorted({photo.shape for photo in photos})}, but must be of one size")
     pixels = sent(torch.from_numpy(np.stack(photos)), views["device"]).permute(0, 3, 1, 2).float() / 255
-    mean = pixels.new_tensor(network.mean).view(1, 3, 1, 1)
-    std = pixels.new_tensor(network.std).view(1, 3, 1, 1)
+    mean, std = channel_statistics(network, pixels)
     x = ((pixels - mean) / std).contiguous(memory_format=torch.channels_last)
     logits = _fused(network, x, views["scales"])
     if views["flip"]:

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import (
     binary_cross_entropy_with_logits,
-    interpolate,
     multilabel_soft_margin_loss,
     one_hot,
 )
 
 from wsss.labels import IGNORED
+from wsss.methods.pixel_loss import labels_at
 
 ENTROPY_EPSILON = 1e-5
 CAM_EPSILON = 1e-5
@@ -36,8 +36,8 @@ def mask_loss(maps: Tensor, masks: Tensor) -> Tensor:
     `maps` float[B, C, h, w] before rectification; `masks` uint8[B, H, W] with 0 background, c + 1 class c
     and 255 ignored, read at the middle of each cell. A batch that is all ignored costs 0.
     """
-    classes, size = maps.shape[1], maps.shape[2:]
-    ids = interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].long()
+    classes = maps.shape[1]
+    ids = labels_at(masks, maps.shape[2:])
     known = ids != IGNORED
     targets = one_hot(torch.where(known, ids, 0), classes + 1)[..., 1:].float()
     losses = binary_cross_entropy_with_logits(maps.float().permute(0, 2, 3, 1), targets, reduction="none")

@@ -11,8 +11,6 @@ from torch.nn.functional import cross_entropy, interpolate
 from wsss.config.params.stages import SegmentationLossParams
 from wsss.labels import IGNORED
 
-"""The label of pixels that nothing is learnt from."""
-
 
 def labels_at(labels: Tensor, size: Sequence[int]) -> Tensor:
     """Return int64[B, h, w], the labels uint8[B, H, W] nearest to the centres of a grid of `size` (h, w)."""

@@ -11,8 +11,6 @@ import numpy.typing as npt
 from wsss.errors import DataError
 from wsss.labels import IGNORED
 
-"""The id of pixels that no score looks at."""
-
 Counts = npt.NDArray[Any]
 """int[..., C + 1, C + 1]: pixels by true id (rows) and predicted id (columns); 0 is background."""
 

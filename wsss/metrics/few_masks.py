@@ -20,7 +20,7 @@ MOST_CHOICES = 1000
 
 
 @dataclass(frozen=True)
-class Counts:
+class ThresholdCounts:
     """Pixels of one seed of one configuration, by image and threshold. What has no threshold has T = 1.
 
     Args:
@@ -64,7 +64,7 @@ class Chosen:
 def choose_with(
     masks: int,
     present: npt.NDArray[np.bool_],
-    select: Sequence[Sequence[Counts]],
+    select: Sequence[Sequence[ThresholdCounts]],
     report: Sequence[Sequence[Floats]],
     *,
     seed: int = 0,

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from wsss.config.search import Scalar
 from wsss.pipeline.forecasts.preflight import Check
 
-Scalar = bool | int | float | str
 TrialStatus = Literal["done", "failed", "stopped"]
 
 

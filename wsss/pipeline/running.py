@@ -67,8 +67,8 @@ class StudyLease:
     def __init__(
         self, study: Study, storage: Storage, note: Callable[[str], None] = lambda text: None
     ) -> None:
-        self._study = study
-        self._storage = storage
+        self.study = study
+        self.storage = storage
         self._note = note
         self._digest = content_digest(study)
         about = {"place": str(storage.location), "study": self._digest, "job": this_job()}
@@ -84,18 +84,18 @@ class StudyLease:
         """
         first: dict[str, str] = {}
         began, noted = time.monotonic(), False
-        with writing(self._storage.study_folder(self._study.name)):
+        with writing(self.storage.study_folder(self.study.name)):
             while not self._lease.acquire():
                 content, state = self._lease.holder, self._lease.holder_state
                 owner = str(content.get("owner"))
                 if self._is_here(content) or first.setdefault(owner, state) != state:
                     if content.get("study") not in (self._digest, None):
-                        raise _another_study(self._study.name, holder_of(content))
+                        raise _another_study(self.study.name, holder_of(content))
                     return holder_of(content)
                 if not noted and time.monotonic() - began >= PATIENCE:
                     noted = True
                     self._note(
-                        f"{self._study.name} was last run by {holder_of(content)}; "
+                        f"{self.study.name} was last run by {holder_of(content)}; "
                         f"watching for up to {self._lease.timeout:.0f} s whether that run still lives"
                     )
                 time.sleep(poll_seconds)
@@ -106,7 +106,7 @@ class StudyLease:
         mine = content.get("pid") == os.getpid() and content.get("host") == this_host()
         if mine:
             return self._lease.held_here
-        same = content.get("place") == str(self._storage.location) and content.get("host") == this_host()
+        same = content.get("place") == str(self.storage.location) and content.get("host") == this_host()
         return same and not is_dead(content)
 
     @property
@@ -125,9 +125,9 @@ class StudyLease:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lease.release()
-        if isinstance(self._storage.location, Path):
+        if isinstance(self.storage.location, Path):
             with contextlib.suppress(OSError):  # nothing was begun: no trace of it
-                self._storage.study_folder(self._study.name).rmdir()
+                self.storage.study_folder(self.study.name).rmdir()
 
 
 def content_digest(study: Study) -> str:

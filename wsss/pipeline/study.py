@@ -24,6 +24,7 @@ from wsss.pipeline.running import StudyLease
 from wsss.pipeline.search.budget import describe
 from wsss.pipeline.search.judging import JudgeFactory, check_rungs
 from wsss.pipeline.search.parts import variable_places
+from wsss.pipeline.search.selection import Kept
 from wsss.pipeline.search.trials import Trial
 from wsss.pipeline.session import Session
 from wsss.pipeline.sweep_run import SweepRun
@@ -102,14 +103,13 @@ class StudyRun:
         session.tell(StudyFinished(len(outcome.failed), outcome.interrupted))
         return outcome
 
-    def _run_sweeps(self, kept: list[Trial]) -> None:
-        session = self.session
-        kept_of: dict[str, list[Trial]] = {}
+    def _run_sweeps(self, base: Sequence[Trial]) -> None:
+        session, kept = self.session, Kept(base)
         for number, sweep in enumerate(session.study.sweeps):
-            upstream = kept_of[sweep.replicate] if sweep.replicate else kept
+            upstream = kept.before(sweep)
             if number and not upstream:
-                kept = kept_of[sweep.name] = []  # nothing was kept that it could start from
+                kept.add(sweep, [])  # nothing was kept that it could start from
                 continue
-            kept = kept_of[sweep.name] = SweepRun(session, sweep, upstream).run()
+            kept.add(sweep, SweepRun(session, sweep, upstream).run())
             if session.study.retain == "kept" and evict_unkept(session.storage):
                 session.meter.deleted_some()

@@ -309,5 +309,15 @@ class SweepRun:
             known.rungs, known.seconds = list(rungs), known.seconds + seconds  # as the ledger is read back
         self._searches.ended(trial, status, result.metrics, rungs)
         steps = own_steps(id, trial.keys, session.upstream_keys(trial), session.store)
-        found = (result.metrics, result.per_class, result.files)
-        session.tell(TrialFinished(trial.info, status, *found, error, cached, stopped, steps))
+        finished = TrialFinished(
+            trial.info,
+            status,
+            metrics=result.metrics,
+            per_class=result.per_class,
+            files=result.files,
+            error=error,
+            cached=cached,
+            reason=stopped,
+            steps=steps,
+        )
+        session.tell(finished)

@@ -22,11 +22,12 @@ from wsss.errors import ConfigError, Problem
 from wsss.masks.cams import multi_scale_cams
 from wsss.masks.crf import cam_to_sure_mask_with_crf, crf_memory
 from wsss.masks.seeds import threshold_mask
-from wsss.models import CamNetwork, DeepLab
-from wsss.models.computing.memory import bytes_per_pixel, used_memory
+from wsss.models import CamNetwork
+from wsss.models.computing.memory import bytes_per_pixel
 from wsss.models.computing.precision import placed
-from wsss.predict.predictor import LATER, PHOTO_BYTES, REDUCTIONS, Mask, Plan, Rgb, Settings
-from wsss.predict.tiles import GIB, Tiling
+from wsss.predict.predictor import PHOTO_BYTES, REDUCTIONS, Mask, Plan, Rgb, Settings, memory_left
+from wsss.predict.tiles import Tiling
+from wsss.stages.training.segmentation_network import SegmentationNetwork
 
 LONGEST = 512
 """The long side, in pixels, at which a classifier looks at a photo where its study doesn't say."""
@@ -52,7 +53,7 @@ class CamModel:
         return self.cams.scales
 
     @property
-    def deeplab(self) -> DeepLab:
+    def segmentation_network(self) -> SegmentationNetwork:
         """There is none. Raises `ConfigError`."""
         message = "needs a segmentation network, but the study has trained a classifier alone"
         raise ConfigError(Problem("--export", message, "add the stage `segmenter` to the study"))
@@ -69,11 +70,7 @@ class CamPredictor:
         placed(model.network, settings.device, model.network.precision).eval()
         self.model = model
         self.settings = settings
-        used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
-        self._budget = settings.memory * GIB - used
-        if self._budget <= 0:
-            message = f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f}"
-            raise ConfigError(Problem("--memory", message))
+        self._budget = memory_left(settings)
         self._per_pixel = bytes_per_pixel(lambda photo: self._cams(photo, [0])) + MAP_BYTES * len(
             model.classes
         )

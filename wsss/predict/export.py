@@ -101,10 +101,10 @@ def export_network(network: SegmentationNetwork, path: Path, *, id: str, force: 
     written then.
 
     Args:
-        network: Any trained segmentation network.
-        path: Ends in .pt2 or .onnx.
-        id: What results call the model.
-        force: Whether to replace an old file.
+        network: any trained segmentation network.
+        path: ends in .pt2 or .onnx.
+        id: what results call the model.
+        force: whether to replace an old file.
     """
     if path.suffix not in ENDINGS:
         message = f"ends in {path.suffix!r}, but a program's file ends in .pt2 or .onnx"
@@ -141,10 +141,10 @@ def export_folder(files: tuple[Path, Path], card: str, folder: Path, *, force: b
     Raises `ConfigError` when one of its files exists.
 
     Args:
-        files: The weights, as .safetensors, and the JSON that says what they are.
+        files: the weights, as .safetensors, and the JSON that says what they are.
         card: Markdown.
-        folder: It is made; other files in it stay.
-        force: Whether to replace old files.
+        folder: it is made; other files in it stay.
+        force: whether to replace old files.
     """
     contents = {WEIGHTS: files[0].read_bytes(), ABOUT_WEIGHTS: files[1].read_bytes(), CARD: card.encode()}
     there = [Problem(str(folder / name), "exists already") for name in contents if (folder / name).exists()]

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from wsss.errors import ConfigError, Problem
@@ -27,7 +26,6 @@ AREAS = "areas.json"
 FORMAT = 1
 SAVE_SECONDS = 10.0
 """Between two writes of areas.json while photos are segmented."""
-BLOCK_ROWS = 256
 
 
 class _Areas(BaseModel):
@@ -148,12 +146,7 @@ def write_overlay(path: Path, rgb: npt.NDArray[np.uint8], mask: npt.NDArray[np.u
         rgb: uint8[H, W, 3].
         mask: uint8[H, W].
     """
-    picture = Image.new("RGB", (rgb.shape[1], rgb.shape[0]))
-    for top in range(0, rgb.shape[0], BLOCK_ROWS):  # tinted as floats, which are many for a large photo
-        rows = slice(top, top + BLOCK_ROWS)
-        picture.paste(overlay(rgb[rows], mask[rows]), (0, top))
+    how: dict[str, Any] = {"format": "JPEG", "quality": 90} if path.suffix == ".jpg" else {"format": "PNG"}
     content = io.BytesIO()
-    picture.save(
-        content, **({"format": "JPEG", "quality": 90} if path.suffix == ".jpg" else {"format": "PNG"})
-    )
+    overlay(rgb, mask).save(content, **how)
     write_atomic(path, content.getvalue())

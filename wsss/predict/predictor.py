@@ -18,11 +18,11 @@ from torch.nn.functional import avg_pool2d, interpolate
 from wsss.config.params.stages import CrfParams, SegmentationCrfParams
 from wsss.data.pictures.sizes import resize_mask, working_size
 from wsss.data.pool import ImagePool
-from wsss.errors import ConfigError, Problem, StageError
+from wsss.errors import ConfigError, Problem, StageError, first_line
 from wsss.masks.crf import SMALLEST_PROBABILITY, crf_memory, dense_crf, probabilities_to_mask_with_crf
 from wsss.masks.segmentation import label_batch, segment, segment_batch
-from wsss.models.computing.memory import bytes_per_pixel, used_memory
-from wsss.predict.tiles import ALIGNMENT, GIB, Tiling, blended_rows, plan_tiles, tiling_memory
+from wsss.models.computing.memory import GIB, bytes_per_pixel, used_memory
+from wsss.predict.tiles import ALIGNMENT, Tiling, blended_rows, plan_tiles, tiling_memory
 from wsss.predict.trained.model import Model
 from wsss.stages.out_of_memory import is_out_of_memory
 
@@ -83,6 +83,19 @@ class Plan:
     batch: int
 
 
+def memory_left(settings: Settings) -> float:
+    """Return the bytes that photos may take. Raises `ConfigError` when there are none.
+
+    On a CPU what the program takes already, its network included, counts.
+    """
+    used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
+    left = settings.memory * GIB - used
+    if left <= 0:
+        message = f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f} already"
+        raise ConfigError(Problem("--memory", message))
+    return left
+
+
 class Predictor:
     """Masks of photos by one model. Raises `ConfigError` when `memory` is too little for the network.
 
@@ -104,13 +117,7 @@ class Predictor:
         self.model = model.to(settings.device)
         self.settings = settings
         self.per_pixel = bytes_per_pixel(self._segment)
-        used = used_memory() + LATER if torch.device(settings.device).type == "cpu" else 0
-        self.budget = settings.memory * GIB - used
-        if self.budget <= 0:
-            message = (
-                f"is {settings.memory:g} GiB, but the program and its network take {used / GIB:.2f} already"
-            )
-            raise ConfigError(Problem("--memory", message))
+        self.budget = memory_left(settings)
         self._refused = math.inf
         """Bytes that the device turned out not to have."""
         self._pool = ImagePool(settings.workers)
@@ -158,7 +165,7 @@ class Predictor:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                first = str(error).splitlines()[0]
+                first = first_line(error)
             # Out of the handler: the error holds the tensors of the attempt.
             torch.cuda.empty_cache()
             self._refused = min(self._refused, self._need(plan.tiling) * len(photos))

@@ -59,7 +59,9 @@ def predict(
     _announce([(photo, plans[photo]) for photo in todo])
     try:
         for batch in batches(todo, plans):
-            _predict_batch(predictor, batch, plans[batch[0]][1], made_by, output, summary)
+            _predict_batch(
+                predictor, batch, plans[batch[0]][1], made_by=made_by, output=output, summary=summary
+            )
             progress(summary.kept + summary.done + len(summary.failed), len(photos))
     finally:
         output.save()
@@ -120,6 +122,7 @@ def _predict_batch(
     predictor: Predictor | CamPredictor,
     batch: Sequence[Photo],
     plan: Plan,
+    *,
     made_by: dict[str, Any],
     output: Output,
     summary: Summary,

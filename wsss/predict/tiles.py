@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.errors import ConfigError, Problem
+from wsss.models.computing.memory import GIB
 
-GIB = 2**30
 OVERLAP = 256
 SMALLEST = 512
 """The least length of a tile, overlaps included: below it most of the work would be overlap."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
 from wsss.report.comparison import LEVEL, Cell, Difference, Row
-from wsss.report.readings import Score, Scores, reported, same_images
+from wsss.report.readings import Score, Scores
 
 SAMPLES = 1000
 """Resamples of images behind an interval."""
@@ -52,15 +52,14 @@ def _cell(
     before: Mapping[int, Score],
 ) -> Cell:
     scores = list(mine.values())
-    parts = [one["json"] for one in scores]
     values, draws = _resampled(scores)
     low, high, _ = estimate(values, draws, level=LEVEL)
     low, high = (min(max(bound, 0.0), 1.0) for bound in (low, high))  # few seeds reach further than scores do
 
-    said = [reported(one) for one in scores]
+    said = [one.reported for one in scores]
 
     def of_part(part: str, name: str) -> float | None:
-        return _mean_or_none([json.get(part, {}).get(name) for json in parts])
+        return _mean_or_none([one.content.get(part, {}).get(name) for one in scores])
 
     def mean(name: str) -> float | None:
         return _mean_or_none([part.get(name) for part in said])
@@ -93,7 +92,7 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Diffe
     """Return the difference, None between scores of different images. Paired by image, and by seed as far
     as both have it; without a seed in common, the means over seeds are compared and the seeds' own
     spread is left out."""
-    if not theirs or not same_images(next(iter(theirs.values())), next(iter(mine.values()))):
+    if not theirs or not next(iter(theirs.values())).same_images(next(iter(mine.values()))):
         return None
     common = [seed for seed in mine if seed in theirs]
     if common:
@@ -106,7 +105,7 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Diffe
         )
     low, high, p = estimate(values - their_values, draws - their_draws, level=LEVEL)
     # Resampling one image shows no spread: such a difference is never tested.
-    seeds = len(common) if len(next(iter(mine.values()))["ids"]) > 1 else 0
+    seeds = len(common) if len(next(iter(mine.values())).ids) > 1 else 0
     return Difference(float((values - their_values).mean()), low, high, p, seeds=seeds)
 
 
@@ -131,8 +130,8 @@ def _resampled(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
 
     The resamples are the same for every seed and arm. NaN are those in which everything is ignored.
     """
-    values = np.array([miou(one["counts"].sum(0)) for one in scores])
-    draws = np.stack([bootstrap_mious(one["counts"], seed=0, samples=SAMPLES) for one in scores])
+    values = np.array([miou(one.counts.sum(0)) for one in scores])
+    draws = np.stack([bootstrap_mious(one.counts, seed=0, samples=SAMPLES) for one in scores])
     return values, draws
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from wsss.config import Study
 from wsss.config.checks.fairness import unnamed
@@ -22,6 +22,7 @@ from wsss.pipeline.forecasts.counts import kept_groups, planned
 from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.pipeline.past.tried import attempts, tried_for
 from wsss.pipeline.running import current_holder
+from wsss.pipeline.search.arms import MARK, arm_names, comes_from
 from wsss.report.cells import by_step, cells_of, corrected, mark_across
 from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
@@ -40,13 +41,12 @@ from wsss.report.origins import (
 )
 from wsss.report.readings import (
     Score,
+    Scores,
     holdout,
     holdout_sizes,
     masks_of,
     pictures_of,
     read_scores,
-    reported,
-    same_images,
 )
 from wsss.report.tuned.elsewhere import searched_as, tried_elsewhere
 from wsss.store.folder_store import Store
@@ -54,69 +54,81 @@ from wsss.store.ledger import TrialRecord, trials_of
 from wsss.store.storage import Storage, open_storage
 
 
+@dataclass(frozen=True)
+class _Group:
+    """The trials that a row stands for, one a seed, and what the storage says of them."""
+
+    study: Study
+    trials: Sequence[TrialRecord]
+    scores: Mapping[int, Scores]
+    """By seed."""
+    declared: Sequence[str]
+    """The kinds of labels that its study declares."""
+    supervision: tuple[str, ...]
+
+    @property
+    def arm(self) -> str:
+        return self.trials[0].arm
+
+
 def compare(location: Location, names: Sequence[str], baseline: str | None = None) -> Comparison:
     """Compare the arms of one or more studies on a storage.
 
     Raises `ConfigError` for an unknown study or baseline.
+
+    Args:
+        location: the storage.
+        names: of the studies.
+        baseline: the arm that all others are compared with; None: see `baseline_of`.
     """
     storage = open_storage(location)
     store = storage.store
-    ledgers = {name: _ledger(storage, name) for name in names}
-    chosen = [(name, group) for name in names for group in _groups(ledgers[name])]
     studies = {name: find_study(name, location) for name in names}
-    places = {(name, group[0].arm): number for number, (name, group) in reversed([*enumerate(chosen)])}
-    reference = baseline_of(baseline, [group[0] for _, group in chosen])
-    loaded = [[read_scores(trial, store) for trial in group] for _, group in chosen]
-    by_seed = [
-        {trial.seed: one for trial, one in zip(group, scores, strict=True)}
-        for (_, group), scores in zip(chosen, loaded, strict=True)
-    ]
+    ledgers = {name: _ledger(storage, name) for name in names}
+    chosen = [(studies[name], trials) for name in names for trials in _groups(ledgers[name])]
+    reference = baseline_of(baseline, [trials[0] for _, trials in chosen])
+    groups = [_group(study, trials, storage) for study, trials in chosen]
     measured: dict[str, list[Score]] = {}
-    for scores in itertools.chain.from_iterable(loaded):
+    for scores in (scores for group in groups for scores in group.scores.values()):
         for step, score in scores.items():
             measured.setdefault(step, []).append(score)
     order = _label_order(studies.values())
     steps = tuple(sorted(measured, key=lambda step: (_place(measured[step][0]), order.get(step, -1))))
-    first = min((place for (_, arm), place in places.items() if arm == reference), default=-1)
+    base = next((group for group in groups if group.arm == reference), None)
     among = {name: attempts(study, storage, ledgers[name]) for name, study in studies.items()}
-    declared = [_declared(studies[name], group[0].arm, location) for name, group in chosen]
-    labels = [supervision_of(group, store, given) for (_, group), given in zip(chosen, declared, strict=True)]
     bases = {name: list(with_bases(study, location)) for name, study in studies.items()}
-    behind = {one.name: one for chain in bases.values() for one in chain}
     searched = {name: searched_as(chain) for name, chain in bases.items()}
     rows = []
-    for number, (name, group) in enumerate(chosen):
-        control = _control(bases[name], group[0].arm)
-        place = places.get((name, control), number)
-        base = by_seed[first] if first not in (-1, number) else {}
-        others = by_seed[place] if place != number else {}
-        cells = cells_of(by_step(by_seed[number], steps), base, others)
-        across = tuple(labels[other] != labels[number] for other in (max(first, 0), place))
-        cells = {step: mark_across(cell, *across) for step, cell in cells.items()}
-        row = replace(_row(name, group, store, control, cells), supervision=labels[number])
-        seen = pixel_labels(row.networks, group, store, declared[number])
+    for group in groups:
+        name = group.study.name
+        mine = (other for other in groups if other.study is group.study)
+        rival = _control(bases[name], group.arm)
+        control = next((other for other in mine if other.arm == rival), None)
+        row = _row(group, store, rival, _cells(group, steps, base, control))
         tried = tried_for(row.arm, among[name], store)
-        row = replace(row, tried=tried, pixel_labels=seen, searched=searched[name])
-        missing = _without_end(ledgers[name], group)
-        rows.append(replace(row, missing=missing))
+        missing = _without_end(ledgers[name], group.trials)
+        rows.append(replace(row, tried=tried, searched=searched[name], missing=missing))
     own = {name: [one.name for one in chain] for name, chain in bases.items()}
-    networks = [network_keys(group, store) for _, group in chosen]
+    networks = [network_keys(group.trials, store) for group in groups]
     more = tried_elsewhere(rows, networks, own, storage)
     rows = [replace(row, elsewhere=counts) for row, counts in zip(rows, more, strict=True)]
-    named = (reported(score)["iou"] for scores in measured.values() for score in scores)
+    behind = {one.name: one for chain in bases.values() for one in chain}.values()
+    there = {one.name for one in behind}
+    named = (score.reported["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
-    groups = list(dict.fromkeys(row.supervision for row in tested))
+    kinds = list(dict.fromkeys(row.supervision for row in tested))
+    unfinished = {name: _unfinished(study, storage) for name, study in studies.items()}
     return Comparison(
-        tuple(sorted(tested, key=lambda row: groups.index(row.supervision))),
-        steps,
-        {step: _protocol(measured[step]) for step in steps},
-        reference,
-        tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
-        {one.name: one.data.allow for one in behind.values() if one.data.allow},
-        {one.name: dict(one.allow) for one in behind.values() if one.allow},
-        {one.name: tuple(found) for one in behind.values() if (found := unnamed(one))},
-        {one.name: one.base.study for one in behind.values() if one.base and one.base.study not in behind},
-        {name: far for name, study in studies.items() if (far := _unfinished(study, storage)) is not None},
+        rows=tuple(sorted(tested, key=lambda row: kinds.index(row.supervision))),
+        steps=steps,
+        protocols={step: _protocol(measured[step]) for step in steps},
+        baseline=reference,
+        per_class=tuple(dict.fromkeys(itertools.chain.from_iterable(named))),
+        allowed={one.name: one.data.allow for one in behind if one.data.allow},
+        unfair={one.name: dict(one.allow) for one in behind if one.allow},
+        unfinished={name: far for name, far in unfinished.items() if far is not None},
+        unnamed={one.name: tuple(found) for one in behind if (found := unnamed(one))},
+        gone={one.name: one.base.study for one in behind if one.base and one.base.study not in there},
     )
 
 
@@ -129,6 +141,23 @@ def _without_end(trials: Mapping[str, TrialRecord], group: Sequence[TrialRecord]
         {one.seed for one in same if (one.sweep, one.configuration) == ours} if first.status == "done" else ()
     )
     return tuple(sorted(set(lost) - {trial.seed for trial in group}))
+
+
+def _group(study: Study, trials: Sequence[TrialRecord], storage: Storage) -> _Group:
+    declared = _declared(study, trials[0].arm, storage.location)
+    scores = {trial.seed: read_scores(trial, storage.store) for trial in trials}
+    return _Group(study, trials, scores, declared, supervision_of(trials, storage.store, declared))
+
+
+def _cells(
+    group: _Group, steps: Sequence[str], base: _Group | None, control: _Group | None
+) -> dict[str, Cell]:
+    """Return step → cell, with its differences to the baseline and to the control, unless it is these."""
+    others = [None if other is group else other for other in (base, control)]
+    theirs = [{} if other is None else other.scores for other in others]
+    across = [other is not None and other.supervision != group.supervision for other in others]
+    cells = cells_of(by_step(group.scores, steps), *theirs)
+    return {step: mark_across(cell, *across) for step, cell in cells.items()}
 
 
 def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
@@ -149,7 +178,7 @@ def _unfinished(study: Study, storage: Storage) -> Unfinished | None:
 def _declared(study: Study, arm: str, location: Location) -> list[str]:
     """Return what the arms that a row came through declare, those of the studies that this one is based on
     too."""
-    names = set(arm.split("+"))
+    names = arm_names(arm)
     sweeps = (sweep for one in with_bases(study, location) for sweep in one.sweeps)
     arms = ((sweep, own) for sweep in sweeps for own in sweep.arms)
     return [
@@ -162,38 +191,37 @@ def _declared(study: Study, arm: str, location: Location) -> list[str]:
 
 def _label_order(studies: Iterable[Study]) -> dict[str, int]:
     """Return the place of every stage's label in the chains of studies; a base's stages have none."""
-    sweeps = (sweep for study in studies for sweep in study.sweeps)
-    labels = (use.name or use.stage for sweep in sweeps for arm in sweep.arms for use in arm.stages)
+    labels = (use.name for study in studies for _, _, use in study.uses())
     return {label: number for number, label in enumerate(dict.fromkeys(labels))}
 
 
 def _place(score: Score) -> float:
-    how = scored_as(score["json"]["kind"])
+    how = scored_as(score.content["kind"])
     return math.inf if how is None else how.order
 
 
 def _protocol(scores: Sequence[Score]) -> Protocol:
     first = scores[0]
-    labels = first["part"] == "report"
+    labels = first.part == "report"
     return Protocol(
-        first["json"]["kind"],
-        first["part"],
-        reported(first)["images"],
-        labels,
-        reported(first).get("floor") if labels else None,
-        all(same_images(score, first) for score in scores),
-        all(score["chosen_on"] == first["chosen_on"] for score in scores),
+        kind=first.content["kind"],
+        part=first.part,
+        images=first.reported["images"],
+        labels=labels,
+        floor=first.reported.get("floor") if labels else None,
+        comparable=all(score.same_images(first) for score in scores),
+        chosen_alike=all(score.chosen_on == first.chosen_on for score in scores),
     )
 
 
 def _control(studies: Sequence[Study], arm: str) -> str:
     """Return the arm that an arm of a study, which comes with its bases, has to beat; through later sweeps,
     that one's end of the same way."""
-    own, _, later = arm.partition("+")
+    first, *later = arm_names(arm)
     for sweep in (sweep for study in studies for sweep in study.sweeps):
         for candidate in sweep.arms:
-            if candidate.name == own and candidate.control:
-                return f"{candidate.control}+{later}" if later else candidate.control
+            if candidate.name == first and candidate.control:
+                return MARK.join([candidate.control, *later])
     return ""
 
 
@@ -206,7 +234,7 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
     """Return, per arm, its trials of the last sweep that kept any, a group per configuration."""
     groups: list[list[TrialRecord]] = []
     for arm in dict.fromkeys(trial.arm for trial in trials.values()):
-        if any(other.startswith(f"{arm}+") for other in {t.arm for t in trials.values()}):
+        if any(comes_from(other, arm) for other in {t.arm for t in trials.values()}):
             continue  # a later sweep split this arm into named ones
         mine = [trial for trial in trials.values() if trial.arm == arm]
         kept = [trial for trial in mine if trial.kept and trial.status == "done"]
@@ -233,31 +261,32 @@ def baseline_of(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
     return "baseline" if "baseline" in arms else (plain or arms or [""])[0]
 
 
-def _row(
-    study: str, group: Sequence[TrialRecord], store: Store, control: str, cells: Mapping[str, Cell]
-) -> Row:
-    first = group[0]
+def _row(group: _Group, store: Store, control: str, cells: Mapping[str, Cell]) -> Row:
+    trials, first = group.trials, group.trials[0]
+    networks = networks_of(trials, store)
     return Row(
-        study,
+        group.study.name,
         first.arm,
         first.method,
         first.configuration,
-        seeds=tuple(trial.seed for trial in group),
+        seeds=tuple(trial.seed for trial in trials),
         params=dict(first.params),
         status=first.status,
         control=control,
         cells=cells,
-        networks=networks_of(group, store),
-        trained_on=trained_on(group, store),
-        smaller=made_smaller(group, store),
-        segments=segments(group, store),
-        trained=trained_for(group, store),
-        trained_really=really_trained_for(group, store),
-        means=means_of(group, store),
-        foreign=made_elsewhere(group, store),
-        holdout=holdout(group),
-        holdout_sizes=holdout_sizes(group),
+        networks=networks,
+        pixel_labels=pixel_labels(networks, trials, store, group.declared),
+        trained_on=trained_on(trials, store),
+        smaller=made_smaller(trials, store),
+        holdout=holdout(trials),
+        holdout_sizes=holdout_sizes(trials),
+        trained_really=really_trained_for(trials, store),
+        means=means_of(trials, store),
         masks=masks_of(first, store),
         pictures=pictures_of(first, store),
-        processors=processors_of(group, store),
+        supervision=group.supervision,
+        segments=segments(trials, store),
+        trained=trained_for(trials, store),
+        foreign=made_elsewhere(trials, store),
+        processors=processors_of(trials, store),
     )

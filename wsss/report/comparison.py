@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from wsss.pipeline.events import Tried
+from wsss.store.ledger import TrialRecord
 
 EQUAL = 1.2
 """Rows of which one tried at most so many times as many configurations as another count as equally tuned."""
@@ -140,6 +141,15 @@ class Row:
     """The stages whose results other programs made: nobody knows how long these trained."""
     processors: tuple[str, ...] = ()
     """The types of processor that made it, as far as records say."""
+
+    def trials(self, records: Mapping[str, TrialRecord]) -> list[TrialRecord]:
+        """Return its trials, all seeds, among those of its study."""
+        mine = (self.arm, self.configuration)
+        return [trial for trial in records.values() if (trial.arm, trial.configuration) == mine]
+
+    def first_trial(self, records: Mapping[str, TrialRecord]) -> TrialRecord | None:
+        """Return the trial of its first seed, among those of its study."""
+        return next((trial for trial in self.trials(records) if trial.seed in self.seeds[:1]), None)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from wsss.config.params.stages import CamsParams
@@ -18,7 +18,8 @@ from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.answer import answers
 from wsss.report.words.notes import notes
 from wsss.report.words.titles import arm_title, difference_text, step_title
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
 from wsss.tracking.content.about import data_sets, origin_tags, trial_yaml
@@ -95,11 +96,7 @@ def best_trial(past: Past, comparison: Comparison) -> tuple[TrialRecord | None, 
 
 
 def _best_seed(past: Past, row: Row, metric: str) -> TrialRecord | None:
-    mine = [
-        trial
-        for trial in past.records.values()
-        if trial.arm == row.arm and trial.configuration == row.configuration and trial.status == "done"
-    ]
+    mine = [trial for trial in row.trials(past.records) if trial.status == "done"]
     return max(mine, key=lambda trial: trial.metrics.get(metric, 0.0), default=None)
 
 
@@ -138,6 +135,7 @@ def winner_of(store: Store, past: Past, trial: TrialRecord) -> Winner | None:
         params = past.courses[trial.id].params
         stages = recorded_stages(trial, params, past.planned, store)
         info = past.info(trial)
+        described = f"{stage.capitalize()} of trial {trial.id} of {past.name}: {', '.join(classes)[:500]}"
         return Winner(
             trial.id,
             artefact.key,
@@ -148,13 +146,13 @@ def winner_of(store: Store, past: Past, trial: TrialRecord) -> Winner | None:
                 CONFIG: trial_yaml(past.name, info, stages),
             },
             LOADER,
-            f"{stage.capitalize()} of trial {trial.id} of {past.name}: {', '.join(classes)[:500]}",
+            described,
             {"input": INPUT, "output": OUTPUT, "classes": ", ".join(["background", *classes])[:2000]},
         )
     return None
 
 
-def _last(kind: str, artefacts: Sequence[Artefact] | Any) -> Artefact | None:
+def _last(kind: str, artefacts: Iterable[Artefact]) -> Artefact | None:
     """Return the artefact of a kind that no other one of it was made from."""
     everything = {artefact.key: artefact for artefact in artefacts}
     mine = [one for one in everything.values() if made_kind(one.stage, one.record["params"]) == kind]
@@ -170,8 +168,14 @@ def _ancestors(artefact: Artefact, everything: dict[str, Artefact]) -> Iterator[
             yield from _ancestors(everything[key], everything)
 
 
-def _cam_settings(store: Store, artefacts: Any, network: Artefact) -> dict[str, Any]:
-    """Return how a classifier's CAMs were made, and the threshold that was chosen for them."""
+def _cam_settings(store: Store, artefacts: Collection[Artefact], network: Artefact) -> dict[str, Any]:
+    """Return how a classifier's CAMs were made, and the threshold that was chosen for them.
+
+    Args:
+        store: where scores are.
+        artefacts: those of the chain.
+        network: the classifier's.
+    """
     for cams in artefacts:
         if cams.stage != "cams" or network.key not in [one["key"] for one in cams.record["inputs"].values()]:
             continue

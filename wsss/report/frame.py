@@ -15,19 +15,19 @@ from wsss.report.comparison import Cell, Comparison, Difference, Row
 from wsss.report.words.titles import initial_weights, step_title, supervision_text
 from wsss.report.words.unequal import marks
 
-OF_CELL = {
-    "threshold": "threshold",
-    "at_015": "at_015",
-    "at_020": "at_020",
-    "area": "area",
-    "pxap": "pxap",
-    "select": "select",
-    "published": "published",
-    "precision": "precision",
-    "recall": "recall",
-    "boundary_f": "boundary_f",
-}
-"""Columns behind a step's name → what a cell calls it."""
+OF_CELL = (
+    "threshold",
+    "at_015",
+    "at_020",
+    "area",
+    "pxap",
+    "select",
+    "published",
+    "precision",
+    "recall",
+    "boundary_f",
+)
+"""Numbers of a cell that have columns, behind the step's name."""
 FLOOR = "floor"
 Record = Mapping[str, Any]
 """Column → text, number, True, False, or None where there is nothing."""
@@ -103,8 +103,8 @@ def _cell(name: str, cell: Cell | None) -> Iterator[tuple[str, Any]]:
     yield f"{name}_high", None if cell is None else cell.high
     yield from _difference(f"{name}_delta", None if cell is None else cell.to_baseline)
     yield from _difference(f"{name}_control_delta", None if cell is None else cell.to_control)
-    for column, attribute in OF_CELL.items():
-        yield f"{name}_{column}", None if cell is None else getattr(cell, attribute)
+    for number in OF_CELL:
+        yield f"{name}_{number}", None if cell is None else getattr(cell, number)
 
 
 def _difference(name: str, found: Difference | None) -> Iterator[tuple[str, Any]]:

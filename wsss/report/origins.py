@@ -10,9 +10,11 @@ from pydantic import ValidationError
 
 from wsss.config.params.supervision import TIMM, UNKNOWN, label_of, names_masks, of_timm, ordered
 from wsss.config.stage import STAGES, made_kind
+from wsss.pipeline.chains.chain import scored_label
 from wsss.pipeline.past.tried import epochs_of
 from wsss.report.comparison import Network
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
 IMAGENET = "imagenet"
@@ -248,13 +250,11 @@ def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ..
 def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
     """Return, in words, which stages worked on smaller copies of photos, as their records say."""
     found: dict[str, None] = {}
-    for trial in trials:
-        for label, key in trial.keys.items():
-            artefact = None if label.endswith(".scores") else store.known(key)
-            summary = {} if artefact is None else artefact.record.get("summary", {})
-            for what, notes in ((label, summary), (f"{label}'s CRF", summary.get("crf"))):
-                if isinstance(notes, Mapping) and notes.get("smaller"):
-                    found[_smaller(what, notes)] = None
+    for label, artefact in _made(trials, store):
+        summary = artefact.record.get("summary", {})
+        for what, notes in ((label, summary), (f"{label}'s CRF", summary.get("crf"))):
+            if isinstance(notes, Mapping) and notes.get("smaller"):
+                found[_smaller(what, notes)] = None
     return tuple(found)
 
 
@@ -282,7 +282,7 @@ def _made(trials: Sequence[TrialRecord], store: Store) -> Iterator[tuple[str, Ar
     """Iterate over the labels and artefacts of trials, without scores."""
     for trial in trials:
         for label, key in trial.keys.items():
-            artefact = None if label.endswith(".scores") else store.known(key)
+            artefact = None if scored_label(label) else store.known(key)
             if artefact is not None:
                 yield label, artefact
 

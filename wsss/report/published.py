@@ -21,11 +21,9 @@ from wsss.config.text.yaml_text import parse_yaml, read_text
 from wsss.data.readers.voc import VOC_CLASSES
 from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.report.comparison import Comparison, Row
+from wsss.report.words.titles import PIXEL_LABELS, row_name
 
 VOC = "PASCAL VOC"
-
-PIXEL_WEIGHTS = "pixel labels!"
-"""Stands in `initial_weights` that were trained on masks."""
 
 FILE = Path(__file__).with_name("published.yaml")
 PROTOCOLS = {
@@ -80,8 +78,8 @@ class Publication(Params):
         if not self.supervision or len(set(self.supervision)) < len(self.supervision):
             found = list(self.supervision)
             raise ValueError(f"`supervision` is {found}, but must name kinds of labels, each once")
-        if PIXEL_WEIGHTS in self.initial_weights and "masks" not in self.supervision:
-            raise ValueError(f"`initial_weights` have seen {PIXEL_WEIGHTS} but `supervision` has no masks")
+        if PIXEL_LABELS in self.initial_weights and "masks" not in self.supervision:
+            raise ValueError(f"`initial_weights` have seen {PIXEL_LABELS} but `supervision` has no masks")
         return self
 
 
@@ -144,7 +142,7 @@ def beside_published(
         if reason:
             left_out.setdefault(row.study, reason)
         elif scores := _scores(row, study, comparison):
-            own.setdefault(row.method, []).append(_own_line(row, scores, len(studies) > 1))
+            own.setdefault(row.method, []).append(_own_line(row, scores, row_name(row, comparison.rows)))
     lines: list[Line] = []
     published_methods = {method for entry in entries for method in entry.rows}
     for method, rows in own.items():
@@ -154,8 +152,19 @@ def beside_published(
         for method in entry.rows:
             lines += own.pop(method, [])
         shares = {str(name): round(value / 100, 6) for name, value in entry.scores.items()}
-        texts = (entry.method, False, entry.source, entry.backbone, entry.initial_weights)
-        lines.append(Line(*texts, entry.supervision, entry.images, shares, entry.unverified))
+        lines.append(
+            Line(
+                method=entry.method,
+                own=False,
+                source=entry.source,
+                backbone=entry.backbone,
+                initial_weights=entry.initial_weights,
+                supervision=entry.supervision,
+                images=entry.images,
+                scores=shares,
+                unverified=entry.unverified,
+            )
+        )
     return Published(
         tuple(lines),
         left_out,
@@ -196,17 +205,17 @@ def _scores(row: Row, study: Study, comparison: Comparison) -> dict[str, float]:
     return found
 
 
-def _own_line(row: Row, scores: Mapping[str, float], several: bool) -> Line:
+def _own_line(row: Row, scores: Mapping[str, float], name: str) -> Line:
     networks = row.networks.values()
     return Line(
-        row.method,
-        True,
-        f"{row.study}: {row.arm}" if several else row.arm,
-        ", ".join(dict.fromkeys(network.backbone for network in networks)) or "none",
-        ", ".join(dict.fromkeys(network.weights for network in networks)) or "none",
-        ("image", *(("masks",) if row.pixel_labels else ())),
-        row.trained_on,
-        scores,
+        method=row.method,
+        own=True,
+        source=name,
+        backbone=", ".join(dict.fromkeys(network.backbone for network in networks)) or "none",
+        initial_weights=", ".join(dict.fromkeys(network.weights for network in networks)) or "none",
+        supervision=("image", *(("masks",) if row.pixel_labels else ())),
+        images=row.trained_on,
+        scores=scores,
         pixel_labels=row.pixel_labels,
     )
 

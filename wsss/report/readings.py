@@ -4,43 +4,88 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from wsss.config.stage import scored_as
-from wsss.pipeline.chains.chain import PICTURES, SCORES_FILE
+from wsss.pipeline.chains.chain import PICTURES, SCORES_FILE, scored_label
 from wsss.report.origins import kind_of
 from wsss.stages.kinds.scoring.pictures import OVERLAYS
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
-Score = Mapping[str, Any]
+Counts = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What the score of one step of one trial says of the images that are reported, and of those that chose.
+
+    Args:
+        content: its scores.json.
+        part: the part that is reported, `report` or `test`.
+        counts: int32[N, C+1, C+1], each reported image's confusion matrix, the truth in its rows.
+        ids: of the N reported images.
+        select: int32[M, C+1, C+1] of the `select` images; None where they were not read or scored.
+        chosen_on: ids of the M `select` images.
+    """
+
+    content: Mapping[str, Any]
+    part: str
+    counts: Counts
+    ids: list[str]
+    select: Counts | None
+    chosen_on: list[str]
+
+    @property
+    def reported(self) -> Mapping[str, Any]:
+        """The numbers of the part that is reported."""
+        found: Mapping[str, Any] = self.content[self.part]
+        return found
+
+    def same_images(self, other: Score) -> bool:
+        """Whether two scores are of the same part, images, classes and masks, so that they may be compared.
+
+        What a mask holds of each class is what its confusions' rows add up to, whatever was predicted.
+        """
+        mine = (self.part, self.ids, self.content["classes"])
+        same = mine == (other.part, other.ids, other.content["classes"])
+        return same and np.array_equal(self.counts.sum(-1), other.counts.sum(-1))
+
+
 Scores = Mapping[str, Score]
+"""By step."""
 
 
-def reported(score: Score) -> Mapping[str, Any]:
-    """Return the part of a score that is reported."""
-    found: Mapping[str, Any] = score["json"][score["part"]]
-    return found
+def read_score(key: str, store: Store, *, select: bool = False) -> Score | None:
+    """Return a score by its artefact's key; None where it is not there, or no longer whole.
+
+    Args:
+        key: of the score.
+        store: where it is.
+        select: whether the counts of the `select` images are read, too.
+    """
+    content = store.read_json(key, SCORES_FILE)
+    confusions = None if content is None else store.read(key, "confusions.npz")
+    if content is None or confusions is None:
+        return None
+    part = "report" if "report" in content else "test"
+    with np.load(io.BytesIO(confusions), allow_pickle=False) as arrays:
+        if part not in arrays:
+            return None
+        chosen_on = arrays["select_ids"].tolist() if "select_ids" in arrays else []
+        chosen = arrays["select"] if select and "select" in arrays else None
+        return Score(content, part, arrays[part], arrays[f"{part}_ids"].tolist(), chosen, chosen_on)
 
 
-def read_scores(trial: TrialRecord, store: Store) -> dict[str, dict[str, Any]]:
-    """Return step → {"json": scores.json, "part": "report" or "test", "counts": int32[N, C+1, C+1] of that
-    part, "ids": N ids, "chosen_on": ids of the `select` images} of a trial."""
-    found: dict[str, dict[str, Any]] = {}
-    for label, key in trial.keys.items():
-        content = store.read_json(key, SCORES_FILE) if label.endswith(".scores") else None
-        confusions = None if content is None else store.read(key, "confusions.npz")
-        if content is None or confusions is None:
-            continue
-        part = "report" if "report" in content else "test"
-        with np.load(io.BytesIO(confusions), allow_pickle=False) as arrays:
-            counts, ids = arrays[part], arrays[f"{part}_ids"].tolist()
-            chosen_on = arrays["select_ids"].tolist() if "select_ids" in arrays else []
-        step = label.removesuffix(".scores")
-        found[step] = {"json": content, "part": part, "counts": counts, "ids": ids, "chosen_on": chosen_on}
-    return found
+def read_scores(trial: TrialRecord, store: Store) -> dict[str, Score]:
+    """Return step → score of a trial."""
+    keys = {step: key for label, key in trial.keys.items() if (step := scored_label(label))}
+    found = {step: read_score(key, store) for step, key in keys.items()}
+    return {step: score for step, score in found.items() if score is not None}
 
 
 def holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
@@ -64,6 +109,7 @@ def holdout_sizes(group: Sequence[TrialRecord]) -> dict[str, tuple[int, ...]]:
 
 
 def masks_of(trial: TrialRecord, store: Store) -> dict[str, str]:
+    """Return step → the folder of its masks, of steps whose files are still there."""
     found = {label: store.known(key) for label, key in trial.keys.items()}
     return {
         label: str(artefact.folder)
@@ -73,18 +119,6 @@ def masks_of(trial: TrialRecord, store: Store) -> dict[str, str]:
         and how.files == "masks"
         and not artefact.evicted
     }
-
-
-def same_images(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two scores are of the same part, images, classes and masks, so that they may be compared.
-
-    What a mask holds of each class is what its confusions' rows add up to, whatever was predicted.
-    """
-    same = (
-        all(one[name] == other[name] for name in ("part", "ids"))
-        and one["json"]["classes"] == other["json"]["classes"]
-    )
-    return bool(same and np.array_equal(one["counts"].sum(-1), other["counts"].sum(-1)))
 
 
 def pictures_of(trial: TrialRecord, store: Store) -> dict[str, str]:

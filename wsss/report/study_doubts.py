@@ -23,8 +23,7 @@ from wsss.report.doubts import (
 )
 from wsss.report.origins import kind_of
 from wsss.report.words.titles import step_title
-from wsss.store.folder_store import Artefact
-from wsss.store.ledger import TrialRecord
+from wsss.store.artefact import Artefact
 from wsss.store.storage import open_storage
 
 MOST_READ = 256
@@ -107,7 +106,7 @@ def examine(comparison: Comparison, location: Location, data: DataView) -> Exami
     trials = {name: storage.ledger(name).trials() for name in {row.study for row in rows}}
     made: list[tuple[str, str, Artefact]] = []
     for row in rows:
-        trial = _first(row, trials[row.study])
+        trial = row.first_trial(trials[row.study])
         keys = {} if trial is None else trial.keys
         known = {label: storage.store.known(key) for label, key in keys.items()}
         chain = {label: artefact for label, artefact in known.items() if artefact is not None}
@@ -132,12 +131,6 @@ def _in_order(chain: Mapping[str, Artefact]) -> list[str]:
         return 1 + max((depth(by_key[key]) for key in keys if key in by_key), default=0)
 
     return sorted(chain, key=lambda label: depth(chain[label]))
-
-
-def _first(row: Row, trials: Mapping[str, TrialRecord]) -> TrialRecord | None:
-    """Return the trial of a row's first seed."""
-    same = (t for t in trials.values() if t.arm == row.arm and t.configuration == row.configuration)
-    return next((trial for trial in same if trial.seed in row.seeds[:1]), None)
 
 
 def _all_masks(made: list[tuple[str, str, Artefact]], data: DataView) -> Iterator[RowMasks]:

@@ -25,8 +25,8 @@ from wsss.models.computing.memory import network_bytes_per_pixel
 from wsss.models.networks.cam_net import SubcategoryMaps
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
-from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, map_bytes, parts
-from wsss.stages.shards import split_shards, write_index, write_shard
+from wsss.stages.memory_bound import MemoryBound
+from wsss.stages.shards import map_shards, write_index, write_shard
 from wsss.stages.training.network import load_classifier, subcategory_parents
 
 ORDINARY_PASS = 2**20
@@ -41,13 +41,9 @@ class Cams(ListedStage):
         assert isinstance(context.params, CamsParams)
         self.params = context.params
         self.ids = context.data.labelled_ids
-        self.labels = dict(zip(self.ids, context.data.dataset.labels(self.ids), strict=True))
+        self.keys = context.data.present(self.ids)
         self.sizes = working_sizes(context.data, self.ids)
-        self.chunks = [
-            part
-            for shard in split_shards(self.ids)
-            for part in parts(shard, [self._map_bytes(id) for id in shard], MOST_BYTES)
-        ]
+        self.chunks = map_shards({id: len(keys) for id, keys in self.keys.items()}, self.sizes)
         network = load_classifier(context.inputs["classifier"], context.device)
         self.precision = network.precision
         fold_norms(network)
@@ -61,7 +57,7 @@ class Cams(ListedStage):
         ids = self.chunks[self.done]
         together: list[tuple[list[str], int | None]] = []
         for group in group_by_size([self.sizes[id] for id in ids]):
-            names = [ids[index] for index in group if self.labels[ids[index]].any()]
+            names = [ids[index] for index in group if len(self.keys[ids[index]])]
             height, width = self.sizes[ids[group[0]]]
             size = self._shown(names, height, width)
             batch = images_at_once(
@@ -75,7 +71,7 @@ class Cams(ListedStage):
             together += [(names[start : start + batch], size) for start in range(0, len(names), batch)]
         arrays: dict[str, np.ndarray] = {}
         with Beside(self.context.device, self.context.threads) as beside:
-            photos = beside.read(self._photo, (id for part, _ in together for id in part))
+            photos = beside.read(self.context.data.photo, (id for part, _ in together for id in part))
             for part, size in together:
                 arrays.update(zip(part, self._maps(part, list(islice(photos, len(part))), size), strict=True))
         write_shard(self.context.work, self.done, arrays)
@@ -83,14 +79,11 @@ class Cams(ListedStage):
         self.done += 1
         return {"images": float(len(ids))}
 
-    def _photo(self, id: str) -> np.ndarray:
-        return np.asarray(self.context.data.dataset.image(id))
-
     def _maps(self, ids: Sequence[str], photos: Sequence[np.ndarray], size: int | None) -> list[np.ndarray]:
         return multi_scale_cams(
             self.source,
             photos,
-            [np.flatnonzero(self.labels[id]) for id in ids],
+            [self.keys[id] for id in ids],
             scales=self.params.scales,
             flip=self.params.flip,
             size=size,
@@ -108,11 +101,7 @@ class Cams(ListedStage):
         fitting = {self.bound.fit(id, shown, need, ORDINARY_PASS / largest) for id in ids}
         return max(fitting.pop()) if fitting and fitting != {shown} else self.params.size
 
-    def _map_bytes(self, id: str) -> int:
-        return map_bytes(int(self.labels[id].sum()), self.sizes[id])
-
     def finish(self, folder: Path) -> dict[str, Any]:
-        keys = {id: np.flatnonzero(label) for id, label in self.labels.items()}
-        write_index(self.context.work, folder, self.chunks, keys)
-        maps = int(sum(len(k) for k in keys.values()))
+        write_index(self.context.work, folder, self.chunks, self.keys)
+        maps = sum(len(keys) for keys in self.keys.values())
         return {"images": len(self.ids), "maps": maps, **self.bound.notes()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +15,14 @@ from torch.nn.functional import interpolate
 from wsss.data.pictures.sizes import shrunk
 from wsss.errors import StageError
 from wsss.files import read_json, write_json
-from wsss.models.computing.memory import FREE_SHARE, free_memory
+from wsss.models.computing.memory import FREE_SHARE, GIB, free_memory
 
-GIB = 2**30
 CEILING = 3 * GIB
 """Bytes that one photo may take, on every machine, as far as a smaller copy still is of ordinary size."""
 ORDINARY = 2**18
 """Pixels of a photo that is of ordinary size: none is made smaller than that for the ceiling's sake."""
 LEAST_PIXELS = 2**12
 """Of a copy: on fewer there is nothing to see, and the computation is given up."""
-MOST_BYTES = 2**29
-"""Of the maps of a shard of CAMs: of large photos fewer make one."""
 FILE = "memory.json"
 """What is remembered in a stage's working folder, for when it goes on later."""
 
@@ -130,28 +126,3 @@ def copies(
         return small, maps
     pooled = interpolate(torch.from_numpy(np.asarray(maps, np.float32))[None], size, mode="area")[0]
     return small, pooled.numpy().astype(maps.dtype)
-
-
-def map_bytes(maps: int, size: Size) -> int:
-    """Return the bytes of so many CAMs float16 of a size."""
-    return int(maps) * size[0] * size[1] * np.dtype(np.float16).itemsize
-
-
-def parts(items: Sequence[str], sizes: Sequence[float], most: float) -> Iterator[list[str]]:
-    """Yield runs of items whose sizes add up to at most `most`, or of one item.
-
-    Args:
-        items: in their order.
-        sizes: of each.
-        most: in the unit of the sizes.
-    """
-    part: list[str] = []
-    total = 0.0
-    for item, size in zip(items, sizes, strict=True):
-        if part and total + size > most:
-            yield part
-            part, total = [], 0.0
-        part.append(item)
-        total += size
-    if part:
-        yield part

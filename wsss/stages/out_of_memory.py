@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 
 from wsss.config.params.base import Params
-from wsss.models.computing.memory import gpu_share
+from wsss.models.computing.memory import GIB, gpu_share
 
-GIB = 2**30
 ASKED = ("batch", "crop", "accumulate", "scales", "size")
 """Parameters that decide how much a stage takes."""
 WORDS = ("out of memory", "CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "can't allocate memory")

@@ -18,13 +18,14 @@ from wsss.data.view import working_sizes
 from wsss.masks.segmentation import segment
 from wsss.models.computing.folding import fold_norms
 from wsss.models.computing.memory import bytes_per_pixel
-from wsss.stages.contract import Context, Stage
-from wsss.stages.memory_bound import MOST_BYTES, MemoryBound, copies, map_bytes, parts
-from wsss.stages.shards import split_shards, write_index, write_shard
+from wsss.stages.chunks import ListedStage
+from wsss.stages.contract import Context
+from wsss.stages.memory_bound import MemoryBound, copies
+from wsss.stages.shards import map_shards, write_index, write_shard
 from wsss.stages.training.segmentation_network import load_segmenter
 
 
-class Probabilities(Stage):
+class Probabilities(ListedStage):
     """One step makes one shard. Files: shards of float16[n, H, W] in [0, 1] at the photo's working size."""
 
     def __init__(self, context: Context) -> None:
@@ -32,41 +33,26 @@ class Probabilities(Stage):
         assert isinstance(context.params, ProbabilitiesParams)
         self.params = context.params
         self.ids = context.data.labelled_ids
-        labels = context.data.dataset.labels(self.ids)
-        self.keys = {id: np.flatnonzero(row) for id, row in zip(self.ids, labels, strict=True)}
-        self.sizes = working_sizes(context.data, self.ids)
-        self.shards = [
-            part
-            for shard in split_shards(self.ids)
-            for part in parts(
-                shard, [map_bytes(len(self.keys[id]), self.sizes[id]) for id in shard], MOST_BYTES
-            )
-        ]
+        self.keys = context.data.present(self.ids)
+        maps = {id: len(keys) for id, keys in self.keys.items()}
+        self.chunks = map_shards(maps, working_sizes(context.data, self.ids))
         self.network = load_segmenter(context.inputs["segmenter"], context.device)
         self.precision = self.network.precision
         fold_norms(self.network)
         self.scales = self.params.scales or self.network.scales
         self.bound = MemoryBound(context.work, "probabilities", context.device)
         self.per_pixel = bytes_per_pixel(self._scores)
-        self.done = 0
-
-    @property
-    def steps(self) -> int:
-        return len(self.shards)
 
     def step(self) -> dict[str, float]:
-        ids = self.shards[self.done]
+        ids = self.chunks[self.done]
         labelled = [id for id in ids if len(self.keys[id])]
         with Beside(self.context.device, self.context.threads) as beside:
-            photos = zip(labelled, beside.read(self._photo, labelled), strict=True)
+            photos = zip(labelled, beside.read(self.context.data.photo, labelled), strict=True)
             arrays = {id: self._maps(id, photo) for id, photo in photos}
         write_shard(self.context.work, self.done, arrays)
         self.bound.save()
         self.done += 1
         return {"images": float(len(ids))}
-
-    def _photo(self, id: str) -> npt.NDArray[np.uint8]:
-        return np.asarray(self.context.data.dataset.image(id))
 
     def _maps(self, id: str, photo: npt.NDArray[np.uint8]) -> npt.NDArray[np.float16]:
         size = photo.shape[:2]
@@ -82,11 +68,8 @@ class Probabilities(Stage):
             self.network, photo, scales=self.scales, flip=self.params.flip, device=self.context.device
         )
 
-    def load(self, folder: Path, done: int) -> None:
-        self.done = done
-
     def finish(self, folder: Path) -> dict[str, Any]:
-        write_index(self.context.work, folder, self.shards, self.keys)
+        write_index(self.context.work, folder, self.chunks, self.keys)
         maps = sum(len(keys) for keys in self.keys.values())
         return {
             "images": len(self.ids),

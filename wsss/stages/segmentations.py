@@ -44,7 +44,7 @@ class Segmentations(ChunkedStage):
         ids = self.chunk()
         sizes = photo_sizes(self.context.data, ids)
         with Beside(self.context.device, self.context.threads) as beside:
-            photos = zip(ids, beside.read(self._photo, ids), strict=True)
+            photos = zip(ids, beside.read(self.context.data.photo, ids), strict=True)
             for id, mask in zip(
                 ids, self._masks(self._shown(id, photo) for id, photo in photos), strict=True
             ):
@@ -61,9 +61,6 @@ class Segmentations(ChunkedStage):
         if self.params.crf is None:
             return (self._labels(photo) for _, photo in shown)
         return self.refine(probabilities_to_mask_with_crf, (self._task(*one) for one in shown), _need)
-
-    def _photo(self, id: str) -> np.ndarray:
-        return np.asarray(self.context.data.dataset.image(id))
 
     def _shown(self, id: str, photo: np.ndarray) -> tuple[str, np.ndarray]:
         """Return the photo, or the smaller copy of it that the network is shown."""

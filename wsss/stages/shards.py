@@ -6,6 +6,7 @@ its shard and its keys. Tensors are named by image id.
 
 from __future__ import annotations
 
+import math
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -18,11 +19,44 @@ from wsss.files import place, read_json, write_json
 
 INDEX = "index.json"
 SHARD_IMAGES = 64
+MOST_BYTES = 2**29
+"""Of the maps of a shard of CAMs: of large photos fewer make one."""
 
 
 def split_shards(ids: Sequence[str], size: int = SHARD_IMAGES) -> list[list[str]]:
     """Cut ids into consecutive runs of `size`."""
     return [list(ids[start : start + size]) for start in range(0, len(ids), size)]
+
+
+def map_shards(maps: Mapping[str, int], sizes: Mapping[str, tuple[int, int]]) -> list[list[str]]:
+    """Cut ids into the runs whose maps make one shard each.
+
+    Args:
+        maps: how many float16 maps each image has, in order.
+        sizes: (height, width) of an image's maps.
+    """
+    taken = {id: math.prod(sizes[id]) * count * np.dtype(np.float16).itemsize for id, count in maps.items()}
+    return [part for shard in split_shards(list(maps)) for part in parts(shard, taken, MOST_BYTES)]
+
+
+def parts(items: Sequence[str], sizes: Mapping[str, float], most: float) -> Iterator[list[str]]:
+    """Yield runs of items whose sizes add up to at most `most`, or of one item.
+
+    Args:
+        items: in their order.
+        sizes: of each.
+        most: in the unit of the sizes.
+    """
+    part: list[str] = []
+    total = 0.0
+    for item in items:
+        if part and total + sizes[item] > most:
+            yield part
+            part, total = [], 0.0
+        part.append(item)
+        total += sizes[item]
+    if part:
+        yield part
 
 
 def write_shard(folder: Path, number: int, arrays: Mapping[str, np.ndarray]) -> None:

@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 from wsss.files import read_file, write_atomic, writing
-from wsss.store.lease import LEASE, TIMEOUT, Lease
+from wsss.store.lease import LEASE, TIMEOUT, Lease, Leases
 from wsss.store.records import parse_lease
 
 CLAIM_SECONDS = 0.01
@@ -47,7 +47,7 @@ class FileLease(Lease):
         self.path = folder / LEASE
         self._taken_over: list[Path] = []
 
-    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> Leases:
         found = _in_force(self.path)
         return (
             {} if found is None or found.owner == self.owner else {found.owner: (found.state, found.content)}
@@ -199,8 +199,8 @@ def alone_in(folder: Path, *, timeout: float = TIMEOUT) -> Iterator[None]:
             folder.rmdir()
 
 
-def leases_at(path: Path) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return owner → (what changes with every sign of life, content): one, or none.
+def leases_at(path: Path) -> Leases:
+    """Return the lease in a file: one, or none.
 
     The content is empty when it can't be read; the owner is then made up.
     """

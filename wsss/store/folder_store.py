@@ -39,11 +39,10 @@ from wsss.files import (
 from wsss.store.artefact import EVICTED, RECORD, Artefact
 from wsss.store.file_lease import alone_in
 from wsss.store.known_records import KnownRecords, check_access
-from wsss.store.lease import TIMEOUT
+from wsss.store.lease import TIMEOUT, Leases
 from wsss.store.leftovers import (
     CLEARING,
     DAMAGED,
-    Leases,
     Leftover,
     besides_record,
     folder_bytes,
@@ -292,6 +291,11 @@ class Store:
         """Return who makes an artefact, or did until it died."""
         return leases_below(self.root)
 
+    def drop_copies(self, *, dry_run: bool) -> int:
+        """Delete this machine's copies of artefacts that nobody reads; return their bytes. A folder has none:
+        the artefacts themselves are there."""
+        return 0
+
     def half_made(self) -> list[Leftover]:
         """Return what has been begun, also by runs that are at it, and the claims of those that died."""
         return half_made_below(self.root)
@@ -299,6 +303,3 @@ class Store:
     def damaged(self) -> list[Leftover]:
         """Return what was set aside."""
         return set_aside_below(self.root)
-
-
-__all__ = ["EVICTED", "RECORD", "Artefact", "Leases", "Leftover", "Store", "folder_bytes"]

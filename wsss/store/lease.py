@@ -31,6 +31,8 @@ TIMEOUT = 60.0
 BEATS = 12
 """How often a lease is renewed within `TIMEOUT`."""
 LEASE = "lease"
+Leases = dict[str, tuple[str, dict[str, Any]]]
+"""Owner → (what changes with every sign of life, content)."""
 
 _HELD: dict[str, Lease] = {}
 """The leases that this process holds, by owner."""
@@ -105,8 +107,8 @@ class Lease(ABC):
         self._thread: threading.Thread | None = None
 
     @abstractmethod
-    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
-        """Return the leases of others: owner → (what changes with every sign of life, content)."""
+    def others(self) -> Leases:
+        """Return the leases of others."""
 
     @abstractmethod
     def _claim(self, stale: set[str]) -> bool:

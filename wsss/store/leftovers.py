@@ -10,19 +10,16 @@ import uuid
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from wsss.store.artefact import EVICTED, RECORD
 from wsss.store.file_lease import FileLease, leases_at
-from wsss.store.lease import LEASE
+from wsss.store.lease import LEASE, Leases
 from wsss.store.records import say_once
 
 PARTIAL, DAMAGED, CLEARING = "partial", "damaged", "clearing"
 """Folders of a store: artefacts being made, those set aside, leases of who moves or evicts one."""
 KEPT = (RECORD, EVICTED)
 """What stays of an artefact whose files were deleted."""
-Leases = dict[str, tuple[str, dict[str, Any]]]
-"""Owner → (what changes with every sign of life, content)."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from wsss.files import (
 )
 from wsss.store.file_lease import FileLease
 from wsss.store.lease import TIMEOUT, Lease
+from wsss.store.leftovers import PARTIAL
 from wsss.store.records import parse_manifest, say_once
 
 MANIFEST = "manifest.json"
@@ -48,7 +49,7 @@ class Partial:
     """
 
     def __init__(self, root: Path, key: str, *, inputs: Sequence[str] = (), timeout: float = TIMEOUT) -> None:
-        self.folder = root / "partial" / key
+        self.folder = root / PARTIAL / key
         self.private = False
         self._inputs = inputs
         self._timeout = timeout

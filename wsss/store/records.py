@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from wsss.config.search import Scalar
 from wsss.files import parse_json, without_checksum
 
 log = logging.getLogger("wsss")
@@ -41,7 +42,6 @@ Count = Annotated[int, Field(ge=0)]
 Word = Annotated[str, StringConstraints(max_length=1000, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """What is shown to people as it is."""
 Seconds = Annotated[float, Field(ge=0)]
-Scalar = bool | int | float | str
 
 
 class _Stored(BaseModel):

@@ -7,9 +7,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from wsss.addresses import shown
-from wsss.errors import ConfigError, Problem, TrackingError, nearest
+from wsss.errors import ConfigError, Problem, TrackingError, first_line, nearest
 from wsss.tracking.database import is_usable
-from wsss.tracking.refusals import first_line
 
 MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>[0-9]+|latest))?")
 """A registered model: by an alias, by the number of a version, or by its name alone: its champion."""
@@ -45,10 +44,10 @@ def find_model(uri: str, reference: str, into: Path, where: str = "--model") -> 
     """Return a folder with the files of a registered model, None if none has its name.
 
     Args:
-        uri: Of the MLflow server or database.
-        reference: As `models:/NAME@champion`, `models:/NAME/3` or `models:/NAME`.
-        into: A folder that files are downloaded to; those on this machine's disk are left where they are.
-        where: What messages call the reference.
+        uri: of the MLflow server or database.
+        reference: as `models:/NAME@champion`, `models:/NAME/3` or `models:/NAME`.
+        into: a folder that files are downloaded to; those on this machine's disk are left where they are.
+        where: what messages call the reference.
 
     Raises `ConfigError`, with what there is, for an unknown alias or version, and `TrackingError` when the
     server doesn't answer or the files are gone.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from wsss.addresses import scrub
 from wsss.tracking.spool import Operation
 
 
@@ -17,11 +16,6 @@ def is_permanent(error: BaseException) -> bool:
     refused = ("INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS")
     too_large = getattr(getattr(error, "response", None), "status_code", None) == 413
     return code in refused or too_large or isinstance(error, KeyError | TypeError | ValueError)
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text, without secrets."""
-    return scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
 
 
 def describe(operation: Operation) -> str:

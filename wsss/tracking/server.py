@@ -5,8 +5,8 @@ from __future__ import annotations
 import socket
 import sys
 
-from wsss.addresses import scrub, shown
-from wsss.errors import Problem, TrackingError
+from wsss.addresses import shown
+from wsss.errors import Problem, TrackingError, first_line
 from wsss.tracking.database import is_usable
 from wsss.tracking.location import runs_page
 
@@ -19,8 +19,8 @@ def server_command(uri: str, port: int) -> list[str]:
     """Return the command that serves an MLflow database to this machine's browsers.
 
     Args:
-        uri: An sqlite file that MLflow can open.
-        port: A free port.
+        uri: an sqlite file that MLflow can open.
+        port: a free port.
 
     Raises `TrackingError` without such a file, or where the port is taken.
     """
@@ -41,9 +41,9 @@ def page(uri: str, study: str, server: str) -> str:
     """Return the address of a study's table of runs.
 
     Args:
-        uri: Where the runs are: the database behind the server, or the server itself.
-        study: Its name, which its experiment has too.
-        server: What a browser opens, as `http://127.0.0.1:5000`.
+        uri: where the runs are: the database behind the server, or the server itself.
+        study: its name, which its experiment has too.
+        server: what a browser opens, as `http://127.0.0.1:5000`.
 
     MLflow opens an experiment on an empty page unless the address names its runs. Raises `TrackingError`
     when MLflow has no such experiment, or does not answer.
@@ -54,8 +54,8 @@ def page(uri: str, study: str, server: str) -> str:
     try:
         found = MlflowClient(tracking_uri=uri).get_experiment_by_name(study)
     except MlflowException as error:
-        reason = scrub((str(error).splitlines() or [type(error).__name__])[0])[:200]
-        raise TrackingError(Problem(shown(uri), f"can't be asked for {study}: {reason}")) from error
+        message = f"can't be asked for {study}: {first_line(error)}"
+        raise TrackingError(Problem(shown(uri), message)) from error
     if found is None:
         raise TrackingError(
             Problem(study, f"is no experiment in {shown(uri)}", f"`sync {study}` brings it there")

@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from wsss.errors import Problem, TrackingError
+from wsss.errors import Problem, TrackingError, first_line
 from wsss.pipeline.past.retell import Past, remember, retell
 from wsss.pipeline.running import current_holder
 from wsss.store.folder_store import Store
 from wsss.store.storage import Storage, open_storage
 from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
-from wsss.tracking.refusals import describe, first_line, is_permanent
+from wsss.tracking.refusals import describe, is_permanent
 from wsss.tracking.remote.replay import MlflowReplay
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import Translator, in_batches

@@ -14,13 +14,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from wsss.addresses import scrub, shown
-from wsss.errors import TrackingError
+from wsss.errors import TrackingError, first_line
 from wsss.pipeline.events import Event
 from wsss.store.storage import Storage
 from wsss.tracking.content.conclusion import Conclusion
 from wsss.tracking.database import artifacts_folder, prepare
 from wsss.tracking.location import runs_page
-from wsss.tracking.refusals import describe, first_line, is_permanent
+from wsss.tracking.refusals import describe, is_permanent
 from wsss.tracking.remote.replay import MlflowReplay
 from wsss.tracking.spool import Operation, Spool
 from wsss.tracking.sync import Restorer

@@ -18,6 +18,7 @@ from wsss.config.load import DEFAULT_STORAGE
 from wsss.config.naming import names_a_file
 from wsss.config.smoke import SUFFIX
 from wsss.config.text.location import Location, is_remote, parse_location
+from wsss.config.text.yaml_text import parse_yaml, read_text
 from wsss.errors import ConfigError, PreflightError, Problem
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.tracking.location import VARIABLE, database_file
@@ -86,13 +87,19 @@ def plan_job(
 ) -> JobPlan:
     """Return the job that does something with a study on a cluster.
 
-    `study` is a study file, or the name of one in a shared storage. Where this machine doesn't have that
-    storage, the job alone finds out whether the study is there.
-
-    `allow_commands` is passed on to `run` and `resume`.
-
     Raises `ConfigError` for all that is wrong with the study, and for what a job can't use: a storage or
     data in its folder, which Ray deletes after the job, or a study file outside of that folder.
+
+    Args:
+        study: a study file, or the name of one in a shared storage. Where this machine doesn't have that
+            storage, the job alone finds out whether the study is there.
+        verb: what the job does.
+        overrides: changes, each as "key=value".
+        smoke: whether to shrink the study to one short trial an arm.
+        storage: folder or address of the storage; the study's own, or `runs`, when None.
+        name: another name to run the study under.
+        working_dir: the folder whose code and files the job gets.
+        allow_commands: whether the study may start its programs; passed on to `run` and `resume`.
     """
     folder = Path(os.path.realpath(working_dir))  # unlike `resolve`, it takes links in a circle
     path = Path(study) if names_a_file(study) else None
@@ -202,8 +209,6 @@ def _is_named_absolutely(storage: str | None, path: Path | None, overrides: Sequ
 
     `path` is the study's file; a stored study says nothing of where it is.
     """
-    from wsss.config.text.yaml_text import parse_yaml, read_text
-
     written = [override.partition("=")[2] for override in overrides if override.startswith("storage=")]
     content = {} if path is None else parse_yaml(read_text(path), str(path)).value
     told = storage or (written[-1] if written else content.get("storage"))

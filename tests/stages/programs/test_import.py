@@ -23,8 +23,8 @@ from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.chains.execute import run_chain
 from wsss.pipeline.events import TrialProgress
 from wsss.pipeline.past.results import chain_result
+from wsss.stages import shards
 from wsss.stages.kinds.scoring.scores import ScoresParams
-from wsss.stages.programs import imported
 from wsss.stages.shards import CamShards
 from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.store.folder_store import Store
@@ -186,7 +186,7 @@ def test_parameters_that_contradict_each_other_are_refused(given: dict[str, str]
 def test_killed_after_every_chunk_it_ends_in_the_same_files(
     exported: Path, tiny_view: DataView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(imported, "split_shards", lambda ids: [ids[n : n + 4] for n in range(0, len(ids), 4)])
+    monkeypatch.setattr(shards.split_shards, "__defaults__", (4,))
     chain = build_chain([Part("import", "import", ImportParams(cams=exported))], tiny_view, 0).upto("import")
     calm, killed = Store(tmp_path / "calm"), Store(tmp_path / "killed")
     run(chain, calm, tiny_view)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from wsss.config.text.location import Location, is_remote
+from wsss.files import nearest_folder
 from wsss.temporary import look_at_temporary_folder
 from wsss.tuning.joining.auth import look_at_mode, look_at_token
 
@@ -149,7 +150,7 @@ def _storage(location: Location) -> Finding:
             return "storage", "bad", str(error)
         return "storage", "ok", f"{location} can be written"
     storage = Path(location)
-    parent = next(path for path in (storage, *storage.parents) if path.exists())
+    parent = nearest_folder(storage)
     free = shutil.disk_usage(parent).free
     if not os.access(parent, os.W_OK):
         return "storage", "bad", f"{storage} can't be written"

@@ -51,7 +51,7 @@ class Pods:
     secret_env: str = ""
 
 
-def ray_job(name: str, text: str, words: Sequence[str], pods: Pods, ray_version: str, storage: str) -> str:
+def ray_job(name: str, text: str, words: Sequence[str], pods: Pods, *, ray_version: str, storage: str) -> str:
     """Return a ConfigMap with the study file and the command, and a RayJob, as YAML.
 
     Args:

@@ -105,9 +105,8 @@ def kuberay(
     words += ["--storage", str(found.storage), "--address", "auto"]
     pods = Pods(image, workers, cpus, gpus, memory, claim, mount, secret_env)
     text = Path(study).read_text()
-    print(
-        ray_job(found.name, text, words, pods, importlib.metadata.version("ray"), str(found.storage)), end=""
-    )
+    version = importlib.metadata.version("ray")
+    print(ray_job(found.name, text, words, pods, ray_version=version, storage=str(found.storage)), end="")
 
 
 def _program() -> list[str]:

@@ -25,6 +25,7 @@ LEAST = 10
 """Cells that a column of details keeps, or it goes."""
 COLUMNS = ("trial", "stage", "progress", "left", "score", "values")
 """In the order in which they stand. The last go first where the screen is narrow."""
+PROGRESS = COLUMNS.index("progress")
 
 
 def live_view(*, json: bool = False) -> Observer:
@@ -92,11 +93,9 @@ def draw(state: State, now: float, width: int, height: int) -> Iterator[Text | T
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False)
     headings = [(state.metric or "score") if name == "score" else name for name in COLUMNS]
     widths = fitted_widths([headings, *lines], width)
-    if widths[2]:
-        lines = [
-            [*line[:2], _progress(row, widths[2]), *line[3:]]
-            for line, (_, row) in zip(lines, shown, strict=True)
-        ]
+    if widths[PROGRESS]:
+        for line, (_, row) in zip(lines, shown, strict=True):
+            line[PROGRESS] = _progress(row, widths[PROGRESS])
     for heading, cells in zip(headings, widths, strict=True):
         if cells:
             right: JustifyMethod = "right" if heading == "left" else "left"
@@ -125,20 +124,17 @@ def fitted_widths(lines: Sequence[Sequence[str]], width: int) -> list[int]:
         lines: the headings and all rows, a cell for each of `COLUMNS`.
         width: of the screen, in cells.
     """
-    widths = [max(map(cell_len, column)) for column in zip(*lines, strict=True)]
-    widths = [
-        0 if not any(column[1:]) else cells
-        for column, cells in zip(zip(*lines, strict=True), widths, strict=True)
-    ]
+    columns = list(zip(*lines, strict=True))
+    widths = [max(map(cell_len, column)) if any(column[1:]) else 0 for column in columns]
 
     def over() -> int:
         return sum(widths) + GAP * (sum(cells > 0 for cells in widths) - 1) - width
 
-    without_bar = max(cell_len(line[2].lstrip("━─ ")) for line in lines)
+    without_bar = max(cell_len(line[PROGRESS].lstrip("━─ ")) for line in lines)
     for column in range(len(widths) - 1, 0, -1):
         if over() <= 0:
             break
-        least = without_bar if column == 2 else min(LEAST, widths[column])
+        least = without_bar if column == PROGRESS else min(LEAST, widths[column])
         kept = max(least, widths[column] - over())
         widths[column] = kept
         if over() > 0 and column > 1:

@@ -19,9 +19,9 @@ def check_arm(checker: Checker, arm: Arm, path: Path_, searcher: Searcher, made:
     """Check an arm of `arms`, or a sweep's own stages.
 
     Args:
-        path: Where it stands in the file.
-        searcher: The sweep's.
-        made: Kinds of artefacts that earlier sweeps make.
+        path: where it stands in the file.
+        searcher: the sweep's.
+        made: kinds of artefacts that earlier sweeps make.
     """
     search = arm.search
     check_arm_size(checker, searcher.kind, search, arm.samples, (*path, "search"))

@@ -48,8 +48,8 @@ class Checker:
         """Return the model of a whole document. Wrong parts are taken out, so that the rest is checked, too.
 
         Args:
-            raw: The document's value, completed.
-            context: What validators get.
+            raw: the document's value, completed.
+            context: what validators get.
         Returns:
             None where nothing is left.
         """

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from wsss.config.checks.checker import Checker
+from wsss.config.checks.places import all_uses
 from wsss.config.data_set import DATA_SETS, DataSpec
 from wsss.config.params.supervision import names_masks
 from wsss.config.resolve import draws_masks, kinds_made, variables_in
 from wsss.config.stage import scored_as
 from wsss.config.study import Sweep
-from wsss.config.text.yaml_text import Path_
 
 
 def check_splits(checker: Checker, data: DataSpec) -> None:
@@ -56,33 +56,25 @@ def check_supervision(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep])
     refuse it without masks."""
     if "train_on_masks" in data.allow and data.has_masks:
         return
-    for number, sweep in enumerate(sweeps):
-        for arm in sweep.arms:
-            for place, use in enumerate(arm.stages):
-                if data.has_masks and draws_masks(use, arm.search):
-                    continue
-                asked = use.params.get("supervision")
-                tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
-                if names_masks(asked) or any("masks" in values for values in tried):
-                    at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
-                    message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
-                    hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
-                    if not data.has_masks:
-                        message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
-                    checker.add((*at, "supervision"), message, hint)
+    for path, arm, use in all_uses(sweeps):
+        if data.has_masks and draws_masks(use, arm.search):
+            continue
+        asked = use.params.get("supervision")
+        tried = [arm.search[name].values for name in variables_in(asked) if name in arm.search]
+        if names_masks(asked) or any("masks" in values for values in tried):
+            message = f"arm `{arm.name}` trains on pixel masks, which are for evaluation"
+            hint = "if it is meant as a control, say `data.allow: [train_on_masks]`"
+            if not data.has_masks:
+                message, hint = f"arm `{arm.name}` trains on pixel masks, but there are none", ""
+            checker.add((*path, "supervision"), message, hint)
 
 
 def check_test(checker: Checker, data: DataSpec, sweeps: Sequence[Sweep]) -> None:
     """Refuse stages that are scored on `test` images when there are none."""
     if data.test is not None:
         return
-    for number, sweep in enumerate(sweeps):
-        for arm in sweep.arms:
-            for place, use in enumerate(arm.stages):
-                scored = [found for kind in kinds_made(use) if (found := scored_as(kind)) is not None]
-                if any(found.on == "test" for found in scored):
-                    path: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
-                    message = f"`{use.stage}` are scored on `data.test`, which is missing"
-                    checker.add(
-                        path, message, "name images that nothing was trained on: `test: {split: val}`"
-                    )
+    for path, _, use in all_uses(sweeps):
+        scored = [found for kind in kinds_made(use) if (found := scored_as(kind)) is not None]
+        if any(found.on == "test" for found in scored):
+            message = f"`{use.stage}` are scored on `data.test`, which is missing"
+            checker.add(path, message, "name images that nothing was trained on: `test: {split: val}`")

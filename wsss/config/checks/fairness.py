@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from wsss.config.checks.checker import Checker
+from wsss.config.checks.places import all_uses
 from wsss.config.checks.size import configurations
 from wsss.config.params.supervision import KNOWN_WEIGHTS, NO_WEIGHTS, TIMM, UNKNOWN, of_timm
 from wsss.config.resolve import resolve_stage, variables_in
+from wsss.config.search import first_values
 from wsss.config.stage import STAGES, StageKind
 from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.yaml_text import Path_
@@ -108,7 +110,7 @@ def _rules(arm: Arm, sweep: Sweep) -> str:
 
 def _rung(use: StageUse, arm: Arm) -> str:
     """Return on how many images a classifier is judged, and how often."""
-    first = {name: values.values[0] for name, values in arm.search.items()}
+    first = first_values(arm.search)
     try:
         rung = getattr(resolve_stage(use, first), "rung", None)
     except (ConfigError, KeyError):
@@ -188,17 +190,12 @@ def _trained(use: StageUse, arm: Arm) -> tuple[int, int] | None:
 
 def check_declared(checker: Checker, sweeps: Sequence[Sweep]) -> None:
     """Refuse an arm with weights or files of unknown supervision, unless it declares the supervision."""
-    for number, sweep in enumerate(sweeps):
-        for arm in sweep.arms:
-            own: Path_ = ("sweeps", number, *sweep.place(arm))
-            for place, use in enumerate(arm.stages):
-                unknown = "" if arm.supervision else _unknown(use, arm)
-                if unknown:
-                    message = f"{unknown}: what kinds of labels that rests on can't be known"
-                    hint = (
-                        f"declare it for arm `{arm.name}`: `supervision: [image]`, [image, text], [masks], …"
-                    )
-                    checker.add((*own, "stages", place, use.stage), message, hint)
+    for path, arm, use in all_uses(sweeps):
+        unknown = "" if arm.supervision else _unknown(use, arm)
+        if unknown:
+            message = f"{unknown}: what kinds of labels that rests on can't be known"
+            hint = f"declare it for arm `{arm.name}`: `supervision: [image]`, [image, text], [masks], …"
+            checker.add(path, message, hint)
 
 
 def _unknown(use: StageUse, arm: Arm) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from wsss.config.checks.checker import Checker
+from wsss.config.checks.places import arm_uses
 from wsss.config.resolve import kinds_made
 from wsss.config.stage import STAGES
 from wsss.config.study import Study, Sweep
-from wsss.config.text.yaml_text import Path_
 
 
 @dataclass(frozen=True)
@@ -32,14 +32,12 @@ class StudyProgram:
 def study_programs(study: Study) -> list[StudyProgram]:
     """Return every foreign program that a study's own stages start, in the order of the file."""
     found = []
-    for sweep in study.sweeps:
-        for arm in sweep.arms:
-            for use in arm.stages:
-                if words := STAGES[use.stage].program(use.params):
-                    given = use.params.get("environment")
-                    python = " ".join(map(str, given.values())) if isinstance(given, Mapping) else ""
-                    folder = str(use.params.get("folder", ""))
-                    found.append(StudyProgram(sweep.name, arm.name, use.name, words, folder, python))
+    for sweep, arm, use in study.uses():
+        if words := STAGES[use.stage].program(use.params):
+            given = use.params.get("environment")
+            python = " ".join(map(str, given.values())) if isinstance(given, Mapping) else ""
+            folder = str(use.params.get("folder", ""))
+            found.append(StudyProgram(sweep.name, arm.name, use.name, words, folder, python))
     return found
 
 
@@ -53,8 +51,7 @@ def check_programs(checker: Checker, sweeps: Sequence[Sweep], *, based: bool) ->
         made: dict[str, set[str]] = {}
         for arm in sweep.arms:
             known = {name: set(kinds) for name, kinds in before.items()}
-            for place, use in enumerate(arm.stages):
-                at: Path_ = ("sweeps", number, *sweep.place(arm), "stages", place, use.stage)
+            for at, use in arm_uses(number, sweep, arm):
                 kind = STAGES[use.stage]
                 if "run" in kind.model().model_fields and use.params.get("run") in (None, []):
                     checker.add(at, "`run` is missing: the words of a program, such as [python, train.py]")

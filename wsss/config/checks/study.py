@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -18,7 +17,7 @@ from wsss.config.checks.protocol import filled_in
 from wsss.config.checks.size import check_trials
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
-from wsss.config.naming import study_name_problem
+from wsss.config.naming import is_reported, study_name_problem
 from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import Arm, StageUse, Study, Sweep
@@ -44,11 +43,11 @@ def check_study(
     """Return the study that a document describes. Raises `ConfigError` with every problem found.
 
     Args:
-        base: The folder that relative paths refer to.
-        name: The study's where the file has none.
-        storage: The study's where the file has none.
-        overridden: Places whose values come from the command line, and what messages call them.
-        known: Whether a storage has it under its name already, which an earlier version may have allowed.
+        base: the folder that relative paths refer to.
+        name: the study's where the file has none.
+        storage: the study's where the file has none.
+        overridden: places whose values come from the command line, and what messages call them.
+        known: whether a storage has it under its name already, which an earlier version may have allowed.
     """
     checker = Checker(document, overridden)
     _refuse_secrets(checker, document.value, ())
@@ -203,7 +202,7 @@ def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
     if metric is None:
         return usual[-1] if usual else None
     choices = [*usual, *common(other_scores), *(common(proxies) if masks else [])]
-    if re.search(r"/(report|test|published)/", metric[:400]):
+    if is_reported(metric):
         hint = "a search may only look at `select`"
         checker.add((*path, "metric"), f"`metric` is {quoted(metric)}, which is for reporting", hint)
     elif metric not in choices and not masks:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import check_parts
-from wsss.config.resolve import is_ranked, resolve_stage, variables_in
+from wsss.config.naming import is_reported
+from wsss.config.resolve import is_ranked, placed_variables, resolve_stage, variables_in
+from wsss.config.search import first_values
 from wsss.config.stage import STAGES
 from wsss.config.study import Arm, StageUse, Sweep
 from wsss.config.text.yaml_text import Path_
@@ -40,8 +41,8 @@ def check_scheduler(checker: Checker, sweep: Sweep, path: Path_, *, first: bool)
     An arm without `search` has one trial: there is nothing to compare it with.
 
     Args:
-        path: Where the sweep stands in the file.
-        first: Whether it is the first one of a study without `base`.
+        path: where the sweep stands in the file.
+        first: whether it is the first one of a study without `base`.
     """
     scheduler, searcher = sweep.scheduler, sweep.searcher
     if not scheduler.judges:
@@ -68,25 +69,19 @@ def check_scheduler(checker: Checker, sweep: Sweep, path: Path_, *, first: bool)
             checker.add((*path, "scheduler"), message, "leave `scheduler` out; `stop_below` judges scores")
             continue
         number, use = uses[-1]
-        _check_judged(checker, scheduler, arm, use, (*own, "stages", number, use.stage), own)
+        _check_judged(checker, scheduler, arm, use, (*own, "stages", number, use.stage))
 
 
-def _check_judged(
-    checker: Checker,
-    scheduler: Scheduler,
-    arm: Arm,
-    use: StageUse,
-    at: Path_,
-    own: Path_,
-) -> None:
+def _check_judged(checker: Checker, scheduler: Scheduler, arm: Arm, use: StageUse, at: Path_) -> None:
+    """Check a classifier, which stands at `at`, and whose epochs a scheduler judges."""
     searched = list(variables_in(use.params.get("epochs")))
     if searched:
         message = f"`{scheduler.kind}` can't judge trials of different lengths, but `epochs` is searched"
-        checker.add((*own, "search", searched[0]), message, "fix `epochs`, or use `scheduler: fifo`")
+        checker.add((*at[:-3], "search", searched[0]), message, "fix `epochs`, or use `scheduler: fifo`")
         return
     rung = use.params.get("rung")
     images = list(variables_in(rung.get("images"))) if isinstance(rung, Mapping) else []
-    first = {name: values.values[0] for name, values in arm.search.items()}
+    first = first_values(arm.search)
     tried = [first, *({**first, name: value} for name in images for value in _values(arm, name))]
     try:
         resolved: list[Any] = [resolve_stage(use, values) for values in tried]
@@ -117,7 +112,7 @@ def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, 
                 (*where, name), f"`mutate` names {quoted(name)}, which arm `{arm.name}` doesn't search", hint
             )
             continue
-        places = [path for path, value in _leaves(use.params) if value == f"${name}"]
+        places = [path for path, variable in placed_variables(use.params) if variable == name]
         elsewhere = [
             other.name for other in arm.stages if other is not use and name in variables_in(other.params)
         ]
@@ -126,17 +121,6 @@ def _check_mutations(checker: Checker, scheduler: Pbt, arm: Arm, use: StageUse, 
             used = f"`{fixed[0]}`" if fixed else f"stage `{elsewhere[0]}`"
             message = f"`mutate` names {quoted(name)}, but {used} can't change while a classifier trains"
             checker.add((*where, name), message, f"only {', '.join(mutable)} of the last classifier can")
-
-
-def _leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for key, child in value.items():
-            yield from _leaves(child, f"{path}.{key}" if path else str(key))
-    elif isinstance(value, list | tuple):
-        for child in value:
-            yield from _leaves(child, path)
-    else:
-        yield path, value
 
 
 def _values(arm: Arm, name: str) -> tuple[Any, ...]:
@@ -163,7 +147,7 @@ def check_rules(
     for rule in rules:
         at = (*path, rule.metric) if rule.metric else path
         metric = rule.metric or next(iter(scored))
-        if re.search(r"/(report|test|published)/", metric):
+        if is_reported(metric):
             hint = "a search may only look at `select`"
             checker.add(at, f"`stop_below` looks at {quoted(metric)}, which is for reporting", hint)
             continue

@@ -70,9 +70,9 @@ def wrong(
     """Return an error for a validator to raise; people read its message unchanged.
 
     Args:
-        message: The message.
-        hint: What to do; left out, the name nearest to `near` among those of `to`.
-        about: What the key is at which it stands: the message then begins with both.
+        message: the message.
+        hint: what to do; left out, the name nearest to `near` among those of `to`.
+        about: what the key is at which it stands: the message then begins with both.
     """
     context = {"message": message, "hint": hint, "about": about, "near": near, "to": to}
     return PydanticCustomError("wrong", "{message}", context)

@@ -8,14 +8,14 @@ from typing import Any
 from wsss.config.parts import MIXINGS
 from wsss.errors import ConfigError, Problem, nearest, quoted
 
-REGULARISERS = {"entropy": {"weight": 0.02}, "concentration": {"weight": 0.27}}
-"""Mixup-CAM's two regularisers (Chang et al., BMVC 2020), concentration in the unit square."""
+MIXUP_CAM = {"entropy": {"weight": 0.02}, "concentration": {"weight": 0.27}}
+"""The two regularisers of Mixup-CAM (Chang et al., BMVC 2020), concentration in the unit square."""
 
 METHODS: dict[str, dict[str, Any]] = {
     "cam": {},
-    "mixup": {"mixing": {"kind": "mixup"}, **REGULARISERS},
-    "fmix": {"mixing": {"kind": "fmix"}, **REGULARISERS},
-    "manifold_mixup": {"mixing": {"kind": "manifold"}, **REGULARISERS},
+    "mixup": {"mixing": {"kind": "mixup"}, **MIXUP_CAM},
+    "fmix": {"mixing": {"kind": "fmix"}, **MIXUP_CAM},
+    "manifold_mixup": {"mixing": {"kind": "manifold"}, **MIXUP_CAM},
     "cutmix": {"mixing": {"kind": "cutmix"}},
     "hide_and_seek": {"hide_and_seek": {"probability": 0.8}},
     "random_erasing": {"random_erasing": {"probability": 0.5}},

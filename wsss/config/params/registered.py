@@ -22,8 +22,8 @@ class NameIn:
     """Marks a word as a name of a registry: `Annotated[str, NameIn(DATA_SETS)]`.
 
     Args:
-        registry: What is named.
-        more: Words that may stand there as well.
+        registry: what is named.
+        more: words that may stand there as well.
     """
 
     registry: Registry[Any]

@@ -30,8 +30,8 @@ def apply_overrides(
     GPU, or all of them when none does. Raises `ConfigError` with every address that leads nowhere.
 
     Args:
-        overrides: Texts of the form "address=value", the value in YAML.
-        direct: Keys of the study → words that are taken as they are; None leaves a key alone.
+        overrides: texts of the form "address=value", the value in YAML.
+        direct: keys of the study → words that are taken as they are; None leaves a key alone.
     """
     value = copy.deepcopy(document.value)
     overridden: dict[Path_, str] = {}

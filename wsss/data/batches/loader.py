@@ -18,7 +18,7 @@ from torch.utils.data import Dataset as TorchDataset
 from wsss.data.batches.augment import Augmentation, Pixels, evaluation_image, random_state
 from wsss.data.batches.transfer import Crops, ahead, finished
 from wsss.data.readers.voc import Dataset, Mask
-from wsss.errors import DataError, StageError
+from wsss.errors import DataError, StageError, first_line
 from wsss.processes import FromServer
 
 __all__ = ["Batch", "ClassificationBatches", "evaluation_image"]
@@ -143,8 +143,9 @@ class ClassificationBatches:
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-            why = str(error).splitlines()[0]
-            raise StageError(f"{why}: most likely memory, or /dev/shm, is full (docs/gpus.md)") from error
+            raise StageError(
+                f"{first_line(error)}: most likely memory, or /dev/shm, is full (docs/gpus.md)"
+            ) from error
 
     def masks(self, epoch: int, ids: Sequence[str], read: Callable[[str], Mask] | None = None) -> Tensor:
         """Return uint8[B, S, S], the masks under the crops that these images have in that epoch.

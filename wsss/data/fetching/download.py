@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from wsss.errors import DataError, PreflightError, Problem
+from wsss.files import nearest_folder
 
 Progress = Callable[[int, int], None]
 CHUNK = 1 << 18
@@ -91,8 +92,7 @@ def fetch_text(url: str, most: int) -> str:
 
 def check_disk(folder: Path, needed: int) -> None:
     """Raise `PreflightError` when fewer than `needed` bytes are free where `folder` is, or will be."""
-    place = next(path for path in (folder, *folder.parents) if path.exists())
-    free = shutil.disk_usage(place).free
+    free = shutil.disk_usage(nearest_folder(folder)).free
     if free < needed:
         message = f"{free / 1e9:.1f} GB are free, but {needed / 1e9:.1f} GB are needed"
         raise PreflightError(Problem(str(folder), message, "choose a folder on another disk"))

@@ -39,8 +39,9 @@ INDEX, LINES, ABOUT = "index.npz", "annotations.jsonl", "about.json"
 class CocoIndex:
     """Images in the order of the files, with what they show.
 
-    `names` are the photos' file names, `lists` the number of each one's list, `sizes` int32[N, 2] (width,
-    height), `labels` uint8[N, C]. `shapes` are the places of each image's annotations in `lines`.
+    `names` are the photos' file names, `lists` the number of each one's list, `sizes` int64[N, 2] (width,
+    height), `labels` uint8[N, C]. The annotations of image i begin at `places[starts[i]:starts[i + 1]]`, in
+    bytes of a file of one annotation a line.
     """
 
     folder: Path

@@ -62,9 +62,9 @@ def take_inventory(data: DataView, *, imports: Iterable[str] = (), masks_train: 
     """Return what the data hold.
 
     Args:
-        data: The study's data. Each file is read once, as `DataView` remembers it.
-        imports: Digests of folders that other programs filled and the study reads.
-        masks_train: Whether masks of training images may be read, too.
+        data: the study's data. Each file is read once, as `DataView` remembers it.
+        imports: digests of folders that other programs filled and the study reads.
+        masks_train: whether masks of training images may be read, too.
 
     Raises `DataError` for a file that can't be read.
     """

@@ -64,7 +64,7 @@ def is_doubtful(name: str) -> bool:
     return True
 
 
-def name_problem(name: str) -> tuple[str, str] | None:
+def class_name_problem(name: str) -> tuple[str, str] | None:
     """Return message and hint when a tidy text can't be one class's name."""
     if is_no_value(name):
         return f"class is {quote(name)}, which is no name", ""
@@ -111,7 +111,7 @@ def split_labels(cell: str) -> tuple[list[str], tuple[str, str] | None]:
         return [], (f"label is {quote(cell)}, which is no class's name", EMPTY_HINT)
     if any(character in cell for character in '[]{}"') or (cell and cell[0] in "('`"):
         inner = [tidy(part.strip("[](){}\"'` ")) for part in re.split(f"[{SEPARATORS}]", cell)]
-        names = [name for name in inner if name and not name_problem(name)]
+        names = [name for name in inner if name and not class_name_problem(name)]
         hint = f"write {quote(';'.join(names))[1:-1]}" if names else EMPTY_HINT
         if "{" in cell and ":" in cell:
             hint = "write the names of what the image shows, cat;dog"
@@ -120,7 +120,7 @@ def split_labels(cell: str) -> tuple[list[str], tuple[str, str] | None]:
     for word in words:
         if is_no_value(word):
             return [], (f"label is {quote(word)}, which is no class's name", EMPTY_HINT)
-        if found := name_problem(word):
+        if found := class_name_problem(word):
             return [], found
     return words, None
 
@@ -143,7 +143,7 @@ def class_name_problems(
     problems = []
     first: dict[str, int] = {}
     for index, (name, place) in enumerate(zip(names, places, strict=True)):
-        if found := name_problem(name):
+        if found := class_name_problem(name):
             problems.append(Problem(place, *found))
         other = first.setdefault(_key(name, implied), index)
         if other == index:

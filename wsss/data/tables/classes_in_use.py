@@ -73,6 +73,7 @@ def compare_classes(
     of_image: dict[str, list[Problem]],
     dataset: PhotoSet,
     labels: Mapping[str, Annotation],
+    *,
     masks: Mapping[str, Fingerprint],
     images: Images,
     fingerprints: Fingerprints,

@@ -69,7 +69,9 @@ def read_cams(
         raise
     except Exception as error:  # numpy, zipfile, pickle and torch raise a dozen kinds for damaged bytes
         raise error_of(path, f"can't be read: {error or type(error).__name__}") from error
-    _check_classes([key for key, _ in pairs], wanted.tolist(), names, classes, path, missing)
+    _check_classes(
+        [key for key, _ in pairs], wanted.tolist(), names, classes=classes, path=path, missing=missing
+    )
     messages = [_problem(key, values, size, kind) for key, values in pairs]
     if any(messages):
         raise DataError([Problem(str(path), message) for message in messages if message])
@@ -90,6 +92,7 @@ def _check_classes(
     held: Sequence[int],
     named: Sequence[int],
     names: Sequence[str],
+    *,
     classes: int,
     path: Path,
     missing: Literal["error", "zero"],

@@ -13,6 +13,7 @@ import psutil
 import torch
 from torch.utils._pytree import tree_leaves
 
+GIB = 2**30
 PROBE = 250
 """No multiple of a stride at any usual scale: where that costs memory (padding), it is seen."""
 NETWORK_PROBE = 128

@@ -8,7 +8,7 @@ can skip what exists, share what trials have in common, and plan before it runs.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,6 +26,22 @@ PICTURES = "pictures"
 """The stage that stands where scores would, when there is nothing to compare with."""
 Side = Literal["gpu", "cpu"]
 """Where a part of a trial that has a GPU is made: with it, or beside it without."""
+
+
+def score_label(label: str) -> str:
+    """Return the label of the score of what stands at `label`: "cams.scores"."""
+    return f"{label}.{SCORES}"
+
+
+def scored_label(label: str) -> str:
+    """Return the label of what a score compares with masks; empty for the label of anything else.
+
+    Examples:
+        >>> scored_label("cams.scores"), scored_label("cams")
+        ('cams', '')
+    """
+    scored, _, last = label.rpartition(".")
+    return scored if last == SCORES else ""
 
 
 @dataclass(frozen=True)
@@ -165,86 +181,107 @@ def build_chain(parts: Sequence[Part], data: DataView, seed: int) -> Chain:
     to compare with.
 
     A stage gets the latest earlier artefact of each kind it needs, or the one its `from` names, and those
-    that it mentions by name.
-    Later parts with a label already taken (the same stage in a later sweep) replace the earlier
-    one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
+    that it mentions by name. Later parts with a label already taken (the same stage in a later sweep) replace
+    the earlier one as "the latest", under the label with a number added. Raises `ConfigError` for a stage
     without its input, or with one that it can't read.
+
+    Args:
+        parts: the stages in their order, each with its parameters.
+        data: the images, whose digests are part of keys.
+        seed: of the trial; part of the keys of stages whose result depends on it.
     """
-    nodes: list[Node] = []
-    latest: dict[str, str] = {}
-    kinds: dict[str, str] = {}
-    by_label: dict[str, Params] = {}
-    by_name: dict[str, str] = {}
-    drawn: dict[str, int] = {}
+    wiring = _Wiring(data, seed)
     for part in parts:
-        label = _unique(part.label, nodes)
+        wiring.add(part)
+    return Chain(tuple(wiring.nodes.values()))
+
+
+class _Wiring:
+    """The nodes of a chain so far, by label, and what is known of each."""
+
+    def __init__(self, data: DataView, seed: int) -> None:
+        self._data = data
+        self._seed = seed
+        self.nodes: dict[str, Node] = {}
+        self._kinds: dict[str, str] = {}
+        """Label → the kind of artefact that is made there."""
+        self._latest: dict[str, str] = {}
+        """Kind of artefact → the label where the latest is made."""
+        self._by_name: dict[str, str] = {}
+        """A stage's name in its study → the label of its latest node."""
+        self._drawn: dict[str, int] = {}
+        """Label → the number of masks that were drawn to learn from, there or on the way to it."""
+
+    def add(self, part: Part) -> None:
+        """Add a stage, and the node that scores or draws what it makes."""
+        label = unique_label(part.label, self.nodes)
         kind = STAGES[part.stage]
         params = kind.settled(part.params)
+        inputs = {**self._read(part, params), **self._mentioned(part, params)}
+        kind.check_sources(params, {name: self.nodes[source].params for name, source in inputs.items()})
+        self._append(label, part.stage, params, inputs)
+        self._by_name[part.label] = label
+        made = self._kinds[label] = kind.makes(params)
+        self._latest[made] = label
+        drawn = max([kind.drawn_masks(params), *(self._drawn[source] for source in inputs.values())])
+        self._drawn[label] = drawn
+        if scored_as(made) is None:
+            return
+        if not self._data.has_masks:
+            pictures = STAGES[PICTURES].model().model_validate({"kind": made})
+            self._append(f"{label}.{PICTURES}", PICTURES, pictures, {made: label})
+            return
+        what: dict[str, Any] = {"kind": made}
+        if kind.leaves_out_select(part.params):
+            what["reported_only"] = True
+        elif drawn and not self._data.teach:
+            what |= {"drawn": drawn, "draw": self._seed}
+        self._append(score_label(label), SCORES, STAGES[SCORES].model().model_validate(what), {made: label})
+
+    def _read(self, part: Part, params: Params) -> dict[str, str]:
+        """Return kind → label of what a stage reads. Raises `ConfigError` for what no stage makes."""
         inputs = {}
-        for needed in kind.reads(params):
-            source = part.source if kinds.get(part.source) == needed else ""
-            found = source or latest.get(needed)
+        for needed in STAGES[part.stage].reads(params):
+            source = part.source if self._kinds.get(part.source) == needed else ""
+            found = source or self._latest.get(needed)
             if found is None:
                 raise ConfigError(Problem(part.label, f"needs {needed!r}, which no earlier stage makes"))
             inputs[needed] = found
+        return inputs
+
+    def _mentioned(self, part: Part, params: Params) -> dict[str, str]:
+        """Return name → label of the earlier stages that parameters name. Raises `ConfigError` for one that
+        isn't there, or makes what the stage can't read."""
+        kind, inputs = STAGES[part.stage], {}
         for mention in kind.mentions(dict(iter(params))):  # `dict(params)` would call a field named `keys`
-            found = by_name.get(mention.name) or latest.get(mention.name)
-            if found is None or kinds[found] not in (mention.kinds or kind.given):
-                message = (
-                    f"names {{{mention.text}}}, but no earlier stage of that name makes what it can read"
-                )
-                raise ConfigError(Problem(part.label, message, nearest(mention.name, by_name)))
+            found = self._by_name.get(mention.name) or self._latest.get(mention.name)
+            if found is None or self._kinds[found] not in (mention.kinds or kind.given):
+                wrong = f"names {{{mention.text}}}, but no earlier stage of that name makes what it can read"
+                raise ConfigError(Problem(part.label, wrong, nearest(mention.name, self._by_name)))
             inputs[mention.name] = found
-        kind.check_sources(params, {name: by_label[label] for name, label in inputs.items()})
-        nodes.append(_node(label, part.stage, params, inputs, nodes, data, seed))
-        by_label[label] = params
-        by_name[part.label] = label
-        made = kinds[label] = kind.makes(params)
-        latest[made] = label
-        drawn[label] = max([kind.drawn_masks(params), *(drawn[source] for source in inputs.values())])
-        if scored_as(made) is not None and data.has_masks:
-            what: dict[str, Any] = {"kind": made}
-            if STAGES[part.stage].leaves_out_select(part.params):
-                what["reported_only"] = True
-            elif drawn[label] and not data.teach:
-                what |= {"drawn": drawn[label], "draw": seed}
-            scores = STAGES[SCORES].model().model_validate(what)
-            nodes.append(_node(f"{label}.{SCORES}", SCORES, scores, {made: label}, nodes, data, seed))
-        elif scored_as(made) is not None:
-            pictures = STAGES[PICTURES].model().model_validate({"kind": made})
-            nodes.append(_node(f"{label}.{PICTURES}", PICTURES, pictures, {made: label}, nodes, data, seed))
-    return Chain(tuple(nodes))
+        return inputs
+
+    def _append(self, label: str, stage: str, params: Params, inputs: Mapping[str, str]) -> None:
+        """Add a node with its key."""
+        kind, seed = STAGES[stage], self._seed
+        sources = {name: self.nodes[source] for name, source in inputs.items()}
+        revision = kind.revision(params, {name: source.params for name, source in sources.items()})
+        content = {
+            "stage": stage,
+            "version": kind.version,
+            **({"revision": revision} if revision else {}),
+            "params": params.content(),
+            "inputs": {name: source.key for name, source in sources.items()},
+            "data": dict(kind.consumes(params, self._data)),
+            "seed": seed if kind.seeded else None,
+        }
+        self.nodes[label] = Node(label, stage, params, dict(inputs), sha256_json(content), seed)
 
 
-def _unique(label: str, nodes: Sequence[Node]) -> str:
-    taken = {node.label for node in nodes}
+def unique_label(label: str, taken: Container[str]) -> str:
+    """Return a label that isn't taken: this one, or with the first number from 2 on behind it."""
     number, name = 1, label
     while name in taken:
         number += 1
         name = f"{label}{number}"
     return name
-
-
-def _node(
-    label: str,
-    stage: str,
-    params: Params,
-    inputs: Mapping[str, str],
-    nodes: Sequence[Node],
-    data: DataView,
-    seed: int,
-) -> Node:
-    kind = STAGES[stage]
-    keys = {node.label: node.key for node in nodes}
-    made_with = {node.label: node.params for node in nodes}
-    revision = kind.revision(params, {name: made_with[source] for name, source in inputs.items()})
-    content = {
-        "stage": stage,
-        "version": kind.version,
-        **({"revision": revision} if revision else {}),
-        "params": params.content(),
-        "inputs": {name: keys[source] for name, source in inputs.items()},
-        "data": dict(kind.consumes(params, data)),
-        "seed": seed if kind.seeded else None,
-    }
-    return Node(label, stage, params, dict(inputs), sha256_json(content), seed)

@@ -29,11 +29,8 @@ def study_inventory(study: Study, data: DataView) -> Inventory:
     """Return the inventory of a study's data as they are now. Raises `DataError` for missing or broken
     files."""
     found: dict[tuple[str, str], Mapping[str, Path]] = {}
-    for sweep in study.sweeps:
-        for arm in sweep.arms:
-            for use in arm.stages:
-                files = STAGES[use.stage].foreign(use.params, data)
-                for folder, paths in files.items():
-                    found[folder, str(next(iter(paths.values()), ""))] = paths
+    for _, _, use in study.uses():
+        for folder, paths in STAGES[use.stage].foreign(use.params, data).items():
+            found[folder, str(next(iter(paths.values()), ""))] = paths
     imports = [data.file_key(paths) for paths in found.values()]
     return take_inventory(data, imports=imports, masks_train="train_on_masks" in study.data.allow)

@@ -15,7 +15,7 @@ import numpy as np
 
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
-from wsss.errors import Problem, StageError, StorageError, shortened
+from wsss.errors import Problem, StageError, StorageError, first_line
 from wsss.files import storage_error
 from wsss.models.computing.precision import Precision, card_facts
 from wsss.pipeline.chains.chain import Chain, Node
@@ -33,7 +33,8 @@ from wsss.pipeline.events import (
 )
 from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.partial import Partial
 
 RUNG_SCORE = "rung_score"
@@ -136,8 +137,7 @@ class Making:
             raise Again("an input was deleted from the storage while it was in use") from error
         if is_out_of_memory(error):  # it would run out again: the driver doesn't repeat our own errors
             message = described(self._node.label, self._node.params, self._device)
-            first = (str(error).splitlines() or [type(error).__name__])[0]
-            raise StageError(Problem("", message, shortened(first, 300))) from error
+            raise StageError(Problem("", message, first_line(error))) from error
         raise error
 
     def _work(self, partial: Partial) -> Generator[ChainEvent, None, float]:

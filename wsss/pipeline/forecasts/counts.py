@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from wsss.config import Arm, Pbt, Study, Sweep
-from wsss.pipeline.search.selection import keep_of
+from wsss.config import Pbt, Study, Sweep
+from wsss.pipeline.search.arms import arm_label
+from wsss.pipeline.search.selection import Kept, keep_of
 from wsss.store.ledger import TrialRecord
 
 Group = tuple[str, int]
-"""A configuration that a sweep starts from: (arm's name through all sweeps, its number of seeds)."""
+"""A configuration that a sweep starts from: (arm's label through all sweeps, its number of seeds)."""
 
 
 @dataclass(frozen=True)
-class Planned:
+class PlannedTrials:
     """The trials of one arm of one sweep. `stages` are those that the sweep adds to the chain."""
 
     sweep: str
@@ -24,7 +25,7 @@ class Planned:
     stages: tuple[str, ...]
 
 
-def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
+def planned(study: Study, base: Sequence[Group] = ()) -> list[PlannedTrials]:
     """Return one entry a sweep and arm, in the order of the file.
 
     A sweep with a metric passes on `keep` configurations of each arm, one without all; trials that are
@@ -34,19 +35,18 @@ def planned(study: Study, base: Sequence[Group] = ()) -> list[Planned]:
         study: the study.
         base: the configurations that its base kept; without a base, or while nothing is known of it, none.
     """
-    kept: list[Group] = list(base)
-    kept_of: dict[str, list[Group]] = {}
+    kept = Kept(base)
     found = []
     for sweep in study.sweeps:
-        upstream = kept_of.get(sweep.replicate, []) if sweep.replicate else kept
+        upstream = kept.before(sweep)
         tried = _replicas(sweep, upstream) if sweep.replicate else _tried(study, sweep, upstream)
-        stages = {_label(sweep, arm, name): arm for arm in sweep.arms for name, _ in upstream or [("", 0)]}
+        stages = {arm_label(sweep, arm, name): arm for arm in sweep.arms for name, _ in upstream or [("", 0)]}
         for label in dict.fromkeys(name for name, _ in tried):
             mine = [seeds for name, seeds in tried if name == label]
             uses = stages[label].stages if label in stages else ()
-            names = tuple(use.name or use.stage for use in uses)
-            found.append(Planned(sweep.name, label, len(mine), sum(mine), names))
-        kept = kept_of[sweep.name] = _kept(sweep, tried)
+            names = tuple(use.name for use in uses)
+            found.append(PlannedTrials(sweep.name, label, len(mine), sum(mine), names))
+        kept.add(sweep, _kept(sweep, tried))
     return found
 
 
@@ -70,7 +70,7 @@ def _tried(study: Study, sweep: Sweep, upstream: Sequence[Group]) -> list[Group]
         )
         for source, seeds in upstream or [("", len(sweep.seeds) or 1)]:
             one = 1 if isinstance(sweep.scheduler, Pbt) else seeds
-            found += [(_label(sweep, arm, source), one)] * drawn
+            found += [(arm_label(sweep, arm, source), one)] * drawn
     return found
 
 
@@ -83,7 +83,3 @@ def _kept(sweep: Sweep, tried: Sequence[Group]) -> list[Group]:
         return list(tried)
     labels = dict.fromkeys(label for label, _ in tried)
     return [one for label in labels for one in [t for t in tried if t[0] == label][: keep_of(sweep, label)]]
-
-
-def _label(sweep: Sweep, arm: Arm, source: str) -> str:
-    return arm.name if not source else source if arm.name == sweep.name else f"{source}+{arm.name}"

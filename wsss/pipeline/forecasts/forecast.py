@@ -21,7 +21,7 @@ from wsss.pipeline.forecasts.rough import rough_bytes, rough_seconds
 from wsss.pipeline.past.results import chain_result
 from wsss.pipeline.past.stored_studies import upstream_of
 from wsss.pipeline.search.budget import Spent
-from wsss.pipeline.search.selection import kept_trials
+from wsss.pipeline.search.selection import Kept, kept_trials
 from wsss.pipeline.search.trials import Trial, sweep_trials
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
@@ -46,15 +46,14 @@ def forecast(study: Study, data: DataView, store: Store, *, rough: bool = False)
     """
     known = [found for artefact in store if (found := measured(artefact.record)) is not None]
     records = open_storage(study.storage).ledger(study.name).trials()
-    kept_of: dict[str, list[Trial]] = {}
-    kept = upstream_of(study, data)
+    kept = Kept(upstream_of(study, data))
     counted: set[str] = set()
     looked: Looked = {}
     rows = []
     for number, sweep in enumerate(study.sweeps):
-        upstream = kept_of[sweep.replicate] if sweep.replicate else kept
+        upstream = kept.before(sweep)
         if number and not upstream:
-            kept = kept_of[sweep.name] = []  # all that it could start from were stopped
+            kept.add(sweep, [])  # all that it could start from were stopped
             continue
         trials = sweep_trials(study, sweep, upstream, data, records, guess=True)
         given_up = {trial.configuration for trial in trials if _was_stopped(trial, records)}
@@ -84,7 +83,7 @@ def forecast(study: Study, data: DataView, store: Store, *, rough: bool = False)
             rows += [{**head, "stage": label, **line.row(sweep.resources)} for label, line in lines.items()]
         # No seed of a configuration is kept when another was stopped.
         eligible = [trial for trial in trials if trial.configuration not in given_up]
-        kept = kept_of[sweep.name] = _kept(sweep, eligible, store)
+        kept.add(sweep, _kept(sweep, eligible, store))
     return rows
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from wsss.errors import PreflightError, Problem
+from wsss.files import nearest_folder
 
 State = Literal["ok", "note", "bad"]
 MINIMUM_FREE = 1024**3
@@ -62,7 +63,7 @@ def storage_checks(
     if goes_with_the_job(storage):
         hint = "give --storage FOLDER on a file system that every node shares"
         return [Check("storage", "bad", f"{storage} is deleted when the job ends", hint)]
-    parent = next(path for path in (storage, *storage.parents) if path.exists())
+    parent = nearest_folder(storage)
     if not parent.is_dir():
         return [Check("storage", "bad", f"{parent} is no folder", "give --storage FOLDER")]
     if not os.access(parent, os.W_OK):

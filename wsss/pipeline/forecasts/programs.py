@@ -18,12 +18,10 @@ def programs_needed(study: Study) -> dict[str, Needs]:
     Programs that need the same are in one entry.
     """
     places: dict[Needs, str] = {}
-    for sweep in study.sweeps:
-        for arm in sweep.arms:
-            for use in arm.stages:
-                if STAGES[use.stage].program(use.params):
-                    place = sweep.name if arm.name == sweep.name else f"{sweep.name}, arm {arm.name}"
-                    places.setdefault(needs(use.params), f"{place}, {use.name}")
+    for sweep, arm, use in study.uses():
+        if STAGES[use.stage].program(use.params):
+            place = sweep.name if arm.name == sweep.name else f"{sweep.name}, arm {arm.name}"
+            places.setdefault(needs(use.params), f"{place}, {use.name}")
     return {place: need for need, place in places.items()}
 
 
@@ -31,8 +29,8 @@ def local_programs(study: Study, *, start: bool) -> list[Check]:
     """Look for the programs of a study on this machine.
 
     Args:
-        study: Any.
-        start: Whether interpreters are started, which the user must have allowed.
+        study: the study.
+        start: whether interpreters are started, which the user must have allowed.
     """
     wanted = programs_needed(study)
     return program_checks(wanted, {"": [look(one, start=start) for one in wanted.values()]})
@@ -44,9 +42,9 @@ def program_checks(
     """Return a row for each program that is well, and one for each machine where it isn't.
 
     Args:
-        wanted: The programs, as `programs_needed` returns it.
-        machines: Machine → what it has, in the order of `wanted`. This one's name is empty.
-        own: What the driver has, whose code every machine must have; empty if it is no other machine.
+        wanted: the programs, as `programs_needed` returns it.
+        machines: machine → what it has, in the order of `wanted`. This one's name is empty.
+        own: what the driver has, whose code every machine must have; empty if it is no other machine.
     """
     checks = []
     for number, (place, need) in enumerate(wanted.items()):

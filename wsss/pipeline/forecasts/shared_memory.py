@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from wsss.config import Study
+from wsss.config import Study, Sweep
 from wsss.config.stage import STAGES
 from wsss.pipeline.forecasts.preflight import Check, gibibytes
 
@@ -33,21 +33,18 @@ def needed_shared_memory(study: Study) -> int:
         helpers = sweep.resources.cpu - 1
         if sweep.resources.gpu and helpers > 0:
             batches = AHEAD * helpers + 1
-            most = max([most, *(batches * size for size in _batch_bytes(study, sweep.name))])
+            most = max([most, *(batches * size for size in _batch_bytes(sweep))])
     return most
 
 
-def _batch_bytes(study: Study, name: str) -> Iterator[int]:
+def _batch_bytes(sweep: Sweep) -> Iterator[int]:
     """Yield the bytes of a batch of each training of a sweep; a searched parameter counts with its
     default."""
-    for sweep in study.sweeps:
-        for arm in sweep.arms if sweep.name == name else ():
-            for use in arm.stages:
-                kind = STAGES.get(use.stage)
-                if kind is not None and {"crop", "batch"} <= set(kind.model().model_fields):
-                    fields = kind.model().model_fields
-                    crop, batch = (_number(use.params, key, fields[key].default) for key in ("crop", "batch"))
-                    yield 4 * batch * crop**2  # a pixel: three colours and a label
+    for use in (use for arm in sweep.arms for use in arm.stages):
+        fields = STAGES[use.stage].model().model_fields
+        if {"crop", "batch"} <= fields.keys():
+            crop, batch = (_number(use.params, key, fields[key].default) for key in ("crop", "batch"))
+            yield 4 * batch * crop**2  # a pixel: three colours and a label
 
 
 def _number(params: Mapping[str, Any], key: str, default: int) -> int:

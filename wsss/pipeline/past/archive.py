@@ -18,6 +18,7 @@ from wsss.pipeline.chains.chain import SCORES
 from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.store.artefact import Artefact
 from wsss.store.folder_storage import STUDY, Storage
+from wsss.store.leftovers import PARTIAL
 
 ENDING = ".tar.xz"
 NOTES = ("data.json",)
@@ -99,18 +100,13 @@ def _copy_artefact(storage: Storage, artefact: Artefact, into: Storage) -> None:
 
 def _pack(root: Path, file: Path) -> None:
     """Write a folder as a tar file that says nothing of when it was written, and by whom."""
-    shutil.rmtree(root / "store" / "partial", ignore_errors=True)
+    shutil.rmtree(root / "store" / PARTIAL, ignore_errors=True)
     with tarfile.open(file, "w:xz") as tar:
         for path in sorted(root.rglob("*")):
             if path.is_file():
                 about = tar.gettarinfo(path, path.relative_to(root.parent).as_posix())
-                about.mtime, about.uid, about.gid, about.uname, about.gname, about.mode = (
-                    0,
-                    0,
-                    0,
-                    "",
-                    "",
-                    0o644,
-                )
+                about.mtime = about.uid = about.gid = 0
+                about.uname = about.gname = ""
+                about.mode = 0o644
                 with path.open("rb") as content:
                     tar.addfile(about, content)

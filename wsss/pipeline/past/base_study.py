@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from wsss.config import Base, Study
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
+from wsss.pipeline.search.selection import Kept
 from wsss.pipeline.search.trials import Trial, sweep_trials
 from wsss.store.ledger import TrialRecord
 
@@ -17,6 +18,12 @@ def base_trials(start: Base, base: Study, records: Mapping[str, TrialRecord], da
     Nothing of them is made again, as their chains lead to the same keys. Raises `ConfigError` when the
     sweep or an arm is unknown, when it kept nothing yet, and when other images or classes, or another
     version of a stage, lead to other keys.
+
+    Args:
+        start: which sweep of `base` is built on, and which of its arms.
+        base: the other study.
+        records: the trials of its ledger.
+        data: the images of the study that builds on it.
     """
     names = [sweep.name for sweep in base.sweeps]
     wanted = start.sweep or names[-1]
@@ -25,13 +32,11 @@ def base_trials(start: Base, base: Study, records: Mapping[str, TrialRecord], da
             Problem("base.sweep", f"{base.name} has no sweep {wanted!r}", nearest(wanted, names))
         )
     kept: list[Trial] = []
-    kept_of: dict[str, list[Trial]] = {}
+    so_far: Kept[Trial] = Kept(())
     for sweep in base.sweeps[: names.index(wanted) + 1]:
-        upstream = kept_of[sweep.replicate] if sweep.replicate else kept
-        trials = sweep_trials(base, sweep, upstream, data, records)
-        kept = kept_of[sweep.name] = [
-            trial for trial in trials if trial.info.id in records and records[trial.info.id].kept
-        ]
+        trials = sweep_trials(base, sweep, so_far.before(sweep), data, records)
+        kept = [trial for trial in trials if trial.info.id in records and records[trial.info.id].kept]
+        so_far.add(sweep, kept)
     arms = list(dict.fromkeys(trial.info.arm for trial in kept))
     problems = [
         Problem("base.arms", f"{base.name} kept no arm {arm!r}", nearest(arm, arms))

@@ -9,6 +9,7 @@ from typing import Any
 from wsss.config import Pbt, Study
 from wsss.errors import WsssError
 from wsss.pipeline.chains.chain import SCORES, Part
+from wsss.pipeline.search.arms import arm_of
 from wsss.pipeline.search.parts import Stages, arm_parts, member_parts, shown_stages
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
@@ -28,7 +29,6 @@ class Planned:
         Raises `ConfigError` or `LookupError` where the study doesn't say any more.
         """
         sweep = next(one for one in self.study.sweeps if one.name == record.sweep)
-        arm_name = record.arm
         before: tuple[Part, ...] = ()
         source = self.records.get(record.upstream)
         if source is not None:
@@ -40,9 +40,7 @@ class Planned:
             before = self.base.parts(source, source.params)
         if sweep.replicate:
             return before
-        if source is not None:
-            arm_name = record.arm.removeprefix(f"{source.arm}+") if record.arm != source.arm else sweep.name
-        arm = next((one for one in sweep.arms if one.name == arm_name), sweep.arms[0])
+        arm = arm_of(sweep, record.arm)
         values = {name: params[name] for name in arm.search}
         if isinstance(sweep.scheduler, Pbt):
             own = member_parts(sweep.scheduler, arm, values, [{"epoch": 0, "params": values}])

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from wsss.config.naming import is_reported
 from wsss.config.stage import STAGES
-from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain
+from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain, scored_label
 from wsss.pipeline.events import TrialProgress, recorded_steps
 from wsss.store.folder_store import Store
 
@@ -62,7 +62,7 @@ def recorded_result(keys: Mapping[str, str], store: Store) -> Result:
             if scores is None:  # it has changed in this very moment, and is set aside
                 result.lacking.append(label)
                 continue
-            scored = label.removesuffix(f".{SCORES}")
+            scored = scored_label(label)
             _add_scores(result, scored, scores)
             for name in artefact.record["files"]:
                 if name.endswith(".png"):
@@ -82,7 +82,13 @@ def own_steps(
 ) -> tuple[TrialProgress, ...]:
     """Return all steps of a trial's artefacts, without those whose keys are among `others`.
 
-    `half_made`: of what isn't finished, too, as far as the newest checkpoint on this machine goes.
+    Args:
+        trial: the trial's id.
+        keys: label → key of its artefacts.
+        others: keys of artefacts that belong to another trial, its upstream's above all.
+        store: where their records are.
+        half_made: whether to tell of what isn't finished, too, as far as the newest checkpoint on this
+            machine goes.
     """
     found: list[TrialProgress] = []
     for label, key in keys.items():
@@ -102,12 +108,7 @@ def own_steps(
 
 def unreported(result: Result) -> Result:
     """Return the results of a stopped trial that may be shown: none from reported images."""
-    metrics = {
-        name: value
-        for name, value in result.metrics.items()
-        if not re.search(r"/(report|published|test)/", name)
-    }
-    return Result(metrics)
+    return Result({name: value for name, value in result.metrics.items() if not is_reported(name)})
 
 
 def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
@@ -122,6 +123,3 @@ def _add_scores(result: Result, label: str, scores: Mapping[str, Any]) -> None:
             result.per_class[f"{label}/{part}"] = {
                 name: float(value) for name, value in content["iou"].items() if value is not None
             }
-
-
-__all__ = ["SCORES", "Result", "chain_result", "own_steps", "recorded_result"]

@@ -108,10 +108,10 @@ class Past:
             record.sweep,
             record.arm,
             record.seed,
-            self.courses[record.id].params,  # a population's change: those that its run was begun with
-            record.method,
-            record.backbone,
-            record.upstream,
+            params=self.courses[record.id].params,  # a population's change: those that its run was begun with
+            method=record.method,
+            backbone=record.backbone,
+            upstream=record.upstream,
         )
 
 
@@ -233,13 +233,12 @@ def _trial(record: TrialRecord, info: TrialInfo, past: Past, store: Store) -> It
     finished = TrialFinished(
         info,
         status,
-        record.metrics,
-        result.per_class,
-        result.files,
-        record.error,
-        False,
-        record.reason,
-        steps,
+        metrics=record.metrics,
+        per_class=result.per_class,
+        files=result.files,
+        error=record.error,
+        reason=record.reason,
+        steps=steps,
     )
     yield course.ended, finished
 

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.errors import ConfigError
+from wsss.pipeline.chains.chain import SCORES
 from wsss.pipeline.chains.holdings import FILE
-from wsss.store.folder_store import Leftover, Store
-from wsss.store.lease import TIMEOUT, is_dead, this_host
+from wsss.store.lease import TIMEOUT, Leases, is_dead, this_host
 from wsss.store.ledger import Ledger
-from wsss.store.objects.cache import Cache
+from wsss.store.leftovers import Leftover
 from wsss.store.records import say_once
 from wsss.store.storage import Storage
 
@@ -54,7 +54,7 @@ def wanted_by(ledger: Ledger) -> set[str]:
         elif entry["type"] == "kept":
             kept[entry["sweep"]] = set(entry["keys"])
             begun[entry["sweep"]] = _unsettled(begun.get(entry["sweep"], {}))
-    going_on = (trial.keys for them in begun.values() for trial in them.values())
+    going_on = (trial.keys for trials in begun.values() for trial in trials.values())
     return ledger.unreadable_keys().union(*kept.values(), *going_on)
 
 
@@ -153,7 +153,7 @@ def evictable(storage: Storage, *, retain: bool) -> Iterator[tuple[str, str, int
         left = store.left(artefact.key)
         if left is None:
             continue
-        if artefact.evicted or (artefact.stage != "scores" and artefact.key not in wanted):
+        if artefact.evicted or (artefact.stage != SCORES and artefact.key not in wanted):
             yield artefact.key, artefact.stage, left
 
 
@@ -203,15 +203,9 @@ def prune(storage: Storage, *, dry_run: bool, timeout: float = TIMEOUT) -> dict[
         _note(freed, f"damaged {_short(leftover.name)}", leftover.bytes)
         if not dry_run:
             leftover.remove()
-    cache = _cache_of(storage.store)
-    if cache is not None:
-        before = sum(artefact.bytes for artefact in cache.store)
-        freed["copies on this machine that nobody reads"] = before - cache.trim(0, dry_run=dry_run)
+    if copies := storage.store.drop_copies(dry_run=dry_run):
+        freed["copies on this machine that nobody reads"] = copies
     return freed
-
-
-def _cache_of(store: Store) -> Cache | None:
-    return getattr(store, "cache", None)
 
 
 def _short(name: str) -> str:
@@ -241,7 +235,7 @@ def _abandoned(leftovers: Sequence[Leftover], timeout: float) -> list[Leftover]:
     return [leftover for number, leftover in enumerate(leftovers) if number not in live]
 
 
-def _states(leases: Mapping[str, tuple[str, object]]) -> dict[str, str]:
+def _states(leases: Leases) -> dict[str, str]:
     return {owner: state for owner, (state, _) in leases.items()}
 
 

@@ -41,11 +41,11 @@ def find_study(
     """Return the study of that name as it was stored, in the storage that it was found in.
 
     Args:
-        name: The study's name there.
-        location: The storage's folder or address.
-        overrides: Changes as of `-s`; paths among them are relative to the current folder. Where the data's
+        name: the study's name there.
+        location: the storage's folder or address.
+        overrides: changes as of `-s`; paths among them are relative to the current folder. Where the data's
             root is changed, labels and masks that lay in the old one are looked for in the new one.
-        rename: Another name for what is read.
+        rename: another name for what is read.
 
     Raises `ConfigError`: with the nearest name when there is none, or with everything that is wrong.
     """

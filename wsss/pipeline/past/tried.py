@@ -11,8 +11,10 @@ from typing import Any
 from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.errors import WsssError
+from wsss.pipeline.chains.chain import scored_label
 from wsss.pipeline.events import Tried
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.pipeline.search.arms import labels_upto
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
@@ -100,16 +102,15 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
     and so do configurations that ask for the same artefacts: a search of few values draws one again.
 
     Args:
-        arm: its name through all sweeps ("baseline+crf").
+        arm: its label through all sweeps ("baseline+crf").
         among: the study's trials.
         store: where records are.
     """
-    own = arm.split("+")
-    names = {"+".join(own[:length]) for length in range(1, len(own) + 1)}
+    labels = labels_upto(arm)
     mine = {
         place: trial
         for place, trial in among.trials.items()
-        if trial.arm in names and trial.status != "started"
+        if trial.arm in labels and trial.status != "started"
     }
     same = _same(mine)
     nodes: set[Node] = set()
@@ -190,7 +191,7 @@ def _work(
 
 def _all_made(trial: TrialRecord, store: Store) -> bool:
     """Whether every network that a trial asks for was trained, so that its records tell all."""
-    return all(store.known(key) for label, key in trial.keys.items() if not label.endswith(".scores"))
+    return all(store.known(key) for label, key in trial.keys.items() if not scored_label(label))
 
 
 def epochs_of(record: Mapping[str, Any]) -> int:

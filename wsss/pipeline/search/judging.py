@@ -12,13 +12,14 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from wsss.config import Arm, Scheduler, StopRule, Study, Sweep
+from wsss.config import Scheduler, StopRule, Study, Sweep
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.pipeline.chains.chain import SCORES_FILE, Node
 from wsss.pipeline.chains.make import RUNG_SCORE
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
+from wsss.pipeline.search.arms import arm_of
 from wsss.pipeline.search.trials import Trial
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
@@ -36,12 +37,6 @@ class Judge(Protocol):
 
 JudgeFactory = Callable[[Scheduler, int], Judge]
 """From a scheduler and the epochs of an arm's classifier to its judge."""
-
-
-def arm_of(sweep: Sweep, label: str) -> Arm:
-    """Return the arm of a sweep that a trial's arm label, which may name earlier ones too, ends in."""
-    own = label.rpartition("+")[2]
-    return next((arm for arm in sweep.arms if arm.name == own), sweep.arms[0])
 
 
 class Subject(NamedTuple):

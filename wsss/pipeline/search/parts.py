@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from wsss.config import Arm, Pbt, Study, resolve_stage
+from wsss.config.resolve import placed_variables
 from wsss.config.stage import STAGES
-from wsss.pipeline.chains.chain import Part
+from wsss.pipeline.chains.chain import Part, unique_label
 from wsss.pipeline.search.sampling import Values
 
 Stages = dict[str, dict[str, Any]]
@@ -59,10 +60,7 @@ def shown_stages(parts: Sequence[Part]) -> Stages:
     found: Stages = {}
     taken: set[str] = set()
     for part in parts:
-        label, number = part.label, 1
-        while label in taken:
-            number += 1
-            label = f"{part.label}{number}"
+        label = unique_label(part.label, taken)
         taken.add(label)
         content = part.params.model_dump(mode="json")
         span = content.get("span")
@@ -74,18 +72,7 @@ def shown_stages(parts: Sequence[Part]) -> Stages:
 def variable_places(study: Study) -> dict[str, tuple[str, ...]]:
     """Return the parameters that each search variable of a study stands for, as `classifier.mixing.alpha`."""
     found: dict[str, list[str]] = {}
-    for sweep in study.sweeps:
-        for arm in sweep.arms:
-            for use in arm.stages:
-                for path, variable in _variables(use.params):
-                    found.setdefault(variable, []).append(".".join((use.name, *path)))
+    for _, _, use in study.uses():
+        for path, variable in placed_variables(use.params):
+            found.setdefault(variable, []).append(f"{use.name}.{path}")
     return {variable: tuple(dict.fromkeys(places)) for variable, places in found.items()}
-
-
-def _variables(value: Any) -> Iterator[tuple[tuple[str, ...], str]]:
-    if isinstance(value, str) and value.startswith("$"):
-        yield (), value[1:]
-    elif isinstance(value, Mapping):
-        for key, child in value.items():
-            for path, variable in _variables(child):
-                yield (str(key), *path), variable

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from wsss.config import Distribution
-from wsss.pipeline.events import Scalar
+from wsss.config.search import Scalar
 
 Values = dict[str, Scalar]
 
@@ -21,11 +21,15 @@ Values = dict[str, Scalar]
 def sample_arm(
     search: Mapping[str, Distribution], *, searcher: str, samples: int | None, seed: int, name: str
 ) -> list[Values]:
-    """Return the configurations of one arm.
+    """Return the configurations of one arm: variable → value in each. Without search variables there is one.
 
-    Without search variables there is one. `grid`, or no `samples`, takes the product of all
-    choices, the last variable changing fastest (`samples` then cuts it short). `random` draws
-    variable by variable; `name` keeps arms of one study apart.
+    Args:
+        search: the arm's search variables.
+        searcher: `grid` takes the product of all choices, the last variable changing fastest; `random` draws
+            variable by variable.
+        samples: how many are wanted at most; None for the whole product.
+        seed: the study's.
+        name: what keeps arms of one study apart.
     """
     if not search:
         return [{}]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from wsss.config.search import first_values
 from wsss.config.tuning import LearningSearcher
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.events import TrialStatus
@@ -99,7 +100,7 @@ class Searches:
         changes it. Their users stand for all configurations to come."""
         jobs: dict[str, Job] = {}
         for branch in self._branches:
-            low = {name: values.values[0] for name, values in branch.arm.search.items()}
+            low = first_values(branch.arm.search)
             high = {name: values.values[-1] for name, values in branch.arm.search.items()}
             for one, other in zip(branch.trials(0, low), branch.trials(1, high), strict=True):
                 pair = [Job(trial.info.id, trial.chain, (trial,)) for trial in (one, other)]

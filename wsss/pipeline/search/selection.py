@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Generic, TypeVar
 
 from wsss.config import Sweep
+from wsss.pipeline.search.arms import arm_of
 from wsss.pipeline.search.sampling import best_configurations
 from wsss.pipeline.search.trials import Trial
 
 Metrics = Mapping[str, float]
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """What the sweeps of a study so far have kept, which the next one starts from.
+
+    Args:
+        base: what the first sweep starts from; empty without a base.
+    """
+
+    def __init__(self, base: Sequence[T]) -> None:
+        self._last = list(base)
+        self._of: dict[str, list[T]] = {}
+
+    def before(self, sweep: Sweep) -> list[T]:
+        """Return what a sweep starts from: what the sweep before it kept, or the one that it replicates."""
+        return self._of[sweep.replicate] if sweep.replicate else self._last
+
+    def add(self, sweep: Sweep, kept: Sequence[T]) -> None:
+        """Note what a sweep has kept."""
+        self._last = self._of[sweep.name] = list(kept)
 
 
 def kept_trials(sweep: Sweep, trials: Sequence[Trial], metrics: Mapping[str, Metrics]) -> list[Trial]:
@@ -38,7 +61,5 @@ def kept_trials(sweep: Sweep, trials: Sequence[Trial], metrics: Mapping[str, Met
 
 
 def keep_of(sweep: Sweep, label: str) -> int:
-    """Return how many configurations of an arm go on, by its name through all sweeps."""
-    own = label.rpartition("+")[2]
-    arm = next((arm for arm in sweep.arms if arm.name == own), None)
-    return arm.keep if arm is not None and arm.keep is not None else sweep.keep
+    """Return how many configurations of an arm go on, by its label through all sweeps."""
+    return arm_of(sweep, label).keep or sweep.keep

@@ -13,6 +13,7 @@ from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
 from wsss.pipeline.events import TrialInfo
+from wsss.pipeline.search.arms import arm_label
 from wsss.pipeline.search.parts import Stages, arm_parts, member_parts, shown_stages
 from wsss.pipeline.search.sampling import Values
 from wsss.store.ledger import TrialRecord
@@ -76,7 +77,7 @@ class Branch:
 
     @property
     def label(self) -> str:
-        return _arm_label(self.sweep, self.arm, self.sources[0] if self.sources else None)
+        return arm_label(self.sweep, self.arm, self.sources[0].info.arm if self.sources else "")
 
     @property
     def stem(self) -> str:
@@ -138,7 +139,14 @@ class Branch:
 
 
 def branches(study: Study, sweep: Sweep, upstream: Sequence[Trial], data: DataView) -> list[Branch]:
-    """Return every arm of a sweep after every configuration that it starts from, in a fixed order."""
+    """Return every arm of a sweep after every configuration that it starts from, in a fixed order.
+
+    Args:
+        study: the study.
+        sweep: one of its sweeps.
+        upstream: the kept trials that it starts from; empty for the first sweep.
+        data: the study's images, which keys depend on.
+    """
     groups: dict[str, list[Trial]] = {}
     for trial in upstream:
         groups.setdefault(trial.configuration, []).append(trial)
@@ -155,12 +163,15 @@ def sweep_trials(
     *,
     guess: bool = False,
 ) -> list[Trial]:
-    """Return a sweep's trials in a fixed order.
+    """Return a sweep's trials in a fixed order: every arm is tried once per upstream trial.
 
-    `upstream` are the kept trials of the sweep before it, or of the one it replicates; empty for
-    the first sweep. Every arm is tried once per upstream trial. Of a search that learns from scores
-    these are the trials that the ledger's `records` have; `guess` adds random ones in place of those
-    still to be asked for.
+    Args:
+        study: the study.
+        sweep: one of its sweeps.
+        upstream: the kept trials of the sweep before it, or of the one it replicates; empty for the first.
+        data: the study's images, which keys depend on.
+        records: the ledger's trials: of a search that learns from scores these are all that are known yet.
+        guess: whether random trials stand in for those that such a search will still ask for.
     """
     if sweep.replicate:
         return _replicas(sweep, upstream, data)
@@ -189,8 +200,12 @@ def population(branch: Branch, records: Mapping[str, TrialRecord]) -> list[Trial
 def member(branch: Branch, number: int, values: Values, history: Sequence[Mapping[str, Any]] = ()) -> Trial:
     """Return a trial whose classifier is made in parts, of `interval` epochs each.
 
-    `history` holds the parts that are decided, from the first; the parameters of its last hold until the
-    end. Without one the classifier begins with `values` as its own parent.
+    Args:
+        branch: the arm and what it starts from.
+        number: of the member in its population.
+        values: of the search variables that it begins with.
+        history: the parts that are decided, from the first; the parameters of its last hold until the end.
+            Without one the classifier begins with `values` as its own parent.
     """
     scheduler, sweep = branch.sweep.scheduler, branch.sweep
     assert isinstance(scheduler, Pbt)
@@ -233,13 +248,6 @@ def _trial(info: TrialInfo, parts: tuple[Part, ...], configuration: str, data: D
     if maker:
         info = replace(info, method=maker.method_name, backbone=maker.backbone)
     return Trial(info, parts, build_chain(parts, data, info.seed), configuration)
-
-
-def _arm_label(sweep: Sweep, arm: Arm, source: Trial | None) -> str:
-    """An arm keeps its name through later sweeps; named arms of a later sweep are added to it."""
-    if source is None:
-        return arm.name
-    return source.info.arm if arm.name == sweep.name else f"{source.info.arm}+{arm.name}"
 
 
 def _after_arm(source: Trial, name: str) -> str:

@@ -33,7 +33,7 @@ from wsss.predict.trained.model import load_artefact
 from wsss.report.doubts import classifier_doubts, mask_lines
 from wsss.stages.shards import CamShards
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
-from wsss.store.folder_store import Artefact
+from wsss.store.artefact import Artefact
 from wsss.store.storage import Storage
 
 FOLDERS = ("masks", "overlays")
@@ -103,9 +103,9 @@ def write_results(
         folder,
         photos,
         network,
-        memory,
-        workers,
-        lambda done: report("masks", len(photos.labelled) + done, total),
+        memory=memory,
+        workers=workers,
+        told=lambda done: report("masks", len(photos.labelled) + done, total),
     )
     ids = sorted((*photos.labelled, *photos.unlabelled))
     for number, id in enumerate(ids, start=1):
@@ -165,6 +165,7 @@ def _unlabelled(
     folder: Path,
     photos: Photos,
     network: Artefact,
+    *,
     memory: float,
     workers: int,
     told: Callable[[int], None],

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from wsss.errors import ConfigError, Problem, WsssError
+from wsss.errors import ConfigError, Problem, WsssError, first_line
 from wsss.files import read_json, sha256_file
 from wsss.masks.segmentation import PyramidNetwork
 from wsss.models import CamNetwork
@@ -41,7 +41,7 @@ class Model:
         return len(self.classes) + 1
 
     @property
-    def deeplab(self) -> SegmentationNetwork:
+    def segmentation_network(self) -> SegmentationNetwork:
         """The network itself. Raises `ConfigError` for one that is a program already."""
         if not isinstance(self.network, SegmentationNetwork):
             raise ConfigError(
@@ -118,7 +118,7 @@ def load_weights(weights: Path, about: Path, *, id: str) -> Model:
         network.load_state_dict(tensors)
     except (RuntimeError, SafetensorError) as error:
         message = f"doesn't hold the weights of {network.backbone.name} with {len(classes)} classes"
-        raise ConfigError(Problem(str(weights), message, str(error).splitlines()[0][:200])) from error
+        raise ConfigError(Problem(str(weights), message, first_line(error))) from error
     own = network.state_dict()
     for name, tensor in tensors.items():
         if fault := number_fault(tensor, own[name]):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate, pad
 
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, first_line
 from wsss.models.networks.deeplab import scaled
 from wsss.models.networks.pixel_head import fitted
 from wsss.predict.trained.untrusted import checked_archive
@@ -69,6 +69,5 @@ def read_program(path: Path) -> ExportedNetwork:
             program = torch.export.load(file)
         return ExportedNetwork(program.module(), about)
     except Exception as error:  # torch raises what it likes for a file of another version
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        message = f"can't be read as a program of torch {torch.__version__}: {reason}"
+        message = f"can't be read as a program of torch {torch.__version__}: {first_line(error)}"
         raise ConfigError(Problem(str(path), message, "export it again")) from error

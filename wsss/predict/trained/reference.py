@@ -22,7 +22,8 @@ from wsss.predict.trained.model_folder import FILES as MODEL_FILES
 from wsss.predict.trained.model_folder import is_registered, read_about
 from wsss.predict.trained.registered import load_registered
 from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
-from wsss.store.folder_store import RECORD, Artefact, Store
+from wsss.store.artefact import RECORD, Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.records import parse_record
 from wsss.store.storage import Storage, open_storage
@@ -133,10 +134,10 @@ def find_network(
     """Return the artefact of a network that a key, a trial or an MLflow run leads to.
 
     Args:
-        reference: A key or its beginning, `TRIAL`, `STUDY/TRIAL`, or the id of an MLflow run.
-        storage: Where to look.
-        stage: The stage that trains such networks.
-        where: What messages call the reference.
+        reference: a key or its beginning, `TRIAL`, `STUDY/TRIAL`, or the id of an MLflow run.
+        storage: where to look.
+        stage: the stage that trains such networks.
+        where: what messages call the reference.
 
     Raises `ConfigError`, naming the nearest, when nothing or more than one thing is meant.
     """
@@ -158,10 +159,10 @@ def registered_folder(reference: str, storage: Storage, into: Path, *, where: st
     MLFLOW_TRACKING_URI names.
 
     Args:
-        reference: As "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
-        storage: Whose studies are tracked there.
-        into: A folder that files from a server are downloaded to.
-        where: What messages call the reference.
+        reference: as "models:/STUDY@champion", "models:/STUDY/3" or "models:/STUDY".
+        storage: whose studies are tracked there.
+        into: a folder that files from a server are downloaded to.
+        where: what messages call the reference.
 
     Raises `ConfigError`, naming the nearest, when there is none.
     """

@@ -29,10 +29,10 @@ def write_page(location: Location, names: Sequence[str], path: Path, baseline: s
     """Write one HTML file that tells what studies found, and return its path.
 
     Args:
-        location: The storage.
-        names: Of the studies.
-        path: The file, which is replaced if it is there.
-        baseline: The arm that others are held against; the plain CAM arm when None.
+        location: the storage.
+        names: of the studies.
+        path: the file, which is replaced if it is there.
+        baseline: the arm that others are held against; the plain CAM arm when None.
 
     Raises `ConfigError` for an unknown study or baseline, `StorageError` where the file can't be written.
     """

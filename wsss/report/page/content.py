@@ -11,13 +11,14 @@ from typing import Any
 from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.metrics import THRESHOLDS
-from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.chains.chain import SCORES_FILE, scored_label
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.search.budget import read_ledger
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison, Row
 from wsss.report.words.titles import arm_title
-from wsss.store.folder_store import Artefact, Store
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage, open_storage
 
@@ -84,16 +85,10 @@ class Content:
     def store(self) -> Store:
         return self.storage.store
 
-    def first_trial(self, row: Row) -> TrialRecord | None:
-        """Return the trial of a row's first seed."""
-        mine = self.trials[row.study].values()
-        same = (t for t in mine if t.arm == row.arm and t.configuration == row.configuration)
-        return next((trial for trial in same if trial.seed in row.seeds[:1]), None)
-
     def rows(self) -> Iterator[tuple[str, Row, TrialRecord]]:
         """Iterate over (title, row, trial of its first seed)."""
         for title, row in zip(self.titles, self.comparison.rows, strict=True):
-            trial = self.first_trial(row)
+            trial = row.first_trial(self.trials[row.study])
             if trial is not None:
                 yield title, row, trial
 
@@ -102,12 +97,12 @@ class Content:
         found = []
         for title, _, trial in self.rows():
             for label, key in trial.keys.items():
-                scores = self.store.read_json(key, SCORES_FILE) if label.endswith(".scores") else None
+                step = scored_label(label)
+                scores = self.store.read_json(key, SCORES_FILE) if step else None
                 select = (scores or {}).get("select") or {}
                 if len(select.get("curve") or ()) != len(THRESHOLDS):
                     continue
                 report = ((scores or {}).get("report") or {}).get("curve") or ()
-                step = label.removesuffix(".scores")
                 found.append(Curve(title, step, tuple(select["curve"]), tuple(report), select["threshold"]))
         return found
 

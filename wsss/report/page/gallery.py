@@ -6,7 +6,6 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,19 +14,18 @@ from PIL import Image
 
 from wsss.config import Study
 from wsss.config.stage import scored_as
-from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.view import DataView, open_data
-from wsss.errors import WsssError
+from wsss.errors import WsssError, first_line
 from wsss.labels import IGNORED
-from wsss.masks.images import overlay, read_mask
-from wsss.masks.seeds import threshold_mask
+from wsss.masks.images import overlay
 from wsss.metrics import iou
 from wsss.metrics.confusion import mean_present
-from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.chains.chain import SCORES_FILE, score_label
 from wsss.report.origins import kind_of
 from wsss.report.page.content import Content
 from wsss.report.page.figures import step_name
-from wsss.stages.shards import CamShards
+from wsss.report.readings import read_score
+from wsss.stages.scoring.masks import ArtefactMasks
 
 PHOTOS = 8
 SIDE = 240
@@ -77,8 +75,7 @@ def galleries(content: Content) -> list[Gallery]:
         try:
             data = open_data(study.data, storage=content.storage.local, verify=False)
         except (WsssError, OSError) as error:
-            text = str(error).splitlines()[0]
-            found.append(Gallery(name, (), f"The photos can't be read any more: {text}"))
+            found.append(Gallery(name, (), f"The photos can't be read any more: {first_line(error)}"))
             continue
         photos = [one for step in _parts(content, name) for one in _photos(content, study, data, step)]
         missing = "" if photos else "No CAMs or masks are kept in the storage; `retain: all` keeps them."
@@ -116,15 +113,12 @@ def _ranked(content: Content, study: str, step: str) -> dict[str, float]:
     rows = [one for one in content.rows() if one[1].study == study]
     rows.sort(key=lambda one: one[1].arm != comparison.baseline)
     for _, _, trial in rows:
-        content_of = content.store.read(trial.keys.get(f"{step}.scores", ""), "confusions.npz")
-        if content_of is None:
+        score = read_score(trial.keys.get(score_label(step), ""), content.store)
+        if score is None:
             continue
-        with np.load(io.BytesIO(content_of), allow_pickle=False) as arrays:
-            part = "report" if "report" in arrays else "test"
-            values = mean_present(iou(arrays[part]))
-            ids = arrays[f"{part}_ids"].tolist()
+        values = mean_present(iou(score.counts))
         order = np.argsort(np.nan_to_num(values, nan=2.0), kind="stable")
-        return {ids[number]: float(values[number]) for number in order}
+        return {score.ids[number]: float(values[number]) for number in order}
     return {}
 
 
@@ -141,7 +135,7 @@ def _photos(content: Content, study: Study, data: DataView, steps: Sequence[str]
     shown = []
     for id, place in chosen.items():
         try:
-            rgb = np.asarray(data.dataset.image(id))
+            rgb = data.photo(id)
             truth = data.dataset.mask(id) if ranked else None
         except (WsssError, OSError):
             continue
@@ -168,23 +162,19 @@ def _chosen(ranked: Mapping[str, float]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class _Source:
-    """Where a step's maps or masks are: CAMs with the threshold chosen for them, or mask files."""
+    """A step's masks; where it makes CAMs, they are cut at the threshold chosen for them."""
 
-    folder: Path
-    cams: CamShards | None
+    masks: ArtefactMasks
     threshold: float
 
     def read(self, id: str, size: tuple[int, ...]) -> tuple[npt.NDArray[Any] | None, Rgb] | None:
         """Return (strongest CAM float[H, W] or None, mask uint8[H, W]); None where there is no result."""
-        if self.cams is not None:
-            if id not in self.cams.index:
-                return None
-            maps, keys = self.cams[id]
-            if not len(keys):
-                return np.zeros(size, np.float32), np.zeros(size, np.uint8)
-            return maps.max(0).astype(np.float32), threshold_mask(maps, keys, self.threshold)
-        path = self.folder / f"{id}.png"
-        return (None, shrink_mask(read_mask(path))) if path.is_file() else None
+        if id not in self.masks:
+            return None
+        maps, mask = self.masks.maps(id), self.masks.mask(id, size, self.threshold)
+        if maps is None:
+            return None, mask
+        return maps.max(0).astype(np.float32) if len(maps) else np.zeros(size, np.float32), mask
 
 
 def _source(content: Content, keys: Mapping[str, str], step: str) -> _Source | None:
@@ -192,10 +182,9 @@ def _source(content: Content, keys: Mapping[str, str], step: str) -> _Source | N
     how = None if artefact is None else scored_as(kind_of(artefact))
     if artefact is None or how is None:
         return None
-    scores = content.store.read_json(keys.get(f"{step}.scores", ""), SCORES_FILE) or {}
+    scores = content.store.read_json(keys.get(score_label(step), ""), SCORES_FILE) or {}
     threshold = (scores.get("select") or {}).get("threshold", 0.3)
-    cams = CamShards(artefact.folder) if how.files == "maps" else None
-    return _Source(artefact.folder, cams, threshold)
+    return _Source(ArtefactMasks(artefact.folder, how), threshold)
 
 
 def _card(

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wsss.metrics.few_masks import Counts
+from wsss.metrics.few_masks import ThresholdCounts
 from wsss.metrics.intervals import bootstrap_of_marginals
-from wsss.pipeline.chains.chain import SCORES_FILE
+from wsss.pipeline.chains.chain import score_label
 from wsss.report.cells import SAMPLES
+from wsss.report.readings import read_score
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
 Floats = npt.NDArray[np.float64]
+CURVES = "curves.npz"
+"""The file of a score that has the counts at every threshold."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Run:
     """
 
     trial: TrialRecord
-    select: Counts
-    report: Counts
+    select: ThresholdCounts
+    report: ThresholdCounts
     place: int
     thresholds: int
     ids: tuple[list[str], list[str]]
@@ -78,42 +81,44 @@ def configuration_of(name: str, trials: Sequence[TrialRecord], step: str, store:
 
 
 def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
-    key = trial.keys.get(f"{step}.scores")
+    key = trial.keys.get(score_label(step))
     if key is None or trial.status != "done":
         return None
-    content, confusions = store.read_json(key, SCORES_FILE), store.read(key, "confusions.npz")
-    if content is None or confusions is None:
+    score = read_score(key, store, select=True)
+    if score is None or score.select is None:
         return None
-    part = "report" if "report" in content else "test"
-    with np.load(io.BytesIO(confusions), allow_pickle=False) as arrays:
-        if "select" not in arrays or part not in arrays:
-            return None
-        counts = {name: arrays[name] for name in ("select", part)}
-        ids = tuple(arrays[f"{name}_ids"].tolist() for name in ("select", part))
-    files = store.known(key)
-    curves = store.read(key, "curves.npz") if files and "curves.npz" in files.record["files"] else None
-    place, thresholds, by_part = 0, 1, {name: _counts(value) for name, value in counts.items()}
+    place, select, report = 0, _counts(score.select), _counts(score.counts)
+    artefact = store.known(key)
+    curves = store.read(key, CURVES) if artefact and CURVES in artefact.record["files"] else None
     if curves is not None:
         with np.load(io.BytesIO(curves), allow_pickle=False) as arrays:
-            for name in counts:
-                true = counts[name].sum(-1)
-                by_part[name] = Counts(arrays[f"{name}_hits"], arrays[f"{name}_predicted"], true)
-        thresholds = by_part[part].hits.shape[1]
-        place = round(100 * float(content[part]["threshold"]))
-    report = by_part[part]
-    draws = bootstrap_of_marginals(
-        report.hits[:, place], report.true, report.predicted[:, place], seed=0, samples=SAMPLES
+            select = ThresholdCounts(arrays["select_hits"], arrays["select_predicted"], select.true)
+            report = ThresholdCounts(
+                arrays[f"{score.part}_hits"], arrays[f"{score.part}_predicted"], report.true
+            )
+        place = round(100 * float(score.reported["threshold"]))
+    return Run(
+        trial,
+        select,
+        report,
+        place=place,
+        thresholds=report.hits.shape[1],
+        ids=(score.chosen_on, score.ids),
+        draws=bootstrap_of_marginals(
+            report.hits[:, place], report.true, report.predicted[:, place], seed=0, samples=SAMPLES
+        ),
+        curves=curves is not None or score.reported.get("threshold") is None,
     )
-    known = curves is not None or content[part].get("threshold") is None
-    return Run(trial, by_part["select"], report, place, thresholds, (ids[0], ids[1]), draws, known)
 
 
-def _counts(confusions: npt.NDArray[Any]) -> Counts:
+def _counts(confusions: npt.NDArray[Any]) -> ThresholdCounts:
     """Return the counts of what has no threshold, or only one."""
     hits = np.diagonal(confusions, axis1=-2, axis2=-1)
-    return Counts(hits[:, None], confusions.sum(-2)[:, None], confusions.sum(-1))
+    return ThresholdCounts(hits[:, None], confusions.sum(-2)[:, None], confusions.sum(-1))
 
 
-def _miou_at(counts: Counts, place: int) -> float:
-    part = Counts(counts.hits[:, place : place + 1], counts.predicted[:, place : place + 1], counts.true)
+def _miou_at(counts: ThresholdCounts, place: int) -> float:
+    part = ThresholdCounts(
+        counts.hits[:, place : place + 1], counts.predicted[:, place : place + 1], counts.true
+    )
     return float(part.mious(np.ones((1, len(counts.true))))[0, 0])

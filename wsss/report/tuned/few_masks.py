@@ -10,12 +10,13 @@ import numpy as np
 
 from wsss.metrics.few_masks import choose_with
 from wsss.metrics.intervals import bootstrap_of_marginals
+from wsss.report.cells import SAMPLES
+from wsss.report.comparison import LEVEL
 
 if TYPE_CHECKING:
     from wsss.report.tuned.configurations import Configuration
 
 MASKS_A_CLASS = (1, 2, 5, 10, 20, 50)
-SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def few_masks(tried: Sequence[Configuration]) -> tuple[FewMasks, ...]:
             report = scored[place].runs[seed].report
             counts = (report.hits[:, threshold], report.true, report.predicted[:, threshold])
             draws += share * bootstrap_of_marginals(*counts, seed=0, samples=SAMPLES)
-        low, high = np.nanquantile(draws, [0.025, 0.975])
+        low, high = np.nanquantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         unlucky = float(np.quantile(chosen.reported, 0.05))
         score = float(chosen.reported.mean())
         named = 0 if masks == most else masks

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -22,9 +23,10 @@ from wsss.metrics.best_of import (
 )
 from wsss.metrics.seeds import interval_of
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.pipeline.search.arms import arm_of, comes_from
 from wsss.report.compare import baseline_of
 from wsss.report.comparison import LEVEL
-from wsss.report.tuned.configurations import Configuration, configuration_of
+from wsss.report.tuned.configurations import Configuration, Floats, Run, configuration_of
 from wsss.report.tuned.few_masks import FewMasks, few_masks
 from wsss.report.tuned.selectors import Selected, selections
 from wsss.store.folder_store import Store
@@ -98,19 +100,56 @@ def tuning(location: Location, names: Sequence[str], baseline: str | None = None
     """
     storage = open_storage(location)
     rows: list[TuningRow] = []
-    every: list[TrialRecord] = []
-    for name in names:
-        study = find_study(name, location)
-        storage.require(name)
-        every += storage.ledger(name).trials().values()
-    reference = baseline_of(baseline, every)
-    for name in names:
-        study = find_study(name, location)
-        records = storage.ledger(name).trials()
+    studies = {name: find_study(name, location) for name in names}
+    records = {name: storage.ledger(name).trials() for name in names}
+    reference = baseline_of(baseline, [trial for trials in records.values() for trial in trials.values()])
+    for name, study in studies.items():
         for sweep in study.sweeps:
             if not sweep.replicate and sweep.metric and sweep.metric.endswith(SELECT):
-                rows += _sweep_rows(study, sweep, records, storage.store, reference)
+                rows += _sweep_rows(study, sweep, records[name], storage.store, reference)
     return Tuning(tuple(rows), reference)
+
+
+@dataclass(frozen=True)
+class _Tuned:
+    """The configurations that an arm tried in a sweep; `drawn`: independently of each other."""
+
+    arm: str
+    configurations: Sequence[Configuration]
+    drawn: bool
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        return len(self.configurations)
+
+    @cached_property
+    def select(self) -> Floats:
+        """float64[N], the scores that choose; NaN of those that were stopped or failed."""
+        return np.array([one.select for one in self.configurations])
+
+    @cached_property
+    def report(self) -> Floats:
+        """float64[N], the scores that are reported."""
+        return np.array([one.report for one in self.configurations])
+
+    @cached_property
+    def draws(self) -> Floats:
+        """float64[N, SAMPLES], the reported scores on resampled images."""
+        return np.stack([one.draws for one in self.configurations])
+
+    @property
+    def runs(self) -> list[Run]:
+        """The seeds of all configurations that have a score."""
+        return [run for one in self.configurations for run in one.runs]
+
+    def same_images(self, other: _Tuned) -> bool:
+        """Whether both were scored on the same images, as far as there are scores."""
+        runs = [*self.runs, *other.runs]
+        return bool(runs) and all(
+            run.ids[1] == runs[0].ids[1] and np.array_equal(run.report.true, runs[0].report.true)
+            for run in runs
+        )
 
 
 def _sweep_rows(
@@ -122,99 +161,76 @@ def _sweep_rows(
         if trial.sweep == sweep.name and trial.status != "started":
             # A study that was extended by seeds may have a seed under two names: the later one stays.
             arms.setdefault(trial.arm, {}).setdefault(trial.configuration, {})[trial.seed] = trial
-    found = {
-        arm: [
+    found = {}
+    for arm, configurations in arms.items():
+        tried = [
             configuration_of(name, [*seeds.values()], step, store) for name, seeds in configurations.items()
         ]
-        for arm, configurations in arms.items()
-    }
+        found[arm] = _Tuned(arm, tried, _are_drawn(sweep, arm, tried))
     base = found.get(reference) or next(
-        (c for arm, c in found.items() if arm.startswith(f"{reference}+")), []
+        (tuned for arm, tuned in found.items() if comes_from(arm, reference)), None
     )
-    return [
-        _row(study, sweep, arm, step, configurations, [] if base is configurations else base)
-        for arm, configurations in found.items()
+    pairs = [(mine, None if mine is base else base) for mine in found.values()]
+    return [_row(study.name, sweep.name, step, mine, other) for mine, other in pairs]
+
+
+def _row(study: str, sweep: str, step: str, mine: _Tuned, base: _Tuned | None) -> TuningRow:
+    """Return the row of an arm, compared with another one; None: with none."""
+    points = [
+        best_of(mine.select, mine.report, mine.draws, k, drawn=mine.drawn) for k in range(1, mine.size + 1)
     ]
-
-
-def _row(
-    study: Study,
-    sweep: Sweep,
-    arm: str,
-    step: str,
-    mine: Sequence[Configuration],
-    base: Sequence[Configuration],
-) -> TuningRow:
-    drawn = _drawn(sweep, arm, mine)
-    select, report = (np.array([getattr(one, part) for one in mine]) for part in ("select", "report"))
-    draws = np.stack([one.draws for one in mine])
-    points = [best_of(select, report, draws, k, drawn=drawn) for k in range(1, len(mine) + 1)]
-    base_arm = next((run.trial.arm for one in base for run in one.runs), None)
-    base = base if base_arm is not None and _same_images([*mine, *base]) else []
     gaps: dict[int, Gap] = {}
     as_tuned, only = None, False
-    if base and base_arm is not None:
-        base_drawn = _drawn(sweep, base_arm, base)
-        for k in range(1, min(len(mine), len(base)) + 1):
-            gap = _gap(mine, k, base, k, drawn=drawn and base_drawn)
+    if base is not None and base.runs and mine.same_images(base):
+        both = min(mine.size, base.size)
+        for k in range(1, both + 1):
+            gap = _gap(mine, k, base, k, drawn=mine.drawn and base.drawn)
             if gap is not None:
                 gaps[k] = gap
-        as_tuned = _gap(mine, len(mine), base, len(base), drawn=False)
-        equal = gaps.get(min(len(mine), len(base)))
-        if as_tuned is not None and equal is not None and len(mine) != len(base):
+        as_tuned = _gap(mine, mine.size, base, base.size, drawn=False)
+        equal = gaps.get(both)
+        if as_tuned is not None and equal is not None and mine.size != base.size:
             only = appears_only_with_more((as_tuned.low, as_tuned.high), (equal.low, equal.high))
+    seeds = [len(one.runs) for one in mine.configurations if one.runs]
     return TuningRow(
-        study.name,
-        sweep.name,
-        arm,
-        step,
-        len(mine),
-        sum(bool(one.runs) for one in mine),
-        min((len(one.runs) for one in mine if one.runs), default=0),
-        drawn,
-        tuple(within_shares(point) for point in points if point is not None),
-        gaps,
-        as_tuned,
-        only,
-        few_masks(mine),
-        selections(mine),
+        study=study,
+        sweep=sweep,
+        arm=mine.arm,
+        step=step,
+        tried=mine.size,
+        scored=len(seeds),
+        seeds=min(seeds, default=0),
+        drawn=mine.drawn,
+        best_of=tuple(within_shares(point) for point in points if point is not None),
+        gaps=gaps,
+        as_tuned=as_tuned,
+        only_with_more=only,
+        few_masks=few_masks(mine.configurations),
+        selected=selections(mine.configurations),
     )
 
 
-def _drawn(sweep: Sweep, label: str, configurations: Sequence[Configuration]) -> bool:
+def _are_drawn(sweep: Sweep, label: str, configurations: Sequence[Configuration]) -> bool:
     """Whether an arm's configurations are independent draws: of a random search, after one upstream
     choice."""
-    own = next((arm for arm in sweep.arms if arm.name in (label, label.rpartition("+")[2], sweep.name)), None)
-    if own is None or not own.search or own.samples is None or sweep.searcher.kind != "random":
+    own = arm_of(sweep, label)
+    if not own.search or own.samples is None or sweep.searcher.kind != "random":
         return False
     upstream = {run.trial.upstream.rpartition("-s")[0] for one in configurations for run in one.runs}
     return len(upstream) <= 1 and sweep.scheduler.kind != "pbt"
 
 
-def _same_images(configurations: Sequence[Configuration]) -> bool:
-    runs = [run for one in configurations for run in one.runs]
-    return bool(runs) and all(
-        run.ids[1] == runs[0].ids[1] and np.array_equal(run.report.true, runs[0].report.true) for run in runs
-    )
-
-
-def _gap(
-    mine: Sequence[Configuration], k: int, base: Sequence[Configuration], base_k: int, *, drawn: bool
-) -> Gap | None:
-    """Return the difference of the best of k of one arm to the best of `base_k` of another, paired by
-    image."""
+def _gap(mine: _Tuned, k: int, base: _Tuned, base_k: int, *, drawn: bool) -> Gap | None:
+    """Return the difference of the best of `k` of one arm to the best of `base_k` of another, paired by
+    image; with `drawn` also its interval over further draws."""
     found, resampled, spreads = [], [], []
-    for configurations, number in ((mine, k), (base, base_k)):
-        select, report = (
-            np.array([getattr(c, part) for c in configurations]) for part in ("select", "report")
-        )
-        draws = np.stack([one.draws for one in configurations])
-        point = best_of(select, report, draws, number, drawn=False)
+    for tuned, number in ((mine, k), (base, base_k)):
+        point = best_of(tuned.select, tuned.report, tuned.draws, number, drawn=False)
         if point is None:
             return None
         found.append(point.score)
-        resampled.append(best_of_draws(select, draws, number))
-        spreads.append(spread_of(select, report, number) if drawn else None)
+        resampled.append(best_of_draws(tuned.select, tuned.draws, number))
+        spreads.append(spread_of(tuned.select, tuned.report, number) if drawn else None)
     difference = resampled[0] - resampled[1]
     difference = difference[~np.isnan(difference)]
     if not len(difference):

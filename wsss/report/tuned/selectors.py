@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from wsss.metrics.intervals import bootstrap_of_marginals
+from wsss.report.cells import SAMPLES
+from wsss.report.comparison import LEVEL
 
 if TYPE_CHECKING:
     from wsss.report.tuned.configurations import Configuration, Run
 
 FIXED = 20
 """The threshold, in hundredths, of maps where nothing says a better one."""
-SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def selections(tried: Sequence[Configuration]) -> tuple[Selected, ...]:
         chosen = scored[int(np.argmax(values))]
         places = None if masks else [_place(run, name) for run in chosen.runs]
         mine = _resampled(chosen, places)
-        low, high = np.nanquantile(truth[1] - mine[1], [0.025, 0.975])
+        low, high = np.nanquantile(truth[1] - mine[1], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         lost = truth[0] - mine[0]
         found.append(Selected(name, chosen.name, masks, mine[0], lost, float(low), float(high)))
     return tuple(found)

@@ -34,10 +34,10 @@ def model_card(name: str, classes: Sequence[str], record: Mapping[str, Any], loc
     """Return Markdown with the YAML head that model hubs read.
 
     Args:
-        name: What the card calls the model.
-        classes: The foreground classes, that at position k has id k + 1.
-        record: The record of its artefact; empty for a network that came as a file.
-        location: The storage whose studies may have scored it.
+        name: what the card calls the model.
+        classes: the foreground classes, that at position k has id k + 1.
+        record: the record of its artefact; empty for a network that came as a file.
+        location: the storage whose studies may have scored it.
     """
     found = _found(str(record.get("key", "")), location)
     lines = [f"# {name}", "", "A segmentation network that labels every pixel of a photo:", ""]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from wsss.config.stage import scored_as
+
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Difference, Network, Row
 
@@ -37,9 +39,14 @@ def initial_weights(networks: Mapping[str, Network]) -> str:
     return ", ".join(f"{' and '.join(named)} {what}" for what, named in labels.items())
 
 
+def row_name(row: Row, rows: Sequence[Row]) -> str:
+    """Return the name of a row among others: its arm, with its study where there are several."""
+    return row.arm if len({other.study for other in rows}) == 1 else f"{row.study}: {row.arm}"
+
+
 def arm_title(row: Row, comparison: Comparison) -> str:
-    """Return an arm's name with its best parameters; with its study where there are several."""
-    title = row.arm if len({other.study for other in comparison.rows}) == 1 else f"{row.study}: {row.arm}"
+    """Return a row's name with its best parameters."""
+    title = row_name(row, comparison.rows)
     if row.pixel_labels:
         title = f"{title} ({PIXEL_LABELS})"
     if row.status != "done":
@@ -54,8 +61,6 @@ def _short(value: Any) -> str:
 
 def step_title(step: str) -> str:
     """Return the column of a step: its stage's title, or the name that the study gave it."""
-    from wsss.config.stage import scored_as
-
     how = scored_as(step)
     return step if how is None else how.title
 

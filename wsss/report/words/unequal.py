@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from wsss.report.words.titles import PIXEL_LABELS, step_titles
+from wsss.report.words.titles import PIXEL_LABELS, row_name, step_titles
 
 if TYPE_CHECKING:
     from wsss.report.comparison import Comparison, Row
@@ -71,7 +71,7 @@ def trained_lines(comparison: Comparison) -> list[str]:
         if row.status == "done" and row.networks and not row.foreign:
             parts = [f"{number} {what}" for number, what in zip(row.trained, LENGTHS, strict=True) if number]
             mine = lengths.setdefault(" and ".join(parts) or "no epoch", [])
-            mine.append(_name(row, comparison))
+            mine.append(row_name(row, comparison.rows))
     if len(lengths) < 2:
         return []
     named = "; ".join(f"{', '.join(dict.fromkeys(arms))} for {length}" for length, arms in lengths.items())
@@ -80,7 +80,9 @@ def trained_lines(comparison: Comparison) -> list[str]:
 
 def foreign_lines(comparison: Comparison) -> list[str]:
     """Return a sentence that names what other programs have made."""
-    foreign = {_name(row, comparison): ", ".join(row.foreign) for row in comparison.rows if row.foreign}
+    foreign = {
+        row_name(row, comparison.rows): ", ".join(row.foreign) for row in comparison.rows if row.foreign
+    }
     made = "; ".join(f"{labels} of {arm}" for arm, labels in foreign.items())
     return [f"Made by other programs, whose epochs and tuning nobody counts: {made}."] if made else []
 
@@ -98,21 +100,14 @@ def chosen_lines(comparison: Comparison) -> list[str]:
 
 def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
     """Return a sentence for every row that isn't weakly supervised."""
-    several = len({row.study for row in rows}) > 1
-    reasons = {
-        f"{row.study}: {row.arm}" if several else row.arm: " and ".join(row.pixel_labels)
-        for row in rows
-        if row.pixel_labels
-    }
+    reasons = {row_name(row, rows): " and ".join(row.pixel_labels) for row in rows if row.pixel_labels}
     return [f"{arm} has seen {PIXEL_LABELS} Its {reason}." for arm, reason in reasons.items()]
 
 
 def smaller_lines(rows: Sequence[Row]) -> list[str]:
     """Return a sentence for every row whose stages worked on smaller copies of photos."""
-    several = len({row.study for row in rows}) > 1
     return [
-        f"{f'{row.study}: ' if several else ''}{row.arm} was made smaller: {'; '.join(row.smaller)}. "
-        "More memory gives other numbers."
+        f"{row_name(row, rows)} was made smaller: {'; '.join(row.smaller)}. More memory gives other numbers."
         for row in rows
         if row.smaller
     ]
@@ -139,7 +134,7 @@ def _unnamed(comparison: Comparison) -> list[str]:
 def _perfect(comparison: Comparison) -> list[str]:
     """Return a sentence for what scores as only the masks do that it is compared with: an import of these."""
     found = [
-        f"{step_titles([step])} of {_name(row, comparison)}"
+        f"{step_titles([step])} of {row_name(row, comparison.rows)}"
         for row in comparison.rows
         for step, cell in row.cells.items()
         if cell.miou > PERFECT
@@ -173,8 +168,8 @@ def _tuned(comparison: Comparison) -> list[str]:
 def _elsewhere(comparison: Comparison) -> list[str]:
     """Return a sentence for every row whose network is one of more configurations of another study."""
     return [
-        f"{_name(row, comparison)} may have been CHOSEN elsewhere: study {study} of this storage has its "
-        f"network among {count} configurations that it tried."
+        f"{row_name(row, comparison.rows)} may have been CHOSEN elsewhere: study {study} of this storage has "
+        f"its network among {count} configurations that it tried."
         for row in comparison.rows
         for study, count in row.elsewhere.items()
     ]
@@ -193,7 +188,7 @@ def _chosen_by_report(comparison: Comparison) -> list[str]:
     counts: dict[str, int] = {}
     for row in comparison.rows:
         if row.status == "done":
-            counts[_name(row, comparison)] = counts.get(_name(row, comparison), 0) + 1
+            counts[row_name(row, comparison.rows)] = counts.get(row_name(row, comparison.rows), 0) + 1
     several = ", ".join(f"{count} of {arm}" for arm, count in counts.items() if count > 1)
     if not several or comparison.unscored:
         return []
@@ -205,7 +200,7 @@ def _chosen_by_report(comparison: Comparison) -> list[str]:
 
 def _missing_seeds(comparison: Comparison) -> list[str]:
     return [
-        f"{_name(row, comparison)} lacks {'seed' if len(row.missing) == 1 else 'seeds'} "
+        f"{row_name(row, comparison.rows)} lacks {'seed' if len(row.missing) == 1 else 'seeds'} "
         f"{', '.join(map(str, row.missing))}, which did NOT come to an end: its mean leaves them out."
         for row in comparison.rows
         if row.missing
@@ -214,7 +209,7 @@ def _missing_seeds(comparison: Comparison) -> list[str]:
 
 def _ended_early(comparison: Comparison) -> list[str]:
     early = [
-        f"{_name(row, comparison)} after {row.trained_really} of {row.trained[0]} epochs"
+        f"{row_name(row, comparison.rows)} after {row.trained_really} of {row.trained[0]} epochs"
         for row in comparison.rows
         if row.status == "done" and 0 < row.trained_really < row.trained[0]
     ]
@@ -227,7 +222,9 @@ def _means(comparison: Comparison) -> list[str]:
     names = dict.fromkeys(name for row in rows for name in row.means)
     parts = []
     for name in names:
-        groups = _grouped((row.means[name], _name(row, comparison)) for row in rows if name in row.means)
+        groups = _grouped(
+            (row.means[name], row_name(row, comparison.rows)) for row in rows if name in row.means
+        )
         if len(groups) > 1:
             parts.append(f"{name} {_told(groups)}")
     return [f"Rows were NOT made alike: {'; '.join(parts)}."] if parts else []
@@ -247,8 +244,3 @@ def _told(groups: Mapping[str, Sequence[str]]) -> str:
         f"{value} for {' and '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
         for value, names in groups.items()
     )
-
-
-def _name(row: Row, comparison: Comparison) -> str:
-    several = len({other.study for other in comparison.rows}) > 1
-    return f"{row.study}: {row.arm}" if several else row.arm

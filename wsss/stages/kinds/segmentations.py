@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from wsss.config.params.pixel_head import PixelHeadParams
+from wsss.config.params.pixel_head import PixelHeadParams, ProbabilitiesParams
 from wsss.config.params.stages import Params, SegmentationsParams, SegmenterParams
 from wsss.config.stage import MEANS, STAGES, Place, Scored, StageKind
 from wsss.errors import ConfigError, Problem
@@ -14,14 +14,34 @@ if TYPE_CHECKING:
     from wsss.data.view import DataView
 
 
+P = TypeVar("P", SegmentationsParams, ProbabilitiesParams)
+
+
+class SegmentingKind(StageKind[P]):
+    """The facts that stages share whose work is a segmentation network's, at several scales."""
+
+    needs = ("segmenter",)
+
+    @classmethod
+    def notes(cls, params: P, sources: Mapping[str, Params]) -> dict[str, Any]:
+        """Return the scales at which photos are segmented: the stage's own, or those of the training."""
+        source = sources.get("segmenter")
+        trained = source.scales if isinstance(source, SegmenterParams | PixelHeadParams) else ()
+        return {"scales": list(params.scales or trained)}
+
+    @classmethod
+    def passes(cls, params: P, facts: Mapping[str, Any]) -> float:
+        scales = facts.get("notes", {}).get("scales") or params.scales or ()
+        return sum(scale**2 for scale in scales) * (1 + params.flip)
+
+
 @STAGES.register
-class Segmentations(StageKind[SegmentationsParams]):
+class Segmentations(SegmentingKind[SegmentationsParams]):
     name = "segmentations"
     params = SegmentationsParams
     work = "wsss.stages.segmentations:Segmentations"
     rests_on = ()
     version = 2
-    needs = ("segmenter",)
     scored = Scored("masks", "segmentation", 2, "segmentation", on="test")
     lists = ("select", "test")
     means = (*MEANS, "crf")
@@ -38,16 +58,6 @@ class Segmentations(StageKind[SegmentationsParams]):
         return params
 
     @classmethod
-    def notes(cls, params: SegmentationsParams, sources: Mapping[str, Params]) -> dict[str, Any]:
-        """Return the scales at which photos are segmented: its own, or those of the training."""
-        return {"scales": list(params.scales or trained_scales(sources))}
-
-    @classmethod
-    def passes(cls, params: SegmentationsParams, facts: Mapping[str, Any]) -> float:
-        scales = facts.get("notes", {}).get("scales") or params.scales or ()
-        return sum(scale**2 for scale in scales) * (1 + params.flip)
-
-    @classmethod
     def alike(cls, params: SegmentationsParams) -> tuple[Any, ...]:
         # A CRF's time does not depend on scales: with one, times at other scales can't be compared.
         if params.crf is None:
@@ -57,12 +67,6 @@ class Segmentations(StageKind[SegmentationsParams]):
     @classmethod
     def placed(cls, params: SegmentationsParams) -> Place:
         return "device" if params.crf is None else "device and pool"
-
-
-def trained_scales(sources: Mapping[str, Params]) -> tuple[float, ...]:
-    """Return the scales that a segmentation network was trained at, by the parameters it was made with."""
-    source = sources.get("segmenter")
-    return source.scales if isinstance(source, SegmenterParams | PixelHeadParams) else ()
 
 
 def segmented_ids(data: DataView) -> list[str]:

@@ -121,17 +121,10 @@ class Command(Stage):
         lines = joined(self.here / LOG).decode(errors="replace").splitlines()
         text = "\n".join([line[:200].rstrip() for line in lines if line.strip()][-10:])
         where = " ".join(self.params.words[:4])
-        told = [
-            Problem(
-                where,
-                f"its result can't be used; its last lines:\n{text}\n"
-                if text
-                else "its result can't be used",
-            )
-        ]
+        said = f"; its last lines:\n{text}\n" if text else ""
         # The next start deletes its output, as after a failure.
         (self.here / ENDED).unlink(missing_ok=True)
-        return StageError([*told, *error.problems])
+        return StageError([Problem(where, f"its result can't be used{said}"), *error.problems])
 
     def _result(self) -> Result:
         return Result(self.params, self.context.data, self.images, self.here / "out", self.context.work)

@@ -19,8 +19,7 @@ from wsss.masks.images import write_mask
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
 from wsss.stages.kinds.programs.imported import imported_ids, source
-from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
-from wsss.stages.shards import split_shards, write_index, write_shard
+from wsss.stages.shards import map_shards, write_index, write_shard
 
 
 class Import(ListedStage):
@@ -35,14 +34,9 @@ class Import(ListedStage):
         self.sources = foreign_files(folder, self.ids, self.kind)
         self.keys = {id: np.zeros(0, np.int64) for id in self.ids}
         if self.kind != "segmentations":  # nobody knows the labels of photos that were segmented
-            labels = context.data.dataset.labels(self.ids)
-            self.keys = {id: np.flatnonzero(row) for id, row in zip(self.ids, labels, strict=True)}
-        sizes = working_sizes(context.data, self.ids)
-        self.chunks = [
-            part
-            for shard in split_shards(self.ids)
-            for part in parts(shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES)
-        ]
+            self.keys = context.data.present(self.ids)
+        maps = {id: len(keys) for id, keys in self.keys.items()}
+        self.chunks = map_shards(maps, working_sizes(context.data, self.ids))
 
     def step(self) -> dict[str, float]:
         ids = self.chunks[self.done]

@@ -66,8 +66,8 @@ def look(program: Needs, *, start: bool) -> Found:
     """Look for a program's folder, interpreter and file on this machine.
 
     Args:
-        program: What it needs.
-        start: Whether its interpreter is started, which the user must have allowed.
+        program: what it needs.
+        start: whether its interpreter is started, which the user must have allowed.
     """
     found = Found()
     try:

@@ -18,9 +18,8 @@ from wsss.masks.foreign import foreign_files, read_cams, read_segmentation
 from wsss.masks.foreign.files import MOST_PROBLEMS
 from wsss.masks.images import write_mask
 from wsss.stages.kinds.programs.command import CommandParams
-from wsss.stages.memory_bound import MOST_BYTES, map_bytes, parts
 from wsss.stages.programs.given import FILES
-from wsss.stages.shards import split_shards, write_index, write_shard
+from wsss.stages.shards import map_shards, split_shards, write_index, write_shard
 
 MOST_FILES = 100_000
 
@@ -40,18 +39,11 @@ class Result:
         self, params: CommandParams, data: DataView, images: tuple[str, ...], out: Path, work: Path
     ) -> None:
         self.params, self.data, self.images, self.out, self.work = params, data, images, out, work
-        labels = data.dataset.labels(images) if params.makes == "cams" else np.zeros((len(images), 0))
-        self.keys = {id: np.flatnonzero(row) for id, row in zip(images, labels, strict=True)}
-        self.shards: list[list[str]] = split_shards(images)
+        self.keys = data.present(images) if params.makes == "cams" else {}
+        self.shards = split_shards(images)
         if params.makes == "cams":
-            sizes = working_sizes(data, images)
-            self.shards = [
-                part
-                for shard in self.shards
-                for part in parts(
-                    shard, [map_bytes(len(self.keys[id]), sizes[id]) for id in shard], MOST_BYTES
-                )
-            ]
+            maps = {id: len(keys) for id, keys in self.keys.items()}
+            self.shards = map_shards(maps, working_sizes(data, images))
 
     def read(self) -> Iterator[int]:
         """Read the files; yield how many images are done. Raises `DataError`."""

@@ -44,7 +44,7 @@ class AffinityLabels(ChunkedStage):
         return {"images": float(len(ids)), "ignored": float(np.mean(ignored))}
 
     def _task(self, id: str) -> tuple[Any, ...]:
-        photo, (cams, keys) = np.asarray(self.context.data.dataset.image(id)), self.cams[id]
+        photo, (cams, keys) = self.context.data.photo(id), self.cams[id]
         size = self.bound.fit(id, photo.shape[:2], crf_memory(len(keys) + 1))
         return (*copies(photo, cams, size), keys, self.params)
 

@@ -73,12 +73,9 @@ class PseudoMasks(WalkingStage):
             path = self.context.work / CONFIDENCE / f"{id}.png"
             write_mask(path, resize_mask(sure, size), grey=True)
 
-    def _photo(self, id: str) -> np.ndarray:
-        return np.asarray(self.context.data.dataset.image(id))
-
     def _task(self, id: str) -> tuple[Any, ...]:
         """Return what a CRF on CAMs is given."""
-        photo, (maps, keys) = self._photo(id), self.cams[id]
+        photo, (maps, keys) = self.context.data.photo(id), self.cams[id]
         size = self.bound.fit(id, photo.shape[:2], crf_memory(len(keys) + 1))
         return (*copies(photo, maps, size), keys, self.params)
 
@@ -99,7 +96,7 @@ class PseudoMasks(WalkingStage):
         refined: list[str] = []
 
         def scored() -> Iterator[tuple[Any, ...]]:
-            for id, photo in zip(ids, self.beside.read(self._photo, ids), strict=True):
+            for id, photo in zip(ids, self.beside.read(self.context.data.photo, ids), strict=True):
                 keys = self.cams.keys(id)
                 if not len(keys):
                     masks[id] = np.zeros(photo.shape[:2], np.uint8), np.full(photo.shape[:2], 255, np.uint8)

@@ -55,7 +55,7 @@ class Walk(WalkingStage):
 
     def _read(self, id: str) -> tuple[np.ndarray, np.ndarray]:
         """Return the photo uint8[H, W, 3] and its CAMs."""
-        return np.asarray(self.context.data.dataset.image(id)), self.cams[id][0]
+        return self.context.data.photo(id), self.cams[id][0]
 
     def finish(self, folder: Path) -> dict[str, Any]:
         assert self.walker is not None

@@ -19,10 +19,10 @@ from wsss.masks.pairs import boundary_affinities, pair_affinities, pair_offsets
 from wsss.masks.random_walk import pooled, transition, upsampled, walk, walk_memory
 from wsss.masks.seeds import background_score, with_background
 from wsss.models import AffinityNetwork, BoundaryNetwork
-from wsss.models.computing.memory import FREE_SHARE, bytes_per_pixel, free_memory
+from wsss.models.computing.memory import FREE_SHARE, GIB, bytes_per_pixel, free_memory
 from wsss.models.computing.precision import applied, sent
+from wsss.models.computing.statistics import channel_statistics
 
-GIB = 2**30
 SHRINK = 0.9
 LEAST_CELLS = 8
 """Of a smaller copy's short side: with fewer there is no object left to walk on."""
@@ -168,8 +168,7 @@ class Walker:
         The photo is padded at the right and below with the mean colour: to `least` pixels a side, and until
         all taps' grids nest. One that was stretched to the next would be off by up to a cell at the far edge.
         """
-        mean = photo.new_tensor(self.network.mean).view(1, 3, 1, 1)
-        std = photo.new_tensor(self.network.std).view(1, 3, 1, 1)
+        mean, std = channel_statistics(self.network, photo)
         height, width = self.network.grid(photo)
         x = (photo - mean) / std
         if isinstance(self.network, AffinityNetwork):

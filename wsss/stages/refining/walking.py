@@ -10,9 +10,10 @@ from wsss.config.params.stages import RandomWalkParams
 from wsss.data.view import working_sizes
 from wsss.files import read_json, write_json
 from wsss.models.computing.folding import fold_norms
+from wsss.models.computing.memory import GIB
 from wsss.stages.chunks import ChunkedStage
 from wsss.stages.contract import Context
-from wsss.stages.refining.walker import GIB, Walker
+from wsss.stages.refining.walker import Walker
 from wsss.stages.training.affinity import load_affinity
 
 WALK = "walk.json"

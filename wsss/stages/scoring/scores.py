@@ -15,11 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from wsss.data.pictures.sizes import shrink_mask
 from wsss.files import write_json
-from wsss.labels import IGNORED
-from wsss.masks.images import read_mask
-from wsss.masks.seeds import threshold_mask
 from wsss.metrics import (
     THRESHOLDS,
     WHOLE_RANGE,
@@ -37,8 +33,9 @@ from wsss.metrics.confusion import defined
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
 from wsss.stages.kinds.scoring.scores import ScoresParams, scored_ids
+from wsss.stages.scoring.masks import ArtefactMasks
 from wsss.stages.scoring.pictures import draw_curve, draw_samples
-from wsss.stages.shards import CamShards, split_shards
+from wsss.stages.shards import split_shards
 
 CURVES_FILE = "curves.npz"
 FIXED = (0.15, 0.20)
@@ -65,8 +62,8 @@ class Scores(ListedStage):
         assert isinstance(context.params, ScoresParams)
         how = context.params.how
         self.kind = context.params.kind
-        self.source = context.inputs[self.kind]
-        self.cams = CamShards(self.source) if how.files == "maps" else None
+        self.masks = ArtefactMasks(context.inputs[self.kind], how)
+        self.cams = self.masks.cams
         dataset = context.data.dataset
         self.classes = dataset.classes
         parts = scored_ids(context.params, context.data)
@@ -91,7 +88,7 @@ class Scores(ListedStage):
             part.curve.add(truth, cams, keys)
             part.ranking.add(truth, cams, keys)
         else:
-            part.confusions.append(confusion(truth, self._mask(id, None), len(self.classes)))
+            part.confusions.append(confusion(truth, self.masks.mask(id, truth.shape), len(self.classes)))
         present = np.flatnonzero(self.labels.get(id, ()))
         first = int(present[0]) + 1 if len(present) else 0
         part.floor.append(confusion(truth, centre_box(truth.shape, first), len(self.classes)))
@@ -105,7 +102,7 @@ class Scores(ListedStage):
         arrays: dict[str, np.ndarray] = {
             f"{name}_ids": np.asarray(part.ids) for name, part in self.parts.items()
         }
-        threshold: int | None = None
+        threshold: int | None = None  # its place in THRESHOLDS
         for name, part in self.parts.items():
             if self.cams is not None:
                 if threshold is None:
@@ -154,18 +151,11 @@ class Scores(ListedStage):
 
     def _outlines(self, id: str, threshold: int | None) -> np.ndarray:
         """Return how the outlines of an image's mask agree, at the threshold that was chosen."""
-        mask = self._mask(id, threshold)
-        return boundary_counts(self.context.data.dataset.mask(id), mask, len(self.classes))
+        truth = self.context.data.dataset.mask(id)
+        return boundary_counts(truth, self._mask(id, truth.shape, threshold), len(self.classes))
 
-    def _mask(self, id: str, threshold: int | None) -> np.ndarray:
-        if self.cams is None or threshold is None:
-            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
-            return np.where(mask == IGNORED, np.uint8(0), mask)  # an import may have gaps
-        cams, keys = self.cams[id]
-        if len(keys):
-            return threshold_mask(cams, keys, THRESHOLDS[threshold])
-        width, height = self.context.data.dataset.image(id).size
-        return np.zeros((height, width), np.uint8)
+    def _mask(self, id: str, size: tuple[int, ...], threshold: int | None) -> np.ndarray:
+        return self.masks.mask(id, size, None if threshold is None else THRESHOLDS[threshold])
 
     def _published(self) -> dict[str, Any]:
         """Score with the threshold chosen on the very masks that are reported."""
@@ -178,9 +168,9 @@ class Scores(ListedStage):
         dataset = self.context.data.dataset
         rows = []
         for id in list(self.parts.values())[-1].ids[:PICTURES]:
-            photo = np.asarray(dataset.image(id))
-            cams = None if self.cams is None else self.cams[id][0]
-            rows.append((id, photo, cams, self._mask(id, threshold), dataset.mask(id)))
+            photo = self.context.data.photo(id)
+            mask = self._mask(id, photo.shape[:2], threshold)
+            rows.append((id, photo, self.masks.maps(id), mask, dataset.mask(id)))
         draw_samples(folder / "overlays.png", rows)
         if threshold is not None:
             curves = {name: part.curve.miou()[: len(THRESHOLDS)] for name, part in self.parts.items()}

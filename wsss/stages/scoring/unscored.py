@@ -5,16 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from wsss.data.pictures.sizes import shrink_mask
-from wsss.labels import IGNORED
-from wsss.masks.images import Mask, read_mask
-from wsss.masks.seeds import threshold_mask
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds.scoring.pictures import OVERLAYS, PicturesParams, shown_ids
+from wsss.stages.scoring.masks import ArtefactMasks
 from wsss.stages.scoring.pictures import draw_samples
-from wsss.stages.shards import CamShards
 
 THRESHOLD = 0.3
 """At which maps are cut for the picture; without masks, nothing chooses one."""
@@ -26,12 +20,8 @@ class Pictures(Stage):
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         assert isinstance(context.params, PicturesParams)
-        self.source = context.inputs[context.params.kind]
-        self.cams = CamShards(self.source) if context.params.how.files == "maps" else None
-        self.ids = [id for id in shown_ids(context.data) if self._has(id)]
-
-    def _has(self, id: str) -> bool:
-        return id in self.cams.index if self.cams is not None else (self.source / f"{id}.png").is_file()
+        self.masks = ArtefactMasks(context.inputs[context.params.kind], context.params.how)
+        self.ids = [id for id in shown_ids(context.data) if id in self.masks]
 
     @property
     def steps(self) -> int:
@@ -44,17 +34,10 @@ class Pictures(Stage):
         """Nothing is kept between steps."""
 
     def finish(self, folder: Path) -> dict[str, Any]:
-        dataset, rows = self.context.data.dataset, []
+        rows = []
         for id in self.ids:
-            photo = np.asarray(dataset.image(id))
-            maps = None if self.cams is None else self.cams[id][0]
-            rows.append((id, photo, maps, self._mask(id, photo.shape[:2]), None))
+            photo = self.context.data.photo(id)
+            mask = self.masks.mask(id, photo.shape[:2], THRESHOLD)
+            rows.append((id, photo, self.masks.maps(id), mask, None))
         draw_samples(folder / OVERLAYS, rows)
         return {"images": len(self.ids)}
-
-    def _mask(self, id: str, size: tuple[int, ...]) -> Mask:
-        if self.cams is None:
-            mask = shrink_mask(read_mask(self.source / f"{id}.png"))
-            return np.where(mask == IGNORED, np.uint8(0), mask)
-        maps, keys = self.cams[id]
-        return threshold_mask(maps, keys, THRESHOLD) if len(keys) else np.zeros(size, np.uint8)

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from wsss.config.params.stages import AffinityParams
 from wsss.files import read_json, write_json
@@ -20,6 +19,7 @@ from wsss.masks.pairs import (
     pair_labels,
     pair_offsets,
 )
+from wsss.methods.pixel_loss import labels_at
 from wsss.models import (
     AffinityNetwork,
     BoundaryNetwork,
@@ -83,8 +83,7 @@ class Affinity(Stage):
         images = images.contiguous(memory_format=torch.channels_last)
         with self.training.autocast():
             output = self.network(images)
-        size = output.shape[-2:]
-        labels = interpolate(masks[:, None].float(), size, mode="nearest-exact")[:, 0].to(torch.uint8)
+        labels = labels_at(masks, output.shape[-2:]).to(torch.uint8)
         pairs = pair_labels(sent(labels, self.device), self.offsets, self.crop)
         if self.params.kind == "affinity":
             affinities = pair_affinities(output, self.offsets, self.crop)

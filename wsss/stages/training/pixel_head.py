@@ -21,14 +21,15 @@ from wsss.methods.optimiser import PolySchedule
 from wsss.methods.pixel_loss import labels_at
 from wsss.models.computing.memory import network_bytes_per_pixel
 from wsss.models.computing.precision import sent
-from wsss.models.networks.pixel_head import PixelHeadNetwork, fitted
+from wsss.models.computing.statistics import channel_statistics
+from wsss.models.networks.pixel_head import fitted
 from wsss.stages.contract import Context, Stage
 from wsss.stages.kinds.training.pixel_head import teaching_images
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import split_shards
 from wsss.stages.training.network import ABOUT as CLASSIFIER_ABOUT
 from wsss.stages.training.network import load_classifier
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
+from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_pixel_head
 from wsss.stages.training.training import Training, epoch_seed
 
 LOOKED_AT = 16
@@ -66,15 +67,7 @@ class PixelHead(Stage):
         cam = load_classifier(self.source, context.device)
         self.precision = cam.precision
         torch.manual_seed(context.seed)
-        self.network = PixelHeadNetwork(
-            cam,
-            context.data.dataset.classes,
-            size=params.size,
-            scales=params.scales,
-            foreground=params.learns == "foreground",
-            channels=params.channels,
-            dropout=params.dropout,
-        ).to(self.device)
+        self.network = build_pixel_head(params, cam, context.data.dataset.classes).to(self.device)
         head = self.network.head
         optimiser = torch.optim.AdamW(head.parameters(), lr=params.lr, weight_decay=params.weight_decay)
         schedule = PolySchedule(optimiser, params.iterations, POWER)
@@ -115,9 +108,9 @@ class PixelHead(Stage):
     def _features(self, id: str) -> list[np.ndarray]:
         """Return float16[D, h, w] of every view of a photo."""
         network = self.network.eval()
-        photo = np.array(self.context.data.dataset.image(id))
+        photo = np.array(self.context.data.photo(id))
         pixels = sent(torch.from_numpy(photo), self.device).permute(2, 0, 1)[None].float() / 255
-        mean, std = (pixels.new_tensor(values).view(1, 3, 1, 1) for values in (network.mean, network.std))
+        mean, std = channel_statistics(network, pixels)
         x, found = (pixels - mean) / std, []
         height, width = photo.shape[:2]
         factor = min(1.0, self.params.size / max(height, width))

@@ -77,7 +77,7 @@ def rung_score(
             keys = [np.flatnonzero(labels[name]) for name in names]
             cams = multi_scale_cams(
                 network,
-                [np.asarray(data.dataset.image(name)) for name in names],
+                [data.photo(name) for name in names],
                 keys,
                 scales=(1.0,),
                 flip=False,

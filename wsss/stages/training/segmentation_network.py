@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.params.stages import SegmenterParams
 from wsss.files import read_json
-from wsss.models import DeepLab, create_backbone, weights_identity
+from wsss.models import CamNetwork, DeepLab, create_backbone, weights_identity
 from wsss.models.computing.precision import Precision, placed
 from wsss.models.networks.pixel_head import PixelHeadNetwork
 from wsss.stages.training.network import classifier_of, to_channels_last
@@ -53,6 +53,25 @@ def build_segmenter(
     return network
 
 
+def build_pixel_head(params: PixelHeadParams, cam: CamNetwork, classes: Sequence[str]) -> PixelHeadNetwork:
+    """Return the network of these parameters, its head freshly drawn.
+
+    Args:
+        params: of the head.
+        cam: the classifier whose frozen features it reads.
+        classes: names, without the background.
+    """
+    return PixelHeadNetwork(
+        cam,
+        classes,
+        size=params.size,
+        scales=params.scales,
+        foreground=params.learns == "foreground",
+        channels=params.channels,
+        dropout=params.dropout,
+    )
+
+
 def network_of(about: Mapping[str, Any]) -> SegmentationNetwork:
     """Return the untrained network that a segmenter artefact's JSON describes, in evaluation mode.
 
@@ -61,15 +80,7 @@ def network_of(about: Mapping[str, Any]) -> SegmentationNetwork:
     if about.get("network") == PIXEL_HEAD:
         params = PixelHeadParams.model_validate(about["params"])
         cam = classifier_of(about["classifier"])
-        head = PixelHeadNetwork(
-            cam,
-            about["classes"],
-            size=params.size,
-            scales=params.scales,
-            foreground=params.learns == "foreground",
-            channels=params.channels,
-            dropout=params.dropout,
-        )
+        head = build_pixel_head(params, cam, about["classes"])
         head.precision = cam.precision
         return head.eval()
     trained = SegmenterParams.model_validate(about["params"])

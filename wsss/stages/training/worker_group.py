@@ -14,6 +14,7 @@ import threading
 import traceback
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -56,8 +57,8 @@ class WorkerGroup:
         self._end = weakref.finalize(self, _end, self._processes, self._folder)
         for rank in range(workers):
             ours, theirs = context.Pipe()
-            arguments = (theirs, make, rank, workers, meeting, threads, gpus)
-            process = context.Process(target=_serve, args=arguments, name=f"worker-{rank}")
+            own = _Worker(rank, workers, meeting, threads, gpus)
+            process = context.Process(target=_serve, args=(theirs, make, own), name=f"worker-{rank}")
             process.start()
             theirs.close()
             self._pipes.append(ours)
@@ -139,21 +140,31 @@ def _end(processes: Sequence[BaseProcess], folder: tempfile.TemporaryDirectory[s
     folder.cleanup()
 
 
-def _serve(
-    pipe: Connection, make: Make, rank: int, workers: int, meeting: str, threads: int, gpus: bool
-) -> None:
+@dataclass(frozen=True)
+class _Worker:
+    """One of several `workers`, which find each other by the file `meeting`; with `gpus`, each has one."""
+
+    rank: int
+    workers: int
+    meeting: str
+    threads: int
+    gpus: bool
+
+
+def _serve(pipe: Connection, make: Make, own: _Worker) -> None:
     """What a worker does until it is ended."""
+    rank, workers = own.rank, own.workers
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that waits
     _die_with_parent()
     try:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(own.threads)
         for name in INTERFACES:
             os.environ.setdefault(name, "lo")
-        if gpus:
+        if own.gpus:
             torch.cuda.set_device(rank)
         distributed.init_process_group(
-            "nccl" if gpus else "gloo",
-            init_method=f"file://{meeting}",
+            "nccl" if own.gpus else "gloo",
+            init_method=f"file://{own.meeting}",
             rank=rank,
             world_size=workers,
             timeout=PATIENCE,

@@ -16,6 +16,7 @@ from wsss.errors import PreflightError, Problem
 from wsss.files import read_file, write_atomic
 from wsss.store.folder_store import Store
 from wsss.store.lease import is_dead, this_process
+from wsss.store.leftovers import PARTIAL
 from wsss.store.records import parse_lease
 
 FOLDER = "WSSS_CACHE"
@@ -118,7 +119,7 @@ class Cache:
     def drop(self, key: str) -> None:
         """Delete a copy, in one move."""
         # Half-deleted by a process that is killed, it is found there.
-        aside = self.store.root / "partial" / f".removed-{uuid.uuid4().hex[:8]}"
+        aside = self.store.root / PARTIAL / f".removed-{uuid.uuid4().hex[:8]}"
         aside.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             self.store.folder(key).rename(aside)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
-from wsss.errors import PreflightError, Problem, StorageError, nearest
+from wsss.errors import PreflightError, Problem, StorageError, first_line, nearest
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -84,8 +84,7 @@ class Objects:
         except (answers.AlreadyExistsError, answers.PreconditionError, FileNotFoundError):
             raise
         except (answers.BaseError, OSError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
-            message = f"can't be {what}: {reason} ({self._tries} tries)"
+            message = f"can't be {what}: {first_line(error)} ({self._tries} tries)"
             hint = "everything finished is kept; `resume` when the storage answers"
             raise StorageError(Problem(self.address(name), message, hint)) from error
 
@@ -254,9 +253,9 @@ def _open(uri: str, tries: int, pause: float) -> ObjectStore:
             **_credentials(address),
         )
     except (BaseError, ValueError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+        message = f"can't be used as a storage: {first_line(error)}"
         hint = "give --storage FOLDER or s3://bucket/prefix"
-        raise PreflightError(Problem(address, f"can't be used as a storage: {reason}", hint)) from error
+        raise PreflightError(Problem(address, message, hint)) from error
 
 
 def _credentials(address: str) -> Mapping[str, Any]:

@@ -6,10 +6,9 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
 
 from wsss.errors import StorageError
-from wsss.store.lease import LEASE, TIMEOUT, Lease
+from wsss.store.lease import LEASE, TIMEOUT, Lease, Leases
 from wsss.store.objects.client import Object, Objects
 from wsss.store.records import parse_lease
 
@@ -35,7 +34,7 @@ class ObjectLease(Lease):
         self._version = ""
         self._renewing = threading.Lock()
 
-    def others(self) -> dict[str, tuple[str, dict[str, Any]]]:
+    def others(self) -> Leases:
         found = self._objects.get(self.name)
         self._version = "" if found is None else found.version
         if found is None:
@@ -76,8 +75,8 @@ class ObjectLease(Lease):
             return
 
 
-def leases_among(objects: Objects, listed: Sequence[Object]) -> dict[str, tuple[str, dict[str, Any]]]:
-    """Return owner → (what changes with every sign of life, content) of the leases in a listing."""
+def leases_among(objects: Objects, listed: Sequence[Object]) -> Leases:
+    """Return the leases in a listing."""
     names = [one.name for one in listed if is_lease(one)]
     contents = [found for found in objects.map(objects.get, names) if found is not None]
     leases = [(found.version, parse_lease(found.bytes)) for found in contents]

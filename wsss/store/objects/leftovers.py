@@ -9,8 +9,9 @@ from pathlib import Path
 
 import psutil
 
+from wsss.store.lease import Leases
 from wsss.store.leftovers import PARTIAL as HERE
-from wsss.store.leftovers import Leases, Leftover, folder_bytes
+from wsss.store.leftovers import Leftover, folder_bytes
 from wsss.store.objects.client import Object, Objects
 from wsss.store.objects.entries import STORE, Entries
 from wsss.store.objects.lease import PARTIAL, ObjectLease, leases_among

@@ -23,8 +23,8 @@ from wsss.errors import Problem, StorageError
 from wsss.files import with_checksum, write_json, writing
 from wsss.store.artefact import RECORD, Artefact
 from wsss.store.folder_store import Store
-from wsss.store.lease import TIMEOUT
-from wsss.store.leftovers import Leases, Leftover
+from wsss.store.lease import TIMEOUT, Leases
+from wsss.store.leftovers import Leftover
 from wsss.store.objects.cache import Cache, cache_limit
 from wsss.store.objects.client import Objects
 from wsss.store.objects.entries import STORE, Entries, place_of
@@ -183,6 +183,10 @@ class ObjectStore(Store):
 
     def leases(self) -> Leases:
         return leases_among(self.objects, self.objects.below(PARTIAL))
+
+    def drop_copies(self, *, dry_run: bool) -> int:
+        before = sum(artefact.bytes for artefact in self.local)
+        return before - self.cache.trim(0, dry_run=dry_run)
 
     def half_made(self) -> list[Leftover]:
         return half_made_objects(self.objects, self.root, self.local.half_made())

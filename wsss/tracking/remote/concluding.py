@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wsss.tracking.content.conclusion import REPORT
 from wsss.tracking.remote.files import Known, RunFiles
 from wsss.tracking.remote.registry import Registry
 from wsss.tracking.spool import Operation
@@ -72,7 +73,7 @@ class Concluding:
 
     def is_current(self, known: Known, operation: Operation) -> bool:
         """Whether a study's run holds what an operation would bring, its files too."""
-        paths = {*operation["texts"], "report.html"}
+        paths = {*operation["texts"], REPORT}
         return known.tags.get(SUMMARY) == operation["digest"] and all(
             self._files.has(known, path) for path in paths
         )

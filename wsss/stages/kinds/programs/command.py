@@ -13,6 +13,7 @@ from wsss.config.params.supervision import Labels, names_masks, raw_label
 from wsss.config.stage import STAGES, Mention, Place, StageKind
 from wsss.errors import ConfigError, Problem, nearest, quoted
 from wsss.stages.kinds.programs.words import PLACEHOLDERS, as_word, placeholders, stage_named, wrong_word
+from wsss.stages.kinds.segmentations import segmented_ids
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -265,6 +266,4 @@ def wanted(params: CommandParams, data: DataView) -> tuple[str, ...]:
     """Return the ids of the images that a program works on. Raises `ConfigError`."""
     if params.makes != "segmentations":
         return data.labelled_ids
-    from wsss.stages.kinds.segmentations import segmented_ids
-
     return tuple(segmented_ids(data))
