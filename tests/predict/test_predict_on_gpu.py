@@ -42,7 +42,7 @@ def test_masks_are_those_of_the_cpu(segmenter: Artefact, tmp_path: Path) -> None
 def test_an_exported_program_works_there(segmenter: Artefact, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     photo = draw_photo(tmp_path / "a.png", 160, 96)
-    export_network(load_artefact(segmenter.folder, segmenter.key).deeplab, tmp_path / "a.pt2", id="a")
+    export_network(load_artefact(segmenter.folder, segmenter.key).segmentation_network, tmp_path / "a.pt2", id="a")
     (expected,) = Predictor(load_file_model(tmp_path / "a.pt2"), Settings((1.0,))).masks([photo], ONE)
     with virtual_gpus():
         (found,) = Predictor(load_file_model(tmp_path / "a.pt2"), Settings((1.0,), device="cuda")).masks(
@@ -66,4 +66,4 @@ def test_a_network_is_used_in_the_numbers_of_its_training(
     about = json.loads((tmp_path / "segmenter.json").read_text())
     about["params"]["amp"] = amp
     (tmp_path / "segmenter.json").write_text(json.dumps(about))
-    assert load_file_model(tmp_path / "segmenter.safetensors").deeplab.precision.amp is amp
+    assert load_file_model(tmp_path / "segmenter.safetensors").segmentation_network.precision.amp is amp

@@ -360,7 +360,7 @@ def test_the_verb_syncs_all_studies_and_names_what_is_wrong(
     unknown = in_process("sync", "tow", "--storage", tmp_path)
     assert unknown.returncode == 2 and "did you mean 'two'?" in unknown.stderr
     nowhere = in_process("sync", "--storage", tmp_path / "nowhere")
-    assert nowhere.returncode == 2 and "no studies" in nowhere.stderr
+    assert nowhere.returncode == 2 and "there is no such folder" in nowhere.stderr
     assert not (tmp_path / "nowhere").exists()
     (tmp_path / "studies/one/study.yaml").write_text("name: [")
     harmed = in_process("sync", "--storage", tmp_path)
