@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing.util
 import os
 import shutil
 import sqlite3
@@ -59,6 +60,12 @@ def _disks_at_leisure() -> Iterator[None]:
         patch.setattr(os, "fsync", lambda number: None)
         patch.setattr(sqlite3.dbapi2, "connect", connected)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _folder_of_sockets() -> None:
+    """Python makes one a process, on first use: not in a TMPDIR that goes with the test that set it."""
+    multiprocessing.util.get_temp_dir()
 
 
 KEPT_BY_LIBRARIES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI")

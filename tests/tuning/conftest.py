@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _without_tokens() -> Iterator[None]:
     """A process asks once whether Ray wants tokens and believes that to its end: with two answers, tests that
     share it wait for each other's clusters in vain. Tests of tokens start Ray in processes of their own."""
