@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from command_line import in_process
+from PIL import Image
 
 from wsss.data.sample.data_set import write_sample
 
@@ -141,6 +142,8 @@ def test_data_that_changed_are_told_before_work_starts(faulty: Any, storage: Pat
     ids = (root / "ImageSets/Segmentation/train.txt").read_text().split()
     for folder, ending in (("JPEGImages", "jpg"), ("Annotations", "xml"), ("SegmentationClass", "png")):
         shutil.copy(root / folder / f"{ids[0]}.{ending}", root / folder / f"new.{ending}")
+    with Image.open(root / f"JPEGImages/{ids[0]}.jpg") as photo:  # the same one twice would be refused
+        photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(root / "JPEGImages/new.jpg")
     (root / "ImageSets/Segmentation/train.txt").write_text("\n".join([*ids, "new"]))
     expected = [f"class {classes[0]!r} is called 'kitten' now", "1 photo is new: new"]
     plan = json.loads(in_process("plan", "toy", "--storage", storage, "--json").stdout)
