@@ -29,14 +29,19 @@ def table_rows(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-@pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("archive")
-    with tarfile.open(DOCS / "archives" / "supervision_animals.tar.xz") as tar:
+def compared(archive: str, folder: Path) -> dict[str, Any]:
+    with tarfile.open(DOCS / "archives" / archive) as tar:
         tar.extractall(folder, filter="data")
     done = in_process("compare", "--storage", folder / "runs", "--format", "json")
     assert done.returncode == 0, done.stderr
-    return {row["arm"]: row for row in json.loads(done.stdout)["table"]}
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("archive")
+    return {row["arm"]: row for row in compared("supervision_animals.tar.xz", folder)["table"]}
 
 
 def test_the_first_table_comes_out_of_its_archive(records: dict[str, dict[str, Any]]) -> None:
@@ -58,6 +63,26 @@ def test_the_first_table_comes_out_of_its_archive(records: dict[str, dict[str, A
             assert found["high"] == f"{100 * row[f'{column}_high']:.1f}", step
         compared += 1
     assert compared == len(rows) > 10
+
+
+def test_two_more_seeds_come_out_of_theirs(tmp_path: Path, records: dict[str, dict[str, Any]]) -> None:
+    """Seed 1 is in the first archive, the mean of seeds 2 and 3 in the second."""
+    rows = {row["arm"]: row for row in compared("supervision_seeds.tar.xz", tmp_path)["table"]}
+    assert rows["usual"]["answer_delta_stands"], "the star"
+    assert f"{-100 * rows['usual']['answer_delta']:.1f} points below" in section("Two more seeds")
+    shown = 0
+    for step, first, second, third, mean in table_rows(section("Two more seeds")):
+        if step == "difference":
+            continue
+        names = re.findall(r"`(\w+)`", step)
+        arm = next((name for name in names if name in rows), "again")
+        column = names[0] if names[0] not in rows else "answer"
+        assert float(first) == pytest.approx(100 * records[arm][column], abs=0.051)
+        both = (float(second) + float(third)) / 2
+        assert both == pytest.approx(100 * rows[arm][column], abs=0.051)
+        assert float(mean.strip("*")) == pytest.approx((float(first) + 2 * both) / 3, abs=0.051)
+        shown += 1
+    assert shown == 6
 
 
 def test_a_report_is_written_from_it(tmp_path: Path) -> None:

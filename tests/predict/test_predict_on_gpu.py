@@ -42,7 +42,9 @@ def test_masks_are_those_of_the_cpu(segmenter: Artefact, tmp_path: Path) -> None
 def test_an_exported_program_works_there(segmenter: Artefact, tmp_path: Path) -> None:
     torch.set_num_threads(1)
     photo = draw_photo(tmp_path / "a.png", 160, 96)
-    export_network(load_artefact(segmenter.folder, segmenter.key).segmentation_network, tmp_path / "a.pt2", id="a")
+    export_network(
+        load_artefact(segmenter.folder, segmenter.key).segmentation_network, tmp_path / "a.pt2", id="a"
+    )
     (expected,) = Predictor(load_file_model(tmp_path / "a.pt2"), Settings((1.0,))).masks([photo], ONE)
     with virtual_gpus():
         (found,) = Predictor(load_file_model(tmp_path / "a.pt2"), Settings((1.0,), device="cuda")).masks(
