@@ -97,6 +97,7 @@ def of_a_folder(tiny_study_text: str, tmp_path_factory: pytest.TempPathFactory) 
     return comparison(in_process(*words, cwd=folder))
 
 
+@pytest.mark.long
 def test_results_are_those_of_a_folder(
     uri: str, tiny_study: Path, tmp_path: Path, of_a_folder: dict[str, Any]
 ) -> None:

@@ -91,6 +91,7 @@ def test_whose_driver_is_killed_is_taken_over_at_once(
     assert statuses(faulty, storage) == {"FINISHED"}
 
 
+@pytest.mark.long
 def test_a_moved_storage_goes_on_where_it_is_and_a_copy_leaves_the_original_alone(
     faulty: Any, storage: Path, study: Path, drive: Any
 ) -> None:

@@ -72,6 +72,7 @@ def registered(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
     return folder, artefact
 
 
+@pytest.mark.long
 def test_a_fresh_process_gets_the_masks_that_the_network_itself_makes(
     registered: tuple[Path, Artefact], tmp_path: Path
 ) -> None:

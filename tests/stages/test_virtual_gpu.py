@@ -238,6 +238,7 @@ def test_a_teacher_of_timms_works_there(card: Card) -> None:
         assert network.cam(torch.rand(1, 3, 224, 224).to("cuda")).is_cuda
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("way", ["cpu to bf16", "cpu to fp16", "fp16 to cpu", "fp16 to bf16", "bf16 to fp16"])
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_checkpoint_goes_on_on_any_device(name: str, way: str, make: Make, tmp_path: Path) -> None:

@@ -186,6 +186,7 @@ def test_one_that_somebody_is_still_making_is_waited_for(
     assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] == ["mlflow.db"]
 
 
+@pytest.mark.long
 def test_one_of_an_older_mlflow_is_upgraded_aside_and_kept(tmp_path: Path, empty_database: Path) -> None:
     """Taken back by alembic to the version before: what an older MLflow leaves."""
     file, uri = tmp_path / "mlflow.db", f"sqlite:///{tmp_path}/mlflow.db"

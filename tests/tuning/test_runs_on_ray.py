@@ -86,6 +86,7 @@ def calm(finished_study: Path) -> Path:
     return finished_study / "runs"
 
 
+@pytest.mark.long
 def test_ray_makes_the_files_the_table_and_the_mlflow_runs_of_a_local_run(
     calm: Path, study_file: Path
 ) -> None:

@@ -98,6 +98,7 @@ def test_a_batch_in_parts_teaches_what_the_whole_does(make: Make, kind: str, tmp
     assert difference < 1e-4
 
 
+@pytest.mark.long
 def test_two_workers_teach_what_one_does_resume_and_are_missed_when_they_die(
     make: Make, tmp_path: Path
 ) -> None:
