@@ -286,7 +286,13 @@ def same_images(folder: Path, count: int) -> tuple[SimpleNamespace, dict[str, Pa
     dataset = SimpleNamespace(
         image=lambda id: Image.fromarray(photo), image_path=lambda id: folder / "photo.jpg"
     )
-    data = SimpleNamespace(train=ids, labelled_ids=ids, dataset=dataset, fingerprints=Fingerprints(None))
+    data = SimpleNamespace(
+        train=ids,
+        labelled_ids=ids,
+        dataset=dataset,
+        fingerprints=Fingerprints(None),
+        photo=lambda id: photo,
+    )
     return data, {"cams": cams, "affinity": affinity}
 
 

@@ -112,7 +112,8 @@ def test_trials_on_ray_share_a_bucket(
 ) -> None:
     """Trials are processes of their own, which find in the bucket what others made and leave theirs."""
     words = [sys.executable, str(ROOT / "launch.py"), "run", str(tiny_study), "--smoke", "--json"]
-    done = subprocess.run([*words, "--storage", uri], capture_output=True, text=True, cwd=tmp_path)
+    words += ["--storage", uri, "--address", "local"]  # other tests have a cluster on this machine
+    done = subprocess.run(words, capture_output=True, text=True, cwd=tmp_path)
     assert comparison(done) == of_a_folder
     keys = artefacts(uri)
     assert len(keys) == len(set(keys)) > 5
