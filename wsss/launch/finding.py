@@ -133,7 +133,9 @@ def open_study_data(study: Study, *, quiet: bool = False, folder: Path | None = 
 
 @contextmanager
 def checking_bar(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on stderr while files are checked; give what it is told: (files done, all files).
+    """Show a bar on stderr while files are checked, and yield the function that moves it.
+
+    That function takes (files done, all files).
 
     Args:
         what: stands before the bar.

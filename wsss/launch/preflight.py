@@ -22,7 +22,7 @@ def preflight_checks(
         data: its images.
         uri: of MLflow.
         total: the forecast of what is left to do, where the caller has made it already.
-        rough: a rough forecast, which is told and refuses nothing.
+        rough: a rough forecast: the disk row shows it, and no study is refused for it.
     """
     from wsss.config.text.location import is_remote
     from wsss.pipeline.forecasts.forecast import forecast, totals

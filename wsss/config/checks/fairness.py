@@ -39,7 +39,7 @@ class Work:
 
 
 class Collector(Protocol):
-    """Takes problems: a `Checker`, or whoever asks for them."""
+    """Takes problems: a `Checker`, which refuses the study for them, or a list of their messages."""
 
     def add(self, path: Path_, message: str, hint: str = "") -> None: ...
 
@@ -168,7 +168,7 @@ def _work(arm: Arm) -> Work | None:
 def _trains(use: StageUse) -> bool:
     """Whether a stage may train a network: it has a parameter that says how long, or says it itself."""
     kind = STAGES[use.stage]
-    own = kind.trained.__func__ is not StageKind.trained.__func__  # type: ignore[attr-defined]
+    own = any("trained" in vars(base) for base in kind.__mro__ if base is not StageKind)
     return own or bool(LENGTHS & kind.model().model_fields.keys())
 
 
