@@ -71,6 +71,23 @@ def _folder_of_sockets() -> None:
 KEPT_BY_LIBRARIES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI")
 
 
+LEADS = ("RAY_ADDRESS", "AWS_", "WSSS_", "MLFLOW_TRACKING", "HOME", "TMPDIR", "PATH", "CUDA_VISIBLE")
+"""Beginnings of variables that say where to look: one that a test leaves behind leads later tests elsewhere."""
+
+
+def _leads() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(LEADS)}
+
+
+GIVEN = _leads()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _the_environment_is_as_given() -> None:
+    """Before each module, and before what its folder sets for it: nothing from the modules before is left."""
+    assert _leads() == GIVEN, "an earlier test or fixture of this process left these variables changed"
+
+
 @pytest.fixture(autouse=True)
 def _what_libraries_remember() -> Iterator[None]:
     """Ray and MLflow keep a token and an address in the process: the next test starts without this one's."""

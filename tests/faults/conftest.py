@@ -32,17 +32,13 @@ QUIET = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
     """Nodes are missed after three seconds instead of a minute, in these tests and in what they start."""
-    before = {name: os.environ.get(name) for name in QUIET}
-    os.environ.update(QUIET)
-    yield
-    for name, value in before.items():
-        if value is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = value
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture
@@ -159,7 +155,7 @@ def calm(
     return run
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """A head without CPUs, to which tests add nodes of one CPU each."""
     from wsss.tuning import environment as _environment  # noqa: F401 - before Ray is imported
