@@ -71,7 +71,7 @@ def _folder_of_sockets() -> None:
 KEPT_BY_LIBRARIES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "MLFLOW_TRACKING_URI")
 
 
-LEADS = ("RAY_ADDRESS", "AWS_", "WSSS_", "MLFLOW_TRACKING", "HOME", "TMPDIR", "PATH", "CUDA_VISIBLE")
+LEADS = ("RAY_ADDRESS", "WSSS_", "MLFLOW_TRACKING", "HOME", "TMPDIR", "PATH", "CUDA_VISIBLE")
 """Beginnings of variables that say where to look: one that a test leaves behind leads later tests elsewhere."""
 
 
