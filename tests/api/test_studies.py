@@ -34,6 +34,7 @@ def test_what_the_command_line_has_run_is_not_computed_again(
     assert "Nothing was computed" in again.stdout
 
 
+@pytest.mark.long
 def test_changes_and_another_name_are_those_of_the_command_line(
     tiny_study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

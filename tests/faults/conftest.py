@@ -32,6 +32,14 @@ QUIET = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What isn't of the fault suite runs with the long tests: each starts processes of its own."""
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("fault") is None:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _quiet() -> Iterator[None]:
     """Nodes are missed after three seconds instead of a minute, in these tests and in what they start."""

@@ -58,7 +58,6 @@ def until_mid_training(
     return driver, victim, raylet_of(victim)
 
 
-@pytest.mark.long
 def test_a_node_that_dies_in_mid_training_costs_its_trial_one_epoch(
     faulty: Any, storage: Path, study: Path, calm: Calm, nodes: Any, drive: Any
 ) -> None:

@@ -34,7 +34,6 @@ def epochs_of(faulty: Any, storage: Path, lr: float) -> list[int]:
     return [epoch for one, epoch, _ in faulty.made(storage) if one == lr]
 
 
-@pytest.mark.long
 def test_a_killed_worker_goes_on_from_its_newest_checkpoint(
     faulty: Any, storage: Path, study: Path, calm: Calm, nodes: Any, drive: Any
 ) -> None:

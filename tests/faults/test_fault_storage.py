@@ -77,7 +77,6 @@ def fill(path: Path) -> None:
                     file.write(bytes(size))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("how", ["full", "read-only"])
 def test_a_disk_that_is_full_or_read_only_is_one_error_and_costs_nothing_finished(
     faulty: Any, disk: Path, study: Path, calm: Calm, monkeypatch: pytest.MonkeyPatch, how: str,

@@ -97,7 +97,6 @@ def test_a_trial_that_failed_in_its_last_stage_keeps_all_it_had_finished(
     assert_healed(faulty, storage, expected)
 
 
-@pytest.mark.long
 def test_on_ray_foreign_errors_are_tried_again_and_our_own_are_not(
     faulty: Any, storage: Path, tmp_path: Path, calm: Calm, nodes: Any
 ) -> None:

@@ -32,7 +32,6 @@ def statuses(faulty: Any, storage: Path) -> set[str]:
     return {status for _, status, *_ in faulty.tracked(storage)}
 
 
-@pytest.mark.long
 def test_a_study_started_twice_is_run_once_and_the_second_says_by_whom(
     faulty: Any, storage: Path, study: Path, drive: Any
 ) -> None:
@@ -61,7 +60,6 @@ def test_a_study_started_twice_is_run_once_and_the_second_says_by_whom(
     assert not (storage / "studies/toy/lease").exists()
 
 
-@pytest.mark.long
 def test_two_that_begin_at_the_same_instant_are_one_run(
     faulty: Any, storage: Path, study: Path, drive: Any
 ) -> None:
@@ -91,7 +89,6 @@ def test_whose_driver_is_killed_is_taken_over_at_once(
     assert statuses(faulty, storage) == {"FINISHED"}
 
 
-@pytest.mark.long
 def test_a_moved_storage_goes_on_where_it_is_and_a_copy_leaves_the_original_alone(
     faulty: Any, storage: Path, study: Path, drive: Any
 ) -> None:

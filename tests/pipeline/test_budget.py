@@ -260,6 +260,7 @@ def test_a_budget_may_change_under_the_same_name_and_nothing_else(
         check_same_content(load("budget.hours=2", "seed=1"))
 
 
+@pytest.mark.long
 def test_from_the_command_line_it_says_what_was_used_and_how_to_go_on(
     tiny_study: Path, tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def lite(tmp_path_factory: pytest.TempPathFactory) -> tuple[DeepLab, Path]:
     return network, path
 
 
+@pytest.mark.long
 def test_lite0_is_exported_for_multiples_of_its_stride(lite: tuple[DeepLab, Path]) -> None:
     network, path = lite
     extra = {"wsss.json": ""}
@@ -119,6 +120,7 @@ def test_lite0_is_exported_for_multiples_of_its_stride(lite: tuple[DeepLab, Path
         module(torch.randn(1, 3, 97, 64))
 
 
+@pytest.mark.long
 def test_lite0_takes_other_sizes_padded_and_cropped(lite: tuple[DeepLab, Path]) -> None:
     network, path = lite
     program = read_program(path)
@@ -132,6 +134,7 @@ def test_lite0_takes_other_sizes_padded_and_cropped(lite: tuple[DeepLab, Path]) 
     assert half.shape == (2, len(CLASSES) + 1, 22, 31)
 
 
+@pytest.mark.long
 def test_lite0_segments_a_photo_like_its_network(lite: tuple[DeepLab, Path], tmp_path: Path) -> None:
     network, path = lite
     photo = draw_photo(tmp_path / "a.png", 96, 128)

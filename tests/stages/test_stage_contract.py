@@ -105,6 +105,7 @@ def test_an_unfinished_last_step_is_not_lost_when_finishing_fails(
     assert [e.cached for e in again if isinstance(e, StageFinished)] == [True] * 4 + [False]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("threads", [(1, 2), (2, 1)], ids=["more", "fewer"])
 @pytest.mark.parametrize("label", [label for label in LABELS if "." not in label])
 def test_it_goes_on_with_more_cpus_or_fewer(

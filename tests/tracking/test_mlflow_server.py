@@ -81,6 +81,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+@pytest.mark.long
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium here")
 def test_a_browser_shows_the_runs_and_the_answer_where_the_printed_link_leads(
     finished_study: Path, monkeypatch: pytest.MonkeyPatch

@@ -343,6 +343,7 @@ def test_old_ledgers_without_beginnings_and_milliseconds_are_retold(
     assert snapshot(uri, "toy") == before
 
 
+@pytest.mark.long
 def test_the_verb_syncs_all_studies_and_names_what_is_wrong(
     data: Any, tmp_path: Path, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

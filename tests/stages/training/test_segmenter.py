@@ -133,6 +133,7 @@ def test_two_workers_teach_what_one_does_resume_and_are_missed_when_they_die(
     assert not any(process.is_alive() for process in processes)
 
 
+@pytest.mark.long
 def test_an_error_in_a_worker_is_told_as_it_is(make: Make, labels: Path, tmp_path: Path) -> None:
     folder = tmp_path / "broken"
     folder.mkdir()

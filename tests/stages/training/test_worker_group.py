@@ -30,6 +30,7 @@ class Failing:
         return self.rank
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("how", "kind", "words"),
     [
