@@ -19,8 +19,8 @@ from wsss.metrics import THRESHOLDS
 from wsss.metrics.chance import guessed_average_precision
 
 Maker = Literal["network", "classifier", "refinement", "program"]
-"""Who made masks: a segmentation network, a classifier alone, the refinement of CAMs whose photos have labels,
-or another program."""
+"""Who made masks: a segmentation network, a classifier alone, the refinement of CAMs whose photos have
+labels, or another program."""
 
 MANY_EMPTY: dict[Maker, float] = {"network": 0.5, "classifier": 0.5, "refinement": 0.2, "program": 0.5}
 """Shares of masks without an object from which on it is said. Photos with labels do show one."""
