@@ -174,7 +174,7 @@ def test_moved_weights_are_named_from_here(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_home_that_nobody_has_is_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    store(study(tmp_path / "runs", "dataset: folder\n  root: /photos"))
+    store(study(tmp_path / "runs", "dataset: voc\n  root: /photos"))
     found = find_study("s", tmp_path / "runs", ["data.root=~nobody-of-this-name/x"])
     assert found.data.root == Path("~nobody-of-this-name/x").absolute()
 
