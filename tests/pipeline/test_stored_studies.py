@@ -15,7 +15,7 @@ from wsss.config.naming import names_a_file, study_name_problem
 from wsss.config.smoke import smoke
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.data.view import open_data
-from wsss.errors import ConfigError
+from wsss.errors import ConfigError, PreflightError
 from wsss.pipeline.chains.holdings import store_inventory, study_inventory
 from wsss.pipeline.past.stored_studies import check_same_content, find_study, stored_text
 from wsss.store.storage import open_storage
@@ -348,3 +348,10 @@ def test_a_study_whose_file_was_deleted_is_not_unknown(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigError, match=r"study\.yaml: is missing \(`run` the study with your own file"):
         find_study("s", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["store", "studies"])
+def test_a_file_where_a_storage_has_a_folder_is_said_before_anything_starts(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(PreflightError, match=f"{tmp_path}/{name}: is a file, but must be a folder"):
+        open_storage(tmp_path).check()
