@@ -351,7 +351,9 @@ def test_a_study_whose_file_was_deleted_is_not_unknown(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["store", "studies"])
-def test_a_file_where_a_storage_has_a_folder_is_said_before_anything_starts(tmp_path: Path, name: str) -> None:
+def test_a_file_where_a_storage_has_a_folder_is_said_before_anything_starts(
+    tmp_path: Path, name: str
+) -> None:
     (tmp_path / name).write_text("x")
     with pytest.raises(PreflightError, match=f"{tmp_path}/{name}: is a file, but must be a folder"):
         open_storage(tmp_path).check()
