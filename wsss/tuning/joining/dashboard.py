@@ -70,7 +70,7 @@ def ask(address: str) -> int:
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
     deadline = time.monotonic() + ANSWER_SECONDS
-    # A timeout is that of each wait for bytes: a server that sends one now and then would be waited for always.
+    # A timeout is that of each wait for bytes: a server may send one now and then, for ever.
     hang_up = threading.Timer(ANSWER_SECONDS, _hang_up, [connection])
     hang_up.start()
     try:
