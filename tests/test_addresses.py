@@ -175,6 +175,32 @@ def test_values_of_the_environments_secrets_are_scrubbed(monkeypatch: pytest.Mon
 
 
 @pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["HTTPS_PROXY", "DATABASE_URL"])
+def test_so_are_passwords_of_addresses_in_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, f"http://me:{C}%2F2@proxy:3128")
+    assert C not in scrub(f"the proxy refused {C}/2") + scrub(f"for user me, {C}%2F2")
+    monkeypatch.setenv("GITHUB_PAT", "ghp_" + C)
+    assert C not in scrub(f"403 of ghp_{C}")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"headers: Authorization: Bearer {C}", f"{{'authorization': 'Basic {C}=='}}", f"sent bearer {C}",
+        f"Authorization={C}", f'"Authorization":"token {C}"',
+    ],
+)  # fmt: skip
+def test_headers_of_http_are_scrubbed(text: str) -> None:
+    assert C not in scrub(f"401 {text}, as it was sent")
+
+
+@pytest.mark.parametrize(
+    "text", ["give it a bearer tokens can't be", "Authorization failed", "bearer of news"]
+)
+def test_words_about_headers_stay(text: str) -> None:
+    assert scrub(text) == text
+
+
 @pytest.mark.parametrize("text", ["x" * 10**6, "a:@" * 10**5, "://" + ":" * 10**6, "http://u:" * 10**5 + "@"])
 def test_a_million_characters_take_no_time(text: str) -> None:
     for call in (scrub, shown, secret_in):

@@ -75,3 +75,8 @@ def test_many_and_long_names_are_listed_in_part() -> None:
 def test_a_letter_that_only_looks_the_same_is_named() -> None:
     assert nearest("nаme", ["name"]) == "did you mean 'name'? 'а' is U+0430"
     assert nearest("größe", ["größen"]) == "did you mean 'größen'?"
+
+
+def test_a_file_whose_name_has_ends_of_lines_stands_in_one_line() -> None:
+    told = str(DataError([Problem("/p/a\nerror: b\t.jpg", "is broken"), Problem("c", "is, too")]))
+    assert told == "/p/a\\nerror: b\\t.jpg: is broken\nc: is, too"

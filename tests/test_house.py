@@ -188,3 +188,23 @@ def test_names_that_the_docs_import_are_there() -> None:
         file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
         assert file.is_file(), f"{page} names wsss.{module}"
         assert not name or re.search(rf"\b{name}\b", file.read_text()), f"{page} names wsss.{module}:{name}"
+
+
+def test_texts_are_utf8_whatever_the_locale() -> None:
+    """A batch system may set LC_ALL to one of other letters: what was written on a laptop breaks there."""
+    for path in FILES:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.Call) or any(word.arg == "encoding" for word in node.keywords):
+                continue
+            called = ast.unparse(node.func)
+            last = node.args[-1] if node.args else None
+            mode = last.value if isinstance(last, ast.Constant) and isinstance(last.value, str) else ""
+            is_text = {
+                "read_text": "." in called,  # ours is called without a dot
+                "write_text": "." in called,
+                "open": set(mode) <= set("rwaxt+") and (bool(mode) or last is None),
+                "fdopen": bool(mode) and set(mode) <= set("rwaxt+"),
+                "run": any(word.arg == "text" for word in node.keywords),
+                "Popen": any(word.arg == "text" for word in node.keywords),
+            }.get(called.rpartition(".")[2])
+            assert not is_text, f"{path}:{node.lineno} says no encoding: {ast.unparse(node)}"

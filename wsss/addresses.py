@@ -16,7 +16,9 @@ from urllib.parse import unquote
 HIDDEN = "…"
 SECRET_PARTS = ("secret", "token", "passw", "passphrase", "passcode", "pwd", "credential", "signature", "key")
 """Whatever has one of these in its name is a secret; case, blanks and punctuation don't count."""
-SECRET_NAMES = frozenset({"pass", "pw", "auth", "authorization", "bearer", "jwt", "sas", "sig"})
+SECRET_NAMES = frozenset(
+    {"pass", "pw", "auth", "authorization", "bearer", "jwt", "sas", "sig", "pat", "assertion"}
+)
 """Words of a name that make it one on their own."""
 DATABASES = ("postgresql", "postgres", "mysql", "mssql", "sqlite")
 """Schemes of databases: only their whole address can say a password, so the environment's may hold one."""
@@ -46,6 +48,10 @@ _ADDRESS = re.compile(
 )
 _MODEL = re.compile(r"models:/[A-Za-z0-9][\w.-]*@[A-Za-z][\w-]*[.,;:?)\]]*")
 """A model of MLflow's registry by its alias: what stands before that `@` is a study's name."""
+_BEARER = re.compile(
+    r"(?i)(\bauthorization['\"]?\s*[:=]\s*['\"]?(?:[a-z]+\s+)?|\bbearer\s+(?=\S*\d|\S{16}))[\w.~+/=-]{6,}"
+)
+"""A header of HTTP, as libraries print it."""
 _SPACED = re.compile(r"(://)[^/?#@\s]{0,200}:(?![\d/\s])[^\n@]{1,200}@")
 
 
@@ -119,6 +125,8 @@ def scrub(text: str) -> str:
         if "@" in text or ":/" in text:
             text = _ADDRESS.sub(lambda match: shown(match[0]), text)
         text = _QUOTED_PAIR.sub(_without_quoted_value, text)
+    if "earer" in text or "uthorization" in text:
+        text = _BEARER.sub(rf"\1{HIDDEN}", text)
     if "=" in text:
         text = _PAIR.sub(lambda match: _without_value(match) if _sure(match) else match[0], text)
     for value in secrets_of_environment():
@@ -141,10 +149,10 @@ def _secrets_of(environment: tuple[tuple[str | bytes, str | bytes], ...]) -> tup
         for name, value in variables.items()
         if len(value) >= SHORTEST and _names_a_secret(name) and not value.startswith(("/", "~", "./"))
     ]
-    address = variables.get("MLFLOW_TRACKING_URI", "")
-    if _has_password(address):
-        password = address.partition("://")[2].rpartition("@")[0].partition(":")[2]
-        found += [value for value in {password, unquote(password)} if len(value) >= SHORTEST]
+    for address in variables.values():  # of a tracking server, a database, a proxy
+        if "://" in address and "@" in address and _has_password(address):
+            password = address.partition("://")[2].rpartition("@")[0].partition(":")[2]
+            found += [value for value in {password, unquote(password)} if len(value) >= SHORTEST]
     return tuple(found)
 
 

@@ -47,7 +47,9 @@ class Problem:
         """Return it in at most about `most` printable characters, each part shortened in its middle."""
         text = shortened(self.message, most * 2 // 3)
         if self.where:
-            text = f"{shortened(self.where, most // 3)}: {text}"
+            # The name of a file may hold ends of lines, which would look like another problem.
+            where = shortened(self.where, most // 3).replace("\n", "\\n").replace("\t", "\\t")
+            text = f"{where}: {text}"
         return f"{text} ({shortened(self.hint, most // 3)})" if self.hint else text
 
 

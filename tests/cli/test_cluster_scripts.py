@@ -17,6 +17,7 @@ import yaml
 from command_line import in_process
 
 from wsss.cli.machines.asked import pod_values, sbatch_options, wall_time
+from wsss.config import load_study, load_study_text
 
 STUDY = "tune_configs/quickstart.yaml"
 ROOT = Path(__file__).parents[2]
@@ -175,7 +176,8 @@ def test_the_ray_job_has_fields_that_kuberay_knows() -> None:
     done = kuberay("--claim", "data", "--storage", "/shared/runs", "--workers", "2", "--gpus", "4")
     assert done.returncode == 0, done.stderr
     config, job = yaml.safe_load_all(done.stdout)
-    assert config["data"]["study.yaml"] == (ROOT / STUDY).read_text()
+    theirs = load_study_text(config["data"]["study.yaml"], source="study.yaml", base=Path("/study"))
+    assert theirs.to_raw() == load_study(ROOT / STUDY).to_raw()
     spec = job["spec"]
     cluster = spec["rayClusterSpec"]
     (workers,) = cluster["workerGroupSpecs"]
@@ -206,10 +208,9 @@ def test_the_ray_job_has_fields_that_kuberay_knows() -> None:
 def test_the_words_of_the_run_reach_it_through_kuberays_shells(tmp_path: Path) -> None:
     """KubeRay hands the entry point to `bash -ce "ray job submit … -- ENTRYPOINT"`; Ray joins its words for
     Windows' rules, and gives them to a shell on the head."""
-    storage, note = "s3://b/my runs?endpoint=http://m:9000&region=x", "tracking.uri=http://m/$(id)'\"*;"
-    done = kuberay(
-        "--storage", storage, "-s", note, "-s", "sweeps.cam.probe.search.lr={choice: [0.01, 0.02]}"
-    )
+    storage, server = "s3://b/my $(id)'\"*; runs?endpoint=http://m:9000&region=x", "http://m/$(id)'\"*;"
+    search = "sweeps.cam.probe.search.lr={choice: [0.01, 0.02]}"
+    done = kuberay("--storage", storage, "-s", f"tracking.uri={server}", "-s", search)
     assert done.returncode == 0, done.stderr
     config, job = yaml.safe_load_all(done.stdout)
     for name, text in config["data"].items():
@@ -228,7 +229,34 @@ def test_the_words_of_the_run_reach_it_through_kuberays_shells(tmp_path: Path) -
     subprocess.run(["bash", "-ce", f"ray job submit -- {entrypoint} ;"], env=environment, check=True)
     told = json.loads((tmp_path / "told").read_text())
     assert told[told.index("--storage") + 1] == storage
-    assert told[told.index("-s") + 1] == note
+    theirs = load_study_text((tmp_path / "study.yaml").read_text(), source="study.yaml", base=tmp_path)
+    (probe,) = (arm for arm in theirs.sweeps[0].arms if arm.name == "probe")
+    assert theirs.tracking.uri == server and probe.search["lr"].values == (0.01, 0.02)
+
+
+def test_pods_get_the_paths_that_a_study_means_where_it_lies(tmp_path: Path) -> None:
+    """`root: ../photos` is another folder beside `/study/study.yaml`, where pods have the study."""
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "photos").mkdir()
+    text = (ROOT / "tune_configs/voc.yaml").read_text()
+    text = re.sub(r"root: \S+", "root: ../photos", text)
+    text = text.replace("weights: download", "weights: ../r50.pth", 1)
+    study = tmp_path / "studies" / "voc.yaml"
+    study.write_text(text)
+    place = ("--claim", "data", "--storage", f"{tmp_path}/runs")
+    declared = ("-s", "sweeps.cam.probe.supervision=[image]")
+    done = kuberay(*place, *declared, "--mount", "/shared", study=str(study))
+    assert done.returncode == 2
+    assert f"data.root: is {tmp_path}/photos, which the pods don't have" in done.stderr
+    assert f"weights: is {tmp_path}/r50.pth, which the pods don't have" in done.stderr
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("wsss.cli.machines.asked.TAKEN", ())
+        done = kuberay(*place, *declared, "--mount", str(tmp_path), study=str(study))
+    assert done.returncode == 0, done.stderr
+    config, _ = yaml.safe_load_all(done.stdout)
+    theirs = yaml.safe_load(config["data"]["study.yaml"])
+    assert theirs["data"]["root"] == str(tmp_path / "photos")
+    assert f"weights: {tmp_path}/r50.pth" in config["data"]["study.yaml"]
 
 
 def test_names_that_kubernetes_takes_and_that_differ_where_the_studies_do() -> None:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import re
+import sys
+from pathlib import Path
 
 import pytest
+from command_line import in_process
 from rich.cells import cell_len
+from rich.table import Table
 
-from wsss.cli.console import fitted, print_table
+from wsss.cli import main
+from wsss.cli.console import fitted, out, print_table
+from wsss.cli.machines.doctor import doctor
+from wsss.store.storage import open_storage
 
 HEADER = [
     "arm",
@@ -72,3 +80,49 @@ def test_groups_stay_together_unless_one_alone_is_too_wide() -> None:
 def test_brackets_in_names_are_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
     print_table("t", ["arm", "x"], [["[bold]a[/]", "1"]])
     assert "[bold]a[/]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["[b]bold", "[/b]", ":dog:", "1 True 'x'"])
+def test_a_name_is_printed_as_it_is(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder of the storage, or of one that `doctor` looks at."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    for width in ("", "200"):
+        monkeypatch.setenv("COLUMNS", width)
+        table = Table()
+        table.add_row(name)
+        out().print(table)
+        assert name in capsys.readouterr().out
+
+
+def test_doctor_prints_what_it_found_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wsss.cli.machines.checkup.examine", lambda place: [("storage", "ok", "/a[/b]")])
+    doctor()
+    assert "/a[/b]" in capsys.readouterr().out
+
+
+def test_storage_ls_prints_names_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = open_storage(tmp_path)
+    (tmp_path / "work").mkdir()
+    storage.store.commit("ab" * 32, tmp_path / "work", {"stage": "cams", "seconds": 1.0})
+    trial = dict.fromkeys(("id", "sweep", "arm", "configuration", "upstream", "method", "backbone"), "x")
+    storage.ledger("[b]").append("trial", **trial, seed=0, params={}, keys={"cams": "ab" * 32})
+    done = in_process("storage", "ls", "--storage", tmp_path)
+    assert done.returncode == 0 and "[b]" in done.stdout, done
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_what_a_terminal_cannot_show_is_spelt_out(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a terminal with other letters, and of a file whose name is no text."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, io.TextIOWrapper(io.BytesIO(), encoding=encoding))
+    monkeypatch.setattr(sys, "argv", ["launch.py", "compare", "Δ\udce9", "--storage", "/nowhere"])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    print("Δ\udce9", flush=True)
+    told = sys.stdout.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert told.strip() == ("Δ" if encoding == "utf-8" else "\\u0394") + "\\udce9"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
@@ -85,6 +85,7 @@ words = st.text(st.characters(min_codepoint=32, max_codepoint=0x24F, exclude_cat
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | words
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # others use the cores
 @given(st.recursive(scalars, lambda kids: st.lists(kids) | st.dictionaries(words, kids), max_leaves=8))
 def test_what_is_dumped_is_read_back(value: object) -> None:
     assert parse_yaml(dump_yaml(value), "x").value == value

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
 import subprocess
 import tarfile
 from pathlib import Path
@@ -10,7 +12,9 @@ from pathlib import Path
 import pytest
 from command_line import in_process
 
+from wsss.config.text.yaml_text import dump_yaml, parse_yaml
 from wsss.errors import ConfigError
+from wsss.files import parse_json, with_checksum, without_checksum
 from wsss.pipeline.past.archive import write_archive
 from wsss.store.folder_store import Store
 from wsss.store.storage import open_storage
@@ -104,3 +108,48 @@ def test_notes_that_are_no_text_are_left_out(copied_study: Path, tmp_path: Path)
     (copied_study / "runs/studies/tiny/data.json").write_bytes(b"\xff\xfe")
     write_archive(open_storage(copied_study / "runs"), ["tiny"], tmp_path / "a.tar.xz")
     assert not (unpacked(tmp_path / "a.tar.xz", tmp_path) / "studies/tiny/data.json").exists()
+
+
+def test_it_says_neither_where_files_lay_nor_who_ran_the_study(finished_study: Path, tmp_path: Path) -> None:
+    """The study lies in somebody's home, a trial failed there, and went to an MLflow of the laboratory."""
+    home, runs = "/home/anna", Path(shutil.copytree(finished_study / "runs", tmp_path / "lab"))
+    trials = open_storage(runs).ledger("tiny").trials().values()
+    trained, failed = (next(one for one in trials if one.arm == arm) for arm in ("baseline", "fmix"))
+    file = runs / "studies/tiny/study.yaml"
+    raw = parse_yaml(file.read_text(), "study").value
+    raw["data"] = {**raw["data"], "dataset": "voc", "root": f"{home}/data/VOC2012"}
+    del raw["data"]["sample"]
+    raw["tracking"]["uri"] = "https://mlflow.lab.example"
+    classifier = raw["sweeps"][0]["arms"]["baseline"]["stages"][0]["classifier"]
+    classifier["weights"] = "/lab/weights/lite0.pth"
+    file.write_text(dump_yaml(raw))
+    record = Store(runs / "store").folder(trained.keys["classifier"]) / "artefact.json"
+    content = without_checksum(parse_json(record.read_text()))
+    content["params"]["weights"] = classifier["weights"]
+    record.write_text(json.dumps(with_checksum(content)))
+    ledger = open_storage(runs).ledger("tiny")
+    ledger.append("origin", user="anna", version="1", commit="", dirty=False, job="")
+    error = f"{home}/data/VOC2012/a.jpg: is broken; see {runs}/x"
+    ledger.append("end", id=failed.id, status="failed", metrics={}, error=error)
+    mine = in_process("compare", "tiny", "--storage", runs)
+
+    write_archive(open_storage(runs), ["tiny"], tmp_path / "a.tar.xz")
+    theirs = unpacked(tmp_path / "a.tar.xz", tmp_path)
+    told = b"".join(path.read_bytes() for path in theirs.rglob("*") if path.is_file())
+    text = told.decode(errors="replace")
+    assert not [word for word in ("anna", "/lab", "mlflow.lab", str(runs)) if word in text]
+    assert "VOC2012/a.jpg: is broken; see runs/x" in text and "root: VOC2012" in text
+    assert Store(theirs / "store").known(record.parent.name).record["params"]["weights"] == "lite0.pth"  # type: ignore[union-attr]
+    again = in_process("compare", "tiny", "--storage", theirs)
+    assert mine.returncode == again.returncode == 0
+    assert again.stdout == mine.stdout.replace(home, "").replace("/data/", "")
+
+
+@pytest.mark.parametrize("text", ["name: [tiny", "", "text of /home/anna"], ids=repr)
+def test_a_damaged_study_file_is_kept_as_it_is(copied_study: Path, tmp_path: Path, text: str) -> None:
+    folder = copied_study / "runs/studies/broken"
+    folder.mkdir(exist_ok=True)
+    (folder / "study.yaml").write_text(text)
+    write_archive(open_storage(copied_study / "runs"), ["broken"], tmp_path / "a.tar.xz")
+    stored = unpacked(tmp_path / "a.tar.xz", tmp_path) / "studies/broken/study.yaml"
+    assert stored.read_text() == text.replace("/home/anna", "~")

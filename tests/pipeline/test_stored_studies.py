@@ -15,7 +15,7 @@ from wsss.config.naming import names_a_file, study_name_problem
 from wsss.config.smoke import smoke
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.data.view import open_data
-from wsss.errors import ConfigError
+from wsss.errors import ConfigError, PreflightError
 from wsss.pipeline.chains.holdings import store_inventory, study_inventory
 from wsss.pipeline.past.stored_studies import check_same_content, find_study, stored_text
 from wsss.store.storage import open_storage
@@ -140,6 +140,54 @@ def test_data_inside_a_storage_go_with_it(tmp_path: Path) -> None:
     outside = study(old, f"root: {tmp_path / 'elsewhere'}", name="outside")
     store(outside)
     assert find_study("outside", old).data.root == tmp_path / "elsewhere"
+
+
+WEIGHTS = "classifier: {{backbone: mobilenet_v2, weights: {weights}, epochs: 2}}, cams"
+
+
+def test_weights_lie_beside_the_study_file_wherever_it_is_run_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So a study that was stored finds them, too."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for given, expected in (
+        ("w.pth", f"{tmp_path}/my/w.pth"),
+        ("../w.pth", f"{tmp_path}/w.pth"),
+        ("~/w.pth", f"{tmp_path}/home/w.pth"),
+        ("/lab/w.pth", "/lab/w.pth"),
+        *((word, word) for word in ("package", "download", "none")),
+    ):
+        one = study(tmp_path / "runs", "dataset: sample", WEIGHTS.format(weights=given), base=tmp_path / "my")
+        store(one)
+        for found in (one, find_study("s", tmp_path / "runs")):
+            assert next(use for *_, use in found.uses()).params["weights"] == expected
+        shutil.rmtree(tmp_path / "runs")
+
+
+def test_moved_weights_are_named_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    store(study(tmp_path / "runs", "dataset: sample", WEIGHTS.format(weights="/lab/w.pth")))
+    found = find_study("s", tmp_path / "runs", ["sweeps.cam.classifier.weights=new/w.pth"])
+    assert next(use for *_, use in found.uses()).params["weights"] == f"{tmp_path}/new/w.pth"
+    found = find_study("s", tmp_path / "runs", ["sweeps.cam.classifier.weights=none"])
+    assert next(use for *_, use in found.uses()).params["weights"] == "none"
+
+
+def test_a_home_that_nobody_has_is_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    store(study(tmp_path / "runs", "dataset: voc\n  root: /photos"))
+    found = find_study("s", tmp_path / "runs", ["data.root=~nobody-of-this-name/x"])
+    assert found.data.root == Path("~nobody-of-this-name/x").absolute()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("none", "download"), ("/lab/w.pth", "none"), ("/lab/w.pth", "/new/w.pth")]
+)
+def test_other_weights_are_another_study(tmp_path: Path, old: str, new: str) -> None:
+    data = "dataset: sample"
+    before, now = (study(tmp_path, data, WEIGHTS.format(weights=weights)) for weights in (old, new))
+    store(before)
+    with pytest.raises(ConfigError, match="weights"):
+        check_same_content(now, later=True)
 
 
 def test_the_database_in_the_storage_goes_with_it_and_another_stays(tmp_path: Path) -> None:
@@ -300,3 +348,12 @@ def test_a_study_whose_file_was_deleted_is_not_unknown(tmp_path: Path) -> None:
     file.unlink()
     with pytest.raises(ConfigError, match=r"study\.yaml: is missing \(`run` the study with your own file"):
         find_study("s", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["store", "studies"])
+def test_a_file_where_a_storage_has_a_folder_is_said_before_anything_starts(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("x")
+    with pytest.raises(PreflightError, match=f"{tmp_path}/{name}: is a file, but must be a folder"):
+        open_storage(tmp_path).check()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -75,6 +76,49 @@ def test_what_answers_in_place_of_a_dashboard_is_said_in_one_line(
         with pytest.raises(PreflightError, match=told) as caught:
             dashboard.check_dashboard(address)
         assert len(caught.value.problems) == 1
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        OK + b"Content-Length: 2\r\n\r\n[]",
+        OK + b"Content-Length: 5\r\n\r\n<htm>",
+        OK + b'Content-Length: 16\r\n\r\n{"version": "4"}',
+        OK + b"Content-Length: 70000\r\n\r\n" + b"[" * 70_000,
+        OK + b'\r\n{"ray_version": "' + b"x" * 10**6,
+    ],
+    ids=["list", "page", "another", "deep", "large"],
+)
+def test_another_server_is_no_dashboard(monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    for address in serve(answer):
+        with pytest.raises(PreflightError, match="is no dashboard of Ray"):
+            dashboard.check_dashboard(address)
+    for address in serve(OK + b'Content-Length: 23\r\n\r\n{"ray_version": "2.55"}'):
+        dashboard.check_dashboard(address)
+
+
+def test_a_server_that_never_ends_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr(dashboard, "ANSWER_SECONDS", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip() -> None:
+            with contextlib.suppress(OSError):
+                taken, _ = server.accept()
+                taken.sendall(OK + b"Content-Length: 9999\r\n\r\n")
+                while True:
+                    taken.sendall(b"{")
+                    time.sleep(0.1)
+
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        with pytest.raises(PreflightError, match="timed out"):
+            dashboard.check_dashboard(f"http://127.0.0.1:{server.getsockname()[1]}")
+    thread.join(10)
 
 
 def test_a_token_that_is_asked_for_and_missing_is_said_before_ray_ends_the_process(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import sys
 import traceback
@@ -17,6 +18,10 @@ def main() -> None:
     environment) or 130 (interrupted, or a budget is used up; `resume` goes on)."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    for stream in (sys.stdout, sys.stderr):
+        # Not every terminal has Δ, and names of files may hold bytes that are no text.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     from wsss.cli.app import app
     from wsss.temporary import shorten
 

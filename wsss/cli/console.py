@@ -25,11 +25,12 @@ Group = Sequence[int]
 
 
 def out() -> Console:
-    """Return the console for results: the terminal, or a file as wide as COLUMNS says, or 80 columns."""
-    console = Console()
-    if console.is_terminal:
-        return console
-    return Console(width=shutil.get_terminal_size((PLAIN, 24)).columns)
+    """Return the console for results: the terminal, or a file as wide as COLUMNS says, or 80 columns.
+
+    It prints texts as they are: a folder may be called `[/b]` or `:dog:`.
+    """
+    width = None if Console().is_terminal else shutil.get_terminal_size((PLAIN, 24)).columns
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def say(text: str) -> None:

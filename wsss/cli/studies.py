@@ -59,8 +59,8 @@ def copy(
             Problem(str(target), "a study file's name ends in .yaml", f"say {target.name}{SUFFIX}")
         )
     try:
-        with target.open("x") as file:  # a changed copy is not written over
-            file.write(source.read_text())
+        with target.open("x", encoding="utf-8") as file:  # a changed copy is not written over
+            file.write(source.read_text(encoding="utf-8"))
     except FileExistsError as error:
         raise ConfigError(Problem(str(target), "is there already", "name another file")) from error
     print(f"wrote {target}; `run {target}` runs it, `run {target} --smoke` tries it out")
@@ -94,4 +94,4 @@ def shipped() -> list[Path]:
 
 def _question(path: Path) -> str:
     """Return the first line of a study file: a comment that ends in a question mark."""
-    return path.read_text().partition("\n")[0].lstrip("# ").strip()
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ").strip()

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from wsss.config.naming import name_problem
-from wsss.config.params.base import Part, all_wrong, wrong
+from wsss.config.params.base import KNOWN_WEIGHTS, Part, all_wrong, wrong
 from wsss.config.stage import STAGES, study_stages
 from wsss.errors import quoted
 
@@ -52,8 +52,14 @@ def _from_base(params: dict[str, Any], key: Sequence[str], base: Path) -> None:
     if rest and isinstance(value, Mapping):
         params[first] = dict(value)
         _from_base(params[first], rest, base)
-    elif not rest and isinstance(value, str) and not value.startswith("$"):
+    elif not rest and isinstance(value, str) and is_path(first, value):
         params[first] = os.path.normpath(base / os.path.expanduser(value))
+
+
+def is_path(key: str, value: Any) -> bool:
+    """Whether a parameter that may be a path is one: neither a variable nor a word such as `download`."""
+    words = KNOWN_WEIGHTS if key == "weights" else ()
+    return isinstance(value, str) and bool(value) and not value.startswith("$") and value not in words
 
 
 class StageUse(Part):

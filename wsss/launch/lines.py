@@ -35,7 +35,7 @@ class Lines:
 
     def _say(self, text: str) -> None:
         spent = duration(time.monotonic() - self._start)
-        self._console.print(f"{spent:>8}  {text}", markup=False, highlight=False, soft_wrap=True)
+        self._console.print(f"{spent:>8}  {text}", markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def on_event(self, event: Event) -> None:
         if isinstance(event, StudyStarted):

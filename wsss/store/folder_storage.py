@@ -44,7 +44,11 @@ class Storage:
         return Store(self.local / "store", lease_timeout=self.lease_timeout)
 
     def check(self) -> None:
-        """Write and delete something. Raises `PreflightError` naming the storage."""
+        """Write and delete something. Raises `PreflightError` naming the storage, or the file that stands
+        where it has a folder."""
+        for name in ("store", "studies"):
+            if (file := self.local / name).is_file():
+                raise PreflightError(Problem(str(file), "is a file, but must be a folder", "move it away"))
         try:
             self.local.mkdir(parents=True, exist_ok=True)
             probe = self.local / f".probe-{uuid.uuid4().hex[:8]}"

@@ -42,7 +42,7 @@ _HELD: dict[str, Lease] = {}
 def this_host() -> str:
     """Name what shares process ids: the machine, since when it runs, and the container."""
     boot = Path("/proc/sys/kernel/random/boot_id")
-    since = boot.read_text().strip() if boot.exists() else str(int(psutil.boot_time()))
+    since = boot.read_text(encoding="utf-8").strip() if boot.exists() else str(int(psutil.boot_time()))
     try:
         space = os.readlink("/proc/self/ns/pid")
     except OSError:

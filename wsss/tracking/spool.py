@@ -46,7 +46,7 @@ class Spool:
 
     def _stored_position(self) -> int:
         try:
-            position = int(self._position_path.read_text())
+            position = int(self._position_path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return 0
         return min(position, os.fstat(self._reader.fileno()).st_size)

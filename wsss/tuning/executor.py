@@ -216,7 +216,11 @@ class _Callback(tune.Callback):
         if job not in self.ended:
             self.ended.add(job)
             file = Path(trial.error_file) if trial.error_file else None
-            text = file.read_text() if file and file.is_file() else "the trial's process died"
+            text = (
+                file.read_text(encoding="utf-8", errors="replace")
+                if file and file.is_file()
+                else "the trial's process died"
+            )
             self._guard(self._listener.ended, job, text)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:

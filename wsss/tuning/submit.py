@@ -232,7 +232,7 @@ def submit_job(job: JobPlan, address: str, *, patience: float = PATIENCE) -> str
                 entrypoint=job.entrypoint,
                 runtime_env={"working_dir": str(job.working_dir), "env_vars": job.environment},
             )
-        except (ConnectionError, RuntimeError, ValueError, RayError) as error:
+        except (OSError, RuntimeError, ValueError, RayError) as error:
             if NO_AGENT in str(error) and time.monotonic() < deadline:
                 time.sleep(2)  # a cluster that has just started
                 continue

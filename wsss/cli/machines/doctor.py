@@ -6,14 +6,15 @@ import json
 import sys
 from typing import Annotated
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from typer import Option
 
+from wsss.cli.console import out
 from wsss.cli.options import JsonOption, StorageOption
 from wsss.launch.finding import storage_location
 
-MARKS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "bad": "[red]bad[/]"}
+COLOURS = {"ok": "green", "note": "yellow", "bad": "red"}
 
 
 GpuOption = Annotated[
@@ -40,7 +41,7 @@ def doctor(storage: StorageOption = None, as_json: JsonOption = False, gpu: GpuO
     else:
         table = Table(show_header=False)
         for what, state, detail in findings:
-            table.add_row(MARKS[state], what, detail)
-        Console().print(table)
+            table.add_row(Text(state, COLOURS[state]), what, detail)
+        out().print(table)
     if any(state == "bad" for _, state, _ in findings):
         sys.exit(3)

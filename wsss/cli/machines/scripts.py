@@ -75,6 +75,8 @@ def kuberay(
     """
     from wsss.cli.machines.asked import pod_values, unfit
     from wsss.cli.machines.kuberay import STUDY_FOLDER, Pods, ray_job
+    from wsss.config import dump_study
+    from wsss.config.checks.places import study_paths
     from wsss.config.checks.programs import study_programs
     from wsss.config.text.location import is_remote
     from wsss.errors import ConfigError, Problem
@@ -87,26 +89,28 @@ def kuberay(
     if study_programs(found) and not allow_commands:
         hint = "what this machine allows always, the pods don't"
         problems.append(Problem("--allow-commands", "is missing, but the study starts programs", hint))
-    if not Path(study).is_file():
-        problems.append(Problem("STUDY", f"is {study!r}, but must be a file: the pods get its text"))
     if not is_remote(found.storage) and not (claim and Path(str(found.storage)).is_relative_to(mount)):
         hint = f"give a bucket, or --claim NAME and a folder below {mount}"
         problems.append(Problem("--storage", f"{found.storage} would be lost with the pods", hint))
-    root = found.data.root
-    if root is not None and not (claim and root.is_relative_to(mount)):
-        hint = f"`-s data.root=` a folder below {mount} of the volume that --claim names"
-        problems.append(Problem("data.root", f"is {root}, which the pods don't have", hint))
+    for key, path in study_paths(found):
+        of_image = key.endswith(".environment.python")  # a Python may be the image's
+        if not of_image and not (claim and Path(path).is_relative_to(mount)):
+            hint = f"give one below {mount}, of the volume that --claim names"
+            problems.append(Problem(key, f"is {path}, which the pods don't have", hint))
     if is_remote(found.storage) and not (found.tracking.uri or os.environ.get("MLFLOW_TRACKING_URI")):
         hint = "give `-s tracking.uri=` a server, or `sync` afterwards where the page is wanted"
         problems.append(Problem("tracking.uri", "MLflow's database would be lost with the pods", hint))
     if problems:
         raise ConfigError(problems)
-    words = ["wsss", "run", f"{STUDY_FOLDER}/study.yaml", *_options(set_, smoke, name, allow_commands)]
+    # The pods get the study as it is understood here: its paths absolute, changed by what -s says.
+    words = ["wsss", "run", f"{STUDY_FOLDER}/study.yaml", *(["--allow-commands"] if allow_commands else [])]
     words += ["--storage", str(found.storage), "--address", "auto"]
     pods = Pods(image, workers, cpus, gpus, memory, claim, mount, secret_env)
-    text = Path(study).read_text()
     version = importlib.metadata.version("ray")
-    print(ray_job(found.name, text, words, pods, ray_version=version, storage=str(found.storage)), end="")
+    print(
+        ray_job(found.name, dump_study(found), words, pods, ray_version=version, storage=str(found.storage)),
+        end="",
+    )
 
 
 def _program() -> list[str]:

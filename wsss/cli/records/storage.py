@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from wsss.cli.console import out
 from wsss.cli.options import JsonOption, StorageOption
 from wsss.launch.finding import storage_location
 from wsss.pipeline.forecasts.preflight import gibibytes
@@ -55,7 +55,7 @@ def list_(storage: StorageOption = None, as_json: JsonOption = False) -> None:
         size = "evicted" if entry["evicted"] else gibibytes(int(entry["bytes"]))
         names = ", ".join(entry["studies"]) or "none"
         table.add_row(entry["key"][:12], entry["stage"], size, f"{entry['seconds']:.1f}", names)
-    Console().print(table)
+    out().print(table)
 
 
 def _opened(storage: str | None) -> Storage:

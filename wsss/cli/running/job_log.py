@@ -46,7 +46,9 @@ def keep_job_log(study: Study) -> None:
         close_output(copying)
         if is_remote(study.storage):
             with contextlib.suppress(Exception):  # the run itself has ended by now
-                storage.write_note(study.name, f"{LOGS}/{name}", file.read_text(errors="replace"))
+                storage.write_note(
+                    study.name, f"{LOGS}/{name}", file.read_text(encoding="utf-8", errors="replace")
+                )
 
     atexit.register(finish)
 

@@ -10,7 +10,8 @@ from typing import Any, Protocol
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.places import all_uses
 from wsss.config.checks.size import configurations
-from wsss.config.params.supervision import KNOWN_WEIGHTS, NO_WEIGHTS, TIMM, UNKNOWN, of_timm
+from wsss.config.params.base import KNOWN_WEIGHTS, NO_WEIGHTS
+from wsss.config.params.supervision import TIMM, UNKNOWN, of_timm
 from wsss.config.resolve import resolve_stage, variables_in
 from wsss.config.search import first_values
 from wsss.config.stage import STAGES, StageKind

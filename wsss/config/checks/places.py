@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from wsss.config.study import Arm, StageUse, Sweep
+from wsss.config.stage import STAGES
+from wsss.config.stage_use import is_path
+from wsss.config.study import Arm, StageUse, Study, Sweep
 from wsss.config.text.yaml_text import Path_
 
 
@@ -26,3 +30,17 @@ def all_uses(sweeps: Sequence[Sweep]) -> Iterator[tuple[Path_, Arm, StageUse]]:
         for arm in sweep.arms:
             for path, use in arm_uses(number, sweep, arm):
                 yield path, arm, use
+
+
+def study_paths(study: Study) -> Iterator[tuple[str, str]]:
+    """Iterate over what a study reads of a file system: its data, files and folders of its stages, by key."""
+    for key in ("root", "labels", "masks"):
+        if isinstance(path := getattr(study.data, key), Path):
+            yield f"data.{key}", str(path)
+    for sweep, arm, use in study.uses():
+        for key in STAGES[use.stage].paths:
+            value: Any = use.params
+            for word in key.split("."):
+                value = value.get(word) if isinstance(value, Mapping) else None
+            if is_path(key, value):
+                yield f"sweeps.{sweep.name}.{arm.name}.{use.name}.{key}", value

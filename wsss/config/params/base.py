@@ -152,6 +152,11 @@ class Params(Group):
         return result
 
 
+NO_WEIGHTS = "none"
+KNOWN_WEIGHTS = ("package", "download", NO_WEIGHTS)
+"""Initial weights of which it is known what they have learnt from: what else stands there is a file."""
+
+
 class LearningParams(Params):
     """How a network is trained on crops by stochastic gradient descent."""
 

@@ -24,9 +24,6 @@ LABELS = {
 }
 """Name → what it means, roughly from the cheapest on."""
 UNKNOWN = "unknown"
-NO_WEIGHTS = "none"
-KNOWN_WEIGHTS = ("package", "download", NO_WEIGHTS)
-"""Initial weights of which it is known what they have learnt from."""
 TIMM = "timm/"
 _MASKS = ("sa1b", "samvit", "sam2")
 _TEXT = (

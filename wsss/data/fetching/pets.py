@@ -111,12 +111,12 @@ def _arrange(source: Path, target: Path) -> None:
         photo.rename(target / f"images/{name}.jpg")
     if problems:
         raise DataError(capped(problems, str(source)))
-    (target / "README.txt").write_text(ABOUT)
-    (target / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES))
+    (target / "README.txt").write_text(ABOUT, encoding="utf-8")
+    (target / "classes.txt").write_text("".join(f"{name}\n" for name in CLASSES), encoding="utf-8")
     for split in LISTS:
         names = _species(source / f"annotations/{split}.txt")
-        (target / f"{split}.txt").write_text("".join(f"{name}.jpg\n" for name in names))
-    with (target / "labels.csv").open("w", newline="") as file:
+        (target / f"{split}.txt").write_text("".join(f"{name}.jpg\n" for name in names), encoding="utf-8")
+    with (target / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         rows = ((f"{name}.jpg", CLASSES[number - 1]) for name, number in species.items())
         csv.writer(file, lineterminator="\n").writerows([("image", "label"), *rows])
 

@@ -115,8 +115,8 @@ def _write_all(root: Path, ids: tuple[tuple[str, ...], tuple[str, ...]], size: i
     lists = root / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     for name, members in (("train", ids[0]), ("val", ids[1]), ("trainval", ids[0] + ids[1])):
-        (lists / f"{name}.txt").write_text("".join(f"{one}\n" for one in members))
-    (root / "classes.txt").write_text("".join(f"{name}\n" for name in SAMPLE_CLASSES))
+        (lists / f"{name}.txt").write_text("".join(f"{one}\n" for one in members), encoding="utf-8")
+    (root / "classes.txt").write_text("".join(f"{name}\n" for name in SAMPLE_CLASSES), encoding="utf-8")
     palette = voc_palette()
     for one in ids[0] + ids[1]:
         number = int(one.rpartition("_")[2])

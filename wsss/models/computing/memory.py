@@ -146,7 +146,7 @@ def gpu_share(device: torch.device) -> tuple[float, int]:
 def _left_by_limits(cgroups: Path, own: Path) -> Iterator[int]:
     """Yield what each limit of Linux' control groups, of both versions, leaves; files' caches are free."""
     try:
-        lines = own.read_text().splitlines()
+        lines = own.read_text(encoding="utf-8").splitlines()
     except OSError:
         return  # another system
     for line in lines:
@@ -168,9 +168,9 @@ def _left_by_limits(cgroups: Path, own: Path) -> Iterator[int]:
 
 
 def _limit(group: Path, names: tuple[str, str, str]) -> tuple[int, int, int]:
-    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    stat = dict(line.split() for line in (group / "memory.stat").read_text(encoding="utf-8").splitlines())
     return (
-        int((group / names[0]).read_text()),
-        int((group / names[1]).read_text()),
+        int((group / names[0]).read_text(encoding="utf-8")),
+        int((group / names[1]).read_text(encoding="utf-8")),
         int(stat[names[2]]),
     )

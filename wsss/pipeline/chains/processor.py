@@ -20,7 +20,7 @@ def processor() -> str:
 
 def _model() -> str:
     try:
-        lines = CPU_FACTS.read_text(errors="replace").splitlines()
+        lines = CPU_FACTS.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         lines = []
     for line in lines:

@@ -23,7 +23,7 @@ PACKAGED = "another machine (packaged)"
 def packaged() -> tuple[tuple[Measured, ...], Mapping[str, float]]:
     """Return the artefacts of the packaged table, and each backbone's seconds for the same photo."""
     content: dict[str, Any] = json.loads(
-        (resources.files("wsss.pipeline.forecasts") / "costs.json").read_text()
+        (resources.files("wsss.pipeline.forecasts") / "costs.json").read_text(encoding="utf-8")
     )
     known = tuple(
         Measured(

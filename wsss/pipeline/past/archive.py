@@ -1,6 +1,7 @@
 """A storage small enough to keep beside a paper: studies with their scores, of everything else the record.
 
-`compare` and `report` read it as any storage and print the same tables; pictures and weights are not in it.
+`compare` and `report` read it as any storage and print the same tables. Pictures and weights are not in it,
+nor where files lay on the machine that it comes from, who ran its studies, and to which MLflow they went.
 """
 
 from __future__ import annotations
@@ -11,11 +12,15 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+from wsss.config.text.yaml_text import dump_yaml, parse_yaml
 from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import place, writing
 from wsss.pipeline.chains.chain import SCORES
+from wsss.pipeline.origin import ENTRY
 from wsss.pipeline.past.stored_studies import find_study, with_bases
+from wsss.pipeline.past.whereabouts import Whereabouts
 from wsss.store.artefact import Artefact
 from wsss.store.folder_storage import STUDY, Storage
 from wsss.store.leftovers import PARTIAL
@@ -45,10 +50,13 @@ def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
         raise ConfigError(Problem("--out", f"is {file}, but its name must end in {ENDING}"))
     if file.exists():
         raise ConfigError(Problem(str(file), "is there already", "give another --out, or delete it"))
+    studies = {name: _parsed(storage.study_text(name) or "") for name in names}
+    known = {str(storage.location): "runs", str(storage.local.resolve()): "runs"}
+    places = Whereabouts(known, list(studies.values()))
     with writing(file), tempfile.TemporaryDirectory(dir=file.parent, prefix=".archive-") as folder:
         root = Path(folder) / "runs"
         for name in names:
-            _copy_study(storage, name, Storage(root, root))
+            _copy_study(storage, name, studies[name], places, Storage(root, root))
         packed = Path(folder) / file.name
         _pack(root, packed)
         packed.replace(file)
@@ -64,9 +72,28 @@ def _with_bases(name: str, storage: Storage) -> Iterator[str]:
         return
 
 
-def _copy_study(storage: Storage, name: str, into: Storage) -> None:
-    """Write one study's file, ledger, notes, and what its trials made, into a storage in a folder."""
-    into.write_note(name, STUDY, storage.study_text(name) or "")
+def _parsed(text: str) -> Any:
+    """Return a stored study's values; the text itself where it is none."""
+    with contextlib.suppress(ConfigError):
+        value = parse_yaml(text, STUDY).value
+        return value if isinstance(value, dict) else text
+    return text
+
+
+def _copy_study(storage: Storage, name: str, study: Any, places: Whereabouts, into: Storage) -> None:
+    """Write one study's file, ledger, notes, and what its trials made, into a storage in a folder.
+
+    Args:
+        storage: has it.
+        name: of the study.
+        study: what its file says.
+        places: the names of paths, for all that is written.
+        into: the storage in a folder.
+    """
+    if isinstance(study, dict) and isinstance(study.get("tracking"), dict):
+        study = {**study, "tracking": {**study["tracking"], "uri": None}}
+    told = places.without(study)
+    into.write_note(name, STUDY, told if isinstance(told, str) else dump_yaml(told))
     for note in NOTES:
         content = storage.note(name, note)
         if content is not None:
@@ -74,15 +101,16 @@ def _copy_study(storage: Storage, name: str, into: Storage) -> None:
                 into.write_note(name, note, content.decode())
     ledger = into.ledger(name)
     for entry in storage.ledger(name).entries():
-        ledger.append(entry["type"], **{name: value for name, value in entry.items() if name != "type"})
+        told = places.without({**entry, **({"user": ""} if entry["type"] == ENTRY else {})})
+        ledger.append(told.pop("type"), **told)
     for trial in storage.ledger(name).trials().values():
         for key in trial.keys.values():
             artefact = storage.store.known(key)
             if artefact is not None and not into.store.folder(key).exists():
-                _copy_artefact(storage, artefact, into)
+                _copy_artefact(storage, artefact, places, into)
 
 
-def _copy_artefact(storage: Storage, artefact: Artefact, into: Storage) -> None:
+def _copy_artefact(storage: Storage, artefact: Artefact, places: Whereabouts, into: Storage) -> None:
     """Commit an artefact with the numbers of its scores, and nothing where it is none."""
     key = artefact.key
     work = into.local / "work"
@@ -93,7 +121,7 @@ def _copy_artefact(storage: Storage, artefact: Artefact, into: Storage) -> None:
             for file in artefact.record["files"]:
                 if not file.endswith(PICTURE):
                     place(artefact.folder / file, work / file)
-    into.store.commit(key, work, artefact.record)
+    into.store.commit(key, work, places.without(artefact.record))
     if not numbers:
         into.store.evict(key)
 

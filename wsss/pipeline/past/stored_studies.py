@@ -16,6 +16,7 @@ from typing import Any
 from wsss.config import Study, load_study_text
 from wsss.config.naming import study_name_problem
 from wsss.config.stage import STAGES
+from wsss.config.stage_use import is_path
 from wsss.config.text.location import Location, absolute_sqlite
 from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.readers.inventory import Inventory
@@ -113,14 +114,16 @@ def _is_old_name(name: str, storage: Storage) -> bool:
 
 
 def _from_here(change: str) -> str:
-    """Return a change of a path of the data with the path absolute."""
+    """Return a change of a path, of the data or of a stage, with the path absolute."""
     key, _, text = change.partition("=")
-    if key.removeprefix("data.") not in DATA_PATHS or not key.startswith("data."):
+    group, last = key.partition(".")[0], key.rpartition(".")[2]
+    of_stages = {one.rpartition(".")[2] for kind in STAGES.values() for one in kind.paths}
+    if not (last in of_stages if group == "sweeps" else key in {f"data.{name}" for name in DATA_PATHS}):
         return change
     value = parse_value(text)
-    if not isinstance(value, str) or value in NO_PATHS:
+    if not is_path(last, value) or (group == "data" and value in NO_PATHS):
         return change
-    return f"{key}={dump_yaml(str(Path(value).expanduser().absolute())).splitlines()[0]}"
+    return f"{key}={dump_yaml(os.path.abspath(os.path.expanduser(value))).splitlines()[0]}"
 
 
 def _within_moved_root(text: str, source: str, changes: Sequence[str]) -> Iterator[str]:
@@ -154,7 +157,8 @@ def stored_text(study: Study, storage: Storage) -> str:
 
 
 def _paths_in(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Iterate over (mapping, key) of the paths to data in a study."""
+    """Iterate over (mapping, key) of the paths to data in a study. Paths of weights are none of them: these
+    count in the keys of artefacts."""
     for key in DATA_PATHS:
         if raw["data"].get(key) not in (None, *NO_PATHS):
             yield raw["data"], key
@@ -163,7 +167,9 @@ def _paths_in(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
             for use in arm.get("stages", ()):
                 for stage, params in use.items():
                     paths = STAGES[stage].paths if params else ()
-                    yield from ((params, key) for key in paths if isinstance(params.get(key), str))
+                    yield from (
+                        (params, key) for key in paths if key != "weights" and is_path(key, params.get(key))
+                    )
 
 
 def upstream_of(study: Study, data: DataView) -> list[Trial]:

@@ -31,7 +31,7 @@ class GpuBusy:
     def __enter__(self) -> Self:
         try:
             self._driver = subprocess.Popen(
-                COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                COMMAND, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, encoding="utf-8"
             )
         except OSError:  # no driver here
             return self

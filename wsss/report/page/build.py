@@ -48,7 +48,7 @@ def render(content: Content) -> str:
 
     folder = files("wsss.report.page")
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string((folder / "page.html").read_text())
+    template = environment.from_string((folder / "page.html").read_text(encoding="utf-8"))
     comparison = content.comparison
     sections = {
         "Tuning": tuning_plots(
@@ -60,8 +60,8 @@ def render(content: Content) -> str:
     }
     return template.render(
         title=", ".join(content.studies),
-        style=(folder / "page.css").read_text(),
-        script=(folder / "page.js").read_text(),
+        style=(folder / "page.css").read_text(encoding="utf-8"),
+        script=(folder / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
         answers=answers(comparison, content.titles),
         scores=_drawn(figures.score_plots(content)),

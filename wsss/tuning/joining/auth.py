@@ -79,7 +79,7 @@ def _use_given(path: Path) -> None:
     """Check the file that RAY_AUTH_TOKEN_PATH names; change only its permissions."""
     hint = f"unset {TOKEN_PATH}, or write a token there"
     try:
-        if not path.read_text().strip():
+        if not path.read_text(encoding="utf-8").strip():
             raise PreflightError(Problem(TOKEN_PATH, f"names {path}, which is empty", hint))
         _tighten(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -97,7 +97,7 @@ def _write_once(path: Path) -> None:
     aside = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
     handle = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
-        with os.fdopen(handle, "w") as file:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
             file.write(secrets.token_hex(32))  # as Ray makes them
             file.flush()
             os.fsync(handle)

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import json
+import socket
+import threading
+import time
+from http import HTTPStatus
 from urllib.parse import urlsplit
 
 import wsss.tuning.environment  # noqa: F401 - first: Ray reads it when imported
@@ -16,6 +22,8 @@ from wsss.errors import ConfigError, PreflightError, Problem, quoted
 from wsss.tuning.joining.reaching import ANSWER_SECONDS, check_token, wrong_token
 
 TUNNEL = "is the cluster up, and `ray dashboard cluster.yaml` running?"
+MOST_BYTES = 65_536
+"""Of the answer in which Ray names its version."""
 EXPECTED = "write http://HOST:8265"
 
 
@@ -54,13 +62,41 @@ def check_dashboard(address: str) -> None:
 
 
 def ask(address: str) -> int:
-    """Return the status with which a dashboard answers. Raises `OSError` or `HTTPException` if none does."""
+    """Return the status with which a dashboard answers.
+
+    Raises `OSError` if none does within `ANSWER_SECONDS`, and `HTTPException` if it is none of Ray's.
+    """
     parts = urlsplit(address)
     kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     connection = kind(parts.hostname or "", parts.port, timeout=ANSWER_SECONDS)
+    deadline = time.monotonic() + ANSWER_SECONDS
+    # A timeout is that of each wait for bytes: a server may send one now and then, for ever.
+    hang_up = threading.Timer(ANSWER_SECONDS, _hang_up, [connection])
+    hang_up.start()
     try:
         headers = get_auth_headers_if_auth_enabled({})
         connection.request("GET", f"{parts.path.rstrip('/')}/api/version", headers=headers)
-        return connection.getresponse().status
+        response = connection.getresponse()
+        said = response.read(MOST_BYTES) if response.status == HTTPStatus.OK else b""
     finally:
+        hang_up.cancel()
         connection.close()
+        if time.monotonic() > deadline:
+            raise TimeoutError("timed out")
+    if response.status == HTTPStatus.OK and not _is_rays(said):
+        raise http.client.HTTPException("it is no dashboard")
+    return response.status
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _is_rays(said: bytes) -> bool:
+    """Whether an answer is what Ray says of its version."""
+    try:
+        value = json.loads(said)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "ray_version" in value

@@ -113,7 +113,7 @@ def _look_at_folder(folder: str, name: str, asked: Asked) -> dict[str, Any]:
     found = describe_node([Path(file) for file in asked.files])
     place = Path(folder)
     try:
-        found["marker"] = (place / "driver").read_text()
+        found["marker"] = (place / "driver").read_text(encoding="utf-8")
     except OSError:
         found["marker"] = None
     try:

@@ -56,7 +56,7 @@ def launched(nodes: Sequence[dict[str, Any]]) -> Launched:
 def read_launched() -> Launched:
     """Read the autoscaler's file; the head node runs this."""
     try:
-        config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text())
+        config = yaml.safe_load(Path(AUTOSCALER_FILE).expanduser().read_text(encoding="utf-8"))
         head = config.get("head_node_type")
         most = config.get("max_workers", 0)
         startable = tuple(

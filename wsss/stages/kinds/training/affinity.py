@@ -22,6 +22,7 @@ class Affinity(StageKind[AffinityParams]):
     work = "wsss.stages.training.affinity:Affinity"
     rests_on = ()
     needs = ("affinity_labels",)
+    paths = ("weights",)
     seeded = True
     grows = ""
 

@@ -27,6 +27,7 @@ class Classifier(StageKind[ClassifierParams]):
     grows = ""
     judged = True
     ranks = "holdout/mAP"
+    paths = ("weights",)
 
     @classmethod
     def model(cls) -> type[ClassifierParams]:

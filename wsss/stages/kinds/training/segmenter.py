@@ -22,6 +22,7 @@ class Segmenter(StageKind[SegmenterParams]):
     work = "wsss.stages.training.segmenter:Segmenter"
     rests_on = ()
     needs = ("pseudo_masks",)
+    paths = ("weights",)
     seeded = True
     grows = ""
 
