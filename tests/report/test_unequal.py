@@ -172,9 +172,39 @@ def test_what_another_study_found_is_no_single_try(storage: Storage) -> None:
     found = compare(storage.root, ["fair"])
     assert not found.unequal
     line = only(marks(found), "fmix may have been CHOSEN elsewhere")
-    assert "study tuned of this storage has its network among 4 configurations" in line
+    assert "study tuned of this storage has its settings among 4 that it tried" in line
     change(storage, "fair", base={"study": "tuned"})  # then `tried` counts them
     assert not [line for line in said(storage, "fair") if "elsewhere" in line]
+
+
+def test_settings_that_another_study_found_are_known_with_another_seed_and_rounded(storage: Storage) -> None:
+    """What a person copies from a table, of a walk after a network: other keys, and three digits."""
+    tuned, lr = storage.network("classifier", lr=0.0123456), 0.0123
+    for number, exponent in enumerate([4.4321, 8.8765, 12.111]):
+        walk = storage.made("walk", {"classifier": tuned}, exponent=exponent)
+        fields = {"study": "tuned", "id": f"cam-fmix-00{number}", "params": {"exponent": exponent}}
+        arm(storage, "fmix", tuned, walk, **fields)
+    arm(storage, "baseline", storage.network("classifier"), study="fair")
+    again = storage.network("classifier", lr=lr)
+    arm(storage, "fmix", again, storage.made("walk", {"classifier": again}, exponent=8.88), study="fair")
+    line = only(said(storage, "fair"), "fmix may have been CHOSEN elsewhere")
+    assert "study tuned of this storage has its settings among 3 that it tried" in line
+    other = storage.network("classifier", lr=0.05)
+    arm(storage, "other", other, storage.made("walk", {"classifier": other}, exponent=8.88), study="unlike")
+    assert not [line for line in said(storage, "unlike") if "elsewhere" in line], "another network"
+    for study, photo in (("tuned", "a" * 12), ("fair", "b" * 12)):
+        held = {"images": {"one": ["s", photo]}, "classes": ["cat"]}
+        (storage.root / "studies" / study / "data.json").write_text(json.dumps(held))
+    assert not [line for line in said(storage, "fair") if "elsewhere" in line], "of other photos"
+
+
+def test_what_is_tuned_here_as_often_was_not_chosen_elsewhere(storage: Storage) -> None:
+    for study in ("one", "two"):
+        for number in range(3):
+            network = storage.network("classifier", lr=0.1 * (number + 1))
+            fields = {"id": f"cam-fmix-00{number}", "params": {"lr": 0.1 * (number + 1)}}
+            arm(storage, "fmix", network, study=study, kept=number == 0, **fields)
+    assert not [line for line in said(storage, "one") if "elsewhere" in line]
 
 
 def test_studies_that_searched_in_other_ways_are_told(storage: Storage) -> None:

@@ -29,7 +29,6 @@ from wsss.report.origins import (
     made_elsewhere,
     made_smaller,
     means_of,
-    network_keys,
     networks_of,
     pixel_labels,
     processors_of,
@@ -109,8 +108,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         missing = _without_end(ledgers[name], group.trials)
         rows.append(replace(row, tried=tried, searched=searched[name], missing=missing))
     own = {name: [one.name for one in chain] for name, chain in bases.items()}
-    networks = [network_keys(group.trials, store) for group in groups]
-    more = tried_elsewhere(rows, networks, own, storage)
+    more = tried_elsewhere(rows, [group.trials for group in groups], among, own, storage)
     rows = [replace(row, elsewhere=counts) for row, counts in zip(rows, more, strict=True)]
     behind = {one.name: one for chain in bases.values() for one in chain}.values()
     there = {one.name for one in behind}

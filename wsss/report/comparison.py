@@ -135,8 +135,8 @@ class Row:
     searched: str = ""
     """How its study searched, and by what it chose; empty where there was nothing to search."""
     elsewhere: Mapping[str, int] = field(default_factory=dict)
-    """Other studies of the storage with the same network → how many configurations they tried of it, where
-    these are more."""
+    """Other studies of the storage and of the same photos that gave one of its stages the same settings →
+    among how many, where these are more than its own study tried."""
     foreign: tuple[str, ...] = ()
     """The stages whose results other programs made: nobody knows how long these trained."""
     processors: tuple[str, ...] = ()

@@ -36,11 +36,6 @@ def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Networ
     return found
 
 
-def network_keys(trials: Sequence[TrialRecord], store: Store) -> list[str]:
-    """Return the keys of the trials' networks."""
-    return [artefact.key for _, artefact in _trained(trials, store)]
-
-
 def pixel_labels(
     networks: Mapping[str, Network],
     trials: Sequence[TrialRecord],

@@ -166,10 +166,10 @@ def _tuned(comparison: Comparison) -> list[str]:
 
 
 def _elsewhere(comparison: Comparison) -> list[str]:
-    """Return a sentence for every row whose network is one of more configurations of another study."""
+    """Return a sentence for every row whose settings are among more that another study tried."""
     return [
         f"{row_name(row, comparison.rows)} may have been CHOSEN elsewhere: study {study} of this storage has "
-        f"its network among {count} configurations that it tried."
+        f"its settings among {count} that it tried."
         for row in comparison.rows
         for study, count in row.elsewhere.items()
     ]
