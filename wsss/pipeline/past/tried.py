@@ -134,7 +134,7 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
 Place = tuple[str, str]
 """A study's name and a trial's id."""
 Node = tuple[str, str, str]
-"""Study, sweep and configuration; of a member of a population, its upstream and values instead of the last."""
+"""Study, sweep and configuration; of a population's member, its upstream and values instead of the last."""
 
 
 def _node(place: Place, trial: TrialRecord) -> Node:

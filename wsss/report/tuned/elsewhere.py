@@ -112,7 +112,8 @@ class _Settings:
 
     def of_stages(self, trials: Sequence[TrialRecord]) -> dict[str, str]:
         """Return the settings of each stage of trials that differ in their seed alone → its label."""
-        return {found: label for trial in trials[:1] for label, found in self.by_label(trial).items() if found}
+        stages = (pair for trial in trials[:1] for pair in self.by_label(trial).items())
+        return {found: label for label, found in stages if found}
 
     def by_label(self, trial: TrialRecord) -> dict[str, str | None]:
         """Return label → settings of a trial's stages, those before them included; None where a stage was not
