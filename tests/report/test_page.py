@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,24 @@ def row(arm: str, miou: float, difference: Difference | None = None, **more: Any
 def compared(*rows: Row) -> tuple[Comparison, tuple[str, ...]]:
     comparison = Comparison(rows, ("cams",), {"cams": PROTOCOL}, "baseline", ("background", "cat"))
     return comparison, tuple(one.arm for one in rows)
+
+
+def test_the_answer_names_no_leader_among_rows_of_other_images() -> None:
+    comparison, titles = compared(row("baseline", 0.5), row("fmix", 0.6))
+    apart = replace(comparison.protocols["cams"], comparable=False)
+    said = answers(replace(comparison, protocols={"cams": apart}), titles)
+    assert said[0].endswith("not all scored on the same images and classes, so that none leads.")
+
+
+def test_the_answer_says_what_a_leader_of_other_labels_rests_on() -> None:
+    texts = replace(
+        row("clip", 0.6, Difference(0.1, 0.08, 0.12, 0.01, 0.02, across=True)), supervision=("text",)
+    )
+    comparison, titles = compared(replace(row("baseline", 0.5), supervision=("image",)), texts)
+    assert (
+        "which stands at 5 % after correction. It rests on other labels (text)"
+        in answers(comparison, titles)[0]
+    )
 
 
 @pytest.mark.parametrize(

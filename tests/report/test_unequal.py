@@ -14,11 +14,17 @@ import yaml
 from made_up import FAIR, GOOD, POOR, Storage
 
 from wsss.cli.comparison.compare import View, show
+from wsss.cli.comparison.tuning import tuning_notes
 from wsss.files import read_json, write_json
 from wsss.pipeline.past.archive import write_archive
 from wsss.report.compare import compare
 from wsss.report.conclusion import note_of
+from wsss.report.frame import comparison_json
 from wsss.report.page.answer import UNLIKE, answers
+from wsss.report.page.build import render
+from wsss.report.page.content import read_content
+from wsss.report.tuned.rows import tuning
+from wsss.report.words.notes import notes
 from wsss.report.words.titles import arm_title
 from wsss.report.words.unequal import marks
 from wsss.store.storage import open_storage
@@ -119,6 +125,35 @@ def test_a_mean_over_the_seeds_that_survived_says_which_did_not(storage: Storage
         own = {"id": f"cam-fmix-000-s{seed}", "configuration": "cam-fmix-000", "seed": seed, "status": status}
         arm(storage, "fmix", kept=seed == 1, **own)
     assert only(said(storage), "fmix lacks seeds 2, 3")
+
+
+def test_arms_without_a_result_are_told_and_rest_on_nothing(storage: Storage) -> None:
+    """The baseline's trials all fail; fmix scores, and all its masks fail; mixup is fine."""
+    for seed in (1, 2):
+        arm(storage, "baseline", id=f"b{seed}", seed=seed, status="failed", kept=False, scores="x")
+    arm(storage, "fmix", storage.network("classifier"))
+    arm(storage, "mixup", storage.network("classifier"))
+    arm(storage, "fmix", id="masks-fmix", sweep="masks", status="failed", kept=False, scores="x")
+    found = compare(storage.root, ["made"])
+    assert "NO result of baseline in sweep cam: 2 failed trials." in marks(found)
+    assert "NO result of fmix in sweep masks: 1 failed trial." in marks(found)
+    assert not [line for line in marks(found) if "NO result of mixup" in line]
+    assert found.supervisions == (("image",),), "what failed rests on nothing"
+    assert [row.arm for row in found.rows] == ["fmix", "mixup", "baseline"]
+
+
+def test_a_study_without_any_result_says_so_everywhere(storage: Storage) -> None:
+    for name in ("baseline", "fmix"):
+        arm(storage, name, status="failed", kept=False, scores="x")
+    storage.trial("fmix", None, id="last", status="failed")
+    found = compare(storage.root, ["made"])
+    titles = tuple(arm_title(row, found) for row in found.rows)
+    for text in (notes(found), note_of(found, titles), render(read_content(storage.root, ["made"]))):
+        assert "no trial came to a result" in text and "NO result of baseline in sweep cam" in text
+        assert "no masks" not in text
+    assert all("NO result" in row["unequal"] for row in comparison_json(found)["table"])
+    said = tuning_notes(tuning(storage.root, ["made"]))
+    assert [line for line in said if line.startswith("NO configuration of baseline in cam has a score")]
 
 
 def test_the_best_of_several_rows_of_an_arm_was_chosen_by_what_is_reported(storage: Storage) -> None:

@@ -106,7 +106,8 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         row = _row(group, store, rival, _cells(group, steps, base, control))
         tried = tried_for(row.arm, among[name], store)
         missing = _without_end(ledgers[name], group.trials)
-        rows.append(replace(row, tried=tried, searched=searched[name], missing=missing))
+        lost = _lost(ledgers[name], row.arm)
+        rows.append(replace(row, tried=tried, searched=searched[name], missing=missing, lost=lost))
     own = {name: [one.name for one in chain] for name, chain in bases.items()}
     more = tried_elsewhere(rows, [group.trials for group in groups], among, own, storage)
     rows = [replace(row, elsewhere=counts) for row, counts in zip(rows, more, strict=True)]
@@ -114,7 +115,7 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
     there = {one.name for one in behind}
     named = (score.reported["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
-    kinds = list(dict.fromkeys(row.supervision for row in tested))
+    kinds = [*dict.fromkeys(row.supervision for row in tested if row.supervision or row.status == "done"), ()]
     unfinished = {name: _unfinished(study, storage) for name, study in studies.items()}
     return Comparison(
         rows=tuple(sorted(tested, key=lambda row: kinds.index(row.supervision))),
@@ -139,6 +140,16 @@ def _without_end(trials: Mapping[str, TrialRecord], group: Sequence[TrialRecord]
         {one.seed for one in same if (one.sweep, one.configuration) == ours} if first.status == "done" else ()
     )
     return tuple(sorted(set(lost) - {trial.seed for trial in group}))
+
+
+def _lost(trials: Mapping[str, TrialRecord], arm: str) -> dict[str, dict[str, int]]:
+    """Return the sweeps in which trials of an arm have ended, and none of them with a result → their ends."""
+    ends: dict[str, dict[str, int]] = {}
+    for trial in trials.values():
+        if trial.arm == arm and trial.status != "started":
+            mine = ends.setdefault(trial.sweep, {})
+            mine[trial.status] = mine.get(trial.status, 0) + 1
+    return {sweep: counts for sweep, counts in ends.items() if "done" not in counts}
 
 
 def _group(study: Study, trials: Sequence[TrialRecord], storage: Storage) -> _Group:

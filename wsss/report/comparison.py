@@ -132,6 +132,8 @@ class Row:
     """What its stages spent besides epochs: "cams.scales" → "[0.5, 1]", of the last stage of each kind."""
     missing: tuple[int, ...] = ()
     """Seeds of its configuration that have no result, so that they are in no mean."""
+    lost: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of sweeps where no trial came to a result: sweep → how they ended ("failed", "stopped") → how many."""
     searched: str = ""
     """How its study searched, and by what it chose; empty where there was nothing to search."""
     elsewhere: Mapping[str, int] = field(default_factory=dict)
@@ -214,8 +216,10 @@ class Comparison:
 
     @property
     def supervisions(self) -> tuple[tuple[str, ...], ...]:
-        """The groups of rows: what they rest on, in the order of rows."""
-        return tuple(dict.fromkeys(row.supervision for row in self.rows))
+        """The groups of rows: what they rest on, in the order of rows; nothing tells it of rows without a
+        result."""
+        found = (row.supervision for row in self.rows if row.supervision or row.status == "done")
+        return tuple(dict.fromkeys(found))
 
     @property
     def differences(self) -> Iterator[Difference]:

@@ -137,6 +137,12 @@ def tuning_notes(found: Tuning) -> list[str]:
         for row in found.rows
         if row.members
     ]
+    lines += [
+        f"NO configuration of {row.arm} in {_sweep(row, found)} has a score: all that were tried failed or "
+        "were stopped."
+        for row in found.rows
+        if not row.scored
+    ]
     if any(row.scored < (row.members or row.tried) for row in found.rows):
         lines.append(
             "Configurations that were stopped or failed count as tried and are ranked last; where all k may "

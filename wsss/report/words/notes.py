@@ -22,6 +22,8 @@ ABOUT_MAP = (
     "are there. It says nothing about where its maps lie: look at them before you choose by it."
 )
 
+NO_RESULT = "Nothing was scored: no trial came to a result. `resume STUDY` tries failed trials again."
+
 
 def notes(comparison: Comparison) -> str:
     """Return the sentences that a reader needs to read the table rightly."""
@@ -125,6 +127,8 @@ def unscored_notes(comparison: Comparison) -> str:
     nothing = (
         "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
         "finished that makes CAMs or masks."
+        if any(row.status == "done" for row in comparison.rows)
+        else NO_RESULT
     )
     lines = [
         *(unfinished_lines(comparison) or [nothing]),

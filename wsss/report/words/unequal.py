@@ -25,6 +25,7 @@ def marks(comparison: Comparison) -> list[str]:
     """Return the sentences about all that makes rows hard to compare: tables, pages and notes have them, and
     so have tables for programs."""
     return [
+        *_lost(comparison),
         *_apart(comparison),
         *chosen_lines(comparison),
         *leaks(comparison),
@@ -44,6 +45,25 @@ def marks(comparison: Comparison) -> list[str]:
         *smaller_lines(comparison.rows),
         *foreign_lines(comparison),
     ]
+
+
+def _lost(comparison: Comparison) -> list[str]:
+    """Return a sentence for arms none of whose trials of a sweep came to a result, one for those alike."""
+    alike = _grouped(
+        (f"sweep {sweep}: {_ends(counts)}", row_name(row, comparison.rows))
+        for row in comparison.rows
+        for sweep, counts in row.lost.items()
+    )
+    return [
+        f"NO result of {_listed(names)} in {what}{' each' if len(names) > 1 else ''}."
+        for what, names in alike.items()
+    ]
+
+
+def _ends(counts: Mapping[str, int]) -> str:
+    """Return "2 failed trials and 1 stopped trial"."""
+    parts = (f"{number} {status} {'trial' if number == 1 else 'trials'}" for status, number in counts.items())
+    return " and ".join(parts)
 
 
 def leaks(comparison: Comparison) -> list[str]:
@@ -240,7 +260,9 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _told(groups: Mapping[str, Sequence[str]]) -> str:
     """Return "[1] for baseline and mixup, [0.5, 1] for fmix"."""
-    return ", ".join(
-        f"{value} for {' and '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
-        for value, names in groups.items()
-    )
+    return ", ".join(f"{value} for {_listed(names)}" for value, names in groups.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return "baseline and mixup", of many names the first."""
+    return f"{' and '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
