@@ -180,6 +180,15 @@ class Content:
         return {name: str(last[name]) for name in names if last.get(name) not in (None, "")}
 
 
+def _titles(comparison: Comparison) -> tuple[str, ...]:
+    """Return the names of rows, those with their configuration that would be alike: plots tell them apart."""
+    titles = [arm_title(row, comparison) for row in comparison.rows]
+    return tuple(
+        f"{title}, {row.configuration}" if titles.count(title) > 1 else title
+        for title, row in zip(titles, comparison.rows, strict=True)
+    )
+
+
 def read_content(location: Location, names: Sequence[str], baseline: str | None = None) -> Content:
     """Read all that a page tells of one or more studies.
 
@@ -190,7 +199,7 @@ def read_content(location: Location, names: Sequence[str], baseline: str | None 
     return Content(
         storage,
         comparison,
-        tuple(arm_title(row, comparison) for row in comparison.rows),
+        _titles(comparison),
         {name: find_study(name, location) for name in names},
         {name: storage.ledger(name).trials() for name in names},
     )
