@@ -15,7 +15,7 @@ from made_up import FAIR, GOOD, POOR, Storage
 
 from wsss.cli.comparison.compare import View, show
 from wsss.cli.comparison.tuning import tuning_notes
-from wsss.files import read_json, write_json
+from wsss.files import describe_files, read_json, write_json
 from wsss.pipeline.past.archive import write_archive
 from wsss.report.compare import compare
 from wsss.report.conclusion import note_of
@@ -127,6 +127,38 @@ def test_a_mean_over_the_seeds_that_survived_says_which_did_not(storage: Storage
     assert only(said(storage), "fmix lacks seeds 2, 3")
 
 
+def test_what_another_program_made_once_has_no_star_however_many_seeds_it_is_given(storage: Storage) -> None:
+    """An import is the same with each seed; so is a command that sets a seed of its own."""
+    made = [storage.made("command", {}, seed=seed) for seed in range(3)]
+    for name, maps in (("import", [made[0]] * 3), ("command", made)):
+        for seed, key in enumerate(maps):
+            (storage.store.folder(key) / "map.npy").write_bytes(
+                b"same" if name == "import" else bytes([seed])
+            )
+            sign(storage, key, "map.npy")
+        for seed, key in enumerate(maps):
+            fields = {"id": f"{name}-s{seed}", "configuration": name, "seed": seed, "study": name}
+            arm(storage, "theirs", key, scores=storage.scores([GOOD] * 8), **fields)
+            arm(
+                storage,
+                "baseline",
+                scores=storage.scores([POOR] * 8),
+                **{**fields, "id": f"b-s{seed}", "configuration": "b"},
+            )
+        found = compare(storage.root, [name])
+        (difference,) = found.differences
+        assert (difference.seeds, difference.significant) == ((1, False) if name == "import" else (3, True))
+        once = [line for line in marks(found) if "the SAME with each of its seeds" in line]
+        assert bool(once) == (name == "import")
+
+
+def sign(storage: Storage, key: str, name: str) -> None:
+    """Put a file into an artefact's record."""
+    folder = storage.store.folder(key)
+    record = read_json(folder / "artefact.json")
+    write_json(folder / "artefact.json", {**record, "files": describe_files(folder, [name])})
+
+
 def test_arms_without_a_result_are_told_and_rest_on_nothing(storage: Storage) -> None:
     """The baseline's trials all fail; fmix scores, and all its masks fail; mixup is fine."""
     for seed in (1, 2):
@@ -150,7 +182,7 @@ def test_a_study_without_any_result_says_so_everywhere(storage: Storage) -> None
     titles = tuple(arm_title(row, found) for row in found.rows)
     for text in (notes(found), note_of(found, titles), render(read_content(storage.root, ["made"]))):
         assert "no trial came to a result" in text and "NO result of baseline in sweep cam" in text
-        assert "no masks" not in text
+        assert "the data have no masks" not in text
     assert all("NO result" in row["unequal"] for row in comparison_json(found)["table"])
     said = tuning_notes(tuning(storage.root, ["made"]))
     assert [line for line in said if line.startswith("NO configuration of baseline in cam has a score")]

@@ -27,6 +27,7 @@ from wsss.report.cells import by_step, cells_of, corrected, mark_across
 from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
     made_elsewhere,
+    made_once,
     made_smaller,
     means_of,
     networks_of,
@@ -64,6 +65,8 @@ class _Group:
     declared: Sequence[str]
     """The kinds of labels that its study declares."""
     supervision: tuple[str, ...]
+    once: tuple[str, ...]
+    """What other programs made once, whatever the seed."""
 
     @property
     def arm(self) -> str:
@@ -155,7 +158,8 @@ def _lost(trials: Mapping[str, TrialRecord], arm: str) -> dict[str, dict[str, in
 def _group(study: Study, trials: Sequence[TrialRecord], storage: Storage) -> _Group:
     declared = _declared(study, trials[0].arm, storage.location)
     scores = {trial.seed: read_scores(trial, storage.store) for trial in trials}
-    return _Group(study, trials, scores, declared, supervision_of(trials, storage.store, declared))
+    supervision = supervision_of(trials, storage.store, declared)
+    return _Group(study, trials, scores, declared, supervision, made_once(trials, storage.store))
 
 
 def _cells(
@@ -164,8 +168,9 @@ def _cells(
     """Return step → cell, with its differences to the baseline and to the control, unless it is these."""
     others = [None if other is group else other for other in (base, control)]
     theirs = [{} if other is None else other.scores for other in others]
+    once = [bool(group.once or (other is not None and other.once)) for other in (*others, None)]
     across = [other is not None and other.supervision != group.supervision for other in others]
-    cells = cells_of(by_step(group.scores, steps), *theirs)
+    cells = cells_of(by_step(group.scores, steps), theirs[0], theirs[1], once)
     return {step: mark_across(cell, *across) for step, cell in cells.items()}
 
 
@@ -297,5 +302,6 @@ def _row(group: _Group, store: Store, control: str, cells: Mapping[str, Cell]) -
         segments=segments(trials, store),
         trained=trained_for(trials, store),
         foreign=made_elsewhere(trials, store),
+        once=group.once,
         processors=processors_of(trials, store),
     )

@@ -11,6 +11,8 @@ from wsss.store.ledger import TrialRecord
 
 EQUAL = 1.2
 """Rows of which one tried at most so many times as many configurations as another count as equally tuned."""
+LEAST_IMAGES = 6
+"""With fewer no difference stands: five images that all agree do so by chance in one case of 16."""
 LEVEL = 0.95
 """Of intervals, and of what stands."""
 
@@ -21,7 +23,8 @@ class Difference:
 
     `seeds` counts the seeds that both sides have. With fewer than two the interval is over images and knows
     nothing of how much another training would differ: such a difference is shown and never stands, and `p` is
-    not among those that `p_adjusted` is adjusted for.
+    not among those that `p_adjusted` is adjusted for. What another program made once counts as one seed;
+    with fewer than `LEAST_IMAGES` images none counts.
     """
 
     mean: float
@@ -141,6 +144,8 @@ class Row:
     among how many, where these are more than its own study tried."""
     foreign: tuple[str, ...] = ()
     """The stages whose results other programs made: nobody knows how long these trained."""
+    once: tuple[str, ...] = ()
+    """Of them, those that are the same with several seeds: other programs made them once."""
     processors: tuple[str, ...] = ()
     """The types of processor that made it, as far as records say."""
 

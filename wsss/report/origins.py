@@ -242,6 +242,18 @@ def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ..
     return tuple(found.values())
 
 
+def made_once(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return the labels of what other programs have made and is the same with each of several seeds: how much
+    another training of it would differ, nobody knows."""
+    found: dict[str, set[str]] = {}
+    for trial in trials if len(trials) > 1 else ():
+        for label, artefact in _made([trial], store):
+            kind = STAGES.get(artefact.stage)
+            if kind is not None and kind.elsewhere:
+                found.setdefault(label, set()).add(artefact.digest)
+    return tuple(label for label, digests in found.items() if len(digests) == 1)
+
+
 def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
     """Return, in words, which stages worked on smaller copies of photos, as their records say."""
     found: dict[str, None] = {}

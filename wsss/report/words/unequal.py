@@ -44,6 +44,7 @@ def marks(comparison: Comparison) -> list[str]:
         *pixel_label_lines(comparison.rows),
         *smaller_lines(comparison.rows),
         *foreign_lines(comparison),
+        *_once(comparison),
     ]
 
 
@@ -64,6 +65,16 @@ def _ends(counts: Mapping[str, int]) -> str:
     """Return "2 failed trials and 1 stopped trial"."""
     parts = (f"{number} {status} {'trial' if number == 1 else 'trials'}" for status, number in counts.items())
     return " and ".join(parts)
+
+
+def _once(comparison: Comparison) -> list[str]:
+    """Return a sentence for every row with several seeds of which another program knew nothing."""
+    return [
+        f"{' and '.join(row.once)} of {row_name(row, comparison.rows)} is the SAME with each of its seeds: "
+        "another program made it once, and no difference stands on that."
+        for row in comparison.rows
+        if row.once
+    ]
 
 
 def leaks(comparison: Comparison) -> list[str]:
