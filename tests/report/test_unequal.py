@@ -174,6 +174,15 @@ def test_arms_without_a_result_are_told_and_rest_on_nothing(storage: Storage) ->
     assert [row.arm for row in found.rows] == ["fmix", "mixup", "baseline"]
 
 
+def test_what_has_failed_is_no_baseline_unless_it_is_called_so(storage: Storage) -> None:
+    arm(storage, "first", status="failed", kept=False, scores="x", method="cam")
+    arm(storage, "second", method="cam")
+    arm(storage, "third", method="fmix")
+    assert compare(storage.root, ["made"]).baseline == "second"
+    arm(storage, "baseline", status="failed", kept=False, scores="x")
+    assert compare(storage.root, ["made"]).baseline == "baseline", "no other one takes its place untold"
+
+
 def test_a_study_without_any_result_says_so_everywhere(storage: Storage) -> None:
     for name in ("baseline", "fmix"):
         arm(storage, name, status="failed", kept=False, scores="x")

@@ -265,14 +265,15 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
 
 def baseline_of(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
     """Return the arm that others are compared with: the one that is wanted, or `baseline`, or plain CAM, or
-    the first. Raises `ConfigError` for an unknown one."""
+    the first; of the last two one with a result, if any has one. Raises `ConfigError` for an unknown one."""
     arms = list(dict.fromkeys(trial.arm for trial in trials))
     if wanted is not None:
         if wanted not in arms:
             raise ConfigError(Problem("--baseline", f"no arm is named {wanted!r}", nearest(wanted, arms)))
         return wanted
-    plain = [trial.arm for trial in trials if trial.method == "cam"]
-    return "baseline" if "baseline" in arms else (plain or arms or [""])[0]
+    ended = [trial for trial in trials if trial.status == "done"] or trials
+    plain = [trial.arm for trial in ended if trial.method == "cam"]
+    return "baseline" if "baseline" in arms else (plain or [trial.arm for trial in ended] or [""])[0]
 
 
 def _row(group: _Group, store: Store, control: str, cells: Mapping[str, Cell]) -> Row:
