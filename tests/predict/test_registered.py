@@ -24,6 +24,7 @@ from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import load_artefact
 from wsss.predict.trained.reference import load_model
 from wsss.report.conclusion import winner_of
+from wsss.stages.predicted_masks import predicted_labels
 from wsss.stages.training.network import load_classifier
 from wsss.store.artefact import Artefact
 from wsss.store.ledger import Ledger
@@ -189,7 +190,6 @@ def test_a_classifier_s_masks_are_its_own_labels_cams_and_chosen_threshold(finis
 
 def model_labels(model: object, path: Path) -> list[int]:
     from wsss.api.pictures import as_rgb
-    from wsss.predict.trained.registered import predictor_for
 
-    predictor = predictor_for(model.model, Settings((1.0,)))  # type: ignore[attr-defined]
-    return predictor.labels(as_rgb(path))  # type: ignore[union-attr]
+    made = model.model  # type: ignore[attr-defined]
+    return predicted_labels(made.network, as_rgb(path), made.cams.size, 0.5, "cpu")

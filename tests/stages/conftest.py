@@ -43,6 +43,7 @@ sweeps:
           - pseudo_masks: {as: from_kept_walk, walked: {background_exponent: 4}}
           - segmenter: {from: boundary_walk, ignore_below: 0.4, backbone: efficientnet_lite0, iterations: 5, batch: 4, accumulate: 2, crop: 65, ema: 0.5, scales: [1.0, 0.5]}
           - segmentations: {flip: true, crf: {iterations: 2}}
+          - predicted_masks: {as: alone, probability: 0.2, scales: [1.0], size: 96, crf: {iterations: 2}}
           - pixel_head: {as: few, from: first, supervision: {masks: 3}, learns: foreground, size: 96, scales: [1.0, 0.5], iterations: 60, batch: 2, channels: 8}
           - probabilities: {as: few_maps, scales: [1.0]}
           - pixel_head: {as: head, from: boundary_walk, size: 64, photos: 8, iterations: 20, batch: 2, channels: 8}

@@ -23,6 +23,7 @@ LABELS = (
     *("boundaries", "boundary_walk", "boundary_walk.scores"),
     *("kept_walk", "from_kept_walk", "from_kept_walk.scores"),
     *("segmenter", "segmentations", "segmentations.scores"),
+    *("alone", "alone.scores"),
     *("few", "few_maps", "few_maps.scores", "head"),
     *("theirs", "theirs.scores", "refined", "refined.scores"),
 )

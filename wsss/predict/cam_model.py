@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 
 from wsss.config.params.stages import CamsParams, PseudoMasksParams
@@ -27,10 +26,11 @@ from wsss.models.computing.memory import bytes_per_pixel
 from wsss.models.computing.precision import placed
 from wsss.predict.predictor import PHOTO_BYTES, REDUCTIONS, Mask, Plan, Rgb, Settings, memory_left
 from wsss.predict.tiles import Tiling
+from wsss.stages.predicted_masks import predicted_labels
 from wsss.stages.training.segmentation_network import SegmentationNetwork
 
-LONGEST = 512
-"""The long side, in pixels, at which a classifier looks at a photo where its study doesn't say."""
+LIKELY = 0.5
+"""A photo shows the classes that are more probable than this."""
 MAP_BYTES = 8
 """Bytes a pixel for one more class's map and its sum."""
 
@@ -95,22 +95,12 @@ class CamPredictor:
         """Return the masks uint8[H, W] of photos uint8[H, W, 3]."""
         return [self._mask(photo, plan.reduction) for photo in photos]
 
-    def labels(self, photo: Rgb) -> list[int]:
-        """Return the 0-based classes whose probability is above one half, ascending."""
-        side = self.model.cams.size or LONGEST
-        picture = Image.fromarray(photo)
-        picture.thumbnail((side, side), Image.Resampling.BICUBIC)
-        network = self.model.network
-        x = torch.from_numpy(np.asarray(picture, np.float32) / 255)
-        x = (x - torch.tensor(network.mean)) / torch.tensor(network.std)
-        with torch.inference_mode():
-            logits = network(x.permute(2, 0, 1)[None].to(self.settings.device)).logits[0]
-        return torch.nonzero(logits > 0)[:, 0].tolist()
-
     def _mask(self, photo: Rgb, reduction: int) -> Mask:
         height, width = photo.shape[:2]
         seen = photo if reduction == 1 else np.asarray(Image.fromarray(photo).reduce(reduction))
-        labels = self.labels(seen)
+        labels = predicted_labels(
+            self.model.network, seen, self.model.cams.size, LIKELY, self.settings.device
+        )
         if not labels:
             return np.zeros((height, width), np.uint8)
         maps = self._cams(seen, labels)

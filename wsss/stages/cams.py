@@ -59,7 +59,7 @@ class Cams(ListedStage):
         for group in group_by_size([self.sizes[id] for id in ids]):
             names = [ids[index] for index in group if len(self.keys[ids[index]])]
             height, width = self.sizes[ids[group[0]]]
-            size = self._shown(names, height, width)
+            size = shown_side(self.params, self.bound, names, (height, width), self.per_pixel)
             batch = images_at_once(
                 height,
                 width,
@@ -91,17 +91,28 @@ class Cams(ListedStage):
             registration=self.params.registration,
         )
 
-    def _shown(self, ids: Sequence[str], height: int, width: int) -> int | None:
-        """Return the long side at which photos of a size are shown at scale 1; None for their own."""
-        largest = max(self.params.scales) ** 2
-        shown = scaled_size(height, width, 1.0, self.params.size)
-        pixels = largest * shown[0] * shown[1]
-        together = 1 + (self.params.flip and 2 * pixels <= TOGETHER_PIXELS)
-        need = self.per_pixel * largest * together
-        fitting = {self.bound.fit(id, shown, need, ORDINARY_PASS / largest) for id in ids}
-        return max(fitting.pop()) if fitting and fitting != {shown} else self.params.size
-
     def finish(self, folder: Path) -> dict[str, Any]:
         write_index(self.context.work, folder, self.chunks, self.keys)
         maps = sum(len(keys) for keys in self.keys.values())
         return {"images": len(self.ids), "maps": maps, **self.bound.notes()}
+
+
+def shown_side(
+    params: CamsParams, bound: MemoryBound, ids: Sequence[str], photo: tuple[int, int], per_pixel: float
+) -> int | None:
+    """Return the long side at which photos of one size are shown at scale 1; None for their own.
+
+    Args:
+        params: how CAMs are made.
+        bound: decides what fits into the memory.
+        ids: of the images.
+        photo: their (height, width).
+        per_pixel: bytes that a network takes for a pixel that it is shown.
+    """
+    largest = max(params.scales) ** 2
+    shown = scaled_size(*photo, 1.0, params.size)
+    pixels = largest * shown[0] * shown[1]
+    together = 1 + (params.flip and 2 * pixels <= TOGETHER_PIXELS)
+    need = per_pixel * largest * together
+    fitting = {bound.fit(id, shown, need, ORDINARY_PASS / largest) for id in ids}
+    return max(fitting.pop()) if fitting and fitting != {shown} else params.size
