@@ -267,4 +267,8 @@ def test_a_browser_draws_every_plot_and_sliders_uncover_masks(
     ink = view.evaluate("getComputedStyle(document.body).color")
     drawn = view.evaluate("getComputedStyle(document.querySelector('.plot .xtick text')).fill")
     assert ink == drawn, "plots have the text's colour"
+    view.emulate_media(media="print")
+    drawn = view.evaluate("getComputedStyle(document.querySelector('.plot .xtick text')).fill")
+    paper = view.evaluate("getComputedStyle(document.querySelector('.photo')).backgroundColor")
+    assert (drawn, paper) == ("rgb(0, 0, 0)", "rgb(245, 245, 245)"), "ink on paper, whatever the screen is"
     assert said == []

@@ -157,7 +157,7 @@ class Content:
         for name, trials in self.trials.items():
             keys = [key for trial in trials.values() for key in trial.keys.values()]
             seconds = {key: _seconds(self.store.known(key)) or 0.0 for key in set(keys)}
-            saved = sum(seconds[key] for key in keys) - sum(seconds.values())
+            saved = max(0.0, sum(seconds[key] for key in keys) - sum(seconds.values()))  # sums are rounded
             used, _, _ = read_ledger(self.storage.ledger(name), self.store)
             found[name] = {
                 "trials": len(trials),
