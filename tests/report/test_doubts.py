@@ -21,6 +21,8 @@ from wsss.report.doubts import (
     share_line,
     threshold_doubts,
 )
+from wsss.report.study_doubts import _maker
+from wsss.store.artefact import Artefact
 
 CLASSES = ("cat", "dog", "sheep")
 ROWS, COLUMNS = np.mgrid[:40, :60]
@@ -155,3 +157,23 @@ def test_a_threshold_inside_is_not() -> None:
 def test_scores_that_need_no_network_are_doubted() -> None:
     assert len(agreement_doubts(0.2, 0.2)) == len(floor_doubts(0.3, 0.3)) == 1
     assert agreement_doubts(0.5, 0.2) == floor_doubts(0.31, 0.3) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "read", "next_"),
+    [
+        ("segmentations", ["segmenter"], "segmenter: {epochs"),
+        ("predicted_masks", ["classifier"], "`probability`"),
+        ("pseudo_masks", ["cams"], "background_exponent"),
+        ("command", ["cams"], "the program's own settings"),
+        ("import", [], "the program's own settings"),
+        ("of_a_package_that_is_gone", [], "the program's own settings"),
+    ],
+)
+def test_what_to_try_next_is_of_the_stage_that_made_the_masks(
+    stage: str, read: list[str], next_: str, tmp_path: Path
+) -> None:
+    record = {"stage": stage, "inputs": {kind: {} for kind in read}}
+    made_by = _maker(Artefact("0" * 32, tmp_path, record))
+    (doubt,) = mask_doubts(census(*[np.zeros((40, 60), np.uint8)] * 9), made_by)
+    assert doubt.found == "no object in 9 of 9 photos" and next_ in doubt.advice

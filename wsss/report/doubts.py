@@ -18,10 +18,11 @@ from wsss.masks.census import MaskCensus, census_of
 from wsss.metrics import THRESHOLDS
 from wsss.metrics.chance import guessed_average_precision
 
-Maker = Literal["network", "refinement"]
-"""Who made masks: a segmentation network, or the refinement of CAMs whose photos have labels."""
+Maker = Literal["network", "classifier", "refinement", "program"]
+"""Who made masks: a segmentation network, a classifier alone, the refinement of CAMs whose photos have
+labels, or another program."""
 
-MANY_EMPTY: dict[Maker, float] = {"network": 0.5, "refinement": 0.2}
+MANY_EMPTY: dict[Maker, float] = {"network": 0.5, "classifier": 0.5, "refinement": 0.2, "program": 0.5}
 """Shares of masks without an object from which on it is said. Photos with labels do show one."""
 FLOOD = 0.9
 """Mean share of a photo's pixels from which on one class floods masks."""
@@ -38,22 +39,31 @@ SHOWN = 8
 """Classes whose shares a line shows."""
 
 LONGER = "train the network longer (`segmenter: {epochs: …}`)"
+SETTINGS = "look at pictures of the masks in `report`, and at the program's own settings"
 ADVICE: dict[str, dict[Maker, str]] = {
     "empty": {
         "network": f"look at the masks it learnt from; if they show objects, {LONGER}",
+        "classifier": "a lower `probability` finds more classes; else train the classifier longer",
         "refinement": "twice the `background_exponent` makes the background smaller",
+        "program": SETTINGS,
     },
     "flood": {
         "network": f"look at the masks it learnt from; if they are good, {LONGER}",
+        "classifier": "half the `background_exponent` makes the background larger",
         "refinement": "half the `background_exponent` makes the background larger",
+        "program": SETTINGS,
     },
     "one": {
         "network": f"if the photos show other classes too, {LONGER}, and look at how many photos each has",
+        "classifier": "look at how many photos have each label: `data check FOLDER`",
         "refinement": "look at how many photos have each label: `data check FOLDER`",
+        "program": SETTINGS,
     },
     "boxes": {
         "network": "look at the masks it learnt from: refine them with a CRF or a walk",
+        "classifier": "CAMs are too coarse for the photos: larger `scales`",
         "refinement": "CAMs are too coarse for the photos: larger `cams: {scales: …}`, or a `walk`",
+        "program": SETTINGS,
     },
 }
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsss.config.stage import Scored, scored_as
+from wsss.config.stage import STAGES, Scored, scored_as
 from wsss.config.text.location import Location
 from wsss.data.view import DataView
 from wsss.masks.census import MaskCensus, census_of
 from wsss.report.comparison import Comparison, Row
 from wsss.report.doubts import (
     Doubt,
+    Maker,
     agreement_doubts,
     classifier_doubts,
     floor_doubts,
@@ -174,11 +175,16 @@ def _of_network(artefact: Artefact, data: DataView) -> list[Doubt]:
 
 
 def _of_masks(masks: RowMasks | None, artefact: Artefact) -> list[Doubt]:
-    how = scored_as(kind_of(artefact))
-    if masks is None:
-        return []
-    by_network = how is not None and how.on == "test"
-    return mask_doubts(masks.census, "network" if by_network else "refinement")
+    return [] if masks is None else mask_doubts(masks.census, _maker(artefact))
+
+
+def _maker(artefact: Artefact) -> Maker:
+    """Return who made masks, by what their stage has read."""
+    stage = STAGES.get(artefact.stage)
+    if stage is None or stage.elsewhere:
+        return "program"
+    read = artefact.record["inputs"]
+    return "network" if "segmenter" in read else "classifier" if "classifier" in read else "refinement"
 
 
 def _of_scores(row: Row, step: str, comparison: Comparison) -> list[Doubt]:
