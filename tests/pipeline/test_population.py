@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 import toy_studies as toy
 
 from wsss.config import Budget
+from wsss.pipeline.events import Event, SweepFinished, Tried
 from wsss.pipeline.forecasts.forecast import forecast
 from wsss.pipeline.local import LocalExecutor
+from wsss.pipeline.past.tried import attempts, tried_by
 from wsss.pipeline.search.population import span_labels
 from wsss.pipeline.search.trials import sweep_trials
 from wsss.pipeline.study import StudyRun
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
+from wsss.store.storage import open_storage
 
 SWEEP = (
     "name: cam, scheduler: {kind: pbt, interval: 2, mutate: {lr: {loguniform: [0.0001, 1.0]}}},"
@@ -83,6 +87,36 @@ def test_every_part_is_trained_once(data: Any, tmp_path: Path) -> None:
     assert not executor.jobs and again.computed == 0 and toy.table(study) == before
 
 
+class Told:
+    """Remembers what observers hear of the sweep's end."""
+
+    tried: Mapping[str, Tried]
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, SweepFinished):
+            self.tried = event.tried
+
+    def close(self) -> None: ...
+
+
+def count(study: Any) -> Tried:
+    storage = open_storage(study.storage)
+    (tried,) = tried_by(["cam"], attempts(study, storage), storage.store).values()
+    return tried
+
+
+def test_every_set_of_values_that_trained_was_tried(data: Any, tmp_path: Path) -> None:
+    """Five members, each of which may change its values three times: the toy notes what it trained with."""
+    study = toy.study(tmp_path, SWEEP)
+    told = Told()
+    toy.run(study, data, observers=[told])
+    trained = {lr for lr, _ in toy.EPOCHS_MADE}
+    assert len(trained) > 5, "members have changed"
+    found = count(study)
+    assert (found.configurations, found.epochs) == (len(trained), len(toy.EPOCHS_MADE))
+    assert [one.configurations for one in told.tried.values()] == [len(trained)], "MLflow hears the same"
+
+
 @pytest.mark.parametrize("round_", range(4))
 def test_interrupted_at_random_it_ends_as_if_it_had_not_been(round_: int, data: Any, tmp_path: Path) -> None:
     calm = toy.study(tmp_path / "calm", SWEEP)
@@ -94,6 +128,10 @@ def test_interrupted_at_random_it_ends_as_if_it_had_not_been(round_: int, data: 
         interrupted, runs = toy.run(study, data, stop_after=rng.randrange(1, 40))[0].interrupted, runs + 1
     assert runs > 1
     assert toy.table(study) == toy.table(calm)
+    assert (count(study).configurations, count(study).epochs) == (
+        count(calm).configurations,
+        count(calm).epochs,
+    )
     assert [t.history for t in members(study, data)] == [t.history for t in members(calm, data)]
     ends = Counter(e["id"] for e in Ledger(study.storage / "studies/toy").entries() if e["type"] == "end")
     assert set(ends.values()) == {1}

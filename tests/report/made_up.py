@@ -80,6 +80,14 @@ class Storage:
         write_json(folder / "artefact.json", record)
         return key
 
+    def made(self, stage: str, inputs: dict[str, str], **params: Any) -> str:
+        """Write the record of what a stage made of other artefacts, without its files; return its key."""
+        key, folder = self._new()
+        sources = {kind: {"key": source, "digest": ""} for kind, source in inputs.items()}
+        record = {"stage": stage, "files": {}, "params": params, "inputs": sources, "summary": {}}
+        write_json(folder / "artefact.json", record)
+        return key
+
     def _new(self) -> tuple[str, Path]:
         self.count += 1
         key = f"{self.count:02d}" + 62 * "a"

@@ -47,8 +47,8 @@ def test_the_extremes_of_a_paired_difference_by_hand(storage: Storage) -> None:
 
 
 def test_a_certain_loss_is_significant_too(storage: Storage) -> None:
-    storage.twice("baseline", [GOOD, GOOD])
-    storage.twice("fmix", [POOR, POOR])
+    storage.twice("baseline", [GOOD] * 6)
+    storage.twice("fmix", [POOR] * 6)
     cell = cells(storage)["fmix"]
     assert (cell.to_baseline.low, cell.to_baseline.high) == (
         pytest.approx(POOR_MIOU - 1),
@@ -271,7 +271,7 @@ def test_an_unknown_arm_unlike_any_other_gets_them_all(storage: Storage) -> None
 
 
 def test_a_method_stands_beside_its_own_control(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:
-    for arm, report in (("plain", [POOR] * 4), ("clusters", [GOOD] * 4), ("dealt", [FAIR] * 4)):
+    for arm, report in (("plain", [POOR] * 6), ("clusters", [GOOD] * 6), ("dealt", [FAIR] * 6)):
         storage.twice(arm, report, method="cam" if arm == "plain" else arm)
     storage.study("made", ["plain", "clusters", "dealt"], clusters="dealt")
     found = cells(storage)
@@ -379,8 +379,8 @@ def test_the_table_of_errors_says_what_a_step_adds(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
     keys = {
-        "cams.scores": storage.scores([FAIR] * 2),
-        "crf.scores": storage.scores([GOOD] * 2, kind="pseudo_masks"),
+        "cams.scores": storage.scores([FAIR] * 6),
+        "crf.scores": storage.scores([GOOD] * 6, kind="pseudo_masks"),
     }
     for seed in (1, 2):
         id = "cam-plain-000"
@@ -423,6 +423,21 @@ def test_an_arm_whose_configurations_all_failed_is_one_row(storage: Storage) -> 
         storage.trial("fmix", None, id=f"cam-fmix-00{number}", status="failed", kept=False)
     rows = compare(storage.root, ["made"]).rows
     assert [(row.arm, row.status) for row in rows] == [("baseline", "done"), ("fmix", "failed")]
+
+
+def test_of_a_few_images_that_agree_nothing_stands(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five that all agree do so by chance in one case of 16: a sign test, which knows no spread."""
+    for study, images, stands in (("made", 5, False), ("more", 6, True)):
+        for arm, report in (("baseline", POOR), ("fmix", GOOD)):
+            storage.twice(arm, [report] * images, study=study)
+        found = compare(storage.root, [study])
+        assert [one.significant for one in found.differences] == [stands]
+        show(found, "table")
+        printed = capsys.readouterr().out
+        assert ("scored on fewer than 6 images" in " ".join(printed.split())) is not stands
+        assert "with one seed" not in printed
 
 
 def test_one_reported_image_has_no_interval_and_no_star(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from typing import Any
 import numpy as np
 import pytest
 from command_line import in_process
+from made_up import FAIR, GOOD, Storage
 
 from wsss.report.comparison import Cell, Comparison, Difference, Protocol, Row
 from wsss.report.page.answer import answers
-from wsss.report.page.content import Tried
+from wsss.report.page.build import render
+from wsss.report.page.content import Tried, read_content
 from wsss.report.page.gallery import WRONG, _chosen, _errors, _heat
+from wsss.report.page.plot import LETTERS, named, new_figure
 from wsss.report.page.search_figures import _importance, search_plots
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
@@ -35,6 +39,24 @@ def row(arm: str, miou: float, difference: Difference | None = None, **more: Any
 def compared(*rows: Row) -> tuple[Comparison, tuple[str, ...]]:
     comparison = Comparison(rows, ("cams",), {"cams": PROTOCOL}, "baseline", ("background", "cat"))
     return comparison, tuple(one.arm for one in rows)
+
+
+def test_the_answer_names_no_leader_among_rows_of_other_images() -> None:
+    comparison, titles = compared(row("baseline", 0.5), row("fmix", 0.6))
+    apart = replace(comparison.protocols["cams"], comparable=False)
+    said = answers(replace(comparison, protocols={"cams": apart}), titles)
+    assert said[0].endswith("not all scored on the same images and classes, so that none leads.")
+
+
+def test_the_answer_says_what_a_leader_of_other_labels_rests_on() -> None:
+    texts = replace(
+        row("clip", 0.6, Difference(0.1, 0.08, 0.12, 0.01, 0.02, across=True)), supervision=("text",)
+    )
+    comparison, titles = compared(replace(row("baseline", 0.5), supervision=("image",)), texts)
+    assert (
+        "which stands at 5 % after correction. It rests on other labels (text)"
+        in answers(comparison, titles)[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -107,6 +129,43 @@ def test_worst_middle_and_best_photos_are_chosen() -> None:
     ranked = {f"i{n:02d}": n / 20 for n in range(20)}
     assert list(_chosen(ranked)) == ["i00", "i01", "i02", "i09", "i10", "i17", "i18", "i19"]
     assert _chosen({"a": 0.5}) == {"a": "mIoU 50 %"}
+
+
+def test_long_names_leave_room_for_the_plot_and_are_no_html() -> None:
+    arms = [f"{'a' * 100}{n} <b>" for n in range(2)]
+    figure = new_figure(height=100)
+    for arm in arms:
+        figure.add_trace({"type": "scatter", "x": [1.0], "y": [arm], "name": arm})
+    found = named(figure).layout
+    assert list(found.yaxis.tickvals) == arms, "they stay apart"
+    for text in (*found.yaxis.ticktext, *(trace.name for trace in figure.data)):
+        assert max(map(len, text.split("<br>"))) <= LETTERS and "<b>" not in text
+    assert found.height > 100
+    many = new_figure(height=100)
+    for number in range(60):
+        many.add_trace({"type": "bar", "x": ["cat"], "y": [0.5], "name": f"arm{number}"})
+    assert named(many).layout.height > 300, "the legend takes none of the plot's room"
+
+
+def test_rows_that_are_called_alike_have_titles_of_their_own(tmp_path: Path) -> None:
+    storage = Storage(tmp_path)
+    for number in range(2):
+        storage.trial("fmix", storage.scores([FAIR, GOOD]), id=f"cam-fmix-00{number}", params={"lr": 0.01})
+    titles = read_content(tmp_path, ["made"]).titles
+    assert titles == ("fmix (lr 0.01), cam-fmix-000", "fmix (lr 0.01), cam-fmix-001")
+
+
+def test_a_page_that_is_sent_to_others_names_no_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home" / "zebedee.smith"
+    (home / "runs" / "studies" / "made").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(home))
+    storage = Storage(home / "runs")
+    storage.data = {"dataset": "folder", "root": str(home / "photos")}
+    storage.study("made", ["baseline"])
+    storage.trial("baseline", storage.scores([FAIR, GOOD]))
+    text = render(read_content(home / "runs", ["made"]))
+    assert "zebedee" not in text
+    assert "~/runs" in text and "~/photos" in text
 
 
 @pytest.fixture(scope="module")
@@ -194,6 +253,10 @@ def test_a_browser_draws_every_plot_and_sliders_uncover_masks(
         plots.nth(number).locator(".main-svg").first.wait_for(timeout=20_000)
     assert plots.count() >= 5
     assert view.evaluate("document.documentElement.scrollWidth") <= width, "nothing is cut off"
+    view.evaluate(
+        "document.querySelectorAll('bdi, .notes p, .lead').forEach(x => x.textContent = 'x'.repeat(300))"
+    )
+    assert view.evaluate("document.documentElement.scrollWidth") <= width, "nor are long names"
     slider = view.locator(".photo input[type=range]").first
     slider.focus()
     before = view.evaluate("getComputedStyle(document.querySelector('.wipe .over')).clipPath")
@@ -204,4 +267,8 @@ def test_a_browser_draws_every_plot_and_sliders_uncover_masks(
     ink = view.evaluate("getComputedStyle(document.body).color")
     drawn = view.evaluate("getComputedStyle(document.querySelector('.plot .xtick text')).fill")
     assert ink == drawn, "plots have the text's colour"
+    view.emulate_media(media="print")
+    drawn = view.evaluate("getComputedStyle(document.querySelector('.plot .xtick text')).fill")
+    paper = view.evaluate("getComputedStyle(document.querySelector('.photo')).backgroundColor")
+    assert (drawn, paper) == ("rgb(0, 0, 0)", "rgb(245, 245, 245)"), "ink on paper, whatever the screen is"
     assert said == []

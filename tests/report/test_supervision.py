@@ -125,9 +125,9 @@ def test_what_an_arm_declares_is_added_and_answers_what_is_unknown(storage: Stor
 def test_rows_are_grouped_and_differences_across_groups_are_marked(
     storage: Storage, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trial(storage, "baseline", [POOR] * 5, storage.network("classifier"))
-    trial(storage, "full", [GOOD] * 5, storage.network("classifier", supervision="masks"))
-    trial(storage, "fmix", [FAIR] * 5, storage.network("classifier"))
+    trial(storage, "baseline", [POOR] * 6, storage.network("classifier"))
+    trial(storage, "full", [GOOD] * 6, storage.network("classifier", supervision="masks"))
+    trial(storage, "fmix", [FAIR] * 6, storage.network("classifier"))
     found = compare(storage.root, ["made"])
     assert [row.arm for row in found.rows] == ["baseline", "fmix", "full"], "what is alike stands together"
     _, fmix, full = found.rows

@@ -14,9 +14,10 @@ import pytest
 import yaml
 from made_up import FAIR, GOOD, POOR, Storage
 
-from wsss.cli.comparison.tuning import show_tuning
+from wsss.cli.comparison.tuning import show_tuning, tuning_notes
 from wsss.files import describe_files, write_json
 from wsss.metrics import miou
+from wsss.report.compare import compare
 from wsss.report.page.tuning_figures import tuning_plots
 from wsss.report.tuned.rows import tuning
 from wsss.stages.scoring.scores import write_arrays
@@ -101,6 +102,24 @@ def test_seeds_of_a_configuration_are_one_that_was_tried(storage: Storage) -> No
     assert (row.tried, row.seeds) == (2, 3)
     everything = [miou(np.array(mixed(0.1 * (n + s)))) for n in range(2) for s in range(3)]
     assert row.best_of[0].score == pytest.approx(np.mean(everything))
+
+
+def test_a_population_tried_all_that_its_members_were_trained_with(storage: Storage) -> None:
+    """Two members of a population: the worse one goes on from the better one with another value."""
+    parts = [{"epoch": 0, "params": {"lr": 0.1}, "parent": "a"}, {"epoch": 2, "params": {"lr": 0.2}}]
+    parts[1]["parent"] = "a"
+    keys = {"cams.scores": scored(storage, [mixed(0.6)] * 2, [mixed(0.7)] * 3)}
+    begun = [{"epoch": 0, "params": {"lr": 0.4}, "parent": "b"}]
+    for id, history in (("a", parts[:1]), ("b", begun), ("b", parts)):
+        storage.trial("baseline", None, id=id, keys=keys, history=history, kept=False)
+    study(storage, "baseline")
+    row = rows(storage)["baseline"]
+    assert (row.tried, row.members, row.scored) == (3, 2, 2)
+    assert [point.k for point in row.best_of] == [3], "nobody knows the best of fewer"
+    (line,) = [line for line in tuning_notes(tuning(storage.root, ["made"])) if "population" in line]
+    assert "2 members of a population" in line and "with 3 configurations" in line
+    (compared,) = compare(storage.root, ["made"]).rows[:1]
+    assert compared.tried is not None and compared.tried.configurations == 3
 
 
 def test_stopped_and_failed_ones_count_as_tried_and_are_never_chosen(storage: Storage) -> None:

@@ -14,11 +14,17 @@ import yaml
 from made_up import FAIR, GOOD, POOR, Storage
 
 from wsss.cli.comparison.compare import View, show
-from wsss.files import read_json, write_json
+from wsss.cli.comparison.tuning import tuning_notes
+from wsss.files import describe_files, read_json, write_json
 from wsss.pipeline.past.archive import write_archive
 from wsss.report.compare import compare
 from wsss.report.conclusion import note_of
+from wsss.report.frame import comparison_json
 from wsss.report.page.answer import UNLIKE, answers
+from wsss.report.page.build import render
+from wsss.report.page.content import read_content
+from wsss.report.tuned.rows import tuning
+from wsss.report.words.notes import notes
 from wsss.report.words.titles import arm_title
 from wsss.report.words.unequal import marks
 from wsss.store.storage import open_storage
@@ -121,6 +127,76 @@ def test_a_mean_over_the_seeds_that_survived_says_which_did_not(storage: Storage
     assert only(said(storage), "fmix lacks seeds 2, 3")
 
 
+def test_what_another_program_made_once_has_no_star_however_many_seeds_it_is_given(storage: Storage) -> None:
+    """An import is the same with each seed; so is a command that sets a seed of its own."""
+    made = [storage.made("command", {}, seed=seed) for seed in range(3)]
+    for name, maps in (("import", [made[0]] * 3), ("command", made)):
+        for seed, key in enumerate(maps):
+            (storage.store.folder(key) / "map.npy").write_bytes(
+                b"same" if name == "import" else bytes([seed])
+            )
+            sign(storage, key, "map.npy")
+        for seed, key in enumerate(maps):
+            fields = {"id": f"{name}-s{seed}", "configuration": name, "seed": seed, "study": name}
+            arm(storage, "theirs", key, scores=storage.scores([GOOD] * 8), **fields)
+            arm(
+                storage,
+                "baseline",
+                scores=storage.scores([POOR] * 8),
+                **{**fields, "id": f"b-s{seed}", "configuration": "b"},
+            )
+        found = compare(storage.root, [name])
+        (difference,) = found.differences
+        assert (difference.seeds, difference.significant) == ((1, False) if name == "import" else (3, True))
+        once = [line for line in marks(found) if "the SAME with each of its seeds" in line]
+        assert bool(once) == (name == "import")
+
+
+def sign(storage: Storage, key: str, name: str) -> None:
+    """Put a file into an artefact's record."""
+    folder = storage.store.folder(key)
+    record = read_json(folder / "artefact.json")
+    write_json(folder / "artefact.json", {**record, "files": describe_files(folder, [name])})
+
+
+def test_arms_without_a_result_are_told_and_rest_on_nothing(storage: Storage) -> None:
+    """The baseline's trials all fail; fmix scores, and all its masks fail; mixup is fine."""
+    for seed in (1, 2):
+        arm(storage, "baseline", id=f"b{seed}", seed=seed, status="failed", kept=False, scores="x")
+    arm(storage, "fmix", storage.network("classifier"))
+    arm(storage, "mixup", storage.network("classifier"))
+    arm(storage, "fmix", id="masks-fmix", sweep="masks", status="failed", kept=False, scores="x")
+    found = compare(storage.root, ["made"])
+    assert "NO result of baseline in sweep cam: 2 failed trials." in marks(found)
+    assert "NO result of fmix in sweep masks: 1 failed trial." in marks(found)
+    assert not [line for line in marks(found) if "NO result of mixup" in line]
+    assert found.supervisions == (("image",),), "what failed rests on nothing"
+    assert [row.arm for row in found.rows] == ["fmix", "mixup", "baseline"]
+
+
+def test_what_has_failed_is_no_baseline_unless_it_is_called_so(storage: Storage) -> None:
+    arm(storage, "first", status="failed", kept=False, scores="x", method="cam")
+    arm(storage, "second", method="cam")
+    arm(storage, "third", method="fmix")
+    assert compare(storage.root, ["made"]).baseline == "second"
+    arm(storage, "baseline", status="failed", kept=False, scores="x")
+    assert compare(storage.root, ["made"]).baseline == "baseline", "no other one takes its place untold"
+
+
+def test_a_study_without_any_result_says_so_everywhere(storage: Storage) -> None:
+    for name in ("baseline", "fmix"):
+        arm(storage, name, status="failed", kept=False, scores="x")
+    storage.trial("fmix", None, id="last", status="failed")
+    found = compare(storage.root, ["made"])
+    titles = tuple(arm_title(row, found) for row in found.rows)
+    for text in (notes(found), note_of(found, titles), render(read_content(storage.root, ["made"]))):
+        assert "no trial came to a result" in text and "NO result of baseline in sweep cam" in text
+        assert "the data have no masks" not in text
+    assert all("NO result" in row["unequal"] for row in comparison_json(found)["table"])
+    said = tuning_notes(tuning(storage.root, ["made"]))
+    assert [line for line in said if line.startswith("NO configuration of baseline in cam has a score")]
+
+
 def test_the_best_of_several_rows_of_an_arm_was_chosen_by_what_is_reported(storage: Storage) -> None:
     arm(storage, "baseline")
     for number in range(3):
@@ -172,9 +248,39 @@ def test_what_another_study_found_is_no_single_try(storage: Storage) -> None:
     found = compare(storage.root, ["fair"])
     assert not found.unequal
     line = only(marks(found), "fmix may have been CHOSEN elsewhere")
-    assert "study tuned of this storage has its network among 4 configurations" in line
+    assert "study tuned of this storage has its settings among 4 that it tried" in line
     change(storage, "fair", base={"study": "tuned"})  # then `tried` counts them
     assert not [line for line in said(storage, "fair") if "elsewhere" in line]
+
+
+def test_settings_that_another_study_found_are_known_with_another_seed_and_rounded(storage: Storage) -> None:
+    """What a person copies from a table, of a walk after a network: other keys, and three digits."""
+    tuned, lr = storage.network("classifier", lr=0.0123456), 0.0123
+    for number, exponent in enumerate([4.4321, 8.8765, 12.111]):
+        walk = storage.made("walk", {"classifier": tuned}, exponent=exponent)
+        fields = {"study": "tuned", "id": f"cam-fmix-00{number}", "params": {"exponent": exponent}}
+        arm(storage, "fmix", tuned, walk, **fields)
+    arm(storage, "baseline", storage.network("classifier"), study="fair")
+    again = storage.network("classifier", lr=lr)
+    arm(storage, "fmix", again, storage.made("walk", {"classifier": again}, exponent=8.88), study="fair")
+    line = only(said(storage, "fair"), "fmix may have been CHOSEN elsewhere")
+    assert "study tuned of this storage has its settings among 3 that it tried" in line
+    other = storage.network("classifier", lr=0.05)
+    arm(storage, "other", other, storage.made("walk", {"classifier": other}, exponent=8.88), study="unlike")
+    assert not [line for line in said(storage, "unlike") if "elsewhere" in line], "another network"
+    for study, photo in (("tuned", "a" * 12), ("fair", "b" * 12)):
+        held = {"images": {"one": ["s", photo]}, "classes": ["cat"]}
+        (storage.root / "studies" / study / "data.json").write_text(json.dumps(held))
+    assert not [line for line in said(storage, "fair") if "elsewhere" in line], "of other photos"
+
+
+def test_what_is_tuned_here_as_often_was_not_chosen_elsewhere(storage: Storage) -> None:
+    for study in ("one", "two"):
+        for number in range(3):
+            network = storage.network("classifier", lr=0.1 * (number + 1))
+            fields = {"id": f"cam-fmix-00{number}", "params": {"lr": 0.1 * (number + 1)}}
+            arm(storage, "fmix", network, study=study, kept=number == 0, **fields)
+    assert not [line for line in said(storage, "one") if "elsewhere" in line]
 
 
 def test_studies_that_searched_in_other_ways_are_told(storage: Storage) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,12 +63,13 @@ def conclusion(storage: Storage, past: Past, say: Callable[[str], None]) -> Conc
     """
     from wsss.report.compare import compare
     from wsss.report.conclusion import conclusion_of
+    from wsss.report.frame import comparison_json
 
     if not past.courses or past.study is None:
         return None
     try:
         found = compare(storage.location, [past.name])
-        return conclusion_of(storage, past, found, json.dumps(dataclasses.asdict(found), indent=1))
+        return conclusion_of(storage, past, found, json.dumps(comparison_json(found), indent=1))
     except (WsssError, LookupError, ValueError) as error:
         say(f"what {past.name} came to can't be said: {error}")
         return None

@@ -128,6 +128,8 @@ class Session:
         """
         known, now = self.records.get(trial.info.id), TrialRecord(**trial.record())
         if known is None or not known.is_same(now):
+            if known is not None:
+                now.follow(known)
             known = self.records[trial.info.id] = now
         elif not again or known.status == "started":
             return known

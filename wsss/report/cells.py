@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from wsss.metrics import bootstrap_mious, estimate, holm, miou
-from wsss.report.comparison import LEVEL, Cell, Difference, Row
+from wsss.report.comparison import LEAST_IMAGES, LEVEL, Cell, Difference, Row
 from wsss.report.readings import Score, Scores
 
 SAMPLES = 1000
@@ -33,29 +33,37 @@ def by_step(scores: Mapping[int, Scores], steps: Sequence[str]) -> dict[str, dic
 
 
 def cells_of(
-    mine: Mapping[str, Mapping[int, Score]], base: Mapping[int, Scores], controls: Mapping[int, Scores]
+    mine: Mapping[str, Mapping[int, Score]],
+    base: Mapping[int, Scores],
+    controls: Mapping[int, Scores],
+    once: Sequence[bool] = (False, False, False),
 ) -> dict[str, Cell]:
-    """Return step → cell; a step's `to_before` is against the step that comes before it."""
+    """Return step → cell; a step's `to_before` is against the step that comes before it.
+
+    Args:
+        mine: step → seed → score.
+        base: seed → the scores of the baseline; empty where this is it.
+        controls: the same of the control.
+        once: of the differences to the baseline, the control and the step before: whether something behind
+            them was made once, whatever the seed.
+    """
     cells = {}
     before: Mapping[int, Score] = {}
     for step, scores in mine.items():
         base_step, controls_step = (by_step(them, [step]).get(step, {}) for them in (base, controls))
-        cells[step] = _cell(scores, base_step, controls_step, before)
+        cells[step] = _cell(scores, (base_step, controls_step, before), once)
         before = scores
     return cells
 
 
-def _cell(
-    mine: Mapping[int, Score],
-    base: Mapping[int, Score],
-    controls: Mapping[int, Score],
-    before: Mapping[int, Score],
-) -> Cell:
+def _cell(mine: Mapping[int, Score], others: Sequence[Mapping[int, Score]], once: Sequence[bool]) -> Cell:
     scores = list(mine.values())
     values, draws = _resampled(scores)
     low, high, _ = estimate(values, draws, level=LEVEL)
     low, high = (min(max(bound, 0.0), 1.0) for bound in (low, high))  # few seeds reach further than scores do
 
+    pairs = zip(others, once, strict=True)
+    to_baseline, to_control, to_before = (_difference(mine, other, made_once) for other, made_once in pairs)
     said = [one.reported for one in scores]
 
     def of_part(part: str, name: str) -> float | None:
@@ -68,9 +76,9 @@ def _cell(
         float(values.mean()),
         low,
         high,
-        _difference(mine, base),
-        _difference(mine, controls),
-        _difference(mine, before),
+        to_baseline,
+        to_control,
+        to_before,
         threshold=mean("threshold"),
         at_015=mean("miou_at_0.15"),
         at_020=mean("miou_at_0.20"),
@@ -88,7 +96,7 @@ def _cell(
     )
 
 
-def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Difference | None:
+def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score], once: bool) -> Difference | None:
     """Return the difference, None between scores of different images. Paired by image, and by seed as far
     as both have it; without a seed in common, the means over seeds are compared and the seeds' own
     spread is left out."""
@@ -104,8 +112,9 @@ def _difference(mine: Mapping[int, Score], theirs: Mapping[int, Score]) -> Diffe
             part.mean(0, keepdims=True) for part in _resampled(list(theirs.values()))
         )
     low, high, p = estimate(values - their_values, draws - their_draws, level=LEVEL)
-    # Resampling one image shows no spread: such a difference is never tested.
-    seeds = len(common) if len(next(iter(mine.values())).ids) > 1 else 0
+    # Resampling few images shows too little spread: such a difference is never tested.
+    seeds = len(common) if len(next(iter(mine.values())).ids) >= LEAST_IMAGES else 0
+    seeds = min(seeds, 1) if once else seeds
     return Difference(float((values - their_values).mean()), low, high, p, seeds=seeds)
 
 

@@ -27,9 +27,9 @@ from wsss.report.cells import by_step, cells_of, corrected, mark_across
 from wsss.report.comparison import Cell, Comparison, Protocol, Row, Unfinished
 from wsss.report.origins import (
     made_elsewhere,
+    made_once,
     made_smaller,
     means_of,
-    network_keys,
     networks_of,
     pixel_labels,
     processors_of,
@@ -65,6 +65,8 @@ class _Group:
     declared: Sequence[str]
     """The kinds of labels that its study declares."""
     supervision: tuple[str, ...]
+    once: tuple[str, ...]
+    """What other programs made once, whatever the seed."""
 
     @property
     def arm(self) -> str:
@@ -107,16 +109,16 @@ def compare(location: Location, names: Sequence[str], baseline: str | None = Non
         row = _row(group, store, rival, _cells(group, steps, base, control))
         tried = tried_for(row.arm, among[name], store)
         missing = _without_end(ledgers[name], group.trials)
-        rows.append(replace(row, tried=tried, searched=searched[name], missing=missing))
+        lost = _lost(ledgers[name], row.arm)
+        rows.append(replace(row, tried=tried, searched=searched[name], missing=missing, lost=lost))
     own = {name: [one.name for one in chain] for name, chain in bases.items()}
-    networks = [network_keys(group.trials, store) for group in groups]
-    more = tried_elsewhere(rows, networks, own, storage)
+    more = tried_elsewhere(rows, [group.trials for group in groups], among, own, storage)
     rows = [replace(row, elsewhere=counts) for row, counts in zip(rows, more, strict=True)]
     behind = {one.name: one for chain in bases.values() for one in chain}.values()
     there = {one.name for one in behind}
     named = (score.reported["iou"] for scores in measured.values() for score in scores)
     tested = corrected(rows, steps)
-    kinds = list(dict.fromkeys(row.supervision for row in tested))
+    kinds = [*dict.fromkeys(row.supervision for row in tested if row.supervision or row.status == "done"), ()]
     unfinished = {name: _unfinished(study, storage) for name, study in studies.items()}
     return Comparison(
         rows=tuple(sorted(tested, key=lambda row: kinds.index(row.supervision))),
@@ -143,10 +145,21 @@ def _without_end(trials: Mapping[str, TrialRecord], group: Sequence[TrialRecord]
     return tuple(sorted(set(lost) - {trial.seed for trial in group}))
 
 
+def _lost(trials: Mapping[str, TrialRecord], arm: str) -> dict[str, dict[str, int]]:
+    """Return the sweeps in which trials of an arm have ended, and none of them with a result → their ends."""
+    ends: dict[str, dict[str, int]] = {}
+    for trial in trials.values():
+        if trial.arm == arm and trial.status != "started":
+            mine = ends.setdefault(trial.sweep, {})
+            mine[trial.status] = mine.get(trial.status, 0) + 1
+    return {sweep: counts for sweep, counts in ends.items() if "done" not in counts}
+
+
 def _group(study: Study, trials: Sequence[TrialRecord], storage: Storage) -> _Group:
     declared = _declared(study, trials[0].arm, storage.location)
     scores = {trial.seed: read_scores(trial, storage.store) for trial in trials}
-    return _Group(study, trials, scores, declared, supervision_of(trials, storage.store, declared))
+    supervision = supervision_of(trials, storage.store, declared)
+    return _Group(study, trials, scores, declared, supervision, made_once(trials, storage.store))
 
 
 def _cells(
@@ -155,8 +168,9 @@ def _cells(
     """Return step → cell, with its differences to the baseline and to the control, unless it is these."""
     others = [None if other is group else other for other in (base, control)]
     theirs = [{} if other is None else other.scores for other in others]
+    once = [bool(group.once or (other is not None and other.once)) for other in (*others, None)]
     across = [other is not None and other.supervision != group.supervision for other in others]
-    cells = cells_of(by_step(group.scores, steps), *theirs)
+    cells = cells_of(by_step(group.scores, steps), theirs[0], theirs[1], once)
     return {step: mark_across(cell, *across) for step, cell in cells.items()}
 
 
@@ -251,14 +265,15 @@ def _groups(trials: Mapping[str, TrialRecord]) -> list[list[TrialRecord]]:
 
 def baseline_of(wanted: str | None, trials: Sequence[TrialRecord]) -> str:
     """Return the arm that others are compared with: the one that is wanted, or `baseline`, or plain CAM, or
-    the first. Raises `ConfigError` for an unknown one."""
+    the first; of the last two one with a result, if any has one. Raises `ConfigError` for an unknown one."""
     arms = list(dict.fromkeys(trial.arm for trial in trials))
     if wanted is not None:
         if wanted not in arms:
             raise ConfigError(Problem("--baseline", f"no arm is named {wanted!r}", nearest(wanted, arms)))
         return wanted
-    plain = [trial.arm for trial in trials if trial.method == "cam"]
-    return "baseline" if "baseline" in arms else (plain or arms or [""])[0]
+    ended = [trial for trial in trials if trial.status == "done"] or trials
+    plain = [trial.arm for trial in ended if trial.method == "cam"]
+    return "baseline" if "baseline" in arms else (plain or [trial.arm for trial in ended] or [""])[0]
 
 
 def _row(group: _Group, store: Store, control: str, cells: Mapping[str, Cell]) -> Row:
@@ -288,5 +303,6 @@ def _row(group: _Group, store: Store, control: str, cells: Mapping[str, Cell]) -
         segments=segments(trials, store),
         trained=trained_for(trials, store),
         foreign=made_elsewhere(trials, store),
+        once=group.once,
         processors=processors_of(trials, store),
     )

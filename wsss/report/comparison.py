@@ -11,6 +11,8 @@ from wsss.store.ledger import TrialRecord
 
 EQUAL = 1.2
 """Rows of which one tried at most so many times as many configurations as another count as equally tuned."""
+LEAST_IMAGES = 6
+"""With fewer no difference stands: five images that all agree do so by chance in one case of 16."""
 LEVEL = 0.95
 """Of intervals, and of what stands."""
 
@@ -21,7 +23,8 @@ class Difference:
 
     `seeds` counts the seeds that both sides have. With fewer than two the interval is over images and knows
     nothing of how much another training would differ: such a difference is shown and never stands, and `p` is
-    not among those that `p_adjusted` is adjusted for.
+    not among those that `p_adjusted` is adjusted for. What another program made once counts as one seed;
+    with fewer than `LEAST_IMAGES` images none counts.
     """
 
     mean: float
@@ -132,13 +135,17 @@ class Row:
     """What its stages spent besides epochs: "cams.scales" → "[0.5, 1]", of the last stage of each kind."""
     missing: tuple[int, ...] = ()
     """Seeds of its configuration that have no result, so that they are in no mean."""
+    lost: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    """Of sweeps where no trial came to a result: sweep → how they ended ("failed", "stopped") → how many."""
     searched: str = ""
     """How its study searched, and by what it chose; empty where there was nothing to search."""
     elsewhere: Mapping[str, int] = field(default_factory=dict)
-    """Other studies of the storage with the same network → how many configurations they tried of it, where
-    these are more."""
+    """Other studies of the storage and of the same photos that gave one of its stages the same settings →
+    among how many, where these are more than its own study tried."""
     foreign: tuple[str, ...] = ()
     """The stages whose results other programs made: nobody knows how long these trained."""
+    once: tuple[str, ...] = ()
+    """Of them, those that are the same with several seeds: other programs made them once."""
     processors: tuple[str, ...] = ()
     """The types of processor that made it, as far as records say."""
 
@@ -214,8 +221,10 @@ class Comparison:
 
     @property
     def supervisions(self) -> tuple[tuple[str, ...], ...]:
-        """The groups of rows: what they rest on, in the order of rows."""
-        return tuple(dict.fromkeys(row.supervision for row in self.rows))
+        """The groups of rows: what they rest on, in the order of rows; nothing tells it of rows without a
+        result."""
+        found = (row.supervision for row in self.rows if row.supervision or row.status == "done")
+        return tuple(dict.fromkeys(found))
 
     @property
     def differences(self) -> Iterator[Difference]:

@@ -6,6 +6,7 @@ study gave it the name of another column, such as `seeds`, they begin with `seed
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -32,6 +33,11 @@ FLOOR = "floor"
 Record = Mapping[str, Any]
 """Column → text, number, True, False, or None where there is nothing."""
 ERRORS = ("precision", "recall", "boundary_f", "false_positive", "false_negative", "confused")
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON: shares in [0, 1], nothing rounded; `table` is that of `frame_rows`."""
+    return {"table": frame_rows(comparison), **dataclasses.asdict(comparison)}
 
 
 def frame_rows(comparison: Comparison) -> list[Record]:

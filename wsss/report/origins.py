@@ -36,11 +36,6 @@ def networks_of(trials: Sequence[TrialRecord], store: Store) -> dict[str, Networ
     return found
 
 
-def network_keys(trials: Sequence[TrialRecord], store: Store) -> list[str]:
-    """Return the keys of the trials' networks."""
-    return [artefact.key for _, artefact in _trained(trials, store)]
-
-
 def pixel_labels(
     networks: Mapping[str, Network],
     trials: Sequence[TrialRecord],
@@ -245,6 +240,18 @@ def made_elsewhere(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ..
             changed = artefact.record.get("summary", {}).get("changed")
             found[label] = f"{label} (CHANGED {changed[0]}, which all its trials share)" if changed else label
     return tuple(found.values())
+
+
+def made_once(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:
+    """Return the labels of what other programs have made and is the same with each of several seeds: how much
+    another training of it would differ, nobody knows."""
+    found: dict[str, set[str]] = {}
+    for trial in trials if len(trials) > 1 else ():
+        for label, artefact in _made([trial], store):
+            kind = STAGES.get(artefact.stage)
+            if kind is not None and kind.elsewhere:
+                found.setdefault(label, set()).add(artefact.digest)
+    return tuple(label for label, digests in found.items() if len(digests) == 1)
 
 
 def made_smaller(trials: Sequence[TrialRecord], store: Store) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ import os
 import re
 import stat
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,13 @@ class TrialRecord:
     """(epoch, rung score) of the classifier that a scheduler judged."""
     history: list[dict[str, Any]] = field(default_factory=list)
     """Population-based training: {"epoch", "params", "parent"} of every part of its classifier."""
+    earlier: list[TrialRecord] = field(default_factory=list)
+    """What it was before it went on from another member's state: that was trained, too."""
+
+    def follow(self, before: TrialRecord) -> None:
+        """Take the place of what a population had decided of the same member before."""
+        if before.history:
+            self.earlier = [*before.earlier, replace(before, earlier=[])]
 
     def is_same(self, other: TrialRecord) -> bool:
         """Whether what ended as the one may count as the end of the other."""
@@ -165,6 +172,8 @@ def trials_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, TrialRecord]:
             trial, before = TrialRecord(**fields), trials.get(entry["id"])
             if before is None or not before.is_same(trial):  # else it is only begun again
                 trials[entry["id"]] = trial
+                if before is not None:
+                    trial.follow(before)
         elif entry["type"] == "end" and entry["id"] in trials:
             trial = trials[entry["id"]]
             trial.status = entry["status"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,7 +16,7 @@ from wsss.cli.comparison.tuning import show_tuning
 from wsss.cli.console import Group, print_table, say
 from wsss.cli.options import StorageOption
 from wsss.launch.finding import find_all
-from wsss.report.frame import Record, class_rows, error_rows, frame_rows
+from wsss.report.frame import Record, class_rows, comparison_json, error_rows, frame_rows
 from wsss.report.words.notes import notes, published_notes
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def show(
     if published is not None:
         _show_published(comparison, published, format_)
     elif format_ == "json":
-        print(json.dumps({"table": RECORDS[view](comparison), **comparison_json(comparison)}, indent=1))
+        print(json.dumps({**comparison_json(comparison), "table": RECORDS[view](comparison)}, indent=1))
     elif format_ == "csv":
         print(csv_text(RECORDS[view](comparison)), end="")
     else:
@@ -203,8 +202,3 @@ def _show_published(comparison: Comparison, published: Published, format_: str) 
             groups = [list(range(6, len(head))), [2, 3, 4, 5]]
             print_table(title, head, rows, names=2, groups=groups, left=(2, 3, 4))
         say(below)
-
-
-def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON: shares in [0, 1], nothing rounded."""
-    return dataclasses.asdict(comparison)

@@ -131,7 +131,19 @@ def tuning_notes(found: Tuning) -> list[str]:
         "was trained. ( ): for other images and other configurations, drawn and trained anew; where "
         "configurations were drawn at random, up to half of those that were tried."
     ]
-    if any(row.scored < row.tried for row in found.rows):
+    lines += [
+        f"{_sweep(row, found)}, {row.arm}: {row.members} members of a population, which went on from each "
+        f"other and were trained with {row.tried} configurations. The best of fewer is not known."
+        for row in found.rows
+        if row.members
+    ]
+    lines += [
+        f"NO configuration of {row.arm} in {_sweep(row, found)} has a score: all that were tried failed or "
+        "were stopped."
+        for row in found.rows
+        if not row.scored
+    ]
+    if any(row.scored < (row.members or row.tried) for row in found.rows):
         lines.append(
             "Configurations that were stopped or failed count as tried and are ranked last; where all k may "
             "be of them, nothing is shown."

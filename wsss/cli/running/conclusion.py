@@ -36,8 +36,9 @@ def conclude(study: Study, ended: Ended, as_json: bool) -> None:
     """
     outcome = ended.outcome
     from wsss.addresses import shown
-    from wsss.cli.comparison.compare import comparison_json, show
+    from wsss.cli.comparison.compare import show
     from wsss.report.compare import compare
+    from wsss.report.frame import comparison_json
 
     comparison = compare(study.storage, [study.name])
     examined = _examined(comparison, study, ended.data)
@@ -112,8 +113,10 @@ def failed_lines(study: Study, failed: Sequence[str]) -> list[str]:
     records = open_storage(study.storage).ledger(study.name).trials()
     errors: dict[str, list[str]] = {}
     for id in failed:
-        lines = records[id].error.strip().splitlines() if id in records else []
-        errors.setdefault(lines[-1] if lines else "", []).append(id)
+        error = records[id].error.strip() if id in records else ""
+        # Of a traceback the last line says it; our own errors may end with what a program wrote.
+        said = error.splitlines()[-1] if error.startswith("Traceback") else " ".join(error.split())
+        errors.setdefault(said, []).append(id)
     found = [
         f"Failed: {', '.join(ids[:NAMED])}{f' and {len(ids) - NAMED} more' if len(ids) > NAMED else ''}"
         f"{f': {shortened(error, LONGEST_PROBLEM)}' if error else '.'}"

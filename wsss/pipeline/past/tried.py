@@ -3,6 +3,7 @@ alone."""
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -99,7 +100,8 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
     A configuration is a way through all sweeps, as far as it was followed: twelve classifiers, of which two
     are refined in three ways each, are sixteen. Repeating one with other seeds tries nothing new. What was
     stopped or failed was tried; what never ended was not. An artefact that several trials share counts once,
-    and so do configurations that ask for the same artefacts: a search of few values draws one again.
+    and so do configurations that ask for the same artefacts: a search of few values draws one again. Of a
+    population, every set of values counts that any part of any member was trained with.
 
     Args:
         arm: its label through all sweeps ("baseline+crf").
@@ -120,6 +122,7 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
             continue
         node = _node(place, trial)
         nodes.add(same.get(node, node))
+        nodes |= {(place[0], trial.sweep, values) for values in values_trained(trial)}
         before = _before(place, trial, among)
         if before is not None:
             node = _node(*before)
@@ -131,11 +134,22 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
 Place = tuple[str, str]
 """A study's name and a trial's id."""
 Node = tuple[str, str, str]
-"""Study, sweep and configuration."""
+"""Study, sweep and configuration; of a population's member, its upstream and values instead of the last."""
 
 
 def _node(place: Place, trial: TrialRecord) -> Node:
-    return place[0], trial.sweep, trial.configuration
+    return place[0], trial.sweep, _values(trial, trial.history[-1]) if trial.history else trial.configuration
+
+
+def values_trained(trial: TrialRecord) -> set[str]:
+    """Return the sets of values, as JSON, that parts of a population's member were trained with, those too
+    that it gave up; none of any other trial."""
+    lines = [line for one in (trial, *trial.earlier) for line in one.history]
+    return {_values(trial, line) for line in lines}
+
+
+def _values(trial: TrialRecord, line: Mapping[str, Any]) -> str:
+    return json.dumps([trial.upstream, line["params"]], sort_keys=True)
 
 
 def _same(trials: Mapping[Place, TrialRecord]) -> dict[Node, Node]:
@@ -175,7 +189,7 @@ def _work(
     counted: set[str] = set()
     for (study, _), trial in trials.items():
         gpus = among.gpus.get((study, trial.sweep), 1.0)
-        for key in trial.keys.values():
+        for key in (key for one in (trial, *trial.earlier) for key in one.keys.values()):
             artefact = None if key in counted else store.known(key)
             counted.add(key)
             if artefact is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.figures import step_name
 from wsss.report.page.plot import percent
+from wsss.report.words.titles import supervision_text
 from wsss.report.words.unequal import marks, pixel_label_lines
 
 UNLIKE = (
@@ -37,6 +38,8 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
     score = f"{percent(cell.miou)} % mIoU [{percent(cell.low)}, {percent(cell.high)}]"
     if len(found) == 1:
         return f"{name}: {title} reaches {score}."
+    if not comparison.protocols[step].comparable:
+        return f"{name}: rows were not all scored on the same images and classes, so that none leads."
     if row.arm == comparison.baseline:
         return f"{name}: nothing beats {title}, which reaches {score}."
     difference = cell.to_baseline
@@ -45,5 +48,12 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
     gain = f"{100 * difference.mean:+.1f} points to {comparison.baseline}"
     interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
     if difference.significant:
-        return f"{name}: {title} leads with {score}, {gain} {interval}, which stands at 5 % after correction."
+        stands = (
+            f"{name}: {title} leads with {score}, {gain} {interval}, which stands at 5 % after correction."
+        )
+        return f"{stands} {_across(row)}" if difference.across else stands
     return f"{name}: {title} leads with {score}, but {gain} {interval} does not stand: it may be chance."
+
+
+def _across(row: Row) -> str:
+    return f"It rests on other labels ({supervision_text(row.supervision)}): these may be what it is worth."

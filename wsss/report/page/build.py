@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +20,7 @@ from wsss.report.page import figures
 from wsss.report.page.answer import answers
 from wsss.report.page.content import Content, read_content
 from wsss.report.page.gallery import WRONG, galleries
-from wsss.report.page.plot import Plot
+from wsss.report.page.plot import Plot, named
 from wsss.report.page.search_figures import search_plots
 from wsss.report.page.tuning_figures import tuning_plots
 from wsss.report.tuned.rows import tuning
@@ -65,17 +67,17 @@ def render(content: Content) -> str:
         plotly=get_plotlyjs(),
         answers=answers(comparison, content.titles),
         scores=_drawn(figures.score_plots(content)),
-        notes=notes(comparison).splitlines(),
-        galleries=galleries(content),
+        notes=_without_home(notes(comparison)).splitlines(),
+        galleries=[replace(one, missing=_without_home(one.missing)) for one in galleries(content)],
         wrong=WRONG,
         curves=_drawn(figures.curve_plot(content.curves())),
         sections={title: drawn for title, plots in sections.items() if (drawn := _drawn(plots))},
         lineage=content.lineage(),
         costs=content.costs(),
         environment=content.environment(),
-        commands=_commands(content),
-        files={name: dump_study(study) for name, study in content.studies.items()},
-        storage=shown(str(content.storage.location)),
+        commands=[_without_home(command) for command in _commands(content)],
+        files={name: _without_home(dump_study(study)) for name, study in content.studies.items()},
+        storage=_without_home(shown(str(content.storage.location))),
         version=__version__,
         time=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
     )
@@ -86,8 +88,14 @@ def _drawn(plots: Iterable[Plot]) -> list[dict[str, Any]]:
     from markupsafe import Markup
 
     # "<" is written as an escape, so that no text of a study can end the element that holds the JSON.
-    texts = [(plot, plot.figure.to_json().replace("<", "\\u003c")) for plot in plots]
+    texts = [(plot, named(plot.figure).to_json().replace("<", "\\u003c")) for plot in plots]
     return [{"plot": plot, "json": Markup(text)} for plot, text in texts]  # noqa: S704
+
+
+def _without_home(text: str) -> str:
+    """Return a text with `~` for the person's own folder, whose path has a name: a page is sent to others."""
+    home = Path.home()
+    return text if home == Path(home.anchor) else re.sub(rf"{re.escape(str(home))}(?![\w.-])", "~", text)
 
 
 def _commands(content: Content) -> list[str]:

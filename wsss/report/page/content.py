@@ -157,7 +157,7 @@ class Content:
         for name, trials in self.trials.items():
             keys = [key for trial in trials.values() for key in trial.keys.values()]
             seconds = {key: _seconds(self.store.known(key)) or 0.0 for key in set(keys)}
-            saved = sum(seconds[key] for key in keys) - sum(seconds.values())
+            saved = max(0.0, sum(seconds[key] for key in keys) - sum(seconds.values()))  # sums are rounded
             used, _, _ = read_ledger(self.storage.ledger(name), self.store)
             found[name] = {
                 "trials": len(trials),
@@ -180,6 +180,15 @@ class Content:
         return {name: str(last[name]) for name in names if last.get(name) not in (None, "")}
 
 
+def _titles(comparison: Comparison) -> tuple[str, ...]:
+    """Return the names of rows, those with their configuration that would be alike: plots tell them apart."""
+    titles = [arm_title(row, comparison) for row in comparison.rows]
+    return tuple(
+        f"{title}, {row.configuration}" if titles.count(title) > 1 else title
+        for title, row in zip(titles, comparison.rows, strict=True)
+    )
+
+
 def read_content(location: Location, names: Sequence[str], baseline: str | None = None) -> Content:
     """Read all that a page tells of one or more studies.
 
@@ -190,7 +199,7 @@ def read_content(location: Location, names: Sequence[str], baseline: str | None 
     return Content(
         storage,
         comparison,
-        tuple(arm_title(row, comparison) for row in comparison.rows),
+        _titles(comparison),
         {name: find_study(name, location) for name in names},
         {name: storage.ledger(name).trials() for name in names},
     )

@@ -106,7 +106,7 @@ def curve_plot(curves: Sequence[Curve]) -> Iterator[Plot]:
             reported = [100 * value for value in curve.report]
             figure.add_trace(
                 Scatter(
-                    x=list(THRESHOLDS), y=reported, name=f"{name}, report", line=dashed, visible="legendonly"
+                    x=list(THRESHOLDS), y=reported, name=f"report: {name}", line=dashed, visible="legendonly"
                 )
             )
     figure.update_layout(xaxis_title="CAM threshold", yaxis_title="mIoU on select [%]")

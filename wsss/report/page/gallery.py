@@ -32,6 +32,8 @@ SIDE = 240
 """Longest side of a picture, in pixels."""
 WRONG = {"extra": (213, 94, 0), "missed": (0, 114, 178), "other": (230, 159, 0), "right": (0, 158, 115)}
 """Colours of an error map: background taken for a class; the other way round; another class; right."""
+NOT_KEPT = "No CAMs or masks are kept in the storage; `retain: all` keeps them."
+NO_RESULT = "No trial has come to a result, so that there are no masks to look at."
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -78,8 +80,9 @@ def galleries(content: Content) -> list[Gallery]:
             found.append(Gallery(name, (), f"The photos can't be read any more: {first_line(error)}"))
             continue
         photos = [one for step in _parts(content, name) for one in _photos(content, study, data, step)]
-        missing = "" if photos else "No CAMs or masks are kept in the storage; `retain: all` keeps them."
-        found.append(Gallery(name, tuple(photos), missing))
+        ended = any(row.study == name and row.status == "done" for row in content.comparison.rows)
+        missing = NOT_KEPT if ended else NO_RESULT
+        found.append(Gallery(name, tuple(photos), "" if photos else missing))
     return found
 
 

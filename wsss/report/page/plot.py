@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import html
 import math
+import textwrap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 """Okabe and Ito's, which people with any colour vision tell apart."""
 GRID = "rgba(128,128,128,0.25)"
+LETTERS, LINES = 24, 3
+"""Of a name in a plot: a telephone shows the plot beside it."""
+LINE = 17
+"""Pixels."""
 
 
 @dataclass(frozen=True)
@@ -55,4 +61,39 @@ def styled(figure: Figure, height: int) -> Figure:
     )
     figure.update_xaxes(gridcolor=GRID, zeroline=False, automargin=True)
     figure.update_yaxes(gridcolor=GRID, zeroline=False, automargin=True)
+    return figure
+
+
+def label(name: str) -> str:
+    """Return a name as a plot shows it: in short lines, a long one cut, none of it taken for HTML.
+
+    Examples:
+        >>> label("fmix (alpha 0.71, lr 0.0123, weights <none>)")
+        'fmix (alpha 0.71, lr<br>0.0123, weights &lt;none&gt;)'
+    """
+    lines = textwrap.wrap(name, LETTERS, max_lines=LINES, placeholder=" …")
+    return "<br>".join(html.escape(line, quote=False) for line in lines)
+
+
+def named(figure: Figure) -> Figure:
+    """Return a figure whose names, in its legend and along its axes, fit a telephone: it grows where they are
+    many, or long. What they name stays apart, whatever is cut."""
+    shown = [trace for trace in figure.data if trace.name]
+    if figure.layout.showlegend is not False and len(shown) > len(COLOURS):
+        figure.layout.height += LINE * len(shown) // 3
+    for trace in shown:
+        trace.name = label(trace.name)
+    along: dict[str, list[str]] = {}
+    for trace in figure.data:
+        for axis in "xy":
+            values = getattr(trace, axis, None)
+            words = [] if values is None else [word for word in values if isinstance(word, str)]
+            place = f"{axis}axis{(getattr(trace, f'{axis}axis', None) or axis)[1:]}"
+            along[place] = list(dict.fromkeys([*along.get(place, ()), *words]))
+    for place, words in along.items():
+        if words:
+            texts = [label(word) for word in words]
+            figure.layout[place].update(tickmode="array", tickvals=words, ticktext=texts)
+            if place == "yaxis":
+                figure.layout.height += sum(LINE * text.count("<br>") for text in texts)
     return figure

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from wsss.config import Study
-from wsss.errors import WsssError
-from wsss.pipeline.past.stored_studies import find_study
-from wsss.pipeline.past.tried import attempts, tried_for
+from wsss.files import sha256_json
+from wsss.pipeline.chains.chain import PICTURES, scored_label
+from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.pipeline.past.tried import Attempts
+from wsss.pipeline.search.arms import labels_upto
 from wsss.report.comparison import Row
+from wsss.report.words.titles import shown
+from wsss.store.artefact import Artefact
+from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
 
@@ -28,52 +34,142 @@ def searched_as(studies: Iterable[Study]) -> str:
 
 def tried_elsewhere(
     rows: Sequence[Row],
-    networks: Sequence[Sequence[str]],
+    groups: Sequence[Sequence[TrialRecord]],
+    among: Mapping[str, Attempts],
     own: Mapping[str, Sequence[str]],
     storage: Storage,
 ) -> list[dict[str, int]]:
-    """Return, for each row, the studies that have one of its networks among more configurations than its own
-    study tried → their number.
+    """Return, for each row, the studies that have the settings of one of its stages among more than its own
+    study tried there → how many these tried.
 
     A study may fix what another one has found: then it tried one configuration, and the choice was among all
-    of the other's. The same networks have the same keys.
+    of the other's. Settings are the same whatever the seed, and to as many digits as tables show. Studies of
+    other photos don't count.
 
     Args:
-        rows: with what was tried for them.
-        networks: the keys of each row's networks.
+        rows: of the comparison.
+        groups: each row's trials.
+        among: each study's name → the trials that its rows may have been chosen from.
         own: each study's name → its own and those of its bases, which count already.
         storage: where the studies are.
     """
     found: list[dict[str, int]] = [{} for _ in rows]
-    every = {key for keys in networks for key in keys}
+    memory = _Settings(storage.store)
+    mine = [memory.of_stages(trials) for trials in groups]
+    every = {settings for stages in mine for settings in stages}
+    values = frozenset[Any]().union(*(memory.values(trials) for trials in groups))
+    keys = {key for trials in groups for trial in trials for key in trial.keys.values()}
+    photos = {name: _photos(name, storage) for name in own}
+    counted: dict[tuple[int, str], int] = {}
     for name in storage.study_names() if every else ():
-        ledger = storage.ledger(name)
-        if all(name in own[row.study] for row in rows) or not ledger.mentions(every):
+        if all(name in own[row.study] for row in rows):
             continue
-        trials = ledger.trials()
-        first = _first_with(trials, every)
-        try:
-            study = find_study(name, storage.location)
-        except WsssError:  # another version wrote it: nothing can be said of it
-            continue
-        for number, (row, keys) in enumerate(zip(rows, networks, strict=True)):
-            there = [first[key] for key in keys if key in first]
-            if name in own[row.study] or row.tried is None or not there:
+        trials = [one for one in storage.ledger(name).trials().values() if one.status != "started"]
+        theirs: dict[str, int] = {}
+        for trial in trials:
+            # Few of many: reading the records of all of them takes long.
+            alike = any(_rounded(value) in values for value in trial.params.values())
+            if not alike and keys.isdisjoint(trial.keys.values()):
                 continue
-            counts = (
-                tried_for(one.arm, attempts(study, storage, trials, through=one.sweep), storage.store)
-                for one in there
-            )
-            most = max(tried.configurations for tried in counts)
-            if most > row.tried.configurations:
-                found[number][name] = most
+            for label, settings in memory.by_label(trial).items():
+                if settings in every:
+                    number = memory.tried(label, (one for one in trials if one.arm == trial.arm))
+                    theirs[settings] = max(number, theirs.get(settings, 0))
+        there = _photos(name, storage) if theirs else None
+        for number, (row, stages) in enumerate(zip(rows, mine, strict=True)):
+            here = photos[row.study]
+            if name in own[row.study] or (here and there and not here & there):
+                continue
+            for settings, label in stages.items():
+                if theirs.get(settings, 0) < 2:
+                    continue
+                if (number, label) not in counted:
+                    counted[number, label] = memory.tried(label, _own(row, among[row.study]))
+                if theirs[settings] > counted[number, label]:
+                    found[number][name] = max(theirs[settings], found[number].get(name, 0))
     return found
 
 
-def _first_with(trials: Mapping[str, TrialRecord], keys: set[str]) -> dict[str, TrialRecord]:
-    """Return the first trial that asked for each of these keys."""
-    first: dict[str, TrialRecord] = {}
-    for trial in trials.values():
-        for key in keys & set(trial.keys.values()):
-            first.setdefault(key, trial)
-    return first
+def _own(row: Row, among: Attempts) -> Iterator[TrialRecord]:
+    """Iterate over the trials that a row may have been chosen from."""
+    labels = labels_upto(row.arm)
+    return (trial for trial in among.trials.values() if trial.arm in labels and trial.status != "started")
+
+
+def _photos(name: str, storage: Storage) -> frozenset[str]:
+    """Return the digests of a study's photos; empty where they are not known."""
+    inventory = stored_inventory(storage, name)
+    return frozenset(held.photo for held in inventory.images.values()) if inventory else frozenset()
+
+
+class _Settings:
+    """What the stages of trials were set to, by their records: digests that don't depend on the seed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, str | None] = {}
+        self._tried: dict[tuple[str, ...], int] = {}
+
+    def of_stages(self, trials: Sequence[TrialRecord]) -> dict[str, str]:
+        """Return the settings of each stage of trials that differ in their seed alone → its label."""
+        stages = (pair for trial in trials[:1] for pair in self.by_label(trial).items())
+        return {found: label for label, found in stages if found}
+
+    def by_label(self, trial: TrialRecord) -> dict[str, str | None]:
+        """Return label → settings of a trial's stages, those before them included; None where a stage was not
+        made."""
+        return {
+            label: self._of(key)
+            for label, key in trial.keys.items()
+            if not scored_label(label) and not label.endswith(f".{PICTURES}")
+        }
+
+    def values(self, trials: Sequence[TrialRecord]) -> frozenset[Any]:
+        """Return all values that stand in the parameters of a trial's stages."""
+        made = (self._store.known(key) for trial in trials[:1] for key in trial.keys.values())
+        return frozenset(
+            value
+            for artefact in made
+            if artefact is not None
+            for value in _leaves(_rounded(artefact.record.get("params", {})))
+        )
+
+    def tried(self, label: str, trials: Iterable[TrialRecord]) -> int:
+        """Return how many different settings trials gave a stage; one that was not made counts by the name of
+        its configuration."""
+        mine = [trial for trial in trials if label in trial.keys]
+        key = (label, *(trial.keys[label] for trial in mine))
+        if key not in self._tried:
+            self._tried[key] = len({self._of(trial.keys[label]) or trial.configuration for trial in mine})
+        return self._tried[key]
+
+    def _of(self, key: str) -> str | None:
+        if key not in self._known:
+            artefact = self._store.known(key)
+            self._known[key] = None if artefact is None else self._digest(artefact)
+        return self._known[key]
+
+    def _digest(self, artefact: Artefact) -> str:
+        sources = {name: source["key"] for name, source in artefact.record.get("inputs", {}).items()}
+        params = _rounded(artefact.record.get("params", {}))
+        return sha256_json(
+            [artefact.stage, params, {name: self._of(key) or key for name, key in sources.items()}]
+        )
+
+
+def _rounded(value: Any) -> Any:
+    """Return a value with its numbers as tables show these: who fixes what another study found copies it from
+    there."""
+    if isinstance(value, Mapping):
+        return {name: _rounded(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(one) for one in value]
+    return float(shown(value)) if isinstance(value, float) else value
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    if isinstance(value, Mapping | list):
+        for one in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(one)
+    else:
+        yield value

@@ -23,6 +23,7 @@ from wsss.metrics.best_of import (
 )
 from wsss.metrics.seeds import interval_of
 from wsss.pipeline.past.stored_studies import find_study
+from wsss.pipeline.past.tried import values_trained
 from wsss.pipeline.search.arms import arm_of, comes_from
 from wsss.report.compare import baseline_of
 from wsss.report.comparison import LEVEL
@@ -60,6 +61,7 @@ class TuningRow:
         scored: of them, those that have a score.
         seeds: of each configuration, the fewest.
         drawn: whether the configurations were drawn independently.
+        members: of a population, whose `tried` counts all values that they were trained with; 0 of none.
         best_of: by k, where it is known.
         gaps: k → difference to the baseline, both at the best of k.
         as_tuned: the difference to the baseline, each arm at the best of all that it tried.
@@ -82,6 +84,7 @@ class TuningRow:
     only_with_more: bool
     few_masks: tuple[FewMasks, ...]
     selected: tuple[Selected, ...]
+    members: int = 0
 
 
 @dataclass(frozen=True)
@@ -112,11 +115,16 @@ def tuning(location: Location, names: Sequence[str], baseline: str | None = None
 
 @dataclass(frozen=True)
 class _Tuned:
-    """The configurations that an arm tried in a sweep; `drawn`: independently of each other."""
+    """The configurations that an arm tried in a sweep; `drawn`: independently of each other.
+
+    `changed` counts the sets of values that a population was trained with, 0 of what is none: its members
+    came out of each other, so that nobody knows the best of fewer.
+    """
 
     arm: str
     configurations: Sequence[Configuration]
     drawn: bool
+    changed: int = 0
 
     @property
     def size(self) -> int:
@@ -166,7 +174,9 @@ def _sweep_rows(
         tried = [
             configuration_of(name, [*seeds.values()], step, store) for name, seeds in configurations.items()
         ]
-        found[arm] = _Tuned(arm, tried, _are_drawn(sweep, arm, tried))
+        trials = [trial for seeds in configurations.values() for trial in seeds.values()]
+        changed = len(set[str]().union(*map(values_trained, trials)))
+        found[arm] = _Tuned(arm, tried, _are_drawn(sweep, arm, tried), changed)
     base = found.get(reference) or next(
         (tuned for arm, tuned in found.items() if comes_from(arm, reference)), None
     )
@@ -176,14 +186,14 @@ def _sweep_rows(
 
 def _row(study: str, sweep: str, step: str, mine: _Tuned, base: _Tuned | None) -> TuningRow:
     """Return the row of an arm, compared with another one; None: with none."""
-    points = [
-        best_of(mine.select, mine.report, mine.draws, k, drawn=mine.drawn) for k in range(1, mine.size + 1)
-    ]
+    numbers = [mine.size] if mine.changed else range(1, mine.size + 1)
+    points = [best_of(mine.select, mine.report, mine.draws, k, drawn=mine.drawn) for k in numbers]
+    points = [point and replace(point, k=mine.changed or point.k) for point in points]
     gaps: dict[int, Gap] = {}
     as_tuned, only = None, False
     if base is not None and base.runs and mine.same_images(base):
         both = min(mine.size, base.size)
-        for k in range(1, both + 1):
+        for k in () if mine.changed or base.changed else range(1, both + 1):
             gap = _gap(mine, k, base, k, drawn=mine.drawn and base.drawn)
             if gap is not None:
                 gaps[k] = gap
@@ -197,7 +207,7 @@ def _row(study: str, sweep: str, step: str, mine: _Tuned, base: _Tuned | None) -
         sweep=sweep,
         arm=mine.arm,
         step=step,
-        tried=mine.size,
+        tried=mine.changed or mine.size,
         scored=len(seeds),
         seeds=min(seeds, default=0),
         drawn=mine.drawn,
@@ -207,6 +217,7 @@ def _row(study: str, sweep: str, step: str, mine: _Tuned, base: _Tuned | None) -
         only_with_more=only,
         few_masks=few_masks(mine.configurations),
         selected=selections(mine.configurations),
+        members=mine.size if mine.changed else 0,
     )
 
 

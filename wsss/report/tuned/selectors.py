@@ -40,7 +40,7 @@ class Selected:
 def selections(tried: Sequence[Configuration]) -> tuple[Selected, ...]:
     """Return, for each score that all configurations have, what choosing by it would have reported; the true
     one first. Ties go to the first."""
-    scored = [one for one in tried if one.runs]
+    scored = [one for one in tried if one.runs and not np.isnan(one.select)]
     if not scored or any(run.ids != scored[0].runs[0].ids for one in scored for run in one.runs):
         return ()
     best = max(scored, key=lambda one: one.select)

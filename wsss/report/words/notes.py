@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from wsss.report.comparison import LEAST_IMAGES
 from wsss.report.words.titles import (
     ACROSS,
     arm_title,
@@ -21,6 +22,8 @@ ABOUT_MAP = (
     "mAP: how well a classifier tells on hold-out images, shown with a long side of px pixels, which classes "
     "are there. It says nothing about where its maps lie: look at them before you choose by it."
 )
+
+NO_RESULT = "Nothing was scored: no trial came to a result. `resume STUDY` tries failed trials again."
 
 
 def notes(comparison: Comparison) -> str:
@@ -43,6 +46,12 @@ def notes(comparison: Comparison) -> str:
         lines.append(
             f"{step_titles(single)}: scored on ONE image. That has no interval, and no difference stands on "
             "it."
+        )
+    few = [s for s in comparison.steps if 1 < comparison.protocols[s].images < LEAST_IMAGES]
+    if few:
+        lines.append(
+            f"{step_titles(few)}: scored on fewer than {LEAST_IMAGES} images. The interval of so few is too "
+            "narrow, and no difference stands on it."
         )
     lines += [*_across(comparison), *_untested(comparison), *_tried(comparison), *_processors(comparison)]
     if comparison.has_controls:
@@ -91,7 +100,12 @@ def _across(comparison: Comparison) -> list[str]:
 def _untested(comparison: Comparison) -> list[str]:
     """Return why differences have no star that might have one."""
     tested = {difference.tested for difference in comparison.differences}
-    if False not in tested:
+    enough = [step for step in comparison.steps if comparison.protocols[step].images >= LEAST_IMAGES]
+    cells = [
+        row.cells[step] for row in comparison.rows if not row.once for step in enough if step in row.cells
+    ]
+    found = [one for cell in cells for one in (cell.to_baseline, cell.to_control) if one is not None]
+    if all(one.tested for one in found):
         return []
     which = "Differences of rows without two seeds in common have" if True in tested else "No difference has"
     return [
@@ -125,6 +139,8 @@ def unscored_notes(comparison: Comparison) -> str:
     nothing = (
         "Nothing was scored: the data have no masks of the `select` and `report` images, or no stage was "
         "finished that makes CAMs or masks."
+        if any(row.status == "done" for row in comparison.rows)
+        else NO_RESULT
     )
     lines = [
         *(unfinished_lines(comparison) or [nothing]),

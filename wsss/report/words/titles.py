@@ -51,11 +51,12 @@ def arm_title(row: Row, comparison: Comparison) -> str:
         title = f"{title} ({PIXEL_LABELS})"
     if row.status != "done":
         return f"{title} ({row.status})"
-    values = ", ".join(f"{name} {_short(value)}" for name, value in row.params.items())
+    values = ", ".join(f"{name} {shown(value)}" for name, value in row.params.items())
     return f"{title} ({values})" if values else title
 
 
-def _short(value: Any) -> str:
+def shown(value: Any) -> str:
+    """Return a parameter's value as tables show it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 

@@ -25,6 +25,7 @@ def marks(comparison: Comparison) -> list[str]:
     """Return the sentences about all that makes rows hard to compare: tables, pages and notes have them, and
     so have tables for programs."""
     return [
+        *_lost(comparison),
         *_apart(comparison),
         *chosen_lines(comparison),
         *leaks(comparison),
@@ -43,6 +44,36 @@ def marks(comparison: Comparison) -> list[str]:
         *pixel_label_lines(comparison.rows),
         *smaller_lines(comparison.rows),
         *foreign_lines(comparison),
+        *_once(comparison),
+    ]
+
+
+def _lost(comparison: Comparison) -> list[str]:
+    """Return a sentence for arms none of whose trials of a sweep came to a result, one for those alike."""
+    alike = _grouped(
+        (f"sweep {sweep}: {_ends(counts)}", row_name(row, comparison.rows))
+        for row in comparison.rows
+        for sweep, counts in row.lost.items()
+    )
+    return [
+        f"NO result of {_listed(names)} in {what}{' each' if len(names) > 1 else ''}."
+        for what, names in alike.items()
+    ]
+
+
+def _ends(counts: Mapping[str, int]) -> str:
+    """Return "2 failed trials and 1 stopped trial"."""
+    parts = (f"{number} {status} {'trial' if number == 1 else 'trials'}" for status, number in counts.items())
+    return " and ".join(parts)
+
+
+def _once(comparison: Comparison) -> list[str]:
+    """Return a sentence for every row with several seeds of which another program knew nothing."""
+    return [
+        f"{' and '.join(row.once)} of {row_name(row, comparison.rows)} is the SAME with each of its seeds: "
+        "another program made it once, and no difference stands on that."
+        for row in comparison.rows
+        if row.once
     ]
 
 
@@ -166,10 +197,10 @@ def _tuned(comparison: Comparison) -> list[str]:
 
 
 def _elsewhere(comparison: Comparison) -> list[str]:
-    """Return a sentence for every row whose network is one of more configurations of another study."""
+    """Return a sentence for every row whose settings are among more that another study tried."""
     return [
         f"{row_name(row, comparison.rows)} may have been CHOSEN elsewhere: study {study} of this storage has "
-        f"its network among {count} configurations that it tried."
+        f"its settings among {count} that it tried."
         for row in comparison.rows
         for study, count in row.elsewhere.items()
     ]
@@ -240,7 +271,9 @@ def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 def _told(groups: Mapping[str, Sequence[str]]) -> str:
     """Return "[1] for baseline and mixup, [0.5, 1] for fmix"."""
-    return ", ".join(
-        f"{value} for {' and '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
-        for value, names in groups.items()
-    )
+    return ", ".join(f"{value} for {_listed(names)}" for value, names in groups.items())
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return "baseline and mixup", of many names the first."""
+    return f"{' and '.join(names[:4])}{f' and {len(names) - 4} more' if len(names) > 4 else ''}"
