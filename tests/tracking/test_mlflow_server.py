@@ -101,6 +101,7 @@ def test_a_browser_shows_the_runs_and_the_answer_where_the_printed_link_leads(
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
             page = browser.new_page(viewport={"width": 1400, "height": 900})
+            page.set_default_timeout(120_000)  # other tests use the processors, too
             page.goto(link)
             for name in ("cam", "masks", "tiny"):  # the sweeps, and what the study came to
                 page.get_by_role("link", name=name, exact=True).first.wait_for(timeout=60_000)

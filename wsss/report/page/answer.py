@@ -52,6 +52,9 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
             f"{name}: {title} leads with {score}, {gain} {interval}, which stands at 5 % after correction."
         )
         return f"{stands} {_across(row)}" if difference.across else stands
+    if difference.low > 0 and not difference.tested:
+        unknown = "it takes more seeds, or images, to say whether that stands"
+        return f"{name}: {title} leads with {score}, {gain} {interval} over images alone: {unknown}."
     return f"{name}: {title} leads with {score}, but {gain} {interval} does not stand: it may be chance."
 
 

@@ -38,7 +38,8 @@ def score_plots(content: Content) -> Iterator[Plot]:
         rows.reverse()  # plots are drawn from below
         figure = new_figure(height=90 + 34 * len(rows))
         for title, cell, row in rows:
-            colour = COLOURS[1] if row.pixel_labels else COLOURS[2] if row.method == "probe" else COLOURS[0]
+            frozen = row.method == "probe" and not row.segments
+            colour = COLOURS[1] if row.pixel_labels else COLOURS[2] if frozen else COLOURS[0]
             difference = cell.to_baseline
             stands = difference is not None and difference.significant
             figure.add_trace(
@@ -69,7 +70,7 @@ def score_plots(content: Content) -> Iterator[Plot]:
         caption = (
             "Bars: 95 % interval over images, and over seeds where there are several. Diamond: the "
             f"difference to {comparison.baseline} stands at 5 % after Holm's correction. "
-            "Green: no network trained. Orange: has seen pixel labels."
+            "Green: a linear head on frozen features is all that was trained. Orange: has seen pixel labels."
         )
         yield Plot(
             step_name(step), caption, figure, ("arm", "mIoU %", "interval", "Δ baseline", "Δ control"), cells
