@@ -13,7 +13,7 @@ import pytest
 from command_line import in_process
 
 DOCS = Path(__file__).parents[1] / "docs"
-ARCHIVES = sorted((DOCS / "archives").glob("*.tar.xz"))
+DELTA = re.compile(r"([-+][\d.]+) \[([-+][\d.]+), ([-+][\d.]+)\](?P<star> \\\*)?")
 INTERVAL = re.compile(r"\[(?P<low>[\d.]+), (?P<high>[\d.]+)\]")
 
 
@@ -49,13 +49,14 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     [
         ("Image labels alone, and a few masks", "supervision_animals.tar.xz"),
         ("The same recipe on twenty classes", "supervision_voc.tar.xz"),
+        ("What the bugs of the first code were worth", "bugs.tar.xz"),
     ],
 )
 def test_a_table_comes_out_of_its_archive(title: str, archive: str, tmp_path: Path) -> None:
     records = {row["arm"]: row for row in compared(archive, tmp_path)["table"]}
     rows = table_rows(section(title))
     checked = 0
-    for step, *_, score, interval in rows:
+    for step, *middle, score, interval in rows:
         named = re.match(r"`(?P<arm>\w+)`(?:, `(?P<column>\w+)`)?", step.replace("**", ""))
         assert named is not None or step.startswith("floor"), f"{step!r} names no arm"
         row = records["floor" if named is None else named["arm"]]
@@ -66,6 +67,12 @@ def test_a_table_comes_out_of_its_archive(title: str, archive: str, tmp_path: Pa
             assert found is not None, interval
             assert found["low"] == f"{100 * row[f'{column}_low']:.1f}", step
             assert found["high"] == f"{100 * row[f'{column}_high']:.1f}", step
+        delta = DELTA.fullmatch(middle[-1].replace("−", "-"))
+        if delta is not None:
+            of_control = ("delta", "delta_low", "delta_high")
+            shown = [f"{100 * row[f'{column}_control_{part}']:+.1f}" for part in of_control]
+            assert [*delta.groups()][:3] == shown, step
+            assert bool(delta["star"]) == row[f"{column}_control_delta_stands"], step
         checked += 1
     assert checked == len(rows) >= 9
 
@@ -91,7 +98,7 @@ def test_two_more_seeds_come_out_of_theirs(tmp_path: Path, records: dict[str, di
 
 
 def test_a_report_is_written_from_it(tmp_path: Path) -> None:
-    with tarfile.open(ARCHIVES[0]) as tar:
+    with tarfile.open(DOCS / "archives/supervision_animals.tar.xz") as tar:
         tar.extractall(tmp_path, filter="data")
     done = in_process("report", "--storage", tmp_path / "runs", "-o", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
