@@ -68,8 +68,7 @@ def tried_elsewhere(
         theirs: dict[str, int] = {}
         for trial in trials:
             # Few of many: reading the records of all of them takes long.
-            alike = any(_rounded(value) in values for value in trial.params.values())
-            if not alike and keys.isdisjoint(trial.keys.values()):
+            if values.isdisjoint(_leaves(_rounded(trial.params))) and keys.isdisjoint(trial.keys.values()):
                 continue
             for label, settings in memory.by_label(trial).items():
                 if settings in every:
