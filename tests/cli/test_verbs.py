@@ -32,6 +32,7 @@ def finished(copied_study: Path) -> Path:
     return copied_study
 
 
+@pytest.mark.long
 def test_an_unchanged_study_computes_nothing_and_says_so_quickly(finished: Path) -> None:
     began = time.monotonic()
     run = wsss("run", finished / "tiny.yaml", "--storage", finished / "runs")

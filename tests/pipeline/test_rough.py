@@ -73,6 +73,7 @@ def test_what_is_packaged_is_of_stages_and_backbones_that_there_are() -> None:
     assert rough_bytes(classifier("resnet50", 16), []) is not None
 
 
+@pytest.mark.long
 def test_plan_answers_before_the_first_run(tmp_path: Path) -> None:
     words = ("plan", QUICKSTART, "--storage", tmp_path / "none", "-s", "data.sample.size=64")
     done = in_process(*words)

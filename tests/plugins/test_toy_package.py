@@ -13,6 +13,7 @@ from mlflow.tracking import MlflowClient
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+pytestmark = pytest.mark.long
 
 
 @pytest.fixture(scope="module")

@@ -73,6 +73,7 @@ def change(uri: str, *statements: str) -> None:
             database.execute(statement)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     "sweeps",
     [
