@@ -18,12 +18,17 @@ import traceback
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+import wsss
+
+PACKAGE = Path(wsss.__file__).parent
 
 aten = torch.ops.aten
 COPIES = {aten.copy_.default, aten._to_copy.default}
@@ -239,8 +244,9 @@ class VirtualTensor(torch.Tensor):
 def _line() -> str:
     """Return the innermost line of the package that is at work."""
     for frame in reversed(traceback.extract_stack()):
-        if "/wsss/" in frame.filename and "/tests/" not in frame.filename:
-            return f"{frame.filename.rpartition('/wsss/')[2]}:{frame.lineno}"
+        file = Path(frame.filename)
+        if file.is_relative_to(PACKAGE):
+            return f"{file.relative_to(PACKAGE)}:{frame.lineno}"
     return "?"
 
 

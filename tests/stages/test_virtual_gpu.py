@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from virtual_gpu import Card, MixedDevices, virtual_gpus
+from virtual_gpu import PACKAGE, Card, MixedDevices, _line, virtual_gpus
 
 from wsss.config.params.methods import METHODS, expand_method
 from wsss.config.params.stages import AffinityParams, FeaturesParams, SegmenterParams, classifier_params
@@ -367,6 +367,18 @@ def test_a_regulariser_with_a_tensor_of_its_own_on_the_cpu_is_found(
     )
     with pytest.raises(MixedDevices, match=r"losses.py"):
         make("classifier", "cuda", concentration={"weight": 0.1}).step()
+
+
+def test_a_line_of_a_library_is_not_ours_in_a_clone_that_is_named_like_the_package() -> None:
+    caller: dict[str, Any] = {}
+    library = compile(
+        "def call(f):\n    return f()", "/home/someone/wsss/.venv/lib/torch/eval_frame.py", "exec"
+    )
+    exec(library, caller)
+    assert caller["call"](_line) == "?"
+    ours: dict[str, Any] = {}
+    exec(compile("def call(f):\n    return f()", str(PACKAGE / "methods" / "losses.py"), "exec"), ours)
+    assert caller["call"](lambda: ours["call"](_line)) == "methods/losses.py:2"
 
 
 def test_maps_that_were_not_fetched_are_found(monkeypatch: pytest.MonkeyPatch, card: Card) -> None:
