@@ -65,6 +65,31 @@ def test_neither_weights_nor_pictures_are_in_it(archive: Path, finished_study: P
             assert one.record[name] == records[one.key].record[name]
 
 
+def test_without_curves_it_says_the_same_in_fewer_bytes(
+    archive: Path, finished_study: Path, tmp_path: Path
+) -> None:
+    small = tmp_path / "small.tar.xz"
+    asked = ("tiny", "--storage", finished_study / "runs")
+    done = in_process("storage", "archive", *asked, "--no-curves", "-o", small)
+    assert done.returncode == 0, done.stderr
+    folder = unpacked(small, tmp_path)
+    assert [*unpacked(archive, tmp_path / "whole").rglob("curves.npz")] and not [*folder.rglob("curves.npz")]
+    assert small.stat().st_size < archive.stat().st_size
+    for form in ([], ["--errors"], ["--per-class", "--format", "csv"]):
+        mine, theirs = (
+            in_process("compare", "tiny", "--storage", storage, *form)
+            for storage in (finished_study / "runs", folder)
+        )
+        assert theirs.returncode == 0 and theirs.stdout == mine.stdout
+    rows = [
+        json.loads(in_process("compare", "--storage", storage, "--tuning", "--format", "json").stdout)["rows"]
+        for storage in (folder, tmp_path / "whole/runs")
+    ]
+    cams = [[row for row in part if row["step"] == "cams"] for part in rows]
+    assert [row["best_of"] for row in cams[0]] == [row["best_of"] for row in cams[1]] != []
+    assert not any(row["few_masks"] for row in cams[0]) and all(row["few_masks"] for row in cams[1])
+
+
 def test_the_same_study_gives_the_same_bytes_whenever_it_is_packed(
     archive: Path, copied_study: Path, tmp_path: Path
 ) -> None:

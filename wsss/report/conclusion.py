@@ -9,7 +9,6 @@ from typing import Any
 from wsss.config.params.stages import CamsParams
 from wsss.config.stage import made_kind
 from wsss.files import read_json, sha256_file
-from wsss.pipeline.chains.chain import SCORES_FILE
 from wsss.pipeline.origin import data_source
 from wsss.pipeline.past.planned import recorded_stages
 from wsss.pipeline.past.retell import Past
@@ -18,6 +17,7 @@ from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.answer import answers
 from wsss.report.words.notes import notes
 from wsss.report.words.titles import arm_title, difference_text, step_title
+from wsss.stages.kinds.scoring.scores import SCORES_FILE
 from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord

@@ -11,9 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from wsss.config.stage import scored_as
-from wsss.pipeline.chains.chain import PICTURES, SCORES_FILE, scored_label
+from wsss.pipeline.chains.chain import PICTURES, scored_label
 from wsss.report.origins import kind_of
 from wsss.stages.kinds.scoring.pictures import OVERLAYS
+from wsss.stages.kinds.scoring.scores import CONFUSIONS_FILE, SCORES_FILE
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
@@ -69,7 +70,7 @@ def read_score(key: str, store: Store, *, select: bool = False) -> Score | None:
         select: whether the counts of the `select` images are read, too.
     """
     content = store.read_json(key, SCORES_FILE)
-    confusions = None if content is None else store.read(key, "confusions.npz")
+    confusions = None if content is None else store.read(key, CONFUSIONS_FILE)
     if content is None or confusions is None:
         return None
     part = "report" if "report" in content else "test"

@@ -93,6 +93,12 @@ def prune(
 def archive(
     studies: Annotated[list[str] | None, typer.Argument(help="All of the storage without any.")] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="A new file, .tar.xz.")] = Path("runs.tar.xz"),
+    curves: Annotated[
+        bool,
+        typer.Option(
+            help="Keep each image's counts at every threshold: most of the size, and no score needs them."
+        ),
+    ] = True,
     storage: StorageOption = None,
 ) -> None:
     """Pack studies with their scores, without pictures and weights: small enough to keep beside a paper.
@@ -108,7 +114,7 @@ def archive(
     if not studies:
         _opened(storage)
     location, names = find_all(studies or (), storage)
-    size = write_archive(open_storage(location), names, out)
+    size = write_archive(open_storage(location), names, out, curves=curves)
     # Into a folder of its own: what is packed is named `runs` like the default storage, and has less in it.
     folder = out.name.removesuffix(".tar.xz")
     unpack = shlex.join(["mkdir", folder]) + " && " + shlex.join(["tar", "xf", str(out), "-C", folder])

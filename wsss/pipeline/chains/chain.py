@@ -17,11 +17,11 @@ from wsss.config.stage import STAGES, scored_as
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.files import sha256_json
+from wsss.stages.kinds.scoring.scores import SCORES_FILE
 from wsss.store.folder_store import Store
 from wsss.store.records import say_once
 
 SCORES = "scores"
-SCORES_FILE = "scores.json"
 PICTURES = "pictures"
 """The stage that stands where scores would, when there is nothing to compare with."""
 Side = Literal["gpu", "cpu"]

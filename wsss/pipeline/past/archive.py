@@ -21,6 +21,7 @@ from wsss.pipeline.chains.chain import SCORES
 from wsss.pipeline.origin import ENTRY
 from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.pipeline.past.whereabouts import Whereabouts
+from wsss.stages.kinds.scoring.scores import CURVES_FILE
 from wsss.store.artefact import Artefact
 from wsss.store.folder_storage import STUDY, Storage
 from wsss.store.leftovers import PARTIAL
@@ -30,7 +31,7 @@ NOTES = ("data.json",)
 PICTURE = ".png"
 
 
-def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
+def write_archive(storage: Storage, names: Sequence[str], file: Path, *, curves: bool = True) -> int:
     """Pack studies of a storage into one file, and return its bytes.
 
     The same studies give the same bytes. Raises `ConfigError` for a study that isn't there or a file that is,
@@ -41,6 +42,8 @@ def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
         names: of the studies, which those that they are based on go with: what these tried and were allowed
             stands below tables. All of the storage without any.
         file: ends in `.tar.xz`.
+        curves: whether to pack the counts at every threshold, nine tenths of the bytes. No score needs them,
+            only what choosing with fewer masks would have reported.
     """
     names = names or storage.study_names()
     for name in names:
@@ -53,10 +56,11 @@ def write_archive(storage: Storage, names: Sequence[str], file: Path) -> int:
     studies = {name: _parsed(storage.study_text(name) or "") for name in names}
     known = {str(storage.location): "runs", str(storage.local.resolve()): "runs"}
     places = Whereabouts(known, list(studies.values()))
+    left_out = (PICTURE,) if curves else (PICTURE, CURVES_FILE)
     with writing(file), tempfile.TemporaryDirectory(dir=file.parent, prefix=".archive-") as folder:
         root = Path(folder) / "runs"
         for name in names:
-            _copy_study(storage, name, studies[name], places, Storage(root, root))
+            _copy_study(storage, name, studies[name], places, Storage(root, root), left_out)
         packed = Path(folder) / file.name
         _pack(root, packed)
         packed.replace(file)
@@ -80,7 +84,9 @@ def _parsed(text: str) -> Any:
     return text
 
 
-def _copy_study(storage: Storage, name: str, study: Any, places: Whereabouts, into: Storage) -> None:
+def _copy_study(
+    storage: Storage, name: str, study: Any, places: Whereabouts, into: Storage, left_out: tuple[str, ...]
+) -> None:
     """Write one study's file, ledger, notes, and what its trials made, into a storage in a folder.
 
     Args:
@@ -89,6 +95,7 @@ def _copy_study(storage: Storage, name: str, study: Any, places: Whereabouts, in
         study: what its file says.
         places: the names of paths, for all that is written.
         into: the storage in a folder.
+        left_out: how the names of files end that stay behind.
     """
     if isinstance(study, dict) and isinstance(study.get("tracking"), dict):
         study = {**study, "tracking": {**study["tracking"], "uri": None}}
@@ -107,10 +114,12 @@ def _copy_study(storage: Storage, name: str, study: Any, places: Whereabouts, in
         for key in trial.keys.values():
             artefact = storage.store.known(key)
             if artefact is not None and not into.store.folder(key).exists():
-                _copy_artefact(storage, artefact, places, into)
+                _copy_artefact(storage, artefact, places, into, left_out)
 
 
-def _copy_artefact(storage: Storage, artefact: Artefact, places: Whereabouts, into: Storage) -> None:
+def _copy_artefact(
+    storage: Storage, artefact: Artefact, places: Whereabouts, into: Storage, left_out: tuple[str, ...]
+) -> None:
     """Commit an artefact with the numbers of its scores, and nothing where it is none."""
     key = artefact.key
     work = into.local / "work"
@@ -119,7 +128,7 @@ def _copy_artefact(storage: Storage, artefact: Artefact, places: Whereabouts, in
     if numbers:
         with storage.store.using([key]):
             for file in artefact.record["files"]:
-                if not file.endswith(PICTURE):
+                if not file.endswith(left_out):
                     place(artefact.folder / file, work / file)
     into.store.commit(key, work, places.without(artefact.record))
     if not numbers:

@@ -8,8 +8,9 @@ from typing import Any
 
 from wsss.config.naming import is_reported
 from wsss.config.stage import STAGES
-from wsss.pipeline.chains.chain import PICTURES, SCORES, SCORES_FILE, Chain, scored_label
+from wsss.pipeline.chains.chain import PICTURES, SCORES, Chain, scored_label
 from wsss.pipeline.events import TrialProgress, recorded_steps
+from wsss.stages.kinds.scoring.scores import SCORES_FILE
 from wsss.store.folder_store import Store
 
 PARTS = ("select", "report", "test", "published")

@@ -16,11 +16,12 @@ from wsss.config import Scheduler, StopRule, Study, Sweep
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
-from wsss.pipeline.chains.chain import SCORES_FILE, Node
+from wsss.pipeline.chains.chain import Node
 from wsss.pipeline.chains.make import RUNG_SCORE
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
 from wsss.pipeline.search.arms import arm_of
 from wsss.pipeline.search.trials import Trial
+from wsss.stages.kinds.scoring.scores import SCORES_FILE
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 

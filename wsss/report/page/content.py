@@ -11,12 +11,13 @@ from typing import Any
 from wsss.config import Study
 from wsss.config.text.location import Location
 from wsss.metrics import THRESHOLDS
-from wsss.pipeline.chains.chain import SCORES_FILE, scored_label
+from wsss.pipeline.chains.chain import scored_label
 from wsss.pipeline.past.stored_studies import find_study
 from wsss.pipeline.search.budget import read_ledger
 from wsss.report.compare import compare
 from wsss.report.comparison import Comparison, Row
 from wsss.report.words.titles import arm_title
+from wsss.stages.kinds.scoring.scores import SCORES_FILE
 from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord

@@ -20,11 +20,12 @@ from wsss.labels import IGNORED
 from wsss.masks.images import overlay
 from wsss.metrics import iou
 from wsss.metrics.confusion import mean_present
-from wsss.pipeline.chains.chain import SCORES_FILE, score_label
+from wsss.pipeline.chains.chain import score_label
 from wsss.report.origins import kind_of
 from wsss.report.page.content import Content
 from wsss.report.page.figures import step_name
 from wsss.report.readings import read_score
+from wsss.stages.kinds.scoring.scores import SCORES_FILE
 from wsss.stages.scoring.masks import ArtefactMasks
 
 PHOTOS = 8

@@ -15,12 +15,11 @@ from wsss.metrics.intervals import bootstrap_of_marginals
 from wsss.pipeline.chains.chain import score_label
 from wsss.report.cells import SAMPLES
 from wsss.report.readings import read_score
+from wsss.stages.kinds.scoring.scores import CURVES_FILE
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
 Floats = npt.NDArray[np.float64]
-CURVES = "curves.npz"
-"""The file of a score that has the counts at every threshold."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def _run(trial: TrialRecord, step: str, store: Store) -> Run | None:
         return None
     place, select, report = 0, _counts(score.select), _counts(score.counts)
     artefact = store.known(key)
-    curves = store.read(key, CURVES) if artefact and CURVES in artefact.record["files"] else None
+    curves = store.read(key, CURVES_FILE) if artefact and CURVES_FILE in artefact.record["files"] else None
     if curves is not None:
         with np.load(io.BytesIO(curves), allow_pickle=False) as arrays:
             select = ThresholdCounts(arrays["select_hits"], arrays["select_predicted"], select.true)

@@ -32,12 +32,17 @@ from wsss.metrics import (
 from wsss.metrics.confusion import defined
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
-from wsss.stages.kinds.scoring.scores import ScoresParams, scored_ids
+from wsss.stages.kinds.scoring.scores import (
+    CONFUSIONS_FILE,
+    CURVES_FILE,
+    SCORES_FILE,
+    ScoresParams,
+    scored_ids,
+)
 from wsss.stages.scoring.masks import ArtefactMasks
 from wsss.stages.scoring.pictures import draw_curve, draw_samples
 from wsss.stages.shards import split_shards
 
-CURVES_FILE = "curves.npz"
 FIXED = (0.15, 0.20)
 PICTURES = 6
 
@@ -122,8 +127,8 @@ class Scores(ListedStage):
         if self.cams is not None:
             scores["published"] = self._published()
             write_arrays(folder / CURVES_FILE, self._curves())
-        write_json(folder / "scores.json", scores)
-        write_arrays(folder / "confusions.npz", arrays)
+        write_json(folder / SCORES_FILE, scores)
+        write_arrays(folder / CONFUSIONS_FILE, arrays)
         self._draw(folder, threshold)
         return {name: scores[name]["miou"] for name in self.parts}
 

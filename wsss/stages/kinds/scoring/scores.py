@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from wsss.data.view import DataView
 
 
+SCORES_FILE = "scores.json"
+"""The file of an artefact of scores that has the numbers of tables."""
+CONFUSIONS_FILE = "confusions.npz"
+"""That with each image's confusions."""
+CURVES_FILE = "curves.npz"
+"""That of CAMs with each image's counts at every threshold that may be chosen."""
+
+
 class ScoresParams(Params):
     """The kind of artefact that is scored."""
 
