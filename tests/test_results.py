@@ -97,6 +97,47 @@ def test_two_more_seeds_come_out_of_theirs(tmp_path: Path, records: dict[str, di
     assert shown == 6
 
 
+@pytest.mark.parametrize(("title", "archive"), [("Quickstart", "quickstart.tar.xz")])
+def test_a_table_of_arms_comes_out_of_its_archive(title: str, archive: str, tmp_path: Path) -> None:
+    """The columns are CAM, its interval and difference, and the same of masks."""
+    found = compared(archive, tmp_path)["table"]
+    rows = table_rows(section(title))
+    assert [cells[0].split()[0] for cells in rows] == [row["arm"] for row in found]
+    for cells, row in zip(rows, found, strict=True):
+        for column, (score, interval, delta) in (("cam", cells[1:4]), ("mask", cells[4:7])):
+            assert_same(score, interval, delta, row, column)
+        named = dict(re.findall(r"(\w+) ([\d.]+)", cells[0].partition("(")[2]))
+        params = json.loads(row["params"] or "{}")
+        assert {name: f"{value:.3g}" for name, value in params.items()} == named
+
+
+def test_the_ablation_comes_out_of_its_archive(tmp_path: Path) -> None:
+    found = compared("ablation.tar.xz", tmp_path)["table"]
+    records = {(row["arm"], row["params"]): row for row in found}
+    cells = table_rows(section("The ablation on the sample set: the concentration term, and nothing else"))
+    terms = [(0.0, 0.0), (0.0, 0.02), (0.27, 0.0), (0.27, 0.02)]
+    for arm, *shown in cells:
+        for cell, (concentration, entropy) in zip(shown, terms, strict=True):
+            row = records[arm, json.dumps({"concentration": concentration, "entropy": entropy})]
+            score, _, rest = cell.partition(" ")
+            interval, _, star = rest.partition("]")
+            delta = f"{100 * row['cam_delta']:+.1f}{star.strip()}" if row["cam_delta"] is not None else ""
+            assert_same(score, f"{interval}]", delta, row, "cam")
+    assert len(cells) == 4 and len(found) == 18
+    trained = [row["classifier_holdout_map"] for row in found if row["arm"] != "floor"]
+    assert min(trained) > 0.8, "every training started"
+
+
+def assert_same(score: str, interval: str, delta: str, row: dict[str, Any], column: str) -> None:
+    """Hold cells of a page against a row that `compare` prints."""
+    assert score.strip("*") == f"{100 * row[column]:.1f}"
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    assert interval == ("" if low is None else f"[{100 * low:.1f}, {100 * high:.1f}]")
+    shown = row[f"{column}_delta"]
+    star = "\\*" if row[f"{column}_delta_stands"] else ""
+    assert delta.replace("−", "-") == ("" if shown is None else f"{100 * shown:+.1f}{star}")
+
+
 def test_a_report_is_written_from_it(tmp_path: Path) -> None:
     with tarfile.open(DOCS / "archives/supervision_animals.tar.xz") as tar:
         tar.extractall(tmp_path, filter="data")
