@@ -85,6 +85,30 @@ def test_all_that_ended_was_tried_and_seeds_are_no_configurations(made: Made) ->
     assert made.tried("s", "cam").configurations == 1
 
 
+@pytest.mark.parametrize(("kept", "tried"), [(4, 1), (3, 4), (0, 4)])
+def test_an_arm_that_keeps_all_has_chosen_none(made: Made, kept: int, tried: int) -> None:
+    made.study("s", CAM)
+    ids = [f"cam-fmix-00{number}" for number in range(4)]
+    for id in ids:
+        made.trial("s", id, "fmix")
+    Ledger(made.root / "studies" / "s").append("kept", sweep="cam", ids=ids[:kept], keys=[])
+    assert made.tried("s", "fmix").configurations == tried
+
+
+def test_a_later_sweep_that_keeps_the_best_has_chosen_among_all(made: Made) -> None:
+    made.study("s", CAM, MASKS)
+    ledger = Ledger(made.root / "studies" / "s")
+    for number in range(2):
+        made.trial("s", f"cam-fmix-00{number}", "fmix")
+        own = {"sweep": "masks", "upstream": f"cam-fmix-00{number}"}
+        made.trial("s", f"masks-fmix-00{number}", "fmix", **own)
+    ledger.append("kept", sweep="cam", ids=["cam-fmix-000", "cam-fmix-001"], keys=[])
+    ledger.append("kept", sweep="masks", ids=["masks-fmix-001"], keys=[])
+    assert made.tried("s", "fmix").configurations == 2
+    ledger.append("kept", sweep="masks", ids=["masks-fmix-000", "masks-fmix-001"], keys=[])
+    assert made.tried("s", "fmix").configurations == 1
+
+
 def test_a_later_sweep_adds_the_ways_that_it_tries(made: Made) -> None:
     """Three classifiers, of which two are refined in two ways each: one end and four ends. Seeds try nothing."""
     again = {"name": "seeds", "replicate": "masks", "seeds": [1, 2]}

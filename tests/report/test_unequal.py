@@ -356,3 +356,26 @@ def test_every_sentence_stands_in_every_kind_of_table_in_the_note_and_on_the_pag
     assert answers(found, titles)[-1] == UNLIKE
     note = note_of(found, titles)
     assert all(line in note for line in lines) and UNLIKE in note
+
+
+def test_nothing_was_chosen_of_networks_that_need_no_threshold_and_were_tried_once(storage: Storage) -> None:
+    def answer(name: str, chosen_on: list[str], **fields: Any) -> None:
+        score = storage.scores([POOR, GOOD], kind="segmentations", chosen_on=chosen_on)
+        storage.trial(name, None, keys={"segmentations.scores": score}, **fields)
+
+    answer("few", ["a"])
+    answer("many", ["a", "b"])
+    assert not [line for line in said(storage) if "NOT all chosen" in line]
+    answer("many", ["a", "b"], id="cam-many-001", kept=False)
+    assert [line for line in said(storage) if "NOT all chosen" in line]
+
+
+def test_a_baseline_of_several_configurations_is_named_and_may_be_beaten(storage: Storage) -> None:
+    """Its first configuration is what others are compared with; another one leads."""
+    for number, report in enumerate(([FAIR] * 6, [GOOD] * 6)):
+        own = {"id": f"cam-baseline-00{number}", "params": {"weight": number}}
+        storage.trial("baseline", storage.scores(report), **own)
+    found = compare(storage.root, ["made"])
+    assert "Δ: paired difference to baseline (weight 0)," in notes(found)
+    (line, *_) = answers(found, tuple(arm_title(row, found) for row in found.rows))
+    assert "baseline (weight 1) leads" in line and "points to baseline (weight 0)" in line

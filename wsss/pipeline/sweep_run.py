@@ -72,6 +72,8 @@ class SweepRun:
         ids = tuple(trial.info.id for trial in kept)
         keys = sorted({key for trial in kept for key in trial.keys.values()})
         session.ledger.append("kept", sweep=sweep.name, ids=list(ids), keys=keys)
+        for record in session.records.values():
+            record.kept = record.id in ids if record.sweep == sweep.name else record.kept
         arms = {trial.info.id: trial.info.arm for trial in kept}
         among = attempts(session.study, session.storage, session.records, through=sweep.name)
         tried = tried_by(arms.values(), among, session.store)

@@ -101,7 +101,8 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
     are refined in three ways each, are sixteen. Repeating one with other seeds tries nothing new. What was
     stopped or failed was tried; what never ended was not. An artefact that several trials share counts once,
     and so do configurations that ask for the same artefacts: a search of few values draws one again. Of a
-    population, every set of values counts that any part of any member was trained with.
+    population, every set of values counts that any part of any member was trained with. Where an arm keeps all
+    that it tried, as a grid does of which every cell is reported, none was chosen: each is one of one.
 
     Args:
         arm: its label through all sweeps ("baseline+crf").
@@ -117,18 +118,21 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
     same = _same(mine)
     nodes: set[Node] = set()
     followed: set[Node] = set()
+    kept: set[Node] = set()
     for place, trial in mine.items():
         if (place[0], trial.sweep) in among.replicating:
             continue
         node = _node(place, trial)
         nodes.add(same.get(node, node))
+        kept |= {same.get(node, node)} if trial.kept else set()
         nodes |= {(place[0], trial.sweep, values) for values in values_trained(trial)}
         before = _before(place, trial, among)
         if before is not None:
             node = _node(*before)
             followed.add(same.get(node, node))
     epochs, seconds, gpu_seconds = _work(mine, among, store)
-    return Tried(len(nodes - followed), epochs, seconds / 3600, gpu_seconds / 3600)
+    ends = nodes - followed
+    return Tried(1 if ends and ends <= kept else len(ends), epochs, seconds / 3600, gpu_seconds / 3600)
 
 
 Place = tuple[str, str]

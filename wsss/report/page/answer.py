@@ -5,7 +5,7 @@ from __future__ import annotations
 from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.figures import step_name
 from wsss.report.page.plot import percent
-from wsss.report.words.titles import supervision_text
+from wsss.report.words.titles import baseline_row, baseline_title, supervision_text
 from wsss.report.words.unequal import marks, pixel_label_lines
 
 UNLIKE = (
@@ -40,12 +40,12 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
         return f"{name}: {title} reaches {score}."
     if not comparison.protocols[step].comparable:
         return f"{name}: rows were not all scored on the same images and classes, so that none leads."
-    if row.arm == comparison.baseline:
+    if row is baseline_row(comparison):
         return f"{name}: nothing beats {title}, which reaches {score}."
     difference = cell.to_baseline
     if difference is None:
         return f"{name}: {title} leads with {score}."
-    gain = f"{100 * difference.mean:+.1f} points to {comparison.baseline}"
+    gain = f"{100 * difference.mean:+.1f} points to {baseline_title(comparison)}"
     interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
     if difference.significant:
         stands = (

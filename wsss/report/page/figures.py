@@ -11,7 +11,7 @@ from wsss.metrics import THRESHOLDS
 from wsss.report.comparison import Cell
 from wsss.report.page.content import Content, Curve, Learning
 from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, whole_ticks
-from wsss.report.words.titles import difference_text
+from wsss.report.words.titles import baseline_title, difference_text
 
 if TYPE_CHECKING:
     pass
@@ -69,7 +69,7 @@ def score_plots(content: Content) -> Iterator[Plot]:
         )
         caption = (
             "Bars: 95 % interval over images, and over seeds where there are several. Diamond: the "
-            f"difference to {comparison.baseline} stands at 5 % after Holm's correction. "
+            f"difference to {baseline_title(comparison)} stands at 5 % after Holm's correction. "
             "Green: a linear head on frozen features is all that was trained. Orange: has seen pixel labels."
         )
         yield Plot(

@@ -8,6 +8,7 @@ from wsss.report.comparison import LEAST_IMAGES
 from wsss.report.words.titles import (
     ACROSS,
     arm_title,
+    baseline_title,
     initial_weights,
     step_titles,
     supervision_text,
@@ -39,7 +40,7 @@ def notes(comparison: Comparison) -> str:
     ]
     lines.append(
         "Interval: over images, and over seeds where there are several. "
-        f"Δ: paired difference to {comparison.baseline}, * when it stands at 5 % after Holm's correction."
+        f"Δ: paired difference to {baseline_title(comparison)}, * when it stands at 5 % after Holm's correction."
     )
     single = [step for step in comparison.steps if comparison.protocols[step].images == 1]
     if single:
@@ -59,7 +60,7 @@ def notes(comparison: Comparison) -> str:
         named = ", ".join(f"{control} for {arm}" for arm, control in pairs.items())
         lines.append(
             f"Δ control: paired difference to an arm's own control ({named}); "
-            "without a * the method hasn't earned its number."
+            "without a * nothing tells the two apart."
         )
     if any(protocol.floor is not None for protocol in comparison.protocols.values()):
         lines.append(
@@ -119,8 +120,8 @@ def _tried(comparison: Comparison) -> list[str]:
     if all(row.tried is None for row in comparison.rows):
         return []
     return [
-        "Tried: configurations that a row was chosen from, over all sweeps; epochs and hours are those of "
-        "all its trials."
+        "Tried: configurations that a row was chosen from, over all sweeps, 1 where an arm keeps all; epochs "
+        "and hours are those of all trials of its arm."
     ]
 
 
@@ -178,8 +179,11 @@ def _scored_on(comparison: Comparison) -> str:
         groups.setdefault(f"{protocol.images} `{protocol.part}` images, {labels}", []).append(step)
     parts = [f"{step_titles(steps)}: {what}" for what, steps in groups.items()]
     text = f"Scored: {'; '.join(parts)}." if parts else ""
-    thresholds = any(cell.threshold is not None for row in comparison.rows for cell in row.cells.values())
-    return f"{text} The threshold was chosen on `select`." if thresholds else text
+    cells = [(step, cell) for row in comparison.rows for step, cell in row.cells.items()]
+    chosen = [
+        step for step in comparison.steps if any(s == step and c.threshold is not None for s, c in cells)
+    ]
+    return f"{text} Thresholds of {step_titles(chosen)} were chosen on `select`." if chosen else text
 
 
 def _initial_weights(comparison: Comparison) -> str:

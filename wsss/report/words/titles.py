@@ -55,6 +55,20 @@ def arm_title(row: Row, comparison: Comparison) -> str:
     return f"{title} ({values})" if values else title
 
 
+def baseline_row(comparison: Comparison) -> Row | None:
+    """Return the row that differences refer to: of the baseline's, which may have several configurations, the one
+    without a difference; None without any."""
+    rows = (row for row in comparison.rows if row.arm == comparison.baseline and row.cells)
+    return next((row for row in rows if not any(cell.to_baseline for cell in row.cells.values())), None)
+
+
+def baseline_title(comparison: Comparison) -> str:
+    """Return the name of the row that differences refer to, with its parameters where its arm has others."""
+    row = baseline_row(comparison)
+    several = [other for other in comparison.rows if other.arm == comparison.baseline]
+    return comparison.baseline if row is None or len(several) < 2 else arm_title(row, comparison)
+
+
 def shown(value: Any) -> str:
     """Return a parameter's value as tables show it."""
     return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -119,14 +119,27 @@ def foreign_lines(comparison: Comparison) -> list[str]:
 
 
 def chosen_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence about steps whose rows were chosen on different `select` images."""
-    apart = [step for step in comparison.steps if not comparison.protocols[step].chosen_alike]
+    """Return a sentence about steps whose rows were chosen on different `select` images, if any was chosen: a
+    network that was tried once and needs no threshold wasn't."""
+    apart = [
+        step
+        for step in comparison.steps
+        if not comparison.protocols[step].chosen_alike
+        and any(_is_chosen(row, step) for row in comparison.rows if step in row.cells)
+    ]
     if not apart:
         return []
     return [
         f"{step_titles(apart)}: thresholds and configurations of these rows were NOT all chosen on the same "
         "`select` images: more masks choose better."
     ]
+
+
+def _is_chosen(row: Row, step: str) -> bool:
+    """Whether `select` chose a threshold of this step, or the row among several configurations; where nobody
+    knows how many, it may have."""
+    several = row.tried is None or row.tried.configurations > 1
+    return several or row.cells[step].threshold is not None
 
 
 def pixel_label_lines(rows: Sequence[Row]) -> list[str]:
