@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 WORTH_A_POOL = 300
 """Fewer files than this are read faster than processes start."""
 CHUNKSIZE = 1
-"""Images that a process fetches at once: more leave others idle at the end (docs/results.md, refinement)."""
+"""Images that a process fetches at once: more leave others idle at the end (docs/benchmarks.md)."""
 
 
 class ImagePool:

@@ -19,7 +19,7 @@ from wsss.stages.contract import Context, Stage
 
 PER_WORKER = 16
 """Images of a chunk for each process of a pool: larger ones don't keep processes busier, smaller ones keep
-them less busy (docs/results.md, refinement)."""
+them less busy (docs/benchmarks.md, refinement)."""
 CHUNK = "chunk.json"
 MOST_WAITING = 2**29
 """Bytes of arrays that wait for a pool at once, or those of one photo."""

@@ -101,8 +101,8 @@ def tried_for(arm: str, among: Attempts, store: Store) -> Tried:
     are refined in three ways each, are sixteen. Repeating one with other seeds tries nothing new. What was
     stopped or failed was tried; what never ended was not. An artefact that several trials share counts once,
     and so do configurations that ask for the same artefacts: a search of few values draws one again. Of a
-    population, every set of values counts that any part of any member was trained with. Where an arm keeps all
-    that it tried, as a grid does of which every cell is reported, none was chosen: each is one of one.
+    population, every set of values counts that any part of any member was trained with. An arm that
+    keeps all that it tried, as a grid of which every cell is reported, has chosen none: each is one of one.
 
     Args:
         arm: its label through all sweeps ("baseline+crf").

@@ -40,7 +40,8 @@ def notes(comparison: Comparison) -> str:
     ]
     lines.append(
         "Interval: over images, and over seeds where there are several. "
-        f"Δ: paired difference to {baseline_title(comparison)}, * when it stands at 5 % after Holm's correction."
+        f"Δ: paired difference to {baseline_title(comparison)}, * when it stands at 5 % after Holm's "
+        "correction."
     )
     single = [step for step in comparison.steps if comparison.protocols[step].images == 1]
     if single:

@@ -56,8 +56,8 @@ def arm_title(row: Row, comparison: Comparison) -> str:
 
 
 def baseline_row(comparison: Comparison) -> Row | None:
-    """Return the row that differences refer to: of the baseline's, which may have several configurations, the one
-    without a difference; None without any."""
+    """Return the row that differences refer to: of the baseline's, which may have several configurations,
+    the one without a difference; None without any."""
     rows = (row for row in comparison.rows if row.arm == comparison.baseline and row.cells)
     return next((row for row in rows if not any(cell.to_baseline for cell in row.cells.values())), None)
 
