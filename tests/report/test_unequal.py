@@ -379,3 +379,11 @@ def test_a_baseline_of_several_configurations_is_named_and_may_be_beaten(storage
     assert "Δ: paired difference to baseline (weight 0)," in notes(found)
     (line, *_) = answers(found, tuple(arm_title(row, found) for row in found.rows))
     assert "baseline (weight 1) leads" in line and "points to baseline (weight 0)" in line
+
+
+def test_of_a_step_that_all_arms_share_none_is_said_to_win(storage: Storage) -> None:
+    for name in ("baseline", "again"):
+        storage.trial(name, storage.scores([FAIR] * 6))
+    found = compare(storage.root, ["made"])
+    (line, *_) = answers(found, tuple(arm_title(row, found) for row in found.rows))
+    assert line.startswith("CAM: all 2 rows have the same, ")

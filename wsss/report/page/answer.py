@@ -40,6 +40,8 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
         return f"{name}: {title} reaches {score}."
     if not comparison.protocols[step].comparable:
         return f"{name}: rows were not all scored on the same images and classes, so that none leads."
+    if all(other.miou == cell.miou for _, _, other in found):  # as of steps that all arms share
+        return f"{name}: all {len(found)} rows have the same, {score}."
     if row is baseline_row(comparison):
         return f"{name}: nothing beats {title}, which reaches {score}."
     difference = cell.to_baseline
