@@ -10,17 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from wsss.pipeline.forecasts.preflight import Check
+from wsss.stages.step_metrics import HOLDOUT_MIOU, LOSS, MAP, MAP_SIZE, RUNG_SCORE
 
-SHOWN = {"loss": "loss", "mAP": "mAP", "rung_score": "rung_score", "holdout/miou": "agreement"}
+SHOWN = {LOSS: "loss", MAP: "mAP", RUNG_SCORE: "rung_score", HOLDOUT_MIOU: "agreement"}
 """The metrics of a step that fit a line, and what they are called there."""
 STATES = {"ok": "green", "note": "yellow", "bad": "bold red"}
 
 
 def describe_metrics(metrics: Mapping[str, float]) -> str:
     """Return the few metrics of a step that fit a line."""
-    size = f" at {metrics['mAP_size']:.0f} px" if "mAP_size" in metrics else ""
+    size = f" at {metrics[MAP_SIZE]:.0f} px" if MAP_SIZE in metrics else ""
     return "  ".join(
-        f"{word} {metrics[name]:.3f}{size if name == 'mAP' else ''}"
+        f"{word} {metrics[name]:.3f}{size if name == MAP else ''}"
         for name, word in SHOWN.items()
         if name in metrics
     )

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from wsss.config.naming import HOLDOUT_MAP, SELECT_MIOU
 from wsss.config.params.stages import CamsParams
 from wsss.config.stage import made_kind
 from wsss.files import read_json, sha256_file
@@ -87,11 +88,11 @@ def best_trial(past: Past, comparison: Comparison) -> tuple[TrialRecord | None, 
         scored = [row for row in rows if step in row.cells and row.cells[step].select is not None]
         if scored:
             first = max(scored, key=lambda row: row.cells[step].select or 0.0)
-            return _best_seed(past, first, f"{step}/select/miou"), first
+            return _best_seed(past, first, f"{step}/{SELECT_MIOU}"), first
     ranked = [(max(row.holdout.values()), row) for row in rows if row.holdout]
     if ranked:
         row = max(ranked, key=lambda one: one[0])[1]
-        return _best_seed(past, row, f"{list(row.holdout)[-1]}/holdout/mAP"), row
+        return _best_seed(past, row, f"{list(row.holdout)[-1]}/{HOLDOUT_MAP}"), row
     return None, None
 
 

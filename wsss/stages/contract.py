@@ -68,8 +68,8 @@ class Stage(ABC):
 
     @abstractmethod
     def step(self) -> dict[str, float] | None:
-        """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
-        `mAP`, `rung_score`, `holdout/miou`, and what begins with `loss/` or `gradient/`.
+        """Do one epoch or one chunk of images and return finite metrics of it. `wsss.stages.step_metrics`
+        names those that MLflow, schedulers and reports look for.
 
         A stage that waits for a program returns None now and then while the step is not done; `said` is then
         the program's last line.

@@ -21,6 +21,7 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.stages.step_metrics import is_tracked
 from wsss.tracking.content.about import (
     data_sets,
     last_if_published,
@@ -28,11 +29,11 @@ from wsss.tracking.content.about import (
     trial_note,
     trial_yaml,
 )
+from wsss.tracking.content.conclusion import CONFIG
 from wsss.tracking.content.params import trial_parameters
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "holdout/miou")
 
 
 class Translator:
@@ -104,7 +105,7 @@ class Translator:
         tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric, **self._origin_tags(note)}
         content: dict[str, Any] = {"name": self._sweep, "parent": "", "tags": tags, "params": {}}
         self._put("run", self._sweep_began, run=run, cached=cached, **content)
-        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._about.config)
+        self._put("text", self._sweep_began, run=run, path=CONFIG, text=self._about.config)
         self._inputs(run, self._sweep_began)
 
     def _origin_tags(self, note: str, origin: Origin | None = None) -> dict[str, str]:
@@ -137,7 +138,7 @@ class Translator:
         content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": every}
         self._put("run", began, run=run, tags=tags, cached=cached, **content)
         own = trial_yaml(self._study, info, started.stages) if started.stages else self._about.config
-        self._put("text", began, run=run, path="config.yaml", text=own)
+        self._put("text", began, run=run, path=CONFIG, text=own)
         self._inputs(run, began)
         self._numbers[run] = numbers
 
@@ -149,11 +150,7 @@ class Translator:
 
     def _step(self, event: TrialProgress, at: int) -> None:
         known = (event.trial, event.stage, event.step)
-        chosen = {
-            f"{event.stage}/{name}": value
-            for name, value in event.metrics.items()
-            if name in STEP_METRICS or name.startswith(("loss/", "gradient/"))
-        }
+        chosen = {f"{event.stage}/{name}": value for name, value in event.metrics.items() if is_tracked(name)}
         if chosen and known not in self._steps:
             self._steps.add(known)
             self._metrics(f"trial:{event.trial}", chosen, event.step, event.time or at)

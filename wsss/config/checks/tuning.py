@@ -8,7 +8,7 @@ from typing import Any
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import check_parts
-from wsss.config.naming import is_reported
+from wsss.config.naming import SELECT_MIOU, is_reported
 from wsss.config.resolve import is_ranked, placed_variables, resolve_stage, variables_in
 from wsss.config.search import first_values
 from wsss.config.stage import STAGES
@@ -139,7 +139,7 @@ def check_rules(
     if checker.judge != "masks":
         checker.add(path, "`stop_below` looks at scores, but there are no masks to score with")
         return ()
-    scored = {f"{use.name}/select/miou": use.name for arm in arms for use in arm.stages if is_ranked(use)}
+    scored = {f"{use.name}/{SELECT_MIOU}": use.name for arm in arms for use in arm.stages if is_ranked(use)}
     if not scored:
         checker.add(path, "`stop_below` needs a scored stage (`cams`, `pseudo_masks`)")
         return ()

@@ -33,12 +33,10 @@ from wsss.pipeline.events import (
 )
 from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
+from wsss.stages.step_metrics import RUNG_SCORE
 from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.partial import Partial
-
-RUNG_SCORE = "rung_score"
-"""The metric of a step that schedulers judge a trial by."""
 
 
 class Again(Exception):

@@ -16,8 +16,8 @@ import numpy as np
 from wsss.config import Pbt, Scalar, Sweep
 from wsss.config.params.stages import ClassifierParams
 from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.chains.make import RUNG_SCORE
 from wsss.pipeline.search.trials import Branch, Trial, member, population
+from wsss.stages.step_metrics import RUNG_SCORE
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsss.config.naming import HOLDOUT_MAP, HOLDOUT_SIZE
 from wsss.config.params.methods import METHODS, expand_method
 from wsss.config.params.stages import ClassifierParams, Params, RungParams, classifier_params
 from wsss.config.parts import REGULARISERS
@@ -13,6 +14,8 @@ from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import CONVOLUTION, backbone_class, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
+from wsss.stages.kinds.training.files import CLASSIFIER_WEIGHTS
+from wsss.stages.step_metrics import MAP, MAP_SIZE
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -26,7 +29,7 @@ class Classifier(StageKind[ClassifierParams]):
     seeded = True
     grows = ""
     judged = True
-    ranks = "holdout/mAP"
+    ranks = HOLDOUT_MAP
     paths = ("weights",)
 
     @classmethod
@@ -98,15 +101,15 @@ class Classifier(StageKind[ClassifierParams]):
     @classmethod
     def results(cls, record: Mapping[str, Any]) -> dict[str, float]:
         last = record["history"][-1:]
-        if not _is_last_part(record["params"]) or not last or "mAP" not in last[0]:
+        if not _is_last_part(record["params"]) or not last or MAP not in last[0]:
             return {}
         # Records without a size are of versions that measured at the size of the crops.
-        size = last[0].get("mAP_size", float(record["params"]["crop"]))
-        return {"holdout/mAP": last[0]["mAP"], "holdout/size": size}
+        size = last[0].get(MAP_SIZE, float(record["params"]["crop"]))
+        return {HOLDOUT_MAP: last[0][MAP], HOLDOUT_SIZE: size}
 
     @classmethod
     def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
-        return {".safetensors": "classifier.safetensors"} if _is_last_part(record["params"]) else {}
+        return {".safetensors": CLASSIFIER_WEIGHTS} if _is_last_part(record["params"]) else {}
 
     @classmethod
     def passes(cls, params: ClassifierParams, facts: Mapping[str, Any]) -> float:

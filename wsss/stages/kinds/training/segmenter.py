@@ -10,6 +10,7 @@ from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
 from wsss.models.kind import backbone_class, dense_class, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -63,7 +64,7 @@ class Segmenter(StageKind[SegmenterParams]):
 
     @classmethod
     def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
-        return {".safetensors": "segmenter.safetensors", ".json": "segmenter.json"}
+        return {".safetensors": SEGMENTER_WEIGHTS, ".json": SEGMENTER_ABOUT}
 
     @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
