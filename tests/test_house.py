@@ -101,13 +101,28 @@ SUB_ROOMS = ["chains", "past", "search", "forecasts"]
 """Of the pipeline: a trial's keys, records, verdicts and forecasts. Each imports those that it needs."""
 
 
+def sub_rooms_needed(room: str) -> set[str]:
+    """Return the sub-rooms that a sub-room's files import, themselves or through files beside the sub-rooms."""
+    pipeline, found, looked = ROOT / "wsss/pipeline", set[str](), set[Path]()
+    pending = list((pipeline / room).glob("*.py"))
+    while pending:
+        path = pending.pop()
+        looked.add(path)
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] != ["wsss", "pipeline"] or len(parts) < 3:
+                continue
+            beside = pipeline / f"{parts[2]}.py"
+            if parts[2] in SUB_ROOMS:
+                found.add(parts[2])
+            elif beside.is_file() and beside not in looked:
+                pending.append(beside)
+    return found - {room}
+
+
 def test_no_two_sub_rooms_of_the_pipeline_need_each_other() -> None:
     """So that what flows from a chain to the store and back enters none of them twice."""
-    needs = {room: set[str]() for room in SUB_ROOMS}
-    for here, found in needs.items():
-        for path in (ROOT / "wsss/pipeline" / here).glob("*.py"):
-            parts = (name.split(".") for name in imports(path) if name.startswith("wsss.pipeline."))
-            found |= {part[2] for part in parts if part[2] in SUB_ROOMS and part[2] != here}
+    needs = {room: sub_rooms_needed(room) for room in SUB_ROOMS}
     assert needs["chains"] == set(), "what a chain is and how it is made needs no past, search or forecast"
     pairs = [(one, other) for one in needs for other in needs[one] if one in needs[other]]
     assert not pairs

@@ -30,6 +30,8 @@ WORTH_THREADS = 64 * 1024**2
 """Bytes of an artefact that is hashed by several threads."""
 CHECKSUM = "sha256"
 """The key under which a record holds the SHA-256 of its other content."""
+WRITING = ".writing"
+"""The ending of a file or folder that is half written, and renamed once it is whole."""
 MOST_BYTES = 256 * 1024**2
 """Bytes of the largest JSON file that is read; what is larger is none of ours."""
 SMALL_JSON = 1024**2

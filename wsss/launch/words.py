@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
 from wsss.stages.step_metrics import HOLDOUT_MIOU, LOSS, MAP, MAP_SIZE, RUNG_SCORE
 
 SHOWN = {LOSS: "loss", MAP: "mAP", RUNG_SCORE: "rung_score", HOLDOUT_MIOU: "agreement"}

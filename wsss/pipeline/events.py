@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from wsss.config.search import Scalar
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
 
 TrialStatus = Literal["done", "failed", "stopped"]
 

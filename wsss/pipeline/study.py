@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from wsss.config import Study, dump_study
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
+from wsss.pipeline.check import Check
 from wsss.pipeline.events import Observer, StudyFinished, StudyStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.origin import data_parts, data_source
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.past.retention import evict_unkept

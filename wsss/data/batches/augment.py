@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wsss.labels import IGNORED
+
 Pixels = npt.NDArray[np.float32]
 Raw = npt.NDArray[np.uint8]
 Statistics = tuple[float, float, float]
@@ -131,7 +133,7 @@ class Augmentation:
         image = Image.fromarray(mask)
         place = self._place(image.size, random)
         ids = np.asarray(place.cut(image, Image.Resampling.NEAREST))
-        canvas = np.full((self.crop, self.crop), 255, np.uint8)
+        canvas = np.full((self.crop, self.crop), IGNORED, np.uint8)
         canvas[place.row : place.row + ids.shape[0], place.column : place.column + ids.shape[1]] = ids
         return canvas
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from wsss.data.batches.augment import Augmentation, Pixels, evaluation_image, random_state
 from wsss.data.batches.transfer import Crops, ahead, finished
-from wsss.data.readers.voc import Dataset, Mask
+from wsss.data.photo_set import Dataset, Mask
 from wsss.errors import DataError, StageError, first_line
 from wsss.processes import FromServer
 

@@ -10,7 +10,7 @@ import torch
 
 from wsss.data.batches.augment import Augmentation, Place, random_state, window
 from wsss.data.batches.loader import ClassificationBatches, Key, Made, Source
-from wsss.data.readers.voc import Dataset, Mask
+from wsss.data.photo_set import Dataset, Mask
 
 ReadMask = Callable[[str], Mask]
 

@@ -204,7 +204,14 @@ class Making:
         folders = {kind: artefact.folder for kind, artefact in inputs.items()}
         return work_of(
             Context(
-                node.params, folders, bench.data, node.seed, self._device, bench.threads, work, bench.workers
+                params=node.params,
+                inputs=folders,
+                data=bench.data,
+                seed=node.seed,
+                device=self._device,
+                threads=bench.threads,
+                work=work,
+                workers=bench.workers,
             )
         )
 

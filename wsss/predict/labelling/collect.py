@@ -20,7 +20,7 @@ from wsss.config.params.stages import SegmentationCrfParams
 from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.readers.splits import is_held_out
 from wsss.errors import StageError
-from wsss.files import write_atomic
+from wsss.files import WRITING, write_atomic
 from wsss.masks.images import read_mask, write_mask
 from wsss.predict.formats import Item
 from wsss.predict.labelling.doubt import Looked, look_at
@@ -95,7 +95,7 @@ def write_results(
     write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in photos.classes).encode())
     network = made.artefacts[NETWORK]
     for source, name in ((SEGMENTER_WEIGHTS, "network.safetensors"), (SEGMENTER_ABOUT, "network.json")):
-        aside = folder / f".{name}.writing"
+        aside = folder / f".{name}{WRITING}"
         shutil.copyfile(network.folder / source, aside)
         aside.replace(folder / name)
     total = len(photos.labelled) + len(photos.unlabelled)

@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss.config.params.stages import SegmenterParams
 from wsss.data.batches.pixel_batches import ResizedCrop, SegmentationBatches
-from wsss.data.readers.voc import Dataset
+from wsss.data.photo_set import Dataset
 from wsss.errors import StageError
 from wsss.labels import IGNORED
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss

@@ -12,7 +12,7 @@ from wsss.config.params.stages import ClassifierParams, Params, RungParams, clas
 from wsss.config.parts import REGULARISERS
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import CONVOLUTION, backbone_class, weights_rest_on
+from wsss.models.kind import CONVOLUTION, backbone_class, freeze_problem, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
 from wsss.stages.kinds.training.files import CLASSIFIER_WEIGHTS
 from wsss.stages.step_metrics import MAP, MAP_SIZE
@@ -141,12 +141,10 @@ def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]
 
 def check_taps(params: ClassifierParams) -> None:
     """Raise `ConfigError` when `freeze` or `mixing.taps` name a tap that the backbone doesn't have."""
-    names = [tap.name for tap in backbone_class(params.backbone).taps]
-    problems = []
-    if params.freeze not in ("default", "none", "all", *names):
-        choices = ["default", "none", "all", *names]
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        problems.append(Problem("freeze", message, nearest(params.freeze, choices)))
+    kind = backbone_class(params.backbone)
+    names = [tap.name for tap in kind.taps]
+    problem = freeze_problem(kind, params.freeze)
+    problems = [] if problem is None else [problem]
     for name in () if params.mixing.taps == "all" else params.mixing.taps:
         if name not in ("input", *names):
             message = f"{params.backbone} has no tap {name!r}"
