@@ -77,13 +77,13 @@ class StudyRun:
         session.base_keys = {key for trial in upstream for key in trial.keys.values()}
         session.tell(
             StudyStarted(
-                study.name,
-                session.storage.study_address(study.name),
-                dump_study(study),
-                session.origin,
-                data_parts(session.inventory),
-                data_source(study),
-                variable_places(study),
+                name=study.name,
+                folder=session.storage.study_address(study.name),
+                config=dump_study(study),
+                origin=session.origin,
+                data=data_parts(session.inventory),
+                source=data_source(study),
+                places=variable_places(study),
             )
         )
         try:

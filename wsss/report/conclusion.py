@@ -23,6 +23,7 @@ from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
+from wsss.tracking.content import tags as tag
 from wsss.tracking.content.about import data_sets, origin_tags, trial_yaml
 from wsss.tracking.content.conclusion import Conclusion, Winner
 from wsss.tracking.system import read_samples
@@ -56,18 +57,18 @@ def conclusion_of(storage: Storage, past: Past, comparison: Comparison, text: st
     told = f"What `{past.name}` came to: report, comparison and study file are among the artifacts."
     courses, closes = past.courses.values(), past.closes.values()
     ends = [time for time in (*(c.ended for c in courses), *(c.time for c in closes)) if time is not None]
-    tags = {"wsss.study": past.name, **origin_tags(past.name, past.origin, told)}
+    tags = {tag.STUDY: past.name, **origin_tags(past.name, past.origin, told)}
     source = "" if past.study is None else data_source(past.study)
     return Conclusion(
-        past.name,
-        text,
-        note_of(comparison, titles),
-        past.config,
-        past.first,
-        max(ends, default=past.last),
-        past.finished,
+        study=past.name,
+        comparison=text,
+        note=note_of(comparison, titles),
+        config=past.config,
+        began=past.first,
+        ended=max(ends, default=past.last),
+        finished=past.finished,
         metrics=_metrics(row),
-        tags={**tags, **({"wsss.best_trial": best.id} if best is not None else {})},
+        tags={**tags, **({tag.BEST_TRIAL: best.id} if best is not None else {})},
         datasets=data_sets(past.data, source),
         samples=read_samples(storage, past.name),
         best="" if best is None or not past.finished else best.id,

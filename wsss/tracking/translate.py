@@ -22,6 +22,7 @@ from wsss.pipeline.events import (
     TrialStarted,
 )
 from wsss.stages.step_metrics import is_tracked
+from wsss.tracking.content import tags as tag
 from wsss.tracking.content.about import (
     data_sets,
     last_if_published,
@@ -102,7 +103,7 @@ class Translator:
         self._sweep_reopened = not cached
         run = f"sweep:{self._sweep}"
         note = f"Sweep `{self._sweep}` of `{self._study}`: its trials are below."
-        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric, **self._origin_tags(note)}
+        tags = {tag.SWEEP: self._sweep, tag.METRIC: self._metric, **self._origin_tags(note)}
         content: dict[str, Any] = {"name": self._sweep, "parent": "", "tags": tags, "params": {}}
         self._put("run", self._sweep_began, run=run, cached=cached, **content)
         self._put("text", self._sweep_began, run=run, path=CONFIG, text=self._about.config)
@@ -124,10 +125,10 @@ class Translator:
         if not cached and not self._sweep_reopened:
             self._open_sweep(cached=False)  # found finished, but not all of it was
         tags = {
-            "wsss.trial": info.id,
-            "wsss.arm": info.arm,
-            "wsss.sweep": info.sweep,
-            "wsss.seed": str(info.seed),
+            tag.TRIAL: info.id,
+            tag.ARM: info.arm,
+            tag.SWEEP: info.sweep,
+            tag.SEED: str(info.seed),
         }
         if info.upstream:
             tags["wsss.upstream"] = info.upstream
@@ -176,9 +177,9 @@ class Translator:
         for name, path in event.files.items():
             self._put("file", at, run=run, path=name, file=path)
         if event.error:
-            self._put("tags", at, run=run, values={"wsss.error": event.error[-4000:]})
+            self._put("tags", at, run=run, values={tag.ERROR: event.error[-4000:]})
         if event.reason:
-            self._put("tags", at, run=run, values={"wsss.stopped": event.reason})
+            self._put("tags", at, run=run, values={tag.STOPPED: event.reason})
         self._put("end", at, run=run, status=RUN_STATUS[event.status])
 
     def _finish_sweep(self, event: SweepFinished, at: int) -> None:
@@ -189,13 +190,13 @@ class Translator:
             step = round(3600 * tried.hours)  # grows with all that is tried
             self._put("metrics", at, run=f"trial:{trial}", values=values, step=step, late=True)
         for trial in self._ended:
-            kept = {"wsss.kept": str(trial in event.kept).lower()}
+            kept = {tag.KEPT: str(trial in event.kept).lower()}
             self._put("tags", at, run=f"trial:{trial}", values=kept, late=True)
         scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
         if scored:
             best = max(scored, key=lambda trial: scored[trial][self._metric])
             self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(scored), at)
-            self._put("tags", at, run=run, values={"wsss.best_trial": best})
+            self._put("tags", at, run=run, values={tag.BEST_TRIAL: best})
         self._put("end", at, run=run, status="FINISHED")
         self._sweep = ""
 
