@@ -62,7 +62,7 @@ def study_checks(study: Study, data: DataView) -> list[Check]:
     changed = data_changes(stored_inventory(storage, study.name), study_inventory(study, data))
     found = [Check("study", "note", f"is run by {holder}")] if holder else []
     if changed:
-        text = f"not those of the last run: {'; '.join(changed)}. What depends on them is to be made anew"
+        text = f"not those of the last run: {'; '.join(changed)}. What depends on them is made again"
         found.append(Check("data", "note", text))
     found += [Check("program", "note", str(program)) for program in study_programs(study)]
     return found

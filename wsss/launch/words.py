@@ -61,5 +61,5 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 
 def note(text: str) -> None:
-    """Print something to be known on stderr."""
+    """Print a line that begins with "note:" on stderr."""
     print(f"note: {text}", file=sys.stderr, flush=True)

@@ -55,6 +55,7 @@ class Stage(ABC):
     precision: Precision | None = None
     """In which numbers its network computes on a GPU, for the record; None where it has none."""
     said: str = ""
+    """The last line of the program that it waits for."""
     on_part: OnPart = staticmethod(unheard)
     """Told of every part of a step, in the stage's own process; nothing depends on it."""
 

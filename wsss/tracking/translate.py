@@ -131,7 +131,7 @@ class Translator:
             tag.SEED: str(info.seed),
         }
         if info.upstream:
-            tags["wsss.upstream"] = info.upstream
+            tags[tag.UPSTREAM] = info.upstream
         tags |= self._origin_tags(trial_note(self._study, info), started.origin)
         params, numbers = trial_parameters(started.stages, info.params, self._about.places)
         fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}

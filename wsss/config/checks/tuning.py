@@ -133,6 +133,12 @@ def check_rules(
     """Return the rules of a `stop_below`, each with its metric: by default that of the first scored stage.
 
     A rule needs an arm with something left to do after the stage that it looks at.
+
+    Args:
+        checker: takes the problems.
+        rules: as the file has them.
+        arms: whose trials they stop.
+        path: where `stop_below` stands.
     """
     if not rules:
         return ()

@@ -119,7 +119,7 @@ class Augmentation:
 
     def raw(self, image: Image.Image, random: np.random.Generator) -> tuple[Raw, Place, Jitter | None]:
         """Return the same crop before any arithmetic, uint8[crop, crop, 3] with zeros around the photo, where
-        the photo lies on it, and how its colours are to be changed."""
+        the photo lies on it, and the change of its colours."""
         place = self._place(image.size, random)
         pixels = np.asarray(place.cut(image, Image.Resampling.BICUBIC))
         canvas = np.zeros((self.crop, self.crop, 3), np.uint8)

@@ -212,7 +212,7 @@ class Source(TorchDataset[Any]):
 
 
 class _Sampler:
-    """The keys of the epoch that is to come; the loader looks at it whenever an epoch begins."""
+    """The keys of the next epoch, which the loader reads when it begins."""
 
     def __init__(self) -> None:
         self.keys: list[Key] = []

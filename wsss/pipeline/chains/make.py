@@ -109,7 +109,7 @@ class Making:
                     finally:
                         self._give_memory_back()
                 partial.remove()  # the other run did so before this one began here again
-        yield from found(self._trial, node, store)
+        yield from report_found(self._trial, node, store)
 
     def _give_memory_back(self) -> None:
         """Return this stage's GPU memory: other trials may need it, and later stages measure what is free."""
@@ -255,8 +255,14 @@ class Making:
         }
 
 
-def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
-    """Report a finished artefact, after the steps of its making that a scheduler judges by."""
+def report_found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
+    """Report a finished artefact, after the steps of its making that a scheduler judges by.
+
+    Args:
+        trial: what the events call the trial.
+        node: the artefact's place in the chain.
+        store: where it is.
+    """
     artefact = store.known(node.key)
     record = artefact.record if artefact else {}
     history = list(record.get("history", ()))

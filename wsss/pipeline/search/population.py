@@ -99,8 +99,14 @@ def next_generation(branch: Branch, members: Sequence[Trial], generation: int, s
     """Return an arm's members as they go on after `generation` parts, by how these parts scored.
 
     The worst go on from one of the best, with some parameters changed. All else stays. The same scores
-    lead to the same members: whatever is drawn follows from the study's seed, the arm, the generation
-    and the member.
+    lead to the same members: every draw follows from the study's seed, the arm, the generation and the
+    member.
+
+    Args:
+        branch: the arm and what it starts from.
+        members: as they are.
+        generation: how many parts of their classifiers are made.
+        store: has the parts' rung scores.
     """
     scheduler = branch.sweep.scheduler
     assert isinstance(scheduler, Pbt)

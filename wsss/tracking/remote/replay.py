@@ -187,7 +187,7 @@ class MlflowReplay:
         known = self._runs[run] = Known.of(found)
         given = {clean(key)[:LONGEST_NAME]: text_of(value) for key, value in operation["params"].items()}
         params = [Param(key, value) for key, value in given.items() if key not in known.params]
-        tags = {**tags, **({"wsss.version": "2"} if given else {})}
+        tags = {**tags, **({tag.VERSION: "2"} if given else {})}
         if tag.NOTE in known.tags:
             tags.pop(tag.NOTE, None)  # people may have written their own
         lacking = [RunTag(key, value) for key, value in tags.items() if known.tags.get(key) != value]
