@@ -223,3 +223,20 @@ def test_texts_are_utf8_whatever_the_locale() -> None:
                 "Popen": any(word.arg == "text" for word in node.keywords),
             }.get(called.rpartition(".")[2])
             assert not is_text, f"{path}:{node.lineno} says no encoding: {ast.unparse(node)}"
+
+
+def test_an_args_section_names_every_argument_and_no_other() -> None:
+    wrong = []
+    functions = ((path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text())))
+    for path, node in functions:
+        text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+        if not isinstance(node, ast.FunctionDef) or text is None or "Args:\n" not in text:
+            continue
+        taken = node.args
+        stars = [one for one in (taken.vararg, taken.kwarg) if one is not None]
+        names = {one.arg for one in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs, *stars)}
+        section = text.partition("Args:\n")[2].partition("\n\n")[0]
+        told = set(re.findall(r"^    \*{0,2}(\w+):", section, re.MULTILINE))
+        if told != names - {"self", "cls"}:
+            wrong.append(f"{path}:{node.lineno} {node.name}")
+    assert not wrong

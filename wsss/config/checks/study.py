@@ -43,6 +43,7 @@ def check_study(
     """Return the study that a document describes. Raises `ConfigError` with every problem found.
 
     Args:
+        document: the study file, as parsed.
         base: the folder that relative paths refer to.
         name: the study's where the file has none.
         storage: the study's where the file has none.

@@ -41,6 +41,8 @@ def check_scheduler(checker: Checker, sweep: Sweep, path: Path_, *, first: bool)
     An arm without `search` has one trial: there is nothing to compare it with.
 
     Args:
+        checker: takes the problems.
+        sweep: the sweep.
         path: where the sweep stands in the file.
         first: whether it is the first one of a study without `base`.
     """

@@ -73,6 +73,8 @@ def wrong(
         message: the message.
         hint: what to do; left out, the name nearest to `near` among those of `to`.
         about: what the key is at which it stands: the message then begins with both.
+        near: the word that was given.
+        to: the words that may stand there.
     """
     context = {"message": message, "hint": hint, "about": about, "near": near, "to": to}
     return PydanticCustomError("wrong", "{message}", context)
