@@ -240,3 +240,31 @@ def test_an_args_section_names_every_argument_and_no_other() -> None:
         if told != names - {"self", "cls"}:
             wrong.append(f"{path}:{node.lineno} {node.name}")
     assert not wrong
+
+
+NAMED_ONCE = [
+    *("stages/kinds/training/files.py", "stages/kinds/features.py", "stages/kinds/scoring/scores.py"),
+    *("stages/kinds/scoring/pictures.py", "stages/step_metrics.py", "tracking/content/tags.py"),
+    *("config/naming.py", "pipeline/past/data_inventory.py", "store/ledger.py"),
+]
+"""Files with names that several rooms read: of files in artefacts, metrics, tags."""
+
+
+def test_a_name_that_several_rooms_read_is_written_in_one_file() -> None:
+    named = re.compile(r"[\w.]+\.(json|jsonl|npz|png|safetensors)|wsss\.\w+|\w+/\w+|\w+_\w+")
+    home = {}
+    for path in (ROOT / "wsss" / name for name in NAMED_ONCE):
+        for node in ast.parse(path.read_text()).body:
+            values = ast.walk(node.value) if isinstance(node, ast.Assign) else ()
+            texts = [
+                one.value for one in values if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            ]
+            home.update({text: path for text in texts if named.fullmatch(text)})
+    assert len(home) > 30
+    found = [
+        f"{path}:{node.lineno} {node.value}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and home.get(node.value, path) != path
+    ]
+    assert not found

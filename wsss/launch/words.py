@@ -12,7 +12,7 @@ from rich.text import Text
 from wsss.pipeline.check import Check
 from wsss.stages.step_metrics import HOLDOUT_MIOU, LOSS, MAP, MAP_SIZE, RUNG_SCORE
 
-SHOWN = {LOSS: "loss", MAP: "mAP", RUNG_SCORE: "rung_score", HOLDOUT_MIOU: "agreement"}
+SHOWN = {LOSS: "loss", MAP: "mAP", RUNG_SCORE: RUNG_SCORE, HOLDOUT_MIOU: "agreement"}
 """The metrics of a step that fit a line, and what they are called there."""
 STATES = {"ok": "green", "note": "yellow", "bad": "bold red"}
 
