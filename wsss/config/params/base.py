@@ -106,7 +106,7 @@ class Whole:
         return value
 
 
-class Part(BaseModel):
+class StudyPart(BaseModel):
     """Base of all that stands in a study file: immutable, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -120,7 +120,7 @@ def _is_number(annotation: object) -> bool:
     return not {bool, object, Any} & kinds and bool({int, float} & kinds)
 
 
-class Group(Part):
+class Group(StudyPart):
     """Base of all groups of parameters."""
 
     @field_validator("*", mode="before")

@@ -88,7 +88,7 @@ class ClassificationBatches:
         self.seed = seed
         self.workers = max(0, workers)
         self.device = torch.device(device)
-        self._source = Source(dataset, self.ids, targets[order], augmentation, seed, raw=self._on_gpu)
+        self._source = BatchSource(dataset, self.ids, targets[order], augmentation, seed, raw=self._on_gpu)
         self._sampler = _Sampler()
         self._loader: DataLoader[Any] | None = None
 
@@ -166,7 +166,7 @@ class ClassificationBatches:
 
 
 @dataclass(eq=False)
-class Source(TorchDataset[Any]):
+class BatchSource(TorchDataset[Any]):
     """Makes batches, in any process.
 
     `raw`: of crops as bytes, for a GPU; they go through shared memory. Finished ones are four times as large

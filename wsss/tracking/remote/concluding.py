@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from wsss.tracking.content import tags as tag
 from wsss.tracking.content.conclusion import REPORT
 from wsss.tracking.remote.files import Known, RunFiles
-from wsss.tracking.remote.registry import Registry
+from wsss.tracking.remote.registry import ModelRegistry
 from wsss.tracking.spool import Operation
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Concluding:
         runs: finds runs and adds to them.
     """
 
-    def __init__(self, client: MlflowClient, files: RunFiles, registry: Registry, runs: Runs) -> None:
+    def __init__(self, client: MlflowClient, files: RunFiles, registry: ModelRegistry, runs: Runs) -> None:
         self._client = client
         self._files = files
         self._registry = registry

@@ -30,7 +30,7 @@ LARGEST = 500 * 1024**2
 """Bytes of weights that are sent to a server: larger ones time out on their way through it."""
 
 
-class Registry:
+class ModelRegistry:
     """Registers winners. `added` counts new versions, under "models"."""
 
     def __init__(self, client: MlflowClient, files: RunFiles, added: Counter[str], *, local: bool) -> None:

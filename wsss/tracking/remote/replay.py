@@ -20,7 +20,7 @@ from wsss.tracking.content.params import text_of
 from wsss.tracking.remote.concluding import Concluding, study_run
 from wsss.tracking.remote.files import Known, RunFiles
 from wsss.tracking.remote.quiet import quiet_mlflow
-from wsss.tracking.remote.registry import Registry
+from wsss.tracking.remote.registry import ModelRegistry
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import points_of
 
@@ -68,7 +68,7 @@ class MlflowReplay:
         self.fill = fill
         self.added: Counter[str] = Counter()
         self._files = RunFiles(self._client, self.added)
-        registry = Registry(self._client, self._files, self.added, local=artifacts is not None)
+        registry = ModelRegistry(self._client, self._files, self.added, local=artifacts is not None)
         self._concluding = Concluding(self._client, self._files, registry, self)
         self._do: dict[str, Callable[[Operation], None]] = {
             "experiment": self._open_experiment,
