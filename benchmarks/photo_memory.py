@@ -32,7 +32,7 @@ from PIL import Image
 from targets import conclude, target
 
 from wsss.config import load_study_text
-from wsss.data.check import check_dataset
+from wsss.data.check import check_lists
 from wsss.data.pictures.sizes import resize_mask
 from wsss.data.readers.voc import VocDataset
 from wsss.data.sample.data_set import write_sample
@@ -162,7 +162,7 @@ def child(root: Path, name: str, threads: int, backbone: str) -> None:
     peak.peak = before
     chain = chains["theirs" if name.startswith("import") else "own"]
     if name == "data check":
-        assert not check_dataset(view.dataset, ["all"])
+        assert not check_lists(view.dataset, ["all"]).problems
     elif name.startswith("predict"):
         model = load_artefact(store.folder(chain["segmenter"].key), chain["segmenter"].key)
         settings = Settings(model.scales, crf=name.endswith("--crf"), workers=threads)

@@ -101,13 +101,28 @@ SUB_ROOMS = ["chains", "past", "search", "forecasts"]
 """Of the pipeline: a trial's keys, records, verdicts and forecasts. Each imports those that it needs."""
 
 
+def sub_rooms_needed(room: str) -> set[str]:
+    """Return the sub-rooms that a sub-room's files import, themselves or through files beside the sub-rooms."""
+    pipeline, found, looked = ROOT / "wsss/pipeline", set[str](), set[Path]()
+    pending = list((pipeline / room).glob("*.py"))
+    while pending:
+        path = pending.pop()
+        looked.add(path)
+        for name in imports(path):
+            parts = name.split(".")
+            if parts[:2] != ["wsss", "pipeline"] or len(parts) < 3:
+                continue
+            beside = pipeline / f"{parts[2]}.py"
+            if parts[2] in SUB_ROOMS:
+                found.add(parts[2])
+            elif beside.is_file() and beside not in looked:
+                pending.append(beside)
+    return found - {room}
+
+
 def test_no_two_sub_rooms_of_the_pipeline_need_each_other() -> None:
     """So that what flows from a chain to the store and back enters none of them twice."""
-    needs = {room: set[str]() for room in SUB_ROOMS}
-    for here, found in needs.items():
-        for path in (ROOT / "wsss/pipeline" / here).glob("*.py"):
-            parts = (name.split(".") for name in imports(path) if name.startswith("wsss.pipeline."))
-            found |= {part[2] for part in parts if part[2] in SUB_ROOMS and part[2] != here}
+    needs = {room: sub_rooms_needed(room) for room in SUB_ROOMS}
     assert needs["chains"] == set(), "what a chain is and how it is made needs no past, search or forecast"
     pairs = [(one, other) for one in needs for other in needs[one] if one in needs[other]]
     assert not pairs
@@ -208,3 +223,48 @@ def test_texts_are_utf8_whatever_the_locale() -> None:
                 "Popen": any(word.arg == "text" for word in node.keywords),
             }.get(called.rpartition(".")[2])
             assert not is_text, f"{path}:{node.lineno} says no encoding: {ast.unparse(node)}"
+
+
+def test_an_args_section_names_every_argument_and_no_other() -> None:
+    wrong = []
+    functions = ((path, node) for path in FILES for node in ast.walk(ast.parse(path.read_text())))
+    for path, node in functions:
+        text = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+        if not isinstance(node, ast.FunctionDef) or text is None or "Args:\n" not in text:
+            continue
+        taken = node.args
+        stars = [one for one in (taken.vararg, taken.kwarg) if one is not None]
+        names = {one.arg for one in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs, *stars)}
+        section = text.partition("Args:\n")[2].partition("\n\n")[0]
+        told = set(re.findall(r"^    \*{0,2}(\w+):", section, re.MULTILINE))
+        if told != names - {"self", "cls"}:
+            wrong.append(f"{path}:{node.lineno} {node.name}")
+    assert not wrong
+
+
+NAMED_ONCE = [
+    *("stages/kinds/training/files.py", "stages/kinds/features.py", "stages/kinds/scoring/scores.py"),
+    *("stages/kinds/scoring/pictures.py", "stages/step_metrics.py", "tracking/content/tags.py"),
+    *("config/naming.py", "pipeline/past/data_inventory.py", "store/ledger.py"),
+]
+"""Files with names that several rooms read: of files in artefacts, metrics, tags."""
+
+
+def test_a_name_that_several_rooms_read_is_written_in_one_file() -> None:
+    named = re.compile(r"[\w.]+\.(json|jsonl|npz|png|safetensors)|wsss\.\w+|\w+/\w+|\w+_\w+")
+    home = {}
+    for path in (ROOT / "wsss" / name for name in NAMED_ONCE):
+        for node in ast.parse(path.read_text()).body:
+            values = ast.walk(node.value) if isinstance(node, ast.Assign) else ()
+            texts = [
+                one.value for one in values if isinstance(one, ast.Constant) and isinstance(one.value, str)
+            ]
+            home.update({text: path for text in texts if named.fullmatch(text)})
+    assert len(home) > 30
+    found = [
+        f"{path}:{node.lineno} {node.value}"
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and home.get(node.value, path) != path
+    ]
+    assert not found

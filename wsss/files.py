@@ -30,6 +30,8 @@ WORTH_THREADS = 64 * 1024**2
 """Bytes of an artefact that is hashed by several threads."""
 CHECKSUM = "sha256"
 """The key under which a record holds the SHA-256 of its other content."""
+WRITING = ".writing"
+"""The ending of a file or folder that is half written, and renamed once it is whole."""
 MOST_BYTES = 256 * 1024**2
 """Bytes of the largest JSON file that is read; what is larger is none of ours."""
 SMALL_JSON = 1024**2
@@ -39,7 +41,13 @@ MOST_DIGITS = 20
 
 
 def storage_error(place: str | Path, error: OSError, *, what: str = "written") -> StorageError | None:
-    """Return the error to tell when it is the storage that can't be written (or `what`), else None."""
+    """Return the `StorageError` for a disk that is full, read-only or away; None for any other error.
+
+    Args:
+        place: the file or address, where the error names none.
+        error: what the system raised.
+        what: what can't be done, for the message.
+    """
     if error.errno not in STORAGE_ERRORS:
         return None
     where = str(error.filename2 or error.filename or place)
@@ -126,7 +134,11 @@ def make_folder(folder: Path) -> None:
 def write_atomic(path: Path, content: bytes | str, *, lasting: bool = True) -> None:
     """Write a whole file or nothing: aside, flushed to disk, then renamed over `path`.
 
-    `lasting`: it outlives a power cut. Without, it is quicker and may be empty after one.
+    Args:
+        path: the file; folders above it are made.
+        content: its bytes, or a text in UTF-8.
+        lasting: whether it outlives a power cut. Without, writing is quicker, and the file may be empty after
+            one.
     """
     if lasting:
         make_folder(path.parent)
@@ -281,9 +293,12 @@ def describe_files(folder: Path, names: Iterable[str]) -> dict[str, dict[str, An
 
 
 def damaged_files(folder: Path, described: dict[str, dict[str, Any]], *, thorough: bool) -> list[str]:
-    """Return what is missing or differs from its description.
+    """Return the names of files that are missing or differ from their description.
 
-    `thorough` reads every byte; small JSON files, from which numbers are taken, are always read.
+    Args:
+        folder: where they are.
+        described: name → {"bytes", "sha256"}, as `describe_files` returns it.
+        thorough: whether to read every byte; small JSON files, from which numbers are taken, are always read.
     """
     bad = []
     for name, facts in described.items():

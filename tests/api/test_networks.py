@@ -20,7 +20,8 @@ from wsss.errors import ConfigError
 from wsss.files import sha256_json, write_json
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import load_artefact
-from wsss.stages.training.network import ABOUT, WEIGHTS, build_network
+from wsss.stages.kinds.training.files import CLASSIFIER_ABOUT, CLASSIFIER_WEIGHTS
+from wsss.stages.training.network import build_network
 from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import Ledger
@@ -33,14 +34,17 @@ def commit_classifier(storage: Path) -> Artefact:
     store = Store(storage / "store")
     folder = store.root / "making"
     folder.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()},
+        folder / CLASSIFIER_WEIGHTS,
+    )
     about = {
         "params": params.model_dump(mode="json"),
         "classes": list(CLASSES),
         "subcategories": 0,
         "parent": [],
     }
-    write_json(folder / ABOUT, about)
+    write_json(folder / CLASSIFIER_ABOUT, about)
     record = {"stage": "classifier", "seconds": 1.0, "inputs": {}}
     return store.commit(sha256_json("classifier"), folder, record)
 
@@ -114,7 +118,7 @@ def test_importing_costs_nothing_and_every_name_is_there() -> None:
         _ = wsss.lod  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("file", [WEIGHTS, ABOUT])
+@pytest.mark.parametrize("file", [CLASSIFIER_WEIGHTS, CLASSIFIER_ABOUT])
 def test_a_classifier_whose_files_have_changed_or_are_damaged_is_refused(
     file: str, storage: Path, tmp_path: Path
 ) -> None:

@@ -13,6 +13,7 @@ from wsss.cli.running.live import LiveTable, draw
 from wsss.cli.running.state import State
 from wsss.launch.lines import Lines
 from wsss.launch.words import checks_table, duration
+from wsss.pipeline.check import Check
 from wsss.pipeline.events import (
     Event,
     Moving,
@@ -29,7 +30,6 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
-from wsss.pipeline.forecasts.preflight import Check
 
 GOOD = TrialInfo("cam-fmix-000", "cam", "fmix", 0, {"alpha": 0.5})
 BAD = TrialInfo("cam-mixup-000", "cam", "mixup", 0)

@@ -79,7 +79,7 @@ def test_plan_starts_nothing_and_knows_what_exists(finished: Path) -> None:
 def test_plan_looks_at_storage_and_tracking_and_at_the_cluster_of_the_environment(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from wsss.pipeline.forecasts.preflight import Check
+    from wsss.pipeline.check import Check
     from wsss.tuning.executor import RayExecutor
 
     words = ("plan", finished / "tiny.yaml", "--storage", finished / "runs", "--json")

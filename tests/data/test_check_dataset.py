@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 
 import wsss.data.pool as pool
-from wsss.data.check import check_dataset
+from wsss.data.check import check_lists
 from wsss.data.readers.voc import VocDataset
 
 
 def found(root: Path, *splits: str) -> list[str]:
-    problems = check_dataset(VocDataset(root), splits or ("train", "val"))
+    problems = check_lists(VocDataset(root), splits or ("train", "val")).problems
     return [f"{Path(problem.where).name}: {problem.message}" for problem in problems]
 
 
@@ -50,9 +50,9 @@ def test_processes_find_the_same(tiny_voc: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(pool, "WORTH_A_POOL", 2)
     (tiny_voc / "JPEGImages/x_4.jpg").write_bytes(b"")
     dataset = VocDataset(tiny_voc)
-    alone = check_dataset(dataset, ["train", "val"])
+    alone = check_lists(dataset, ["train", "val"]).problems
     assert len(alone) == 1
-    assert check_dataset(dataset, ["train", "val"], workers=2) == alone
+    assert check_lists(dataset, ["train", "val"], workers=2).problems == alone
 
 
 def test_real_photos_are_sound(voc_root: Path) -> None:

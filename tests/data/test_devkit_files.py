@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from wsss.data.check import check_dataset
+from wsss.data.check import check_lists
 from wsss.data.readers.annotations import read_annotation
 from wsss.data.readers.voc import VocDataset
 from wsss.errors import DataError
@@ -91,7 +91,7 @@ def test_an_id_may_hold_blanks_dots_and_a_hash(tiny_voc: Path) -> None:
             (tiny_voc / folder / f"{id}.{ending}").write_bytes(source)
     dataset = write_list(tiny_voc, "my photo 1\na.v1\na.v1.jpg\n#7\n# a comment\n")
     assert dataset.split("mine") == ("my photo 1", "a.v1", "a.v1.jpg", "#7")
-    assert check_dataset(dataset, ["mine", "train"]) == []
+    assert check_lists(dataset, ["mine", "train"]).problems == []
 
 
 def test_lists_that_a_file_manager_left_are_none(tiny_voc: Path) -> None:
@@ -100,7 +100,7 @@ def test_lists_that_a_file_manager_left_are_none(tiny_voc: Path) -> None:
     dataset = VocDataset(tiny_voc)
     assert dataset.split_names() == ("train", "val")
     assert len(dataset.tables()) == 2
-    assert check_dataset(dataset, dataset.split_names()) == []
+    assert check_lists(dataset, dataset.split_names()).problems == []
 
 
 # Files
@@ -115,7 +115,7 @@ def test_endings_in_capitals_and_other_formats(tiny_voc: Path) -> None:
     dataset = VocDataset(tiny_voc)
     assert dataset.image_path("x_4").name == "x_4.JPG"
     assert dataset.image_path("2007_000001").name == "2007_000001.jpeg"
-    assert check_dataset(dataset, ["train", "val"]) == []
+    assert check_lists(dataset, ["train", "val"]).problems == []
     twin = pickle.loads(pickle.dumps(dataset))
     assert twin.image("x_4").size == twin.mask("x_4").shape[::-1] == (40, 30)
 
@@ -127,7 +127,7 @@ def test_the_usual_ending_comes_first_and_two_others_are_asked_about(tiny_voc: P
     assert VocDataset(tiny_voc).image_path("x_4").name == "x_4.jpg"
     (photos / "x_4.jpg").unlink()
     (photos / "x_4.webp").write_bytes(content)
-    (problem,) = check_dataset(VocDataset(tiny_voc), ["train", "val"])
+    (problem,) = check_lists(VocDataset(tiny_voc), ["train", "val"]).problems
     assert problem.message == "there are 'x_4.png' and 'x_4.webp', but must be one file of that name"
 
 
@@ -138,7 +138,7 @@ def test_accents_in_either_form(tiny_voc: Path) -> None:
     for form in ("NFC", "NFD"):
         dataset = write_list(tiny_voc, unicodedata.normalize(form, "tête\n"))  # type: ignore[arg-type]
         assert dataset.split("mine") == (unicodedata.normalize("NFC", "tête"),)
-        assert check_dataset(dataset, ["mine", "val"]) == []
+        assert check_lists(dataset, ["mine", "val"]).problems == []
 
 
 def test_a_hint_names_the_file_that_is_there(tiny_voc: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_hint_names_the_file_that_is_there(tiny_voc: Path) -> None:
     (photos / "x_4.jpg").rename(photos / "X_4.jpg")
     (masks / "2007_000001.png").rename(masks / "2007_000001.gif")
     (notes / "2007_000002.xml").rename(notes / "2007_00002.xml")
-    problems = check_dataset(VocDataset(tiny_voc), ["train", "val"])
+    problems = check_lists(VocDataset(tiny_voc), ["train", "val"]).problems
     assert [(Path(problem.where).name, problem.hint) for problem in problems] == [
         ("2007_000001.png", "'2007_000001.gif' is there, but must end in .png"),
         ("2007_000002.xml", "did you mean '2007_00002.xml'?"),

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from wsss.config import DataSpec
-from wsss.data.check import check_dataset
+from wsss.data.check import check_lists
 from wsss.data.pictures.decode import photo_size
 from wsss.data.readers.folder import FolderDataset
 from wsss.data.readers.splits import half_of, is_held_out
@@ -97,7 +97,7 @@ def test_what_has_a_mask_is_scored_in_two_halves(photos: Path, tmp_path: Path) -
     assert np.unique(data.dataset.mask("photo 6")).tolist() == [0, 1, 2]
     assert np.unique(data.dataset.mask("photo 3")).tolist() == [0, 2, 255]
     assert len(data.mask_key(data.select)) == 64
-    assert check_dataset(data.dataset, data.dataset.split_names()) == []
+    assert check_lists(data.dataset, data.dataset.split_names()).problems == []
     assert not opened(photos, tmp_path / "runs", masks="none").has_masks
 
 
@@ -187,7 +187,7 @@ def test_check_finds_what_a_mask_shows_and_the_table_does_not_say(photos: Path) 
     mask[0, 0] = 2
     Image.fromarray(mask).save(photos / "masks/photo 2.png")
     dataset = FolderDataset(photos, masks=photos / "masks")
-    assert [problem.message for problem in check_dataset(dataset, ["all"])] == [
+    assert [problem.message for problem in check_lists(dataset, ["all"]).problems] == [
         "mask shows dog, but the annotation does not name it"
     ]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.data.check import check_dataset
+from wsss.data.check import check_lists
 from wsss.data.readers.voc import VOC_CLASSES, VocDataset
 from wsss.errors import ConfigError, DataError
 
@@ -136,10 +136,10 @@ def test_a_devkit_of_other_classes_needs_their_names(tiny_voc: Path) -> None:
     assert "is missing, so the classes are PASCAL VOC's, but the annotations name 2 others" in problem.message
     assert "'fox' in 2007_000001.xml for one" in problem.message
     assert problem.hint.endswith("the annotations name bus, fox, wolverine")
-    assert [p.where for p in check_dataset(VocDataset(tiny_voc), ["train", "val"])] == [problem.where]
+    assert [p.where for p in check_lists(VocDataset(tiny_voc), ["train", "val"]).problems] == [problem.where]
     (tiny_voc / "classes.txt").write_text("bus\nfox\nwolverine\n")
     assert VocDataset(tiny_voc).labels(ids).tolist() == [[0, 1, 0], [0, 1, 1], [1, 0, 0]]
-    assert len(check_dataset(VocDataset(tiny_voc), ["train"])) == 4, "masks still hold VOC's ids"
+    assert len(check_lists(VocDataset(tiny_voc), ["train"]).problems) == 4, "masks still hold VOC's ids"
 
 
 def test_a_devkit_without_photos_may_be_a_folder(tmp_path: Path) -> None:

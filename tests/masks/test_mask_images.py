@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wsss.data.pictures.palette import PALETTE
 from wsss.errors import DataError
-from wsss.masks.images import PALETTE, overlay, read_mask, write_mask
+from wsss.masks.images import overlay, read_mask, write_mask
 
 
 def test_palette_is_that_of_pascal_voc() -> None:

@@ -16,7 +16,7 @@ from wsss.config.smoke import smoke
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.data.view import open_data
 from wsss.errors import ConfigError, PreflightError
-from wsss.pipeline.chains.holdings import store_inventory, study_inventory
+from wsss.pipeline.past.data_inventory import store_inventory, study_inventory
 from wsss.pipeline.past.stored_studies import check_same_content, find_study, stored_text
 from wsss.store.storage import open_storage
 

@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 from wsss.config.params.stages import SegmenterParams
 from wsss.files import sha256_json, write_json
 from wsss.models import DeepLab
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_segmenter
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
+from wsss.stages.training.segmentation_network import build_segmenter
 from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 
@@ -47,8 +48,10 @@ def commit_segmenter(
     store = Store(storage / "store")
     folder = store.root / "making"
     folder.mkdir(parents=True)
-    save_file({name: value.contiguous() for name, value in network.state_dict().items()}, folder / WEIGHTS)
-    write_json(folder / ABOUT, {"params": params.model_dump(mode="json"), "classes": list(CLASSES)})
+    save_file(
+        {name: value.contiguous() for name, value in network.state_dict().items()}, folder / SEGMENTER_WEIGHTS
+    )
+    write_json(folder / SEGMENTER_ABOUT, {"params": params.model_dump(mode="json"), "classes": list(CLASSES)})
     key = key or sha256_json({"seed": seed, "stage": stage})
     return store.commit(key, folder, {"stage": stage, "seconds": 1.0, "inputs": {}})
 

@@ -21,7 +21,8 @@ from wsss.config import DataSpec, Resources, SampleSpec, SplitSpec
 from wsss.data.readers.voc import VOC_CLASSES
 from wsss.data.view import DataView, open_data
 from wsss.errors import PreflightError
-from wsss.pipeline.forecasts.preflight import Check, Rough, disk_check, gibibytes, refuse_bad, storage_checks
+from wsss.pipeline.check import Check, refuse_bad
+from wsss.pipeline.forecasts.preflight import Rough, disk_check, gibibytes, storage_checks
 from wsss.tracking.location import tracking_uri
 from wsss.tracking.reach import reach
 

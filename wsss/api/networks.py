@@ -18,9 +18,12 @@ from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import Model, load_artefact, load_classifier_folder, load_file_model
 from wsss.predict.trained.model_folder import is_registered
 from wsss.predict.trained.reference import FILES, SEGMENTER, find_network, load_model, record_of
-from wsss.stages.training.network import ABOUT, WEIGHTS
-from wsss.stages.training.segmentation_network import ABOUT as SEGMENTER_ABOUT
-from wsss.stages.training.segmentation_network import WEIGHTS as SEGMENTER_WEIGHTS
+from wsss.stages.kinds.training.files import (
+    CLASSIFIER_ABOUT,
+    CLASSIFIER_WEIGHTS,
+    SEGMENTER_ABOUT,
+    SEGMENTER_WEIGHTS,
+)
 from wsss.store.storage import open_storage
 
 CLASSIFIER = "classifier"
@@ -129,8 +132,8 @@ def load(reference: str | Path, *, storage: str | Path | None = None, device: st
         if isinstance(model, CamModel):
             return Trained(model.classes, model.network, None, place)
         return Trained(model.classes, None, model, place)
-    if path.is_dir() and (path / WEIGHTS).is_file():
-        record_of(path, (WEIGHTS, ABOUT))
+    if path.is_dir() and (path / CLASSIFIER_WEIGHTS).is_file():
+        record_of(path, (CLASSIFIER_WEIGHTS, CLASSIFIER_ABOUT))
         return _of_folders(path, None, place)
     if path.is_dir() and (path / SEGMENTER_WEIGHTS).is_file():
         record_of(path, (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT))

@@ -9,6 +9,7 @@ import numpy as np
 
 from wsss.api.pictures import MaskLike, as_mask
 from wsss.errors import DataError
+from wsss.labels import IGNORED
 from wsss.metrics.confusion import confusion, iou, miou
 from wsss.metrics.intervals import bootstrap_interval
 
@@ -64,5 +65,5 @@ def score(
 
 
 def _largest(truth: np.ndarray) -> int:
-    counted = truth[truth != 255]
+    counted = truth[truth != IGNORED]
     return int(counted.max()) if counted.size else 0

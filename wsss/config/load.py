@@ -24,8 +24,14 @@ def load_study(
 ) -> Study:
     """Return the study in a file, with overrides applied.
 
-    `name` and `storage` win over the file's; without either the name is the file's and the storage
-    is `runs` in the current directory. Raises `ConfigError` with everything that is wrong.
+    Raises `ConfigError` with everything that is wrong.
+
+    Args:
+        path: the file.
+        overrides: changes as of `-s`.
+        name: wins over the file's; without either it is the file's own name without its ending.
+        storage: a folder or an address, wins over the file's; without either it is `runs` in the current
+            folder.
     """
     if not check_path(path) and not os.path.lexists(path):
         raise ConfigError(Problem(str(path), "there is no such study file", _nearest_file(path)))

@@ -18,6 +18,13 @@ LONGEST_NAME = 120
 """Bytes of a study's, sweep's, arm's or stage's name: folders and trials are named after them."""
 
 
+SELECT_MIOU = "select/miou"
+"""The score of `select` images that trials are ranked by: "cams/select/miou" with the step's label."""
+HOLDOUT_MAP, HOLDOUT_SIZE = "holdout/mAP", "holdout/size"
+"""The score of a classifier by hold-out images, which needs no mask, and the long side in pixels at which
+they were shown."""
+
+
 def is_name(word: object) -> bool:
     """Whether a study, sweep, arm or stage may have this name."""
     return (

@@ -12,7 +12,7 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from wsss.config.naming import name_problem
-from wsss.config.params.base import KNOWN_WEIGHTS, Part, all_wrong, wrong
+from wsss.config.params.base import KNOWN_WEIGHTS, StudyPart, all_wrong, wrong
 from wsss.config.stage import STAGES, study_stages
 from wsss.errors import quoted
 
@@ -62,7 +62,7 @@ def is_path(key: str, value: Any) -> bool:
     return isinstance(value, str) and bool(value) and not value.startswith("$") and value not in words
 
 
-class StageUse(Part):
+class StageUse(StudyPart):
     """One entry of an arm's `stages`; values in `params` may be "$variable"."""
 
     stage: str

@@ -22,7 +22,7 @@ from pydantic import (
 
 from wsss.config.data_set import DataSpec, SampleSpec, SplitSpec
 from wsss.config.naming import NameOf
-from wsss.config.params.base import Part, Whole, wrong
+from wsss.config.params.base import StudyPart, Whole, wrong
 from wsss.config.params.fairness import Allowed, NamedProtocol, raw_allow
 from wsss.config.params.groups import Base, Budget, Resources, Tracking
 from wsss.config.params.registered import KindOf
@@ -76,7 +76,7 @@ def _at_most(what: str, most: int) -> BeforeValidator:
     return BeforeValidator(check)
 
 
-class Chain(Part):
+class StageList(StudyPart):
     """Stages one after the other, and what is searched over in their parameters."""
 
     stages: Annotated[
@@ -99,7 +99,7 @@ class Chain(Part):
         return raw if self.samples is None else {**raw, "samples": self.samples}
 
 
-class Arm(Chain):
+class Arm(StageList):
     """A named alternative inside a sweep. `keep` None means the sweep's."""
 
     called: ClassVar[str] = "arm `{}`"
@@ -126,7 +126,7 @@ def _raw_rules(rules: tuple[StopRule, ...]) -> dict[str, Any]:
     return {metric: value for rule in rules for metric, value in rule.to_raw().items()}
 
 
-class Sweep(Chain):
+class Sweep(StageList):
     """One search over one or more stages, scored by one metric ("cams/select/miou"): of `alternatives`, the
     `arms` of its file, or of its own stages."""
 
@@ -193,7 +193,7 @@ class Sweep(Chain):
         if self.alternatives:
             return self.model_copy(update={"alternatives": {arm.name: arm for arm in changed}})
         return self.model_copy(
-            update={key: getattr(arm, key) for arm in changed for key in Chain.model_fields}
+            update={key: getattr(arm, key) for arm in changed for key in StageList.model_fields}
         )
 
     def to_raw(self) -> dict[str, Any]:
@@ -235,7 +235,7 @@ def _default(raw: Any) -> Any:
     return {} if raw is None else raw
 
 
-class Study(Part):
+class Study(StudyPart):
     """One study file. `storage` is an absolute folder or a URI."""
 
     called: ClassVar[str] = "the study"

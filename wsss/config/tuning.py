@@ -54,7 +54,14 @@ class LearningSearcher(Searcher):
 
     @abstractmethod
     def begin(self, search: Mapping[str, Distribution], *, samples: int, seed: int, name: str) -> Any:
-        """Return the search itself: see `wsss.pipeline.search.suggest`. Arguments are those of `draw`."""
+        """Return the search itself, which `wsss.pipeline.search.suggest` describes.
+
+        Args:
+            search: the arm's search variables.
+            samples: how many configurations are wanted.
+            seed: the study's.
+            name: what keeps arms of one study apart.
+        """
 
 
 class Scheduler(Group):

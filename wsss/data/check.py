@@ -65,20 +65,6 @@ def _expected_masks(dataset: PhotoSet, ids: Sequence[str]) -> list[str]:
     return there if len(there) < len(expected) / 2 else expected
 
 
-def check_dataset(
-    dataset: PhotoSet, splits: Sequence[str], workers: int = 1, progress: Progress | None = None
-) -> list[Problem]:
-    """Return the problems alone of `check_lists`; none means a sound data set.
-
-    Args:
-        dataset: to look at.
-        splits: names of lists.
-        workers: processes that decode.
-        progress: gets (files done, all files).
-    """
-    return check_lists(dataset, splits, workers, progress).problems
-
-
 def check_images(
     dataset: PhotoSet,
     images: Images,

@@ -184,15 +184,15 @@ def open_data(
             message = f"no class is on any of its {len(splits.holdout)} images, so mAP can't be measured"
             raise DataError(Problem("data.holdout", message, "say a larger share, or 0 for no hold-out"))
     return DataView(
-        dataset,
-        splits.train,
-        splits.holdout,
-        splits.select,
-        splits.report,
-        splits.test,
-        splits.teach,
-        fingerprints,
-        tuple(warnings),
+        dataset=dataset,
+        train=splits.train,
+        holdout=splits.holdout,
+        select=splits.select,
+        report=splits.report,
+        test=splits.test,
+        teach=splits.teach,
+        fingerprints=fingerprints,
+        warnings=tuple(warnings),
     )
 
 

@@ -16,13 +16,14 @@ from wsss.launch.concluding import conclude, report, sampled
 from wsss.launch.finding import open_study_data
 from wsss.launch.preflight import data_changes, preflight_checks
 from wsss.launch.words import note
-from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
+from wsss.pipeline.check import refuse_bad
 from wsss.pipeline.events import Observer
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.forecasts.preflight import refuse_bad, storage_checks
+from wsss.pipeline.forecasts.preflight import storage_checks
 from wsss.pipeline.forecasts.programs import local_programs
 from wsss.pipeline.local import LocalExecutor
 from wsss.pipeline.outcome import Outcome
+from wsss.pipeline.past.data_inventory import stored_inventory, study_inventory
 from wsss.pipeline.past.stored_studies import check_same_content
 from wsss.pipeline.running import Holder, Overtaken, StudyLease, current_holder
 from wsss.pipeline.search.judging import Judge

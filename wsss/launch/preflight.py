@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.data.readers.inventory import Inventory
     from wsss.data.view import DataView
+    from wsss.pipeline.check import Check
     from wsss.pipeline.forecasts.forecast import Total
-    from wsss.pipeline.forecasts.preflight import Check
 
 
 def preflight_checks(
@@ -25,8 +25,9 @@ def preflight_checks(
         rough: a rough forecast: the disk row shows it, and no study is refused for it.
     """
     from wsss.config.text.location import is_remote
+    from wsss.pipeline.check import Check
     from wsss.pipeline.forecasts.forecast import forecast, totals
-    from wsss.pipeline.forecasts.preflight import Check, Rough, storage_checks
+    from wsss.pipeline.forecasts.preflight import Rough, storage_checks
     from wsss.pipeline.forecasts.shared_memory import (
         free_shared_memory,
         needed_shared_memory,
@@ -51,8 +52,8 @@ def study_checks(study: Study, data: DataView) -> list[Check]:
     """Say who runs the study at this moment, what of its data has changed since it was last run, and which
     foreign programs it starts: no row where there is nothing to say."""
     from wsss.config.checks.programs import study_programs
-    from wsss.pipeline.chains.holdings import stored_inventory, study_inventory
-    from wsss.pipeline.forecasts.preflight import Check
+    from wsss.pipeline.check import Check
+    from wsss.pipeline.past.data_inventory import stored_inventory, study_inventory
     from wsss.pipeline.running import current_holder
     from wsss.store.storage import open_storage
 
@@ -61,7 +62,7 @@ def study_checks(study: Study, data: DataView) -> list[Check]:
     changed = data_changes(stored_inventory(storage, study.name), study_inventory(study, data))
     found = [Check("study", "note", f"is run by {holder}")] if holder else []
     if changed:
-        text = f"not those of the last run: {'; '.join(changed)}. What depends on them is to be made anew"
+        text = f"not those of the last run: {'; '.join(changed)}. What depends on them is made again"
         found.append(Check("data", "note", text))
     found += [Check("program", "note", str(program)) for program in study_programs(study)]
     return found
@@ -75,7 +76,8 @@ def data_changes(before: Inventory | None, now: Inventory) -> list[str]:
 
 
 def _tracking_check(uri: str) -> Check:
-    from wsss.pipeline.forecasts.preflight import Check, goes_with_the_job
+    from wsss.pipeline.check import Check
+    from wsss.pipeline.forecasts.preflight import goes_with_the_job
     from wsss.tracking.location import database_file
     from wsss.tracking.reach import reach
 

@@ -9,18 +9,19 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
+from wsss.stages.step_metrics import HOLDOUT_MIOU, LOSS, MAP, MAP_SIZE, RUNG_SCORE
 
-SHOWN = {"loss": "loss", "mAP": "mAP", "rung_score": "rung_score", "holdout/miou": "agreement"}
+SHOWN = {LOSS: "loss", MAP: "mAP", RUNG_SCORE: RUNG_SCORE, HOLDOUT_MIOU: "agreement"}
 """The metrics of a step that fit a line, and what they are called there."""
 STATES = {"ok": "green", "note": "yellow", "bad": "bold red"}
 
 
 def describe_metrics(metrics: Mapping[str, float]) -> str:
     """Return the few metrics of a step that fit a line."""
-    size = f" at {metrics['mAP_size']:.0f} px" if "mAP_size" in metrics else ""
+    size = f" at {metrics[MAP_SIZE]:.0f} px" if MAP_SIZE in metrics else ""
     return "  ".join(
-        f"{word} {metrics[name]:.3f}{size if name == 'mAP' else ''}"
+        f"{word} {metrics[name]:.3f}{size if name == MAP else ''}"
         for name, word in SHOWN.items()
         if name in metrics
     )
@@ -60,5 +61,5 @@ def checks_table(checks: Sequence[Check]) -> Table:
 
 
 def note(text: str) -> None:
-    """Print something to be known on stderr."""
+    """Print a line that begins with "note:" on stderr."""
     print(f"note: {text}", file=sys.stderr, flush=True)

@@ -91,7 +91,15 @@ class Mixer:
         mixed = share * images + (1 - share) * images[permutation] if tap == "input" else images
         other = labels[permutation]
         mixed_labels = weight[:, None] * labels + (1 - weight[:, None]) * other
-        return Mixed(mixed, mixed_labels, labels, other, weight, permutation, "" if tap == "input" else tap)
+        return Mixed(
+            images=mixed,
+            labels=mixed_labels,
+            labels_a=labels,
+            labels_b=other,
+            weight=weight,
+            permutation=permutation,
+            tap="" if tap == "input" else tap,
+        )
 
 
 def unmixed(images: Tensor, labels: Tensor) -> Mixed:

@@ -15,7 +15,7 @@ from wsss.metrics.confusion import (
 )
 from wsss.metrics.curve import THRESHOLDS, WHOLE_RANGE, ThresholdCurve
 from wsss.metrics.few_masks import choose_with
-from wsss.metrics.floor import centre_box, whole_image
+from wsss.metrics.floor import centre_box
 from wsss.metrics.intervals import bootstrap_interval, bootstrap_mious, paired_difference
 from wsss.metrics.pxap import PixelRanking
 from wsss.metrics.ranking import average_precisions, mean_average_precision
@@ -52,5 +52,4 @@ __all__ = [
     "paired_difference",
     "pixel_accuracy",
     "summary",
-    "whole_image",
 ]

@@ -22,8 +22,3 @@ def centre_box(shape: tuple[int, ...], class_id: int, share: float = 2 / 3) -> n
     top, left = (round(side * (1 - share) / 2) for side in mask.shape)
     mask[top : mask.shape[0] - top, left : mask.shape[1] - left] = class_id
     return mask
-
-
-def whole_image(shape: tuple[int, ...], class_id: int) -> npt.NDArray[np.uint8]:
-    """Return uint8[H, W] filled with `class_id`."""
-    return np.full(shape[:2], class_id, np.uint8)

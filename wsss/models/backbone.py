@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from wsss.errors import ConfigError, Problem, nearest
+from wsss.errors import ConfigError, Problem
 from wsss.models.computing.depthwise import use_phases
 from wsss.models.computing.precision import Precision
-from wsss.models.kind import BackboneKind, Statistics, backbone_class, dense_class
+from wsss.models.kind import BackboneKind, Statistics, backbone_class, dense_class, freeze_problem
 
 Change = Callable[[Tensor], Tensor]
 
@@ -76,12 +76,12 @@ class Backbone(BackboneKind, nn.Module, ABC):
         `default` is what the backbone declares, `none` nothing, `all` everything. Raises
         `ConfigError` for a tap that doesn't exist.
         """
+        problem = freeze_problem(type(self), spec)
+        if problem is not None:
+            raise ConfigError(problem)
         names = [tap.name for tap in self.taps]
         name = self.default_freeze if spec == "default" else spec
         name = names[-1] if name == "all" else name
-        if name != "none" and name not in names:
-            choices = ["default", "none", "all", *names]
-            raise ConfigError(Problem("freeze", f"{self.name} has no tap {spec!r}", nearest(spec, choices)))
         count = 0 if name == "none" else names.index(name) + 1
         for number, segment in enumerate(self.segments()):
             segment.requires_grad_(number >= count)

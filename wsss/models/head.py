@@ -21,8 +21,14 @@ class Head(nn.Module, ABC):
     name: ClassVar[str]
 
     def features(self, backbone: Backbone, x: Tensor, at: str = "", change: Change | None = None) -> Tensor:
-        """Return the features float32[B, D, h, w] of images float32[B, 3, H, W], the first `channels` of them
-        the backbone's; those at the tap `at` go through `change`."""
+        """Return features float32[B, D, h, w], of which the first `channels` are the backbone's.
+
+        Args:
+            backbone: what the head stands on.
+            x: images, float32[B, 3, H, W].
+            at: a tap; empty for none.
+            change: what the features at that tap go through before the backbone goes on.
+        """
         features: Tensor = backbone(x, at, change)
         return features
 

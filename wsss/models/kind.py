@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from wsss.errors import ConfigError, Problem
+from wsss.errors import ConfigError, Problem, nearest
 from wsss.plugins import Registry, loaded
 
 if TYPE_CHECKING:
@@ -79,6 +79,23 @@ class BackboneKind:
 BACKBONES: Registry[type[BackboneKind]] = Registry("backbone", "wsss.models.kinds")
 register = BACKBONES.register
 _FAMILIES: dict[str, Callable[[str], type[BackboneKind]]] = {}
+
+
+FREEZE_WORDS = ("default", "none", "all")
+"""What `freeze` may be besides the name of a tap."""
+
+
+def freeze_problem(kind: type[BackboneKind], spec: str) -> Problem | None:
+    """Return what is wrong with a `freeze`, if anything is.
+
+    Args:
+        kind: the backbone.
+        spec: one of `FREEZE_WORDS`, or the tap up to which nothing learns.
+    """
+    choices = [*FREEZE_WORDS, *(tap.name for tap in kind.taps)]
+    if spec in choices:
+        return None
+    return Problem("freeze", f"{kind.name} has no tap {spec!r}", nearest(spec, choices))
 
 
 def register_family(prefix: str, make: Callable[[str], type[BackboneKind]]) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from wsss.config.search import Scalar
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
 
 TrialStatus = Literal["done", "failed", "stopped"]
 
@@ -290,9 +290,14 @@ class Observer(Protocol):
 def recorded_steps(
     trial: str, label: str, history: Sequence[Mapping[str, float]], times: Sequence[int], steps: int
 ) -> Iterator[TrialProgress]:
-    """Iterate over the steps that a record or a checkpoint holds, of `steps` in all.
+    """Iterate over the steps that a record or a checkpoint holds.
 
-    `times` has when each was done, in milliseconds since 1970; those of older records have none.
+    Args:
+        trial: what the events call the trial.
+        label: of the stage.
+        history: the metrics of each step, from the first.
+        times: when each was done, in milliseconds since 1970; older records have none.
+        steps: of the stage in all.
     """
     for number, metrics in enumerate(history):
         time = int(times[number]) if number < len(times) else 0

@@ -8,8 +8,8 @@ from typing import Protocol
 
 from wsss.config import Resources
 from wsss.pipeline.chains.chain import Chain
+from wsss.pipeline.check import Check
 from wsss.pipeline.events import Event, StepPart
-from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.search.trials import Trial
 
 

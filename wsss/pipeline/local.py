@@ -11,10 +11,10 @@ from wsss.config import Resources
 from wsss.data.view import DataView
 from wsss.errors import StorageError, WsssError
 from wsss.pipeline.chains.execute import run_chain
+from wsss.pipeline.check import Check
 from wsss.pipeline.events import ChainEvent, StageFinished, TrialProgress
 from wsss.pipeline.executor import Job, Listener
 from wsss.pipeline.forecasts.effort import is_kind_of_gpu
-from wsss.pipeline.forecasts.preflight import Check
 from wsss.store.folder_store import Store
 
 

@@ -8,12 +8,12 @@ from wsss.config import Study
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
 from wsss.errors import Problem
-from wsss.pipeline.chains.holdings import store_inventory, stored_inventory
+from wsss.pipeline.check import Check, refuse_bad
 from wsss.pipeline.events import Event, Observer, PreflightDone, StageFinished, TrialStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.forecasts.preflight import Check, refuse_bad
 from wsss.pipeline.origin import ENTRY, entry_of, this_origin
 from wsss.pipeline.outcome import BudgetReached, Outcome
+from wsss.pipeline.past.data_inventory import store_inventory, stored_inventory
 from wsss.pipeline.past.results import Result
 from wsss.pipeline.running import Overtaken, StudyLease
 from wsss.pipeline.search.budget import Meter

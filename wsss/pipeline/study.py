@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from wsss.config import Study, dump_study
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
+from wsss.pipeline.check import Check
 from wsss.pipeline.events import Observer, StudyFinished, StudyStarted
 from wsss.pipeline.executor import Executor
-from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.origin import data_parts, data_source
 from wsss.pipeline.outcome import BudgetReached, Outcome
 from wsss.pipeline.past.retention import evict_unkept
@@ -77,13 +77,13 @@ class StudyRun:
         session.base_keys = {key for trial in upstream for key in trial.keys.values()}
         session.tell(
             StudyStarted(
-                study.name,
-                session.storage.study_address(study.name),
-                dump_study(study),
-                session.origin,
-                data_parts(session.inventory),
-                data_source(study),
-                variable_places(study),
+                name=study.name,
+                folder=session.storage.study_address(study.name),
+                config=dump_study(study),
+                origin=session.origin,
+                data=data_parts(session.inventory),
+                source=data_source(study),
+                places=variable_places(study),
             )
         )
         try:

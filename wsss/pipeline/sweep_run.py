@@ -53,7 +53,7 @@ class SweepRun:
         self._trials: dict[str, Trial] = {}
         """Those that have begun, by id."""
         self._jobs: dict[str, Job] = {}
-        """Those that were handed out, and those to be: by id."""
+        """By id: those that an executor has, had, or gets next."""
         self._began: dict[str, float] = {}
 
     def run(self) -> list[Trial]:

@@ -28,8 +28,8 @@ from wsss.errors import ConfigError, PreflightError, Problem, StageError
 from wsss.files import write_atomic
 from wsss.models.backbones.torchvision_cpu import timm
 from wsss.predict.trained.program import ABOUT, read_program
-from wsss.stages.training.segmentation_network import ABOUT as ABOUT_WEIGHTS
-from wsss.stages.training.segmentation_network import WEIGHTS, SegmentationNetwork
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
+from wsss.stages.training.segmentation_network import SegmentationNetwork
 
 FORMAT = 1
 TRACED = (2, 3, 161, 209)
@@ -146,7 +146,11 @@ def export_folder(files: tuple[Path, Path], card: str, folder: Path, *, force: b
         folder: it is made; other files in it stay.
         force: whether to replace old files.
     """
-    contents = {WEIGHTS: files[0].read_bytes(), ABOUT_WEIGHTS: files[1].read_bytes(), CARD: card.encode()}
+    contents = {
+        SEGMENTER_WEIGHTS: files[0].read_bytes(),
+        SEGMENTER_ABOUT: files[1].read_bytes(),
+        CARD: card.encode(),
+    }
     there = [Problem(str(folder / name), "exists already") for name in contents if (folder / name).exists()]
     if there and not force:
         raise ConfigError([*there, Problem("", "--force writes over them")])

@@ -128,9 +128,9 @@ class Row:
     segments: bool = False
     """Whether it has a network that segments new photos."""
     trained: tuple[int, int] = (0, 0)
-    """Epochs, and updates of weights, that its networks were to be trained for, all of them added up."""
+    """Epochs, and updates of weights, that the study asks of its networks, added up."""
     trained_really: int = 0
-    """Epochs that they were trained for: `patience` ends some early."""
+    """Epochs of its networks' trainings: `patience` ends some early."""
     means: Mapping[str, str] = field(default_factory=dict)
     """What its stages spent besides epochs: "cams.scales" → "[0.5, 1]", of the last stage of each kind."""
     missing: tuple[int, ...] = ()

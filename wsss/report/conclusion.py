@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
+from wsss.config.naming import HOLDOUT_MAP, SELECT_MIOU
 from wsss.config.params.stages import CamsParams
 from wsss.config.stage import made_kind
 from wsss.files import read_json, sha256_file
@@ -22,6 +23,7 @@ from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
+from wsss.tracking.content import tags as tag
 from wsss.tracking.content.about import data_sets, origin_tags, trial_yaml
 from wsss.tracking.content.conclusion import Conclusion, Winner
 from wsss.tracking.system import read_samples
@@ -55,18 +57,18 @@ def conclusion_of(storage: Storage, past: Past, comparison: Comparison, text: st
     told = f"What `{past.name}` came to: report, comparison and study file are among the artifacts."
     courses, closes = past.courses.values(), past.closes.values()
     ends = [time for time in (*(c.ended for c in courses), *(c.time for c in closes)) if time is not None]
-    tags = {"wsss.study": past.name, **origin_tags(past.name, past.origin, told)}
+    tags = {tag.STUDY: past.name, **origin_tags(past.name, past.origin, told)}
     source = "" if past.study is None else data_source(past.study)
     return Conclusion(
-        past.name,
-        text,
-        note_of(comparison, titles),
-        past.config,
-        past.first,
-        max(ends, default=past.last),
-        past.finished,
+        study=past.name,
+        comparison=text,
+        note=note_of(comparison, titles),
+        config=past.config,
+        began=past.first,
+        ended=max(ends, default=past.last),
+        finished=past.finished,
         metrics=_metrics(row),
-        tags={**tags, **({"wsss.best_trial": best.id} if best is not None else {})},
+        tags={**tags, **({tag.BEST_TRIAL: best.id} if best is not None else {})},
         datasets=data_sets(past.data, source),
         samples=read_samples(storage, past.name),
         best="" if best is None or not past.finished else best.id,
@@ -87,11 +89,11 @@ def best_trial(past: Past, comparison: Comparison) -> tuple[TrialRecord | None, 
         scored = [row for row in rows if step in row.cells and row.cells[step].select is not None]
         if scored:
             first = max(scored, key=lambda row: row.cells[step].select or 0.0)
-            return _best_seed(past, first, f"{step}/select/miou"), first
+            return _best_seed(past, first, f"{step}/{SELECT_MIOU}"), first
     ranked = [(max(row.holdout.values()), row) for row in rows if row.holdout]
     if ranked:
         row = max(ranked, key=lambda one: one[0])[1]
-        return _best_seed(past, row, f"{list(row.holdout)[-1]}/holdout/mAP"), row
+        return _best_seed(past, row, f"{list(row.holdout)[-1]}/{HOLDOUT_MAP}"), row
     return None, None
 
 

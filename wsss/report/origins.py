@@ -165,7 +165,7 @@ def segments(trials: Sequence[TrialRecord], store: Store) -> bool:
 
 
 def trained_for(trials: Sequence[TrialRecord], store: Store) -> tuple[int, int]:
-    """Return for how many epochs, and for how many updates, the networks of a trial were to be trained."""
+    """Return the epochs, and the updates of weights, that the study asks of a trial's networks."""
     epochs = updates = 0
     counted: set[str] = set()
     for _, artefact in _made(trials[:1], store):

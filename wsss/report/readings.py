@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from wsss.config.naming import HOLDOUT_MAP, HOLDOUT_SIZE
 from wsss.config.stage import scored_as
 from wsss.pipeline.chains.chain import PICTURES, scored_label
 from wsss.report.origins import kind_of
@@ -91,7 +92,7 @@ def read_scores(trial: TrialRecord, store: Store) -> dict[str, Score]:
 
 def holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
     """Return classifier → mean hold-out mAP of a configuration's seeds."""
-    ending = "/holdout/mAP"
+    ending = f"/{HOLDOUT_MAP}"
     names = dict.fromkeys(name for trial in group for name in trial.metrics if name.endswith(ending))
     return {
         name.removesuffix(ending): float(np.mean([t.metrics[name] for t in group if name in t.metrics]))
@@ -101,11 +102,12 @@ def holdout(group: Sequence[TrialRecord]) -> dict[str, float]:
 
 def holdout_sizes(group: Sequence[TrialRecord]) -> dict[str, tuple[int, ...]]:
     """Return classifier → the long sides, in pixels, at which its mAP was measured, ascending."""
+    ending = f"/{HOLDOUT_SIZE}"
     sizes: dict[str, set[int]] = {}
     for trial in group:
         for name, value in trial.metrics.items():
-            if name.endswith("/holdout/size"):
-                sizes.setdefault(name.removesuffix("/holdout/size"), set()).add(int(value))
+            if name.endswith(ending):
+                sizes.setdefault(name.removesuffix(ending), set()).add(int(value))
     return {name: tuple(sorted(found)) for name, found in sizes.items()}
 
 

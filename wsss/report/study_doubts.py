@@ -24,6 +24,7 @@ from wsss.report.doubts import (
 )
 from wsss.report.origins import kind_of
 from wsss.report.words.titles import step_title
+from wsss.stages.step_metrics import HOLDOUT_FLOOR, HOLDOUT_MIOU, MAP
 from wsss.store.artefact import Artefact
 from wsss.store.storage import open_storage
 
@@ -167,10 +168,10 @@ def _files(artefact: Artefact, how: Scored, data: DataView) -> list[Path]:
 def _of_network(artefact: Artefact, data: DataView) -> list[Doubt]:
     """Return what the last epoch of a training says against its network."""
     last = (artefact.record.get("history") or [{}])[-1]
-    if "mAP" in last and data.holdout:
-        return classifier_doubts(last["mAP"], data.dataset.labels(data.holdout))
-    if "holdout/miou" in last and "holdout/floor" in last:
-        return agreement_doubts(last["holdout/miou"], last["holdout/floor"])
+    if MAP in last and data.holdout:
+        return classifier_doubts(last[MAP], data.dataset.labels(data.holdout))
+    if HOLDOUT_MIOU in last and HOLDOUT_FLOOR in last:
+        return agreement_doubts(last[HOLDOUT_MIOU], last[HOLDOUT_FLOOR])
     return []
 
 

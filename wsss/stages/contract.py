@@ -55,6 +55,7 @@ class Stage(ABC):
     precision: Precision | None = None
     """In which numbers its network computes on a GPU, for the record; None where it has none."""
     said: str = ""
+    """The last line of the program that it waits for."""
     on_part: OnPart = staticmethod(unheard)
     """Told of every part of a step, in the stage's own process; nothing depends on it."""
 
@@ -68,8 +69,8 @@ class Stage(ABC):
 
     @abstractmethod
     def step(self) -> dict[str, float] | None:
-        """Do one epoch or one chunk of images and return finite metrics of it. MLflow keeps `loss`, `lr`,
-        `mAP`, `rung_score`, `holdout/miou`, and what begins with `loss/` or `gradient/`.
+        """Do one epoch or one chunk of images and return finite metrics of it. `wsss.stages.step_metrics`
+        names those that MLflow, schedulers and reports look for.
 
         A stage that waits for a program returns None now and then while the step is not done; `said` is then
         the program's last line.

@@ -24,6 +24,7 @@ from wsss.models.computing.memory import network_bytes_per_pixel
 from wsss.models.computing.precision import applied, sent
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
+from wsss.stages.kinds.features import FEATURES_FILE
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import split_shards
 from wsss.stages.training.network import load_classifier
@@ -110,5 +111,5 @@ class Features(ListedStage):
         ]
         features = np.concatenate(parts)
         ids = np.asarray([id for chunk in self.chunks for id in chunk])
-        np.savez(folder / "features.npz", allow_pickle=False, ids=ids, features=features)
+        np.savez(folder / FEATURES_FILE, allow_pickle=False, ids=ids, features=features)
         return {"images": len(ids), "channels": int(features.shape[1]), **self.bound.notes()}

@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from wsss.files import place, read_json, write_json
+from wsss.files import WRITING, place, read_json, write_json
 
 INDEX = "index.json"
 SHARD_IMAGES = 64
@@ -68,7 +68,7 @@ def write_shard(folder: Path, number: int, arrays: Mapping[str, np.ndarray]) -> 
         arrays: by id.
     """
     path = folder / f"shard-{number:04d}.safetensors"
-    aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}.writing")  # its own, should two runs write the shard
+    aside = path.with_suffix(f".{uuid.uuid4().hex[:8]}{WRITING}")  # its own, should two runs write the shard
     save_file(dict(arrays), aside)
     aside.replace(path)
 

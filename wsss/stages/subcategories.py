@@ -11,6 +11,7 @@ import numpy as np
 from wsss.config.params.stages import SubcategoriesParams
 from wsss.methods.subcategories import Clustering, Subcategories, discover_class, join
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds.features import FEATURES_FILE
 
 FILE = "subcategories.npz"
 
@@ -27,7 +28,7 @@ class SubcategoriesStage(Stage):
         params = context.params
         assert isinstance(params, SubcategoriesParams)
         self.how = Clustering(**params.model_dump(), seed=context.seed)
-        with np.load(context.inputs["features"] / "features.npz", allow_pickle=False) as stored:
+        with np.load(context.inputs["features"] / FEATURES_FILE, allow_pickle=False) as stored:
             self.ids, self.features = stored["ids"], stored["features"]
         self.labels = context.data.dataset.labels(self.ids.tolist())
         self.done = 0

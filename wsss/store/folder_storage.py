@@ -23,7 +23,7 @@ from wsss.files import read_file, write_atomic, writing
 from wsss.store.file_lease import FileLease
 from wsss.store.folder_store import Store
 from wsss.store.lease import TIMEOUT, Lease
-from wsss.store.ledger import Ledger
+from wsss.store.ledger import LEDGER, Ledger
 
 STUDY = "study.yaml"
 
@@ -106,7 +106,7 @@ class Storage:
     def study_names(self) -> list[str]:
         """Return the names of all studies that were ever begun, sorted."""
         found = (self.local / "studies").glob("*/*")
-        return sorted({path.parent.name for path in found if path.name in (STUDY, "ledger.jsonl")})
+        return sorted({path.parent.name for path in found if path.name in (STUDY, LEDGER)})
 
     def require(self, name: str) -> None:
         """Raise `ConfigError` with the nearest name if there is no such study."""

@@ -21,6 +21,7 @@ from wsss.errors import Problem, StorageError
 from wsss.files import make_folder, stamp_of, storage_error, sync, with_checksum, writing
 from wsss.store.records import TrialEntry, parse_entry, say_once
 
+LEDGER = "ledger.jsonl"
 MOST_LINE = 16 * 1024**2
 """Bytes of the longest line that is read."""
 KEY = re.compile(rb"(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])")
@@ -69,7 +70,7 @@ class Ledger:
     """The file `<study folder>/ledger.jsonl`, read whole, written line by line."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / "ledger.jsonl"
+        self.path = folder / LEDGER
 
     def append(self, kind: str, **content: Any) -> None:
         """Write one entry and wait until it is kept. Raises `StorageError` when it can't be."""

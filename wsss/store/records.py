@@ -113,7 +113,7 @@ class LeaseNote(_Stored):
     inputs: list[str] = []
 
 
-class Part(_Stored):
+class PopulationPart(_Stored):
     """What a population decided of one part of a member's classifier."""
 
     epoch: Count
@@ -132,7 +132,7 @@ class TrialEntry(_Stored):
     method: Word
     backbone: Word
     keys: dict[Word, Name]
-    history: list[Part] = []
+    history: list[PopulationPart] = []
 
 
 class EndEntry(_Stored):

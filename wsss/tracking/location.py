@@ -7,11 +7,10 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 from wsss.addresses import DATABASES, refusal, scheme_of, shown
-from wsss.config.text.location import Location, absolute_sqlite, is_remote
+from wsss.config.text.location import Location, absolute_sqlite, is_remote, own_database
 from wsss.errors import Problem, TrackingError, nearest
 
 VARIABLE = "MLFLOW_TRACKING_URI"
-DATABASE = "mlflow.db"
 ARTIFACTS = "mlartifacts"
 SCHEMES = ("http", "https", "sqlite", "postgresql", "mysql", "mssql", "databricks", "azureml")
 
@@ -51,7 +50,7 @@ def tracking_uri(configured: str | None, storage: Location) -> str:
     Raises `TrackingError` for any other address with a secret, and for what MLflow could never talk to, a
     folder of files among it.
     """
-    database = f"sqlite:///{default_folder(storage) / DATABASE}"
+    database = own_database(default_folder(storage))
     uri = configured or os.environ.get(VARIABLE) or database
     where = "tracking.uri" if configured else VARIABLE
     refused = refusal(uri)

@@ -8,6 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from wsss.addresses import shown
 from wsss.errors import ConfigError, Problem, TrackingError, first_line, nearest
+from wsss.tracking.content import tags as tag
 from wsss.tracking.database import is_usable
 
 MODEL = re.compile(r"models:/(?P<name>[^/@:]+)(?:@(?P<alias>[^/@:]+)|/(?P<version>[0-9]+|latest))?")
@@ -29,10 +30,10 @@ def find_run(uri: str, run: str) -> tuple[str, str] | None:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         found = client.get_run(run)
         tags = found.data.tags
-        if "wsss.sweep" not in tags:
+        if tag.SWEEP not in tags:
             return None
         study = client.get_experiment(found.info.experiment_id).name
-        return study, tags.get("wsss.trial", "")
+        return study, tags.get(tag.TRIAL, "")
     except MlflowException as error:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None

@@ -90,7 +90,14 @@ def sync_study(
 
 
 def carry_out(replay: MlflowReplay, operation: Operation, uri: str, pause: float) -> str:
-    """Carry out an operation; return what the server refused. Raises `TrackingError` when it is away."""
+    """Carry out an operation; return what the server refused. Raises `TrackingError` when it is away.
+
+    Args:
+        replay: has the connection.
+        operation: what to carry out; doing so again is safe.
+        uri: of the server, for the message.
+        pause: seconds between two attempts.
+    """
     for attempt in range(ATTEMPTS):
         try:
             replay.do(operation)

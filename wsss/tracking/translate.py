@@ -21,6 +21,8 @@ from wsss.pipeline.events import (
     TrialProgress,
     TrialStarted,
 )
+from wsss.stages.step_metrics import is_tracked
+from wsss.tracking.content import tags as tag
 from wsss.tracking.content.about import (
     data_sets,
     last_if_published,
@@ -28,11 +30,11 @@ from wsss.tracking.content.about import (
     trial_note,
     trial_yaml,
 )
+from wsss.tracking.content.conclusion import CONFIG
 from wsss.tracking.content.params import trial_parameters
 from wsss.tracking.spool import Operation
 
 RUN_STATUS = {"done": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}
-STEP_METRICS = ("loss", "mAP", "rung_score", "lr", "holdout/miou")
 
 
 class Translator:
@@ -101,10 +103,10 @@ class Translator:
         self._sweep_reopened = not cached
         run = f"sweep:{self._sweep}"
         note = f"Sweep `{self._sweep}` of `{self._study}`: its trials are below."
-        tags = {"wsss.sweep": self._sweep, "wsss.metric": self._metric, **self._origin_tags(note)}
+        tags = {tag.SWEEP: self._sweep, tag.METRIC: self._metric, **self._origin_tags(note)}
         content: dict[str, Any] = {"name": self._sweep, "parent": "", "tags": tags, "params": {}}
         self._put("run", self._sweep_began, run=run, cached=cached, **content)
-        self._put("text", self._sweep_began, run=run, path="config.yaml", text=self._about.config)
+        self._put("text", self._sweep_began, run=run, path=CONFIG, text=self._about.config)
         self._inputs(run, self._sweep_began)
 
     def _origin_tags(self, note: str, origin: Origin | None = None) -> dict[str, str]:
@@ -123,13 +125,13 @@ class Translator:
         if not cached and not self._sweep_reopened:
             self._open_sweep(cached=False)  # found finished, but not all of it was
         tags = {
-            "wsss.trial": info.id,
-            "wsss.arm": info.arm,
-            "wsss.sweep": info.sweep,
-            "wsss.seed": str(info.seed),
+            tag.TRIAL: info.id,
+            tag.ARM: info.arm,
+            tag.SWEEP: info.sweep,
+            tag.SEED: str(info.seed),
         }
         if info.upstream:
-            tags["wsss.upstream"] = info.upstream
+            tags[tag.UPSTREAM] = info.upstream
         tags |= self._origin_tags(trial_note(self._study, info), started.origin)
         params, numbers = trial_parameters(started.stages, info.params, self._about.places)
         fixed = {"arm": info.arm, "method": info.method, "backbone": info.backbone, "seed": info.seed}
@@ -137,7 +139,7 @@ class Translator:
         content: dict[str, Any] = {"name": info.id, "parent": f"sweep:{info.sweep}", "params": every}
         self._put("run", began, run=run, tags=tags, cached=cached, **content)
         own = trial_yaml(self._study, info, started.stages) if started.stages else self._about.config
-        self._put("text", began, run=run, path="config.yaml", text=own)
+        self._put("text", began, run=run, path=CONFIG, text=own)
         self._inputs(run, began)
         self._numbers[run] = numbers
 
@@ -149,11 +151,7 @@ class Translator:
 
     def _step(self, event: TrialProgress, at: int) -> None:
         known = (event.trial, event.stage, event.step)
-        chosen = {
-            f"{event.stage}/{name}": value
-            for name, value in event.metrics.items()
-            if name in STEP_METRICS or name.startswith(("loss/", "gradient/"))
-        }
+        chosen = {f"{event.stage}/{name}": value for name, value in event.metrics.items() if is_tracked(name)}
         if chosen and known not in self._steps:
             self._steps.add(known)
             self._metrics(f"trial:{event.trial}", chosen, event.step, event.time or at)
@@ -179,9 +177,9 @@ class Translator:
         for name, path in event.files.items():
             self._put("file", at, run=run, path=name, file=path)
         if event.error:
-            self._put("tags", at, run=run, values={"wsss.error": event.error[-4000:]})
+            self._put("tags", at, run=run, values={tag.ERROR: event.error[-4000:]})
         if event.reason:
-            self._put("tags", at, run=run, values={"wsss.stopped": event.reason})
+            self._put("tags", at, run=run, values={tag.STOPPED: event.reason})
         self._put("end", at, run=run, status=RUN_STATUS[event.status])
 
     def _finish_sweep(self, event: SweepFinished, at: int) -> None:
@@ -192,13 +190,13 @@ class Translator:
             step = round(3600 * tried.hours)  # grows with all that is tried
             self._put("metrics", at, run=f"trial:{trial}", values=values, step=step, late=True)
         for trial in self._ended:
-            kept = {"wsss.kept": str(trial in event.kept).lower()}
+            kept = {tag.KEPT: str(trial in event.kept).lower()}
             self._put("tags", at, run=f"trial:{trial}", values=kept, late=True)
         scored = {trial: scores for trial, scores in self._scores.items() if self._metric in scores}
         if scored:
             best = max(scored, key=lambda trial: scored[trial][self._metric])
             self._metrics(run, {f"best/{self._metric}": scored[best][self._metric]}, len(scored), at)
-            self._put("tags", at, run=run, values={"wsss.best_trial": best})
+            self._put("tags", at, run=run, values={tag.BEST_TRIAL: best})
         self._put("end", at, run=run, status="FINISHED")
         self._sweep = ""
 

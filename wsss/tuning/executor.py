@@ -14,8 +14,8 @@ from ray import tune  # isort: skip
 from wsss.config import Resources, Study
 from wsss.data.view import DataView
 from wsss.errors import StorageError
+from wsss.pipeline.check import Check
 from wsss.pipeline.executor import Job, Listener
-from wsss.pipeline.forecasts.preflight import Check
 from wsss.pipeline.forecasts.programs import programs_needed
 from wsss.pipeline.forecasts.shared_memory import needed_shared_memory
 from wsss.store.storage import Storage, open_storage

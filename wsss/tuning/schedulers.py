@@ -19,6 +19,7 @@ from wsss.config import Scheduler
 from wsss.config.tuning import Asha, Hyperband, Median
 from wsss.pipeline.search.judging import Judge
 from wsss.plugins import loaded
+from wsss.stages.step_metrics import RUNG_SCORE
 from wsss.tuning.joining import cluster as _environment  # noqa: F401 - sets Ray's environment first
 
 from ray.tune.schedulers import (  # isort: skip
@@ -29,8 +30,7 @@ from ray.tune.schedulers import (  # isort: skip
 )
 
 TIME = "rung_epoch"
-METRIC = "rung_score"
-COMMON: dict[str, Any] = {"time_attr": TIME, "metric": METRIC, "mode": "max"}
+COMMON: dict[str, Any] = {"time_attr": TIME, "metric": RUNG_SCORE, "mode": "max"}
 
 
 def median(scheduler: Median, epochs: int) -> TrialScheduler:
@@ -114,10 +114,10 @@ class RayJudge:
 
     def record(self, trial: str, epoch: int, score: float) -> None:
         """Record the score of a trial that can no longer be stopped."""
-        self._record(None, self._subject(trial), {TIME: epoch, METRIC: score})
+        self._record(None, self._subject(trial), {TIME: epoch, RUNG_SCORE: score})
 
     def stops(self, trial: str, epoch: int, score: float) -> bool:
         """Record the score of a trial; return whether it should stop here."""
-        result = {TIME: epoch, METRIC: score}
+        result = {TIME: epoch, RUNG_SCORE: score}
         decision = self._scheduler.on_trial_result(None, self._subject(trial), result)
         return bool(decision == TrialScheduler.STOP)

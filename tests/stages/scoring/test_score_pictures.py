@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from wsss.masks.images import PALETTE
+from wsss.data.pictures.palette import PALETTE
 from wsss.stages.scoring.pictures import GAP, LINE, TILE, draw_samples
 
 

@@ -163,7 +163,7 @@ def _print(
 ) -> None:
     """Print a table and the sentences below it."""
     if format_ == "latex" and groups:
-        parts = latex_parts(header, groups)
+        parts = latex_parts(groups)
         for number, columns in enumerate(parts, start=1):
             some = [[line[column] for column in columns] for line in lines]
             said = below if number == len(parts) else ""
@@ -176,7 +176,7 @@ def _print(
     say(below)
 
 
-def latex_parts(header: Sequence[str], groups: Sequence[Group]) -> list[list[int]]:
+def latex_parts(groups: Sequence[Group]) -> list[list[int]]:
     """Return the columns of the tables that fit on a page, each with the arms first."""
     parts: list[list[int]] = []
     for group in groups:

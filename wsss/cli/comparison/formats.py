@@ -53,7 +53,14 @@ def _cell(value: Any) -> str:
 
 
 def markdown(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], notes: str) -> str:
-    """Return a Markdown table with its notes below."""
+    """Return a Markdown table with its notes below.
+
+    Args:
+        title: in bold above it; empty for none.
+        header: names of the columns.
+        lines: cells of each row.
+        notes: sentences, one a line.
+    """
 
     def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
@@ -63,7 +70,8 @@ def markdown(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], 
 
 
 def latex(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], notes: str) -> str:
-    """Return a LaTeX table for the package `booktabs`, the notes as comments below it."""
+    """Return a LaTeX table for the package `booktabs`, the notes as comments below it; arguments are those of
+    `markdown`."""
 
     def row(cells: Sequence[str]) -> str:
         return " & ".join(map(tex, cells)) + r" \\"
@@ -98,7 +106,8 @@ def tex(text: str) -> str:
 
 
 def as_html(title: str, header: Sequence[str], lines: Sequence[Sequence[str]], notes: str) -> str:
-    """Return a table as HTML, to be put into a page, with a paragraph for each note."""
+    """Return a table as HTML, a part of a page, with a paragraph for each note; arguments are those of
+    `markdown`."""
 
     def row(cells: Sequence[str], first: str, other: str) -> str:
         tags = [first, *[other] * (len(cells) - 1)]

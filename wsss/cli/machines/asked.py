@@ -33,8 +33,10 @@ def unfit(study: Study, cpus: int, gpus: int, cpu_option: str, gpu_option: str) 
 
     Args:
         study: what will run.
-        cpus, gpus: of one node.
-        cpu_option, gpu_option: by which they were given.
+        cpus: of one node.
+        gpus: of one node.
+        cpu_option: by which the CPUs were given, for messages.
+        gpu_option: by which the GPUs were given.
     """
     for sweep in study.sweeps:
         wanted = sweep.resources

@@ -28,7 +28,7 @@ from wsss.launch.words import checks_table
 if TYPE_CHECKING:
     from wsss.config import Study
     from wsss.data.view import DataView
-    from wsss.pipeline.forecasts.preflight import Check
+    from wsss.pipeline.check import Check
 
 app = typer.Typer(help="Look at a Ray cluster, and send studies to it.", no_args_is_help=True)
 app.command("slurm")(scripts.slurm)

@@ -89,7 +89,7 @@ def draw(state: State, now: float, width: int, height: int) -> Iterator[Text | T
     shown = [*running, *ended[: min(RECENT, room - len(running) - (hidden > 0))]]
     if not shown:
         return
-    lines = [_cells(name, row, now, state.metric) for name, row in shown]
+    lines = [_cells(name, row, now) for name, row in shown]
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, show_edge=False)
     headings = [(state.metric or "score") if name == "score" else name for name in COLUMNS]
     widths = fitted_widths([headings, *lines], width)
@@ -144,7 +144,7 @@ def fitted_widths(lines: Sequence[Sequence[str]], width: int) -> list[int]:
     return widths
 
 
-def _cells(name: str, row: TrialRow, now: float, metric: str) -> list[str]:
+def _cells(name: str, row: TrialRow, now: float) -> list[str]:
     values = describe_values(row.info.params) if row.info else ""
     if row.state != "running":
         score = "" if row.score is None else f"{100 * row.score:.1f}"

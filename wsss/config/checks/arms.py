@@ -19,6 +19,8 @@ def check_arm(checker: Checker, arm: Arm, path: Path_, searcher: Searcher, made:
     """Check an arm of `arms`, or a sweep's own stages.
 
     Args:
+        checker: takes the problems.
+        arm: the arm.
         path: where it stands in the file.
         searcher: the sweep's.
         made: kinds of artefacts that earlier sweeps make.

@@ -45,13 +45,14 @@ class Checker:
         """Places of the document that were taken out because they are wrong."""
 
     def read(self, model: type[M], raw: Any, context: Any = None) -> M | None:
-        """Return the model of a whole document. Wrong parts are taken out, so that the rest is checked, too.
+        """Return the model of a whole document; None where nothing of it is good.
+
+        Wrong parts are left out, so that the rest is checked, too.
 
         Args:
+            model: the class to return one of.
             raw: the document's value, completed.
             context: what validators get.
-        Returns:
-            None where nothing is left.
         """
         left = copy.deepcopy(raw)
         for round_ in range(MOST_ROUNDS):

@@ -16,7 +16,13 @@ MOST_PARTS = 1000
 
 
 def configurations(search: Mapping[str, Distribution], samples: int | None, searcher: str) -> int:
-    """Return how many configurations an arm has, without drawing any."""
+    """Return how many configurations an arm has, without drawing any.
+
+    Args:
+        search: the arm's search variables.
+        samples: how many the arm asks for; None for the whole product.
+        searcher: the sweep's, by name.
+    """
     if not search:
         return 1
     if searcher != "grid" and samples is not None:
@@ -28,7 +34,15 @@ def configurations(search: Mapping[str, Distribution], samples: int | None, sear
 def check_arm_size(
     checker: Checker, searcher: str, search: Mapping[str, Distribution], samples: int | None, path: Path_
 ) -> None:
-    """Refuse a grid with more configurations than a study has trials."""
+    """Refuse a grid with more configurations than a study has trials.
+
+    Args:
+        checker: takes the problem.
+        searcher: the sweep's, by name.
+        search: the arm's search variables.
+        samples: how many the arm asks for; None for the whole product.
+        path: where the arm's `search` stands.
+    """
     number = configurations(search, samples, searcher)
     if number > MOST_TRIALS and all(values.countable for values in search.values()):
         message = (
@@ -38,7 +52,14 @@ def check_arm_size(
 
 
 def check_parts(checker: Checker, pbt: Pbt, epochs: int, path: Path_) -> None:
-    """Refuse a population whose classifiers would be made in too many parts."""
+    """Refuse a population whose classifiers would be made in too many parts.
+
+    Args:
+        checker: takes the problem.
+        pbt: the scheduler.
+        epochs: of the classifiers.
+        path: where the scheduler stands.
+    """
     parts = math.ceil(epochs / pbt.interval)
     if parts > MOST_PARTS:
         message = f"{epochs} epochs in parts of {pbt.interval} are {parts} artefacts, but may be {MOST_PARTS}"

@@ -18,7 +18,7 @@ from wsss.config.checks.size import check_trials
 from wsss.config.checks.trial_names import check_trial_names
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
-from wsss.config.naming import is_reported, study_name_problem
+from wsss.config.naming import SELECT_MIOU, is_reported, study_name_problem
 from wsss.config.resolve import is_ranked, kinds_made
 from wsss.config.stage import STAGES, scored_as
 from wsss.config.study import Arm, StageUse, Study, Sweep
@@ -44,6 +44,7 @@ def check_study(
     """Return the study that a document describes. Raises `ConfigError` with every problem found.
 
     Args:
+        document: the study file, as parsed.
         base: the folder that relative paths refer to.
         name: the study's where the file has none.
         storage: the study's where the file has none.
@@ -192,7 +193,7 @@ def _metric(checker: Checker, sweep: Sweep, path: Path_) -> str | None:
         return [ranks] if ranks and (masks or checker.judge == "holdout") else []
 
     def true_scores(use: StageUse) -> Sequence[str]:
-        return ("select/miou",) if masks and is_ranked(use) else ()
+        return (SELECT_MIOU,) if masks and is_ranked(use) else ()
 
     def other_scores(use: StageUse) -> Sequence[str]:
         ways = (scored_as(kind) for kind in kinds_made(use)) if masks else ()

@@ -8,7 +8,7 @@ from typing import Any
 
 from wsss.config.checks.checker import Checker
 from wsss.config.checks.size import check_parts
-from wsss.config.naming import is_reported
+from wsss.config.naming import SELECT_MIOU, is_reported
 from wsss.config.resolve import is_ranked, placed_variables, resolve_stage, variables_in
 from wsss.config.search import first_values
 from wsss.config.stage import STAGES
@@ -41,6 +41,8 @@ def check_scheduler(checker: Checker, sweep: Sweep, path: Path_, *, first: bool)
     An arm without `search` has one trial: there is nothing to compare it with.
 
     Args:
+        checker: takes the problems.
+        sweep: the sweep.
         path: where the sweep stands in the file.
         first: whether it is the first one of a study without `base`.
     """
@@ -133,13 +135,19 @@ def check_rules(
     """Return the rules of a `stop_below`, each with its metric: by default that of the first scored stage.
 
     A rule needs an arm with something left to do after the stage that it looks at.
+
+    Args:
+        checker: takes the problems.
+        rules: as the file has them.
+        arms: whose trials they stop.
+        path: where `stop_below` stands.
     """
     if not rules:
         return ()
     if checker.judge != "masks":
         checker.add(path, "`stop_below` looks at scores, but there are no masks to score with")
         return ()
-    scored = {f"{use.name}/select/miou": use.name for arm in arms for use in arm.stages if is_ranked(use)}
+    scored = {f"{use.name}/{SELECT_MIOU}": use.name for arm in arms for use in arm.stages if is_ranked(use)}
     if not scored:
         checker.add(path, "`stop_below` needs a scored stage (`cams`, `pseudo_masks`)")
         return ()

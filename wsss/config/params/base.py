@@ -73,6 +73,8 @@ def wrong(
         message: the message.
         hint: what to do; left out, the name nearest to `near` among those of `to`.
         about: what the key is at which it stands: the message then begins with both.
+        near: the word that was given.
+        to: the words that may stand there.
     """
     context = {"message": message, "hint": hint, "about": about, "near": near, "to": to}
     return PydanticCustomError("wrong", "{message}", context)
@@ -104,7 +106,7 @@ class Whole:
         return value
 
 
-class Part(BaseModel):
+class StudyPart(BaseModel):
     """Base of all that stands in a study file: immutable, no unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,7 +120,7 @@ def _is_number(annotation: object) -> bool:
     return not {bool, object, Any} & kinds and bool({int, float} & kinds)
 
 
-class Group(Part):
+class Group(StudyPart):
     """Base of all groups of parameters."""
 
     @field_validator("*", mode="before")

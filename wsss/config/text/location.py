@@ -72,6 +72,16 @@ def check_cluster_address(given: str | None) -> None:
         raise ConfigError(Problem(where, *refused))
 
 
+def own_database(folder: Path) -> str:
+    """Return the address of the sqlite file in a folder that MLflow writes to when nothing else is asked for.
+
+    Examples:
+        >>> own_database(Path("/data/runs"))
+        'sqlite:////data/runs/mlflow.db'
+    """
+    return f"sqlite:///{folder / 'mlflow.db'}"
+
+
 def absolute_sqlite(uri: str | None) -> str | None:
     """Return an address with a relative file of sqlite made absolute; anything else as it is.
 

@@ -30,6 +30,7 @@ def apply_overrides(
     GPU, or all of them when none does. Raises `ConfigError` with every address that leads nowhere.
 
     Args:
+        document: the study file, as parsed; it stays as it is.
         overrides: texts of the form "address=value", the value in YAML.
         direct: keys of the study → words that are taken as they are; None leaves a key alone.
     """

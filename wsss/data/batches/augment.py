@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from wsss.labels import IGNORED
+
 Pixels = npt.NDArray[np.float32]
 Raw = npt.NDArray[np.uint8]
 Statistics = tuple[float, float, float]
@@ -117,7 +119,7 @@ class Augmentation:
 
     def raw(self, image: Image.Image, random: np.random.Generator) -> tuple[Raw, Place, Jitter | None]:
         """Return the same crop before any arithmetic, uint8[crop, crop, 3] with zeros around the photo, where
-        the photo lies on it, and how its colours are to be changed."""
+        the photo lies on it, and the change of its colours."""
         place = self._place(image.size, random)
         pixels = np.asarray(place.cut(image, Image.Resampling.BICUBIC))
         canvas = np.zeros((self.crop, self.crop, 3), np.uint8)
@@ -131,7 +133,7 @@ class Augmentation:
         image = Image.fromarray(mask)
         place = self._place(image.size, random)
         ids = np.asarray(place.cut(image, Image.Resampling.NEAREST))
-        canvas = np.full((self.crop, self.crop), 255, np.uint8)
+        canvas = np.full((self.crop, self.crop), IGNORED, np.uint8)
         canvas[place.row : place.row + ids.shape[0], place.column : place.column + ids.shape[1]] = ids
         return canvas
 

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from wsss.data.batches.augment import Augmentation, Pixels, evaluation_image, random_state
 from wsss.data.batches.transfer import Crops, ahead, finished
-from wsss.data.readers.voc import Dataset, Mask
+from wsss.data.photo_set import Dataset, Mask
 from wsss.errors import DataError, StageError, first_line
 from wsss.processes import FromServer
 
@@ -88,7 +88,7 @@ class ClassificationBatches:
         self.seed = seed
         self.workers = max(0, workers)
         self.device = torch.device(device)
-        self._source = Source(dataset, self.ids, targets[order], augmentation, seed, raw=self._on_gpu)
+        self._source = BatchSource(dataset, self.ids, targets[order], augmentation, seed, raw=self._on_gpu)
         self._sampler = _Sampler()
         self._loader: DataLoader[Any] | None = None
 
@@ -166,7 +166,7 @@ class ClassificationBatches:
 
 
 @dataclass(eq=False)
-class Source(TorchDataset[Any]):
+class BatchSource(TorchDataset[Any]):
     """Makes batches, in any process.
 
     `raw`: of crops as bytes, for a GPU; they go through shared memory. Finished ones are four times as large
@@ -212,7 +212,7 @@ class Source(TorchDataset[Any]):
 
 
 class _Sampler:
-    """The keys of the epoch that is to come; the loader looks at it whenever an epoch begins."""
+    """The keys of the next epoch, which the loader reads when it begins."""
 
     def __init__(self) -> None:
         self.keys: list[Key] = []

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from wsss.data.batches.augment import Augmentation, Place, random_state, window
-from wsss.data.batches.loader import ClassificationBatches, Key, Made, Source
-from wsss.data.readers.voc import Dataset, Mask
+from wsss.data.batches.loader import BatchSource, ClassificationBatches, Key, Made
+from wsss.data.photo_set import Dataset, Mask
 
 ReadMask = Callable[[str], Mask]
 
@@ -77,7 +77,7 @@ class SegmentationBatches(ClassificationBatches):
 
 
 @dataclass(eq=False, kw_only=True)
-class _Masked(Source):
+class _Masked(BatchSource):
     """Makes batches whose labels are those of the pixels."""
 
     read: ReadMask

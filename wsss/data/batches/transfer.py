@@ -34,6 +34,12 @@ def finished(crops: Crops, mean: Statistics, std: Statistics, device: torch.devi
     """Return float32[B, 3, S, S] on a device, as `Augmentation` makes it of the same photos and draws.
 
     Values agree to about 1e-6: sums of many numbers are added in another order.
+
+    Args:
+        crops: of a batch, on the CPU.
+        mean: of each channel, in [0, 1].
+        std: of each channel.
+        device: the GPU.
     """
     pixels = sent(crops.pixels, device).permute(0, 3, 1, 2)  # channels last, as convolutions like it
     images = pixels.float() * np.float32(1 / 255).item()

@@ -69,7 +69,12 @@ def with_address(source: Source, address: str | None) -> Source:
 def obtain(source: Source, folder: Path, address: str | None, bars: Bars) -> Path:
     """Download an archive into a folder unless it is there; return it. Raises as `download` does.
 
-    `address` is that of a folder which has a file of the same name.
+    Args:
+        source: addresses, size and checksum.
+        folder: where the archive goes.
+        address: of a folder that has a file of the same name, instead of the source's addresses; None for
+            these.
+        bars: show how far it is.
     """
     name = source.urls[0].rsplit("/", 1)[-1]
     archive = folder / name

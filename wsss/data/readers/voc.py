@@ -7,15 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from wsss.data.photo_set import Dataset, Labels, Mask, PhotoSet, is_safe, mask_id_problem
+from wsss.data.photo_set import Labels, PhotoSet, is_safe
 from wsss.data.readers.annotations import Annotation, read_annotation, unknown_classes
 from wsss.data.readers.devkit_files import FilesById, read_devkit_list
 from wsss.data.tables.class_names import read_class_names
 from wsss.data.tables.text import nearest_name, quote
 from wsss.errors import DataError, Problem
-from wsss.labels import IGNORED
-
-__all__ = ["IGNORED", "VOC_CLASSES", "Dataset", "Labels", "Mask", "VocDataset", "mask_id_problem"]
 
 VOC_CLASSES: tuple[str, ...] = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),

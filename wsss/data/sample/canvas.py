@@ -14,6 +14,8 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from wsss.labels import IGNORED
+
 Colour = tuple[float, float, float]
 Point = tuple[float, float]
 Points = Sequence[Point]
@@ -23,7 +25,6 @@ Floats = NDArray[np.float32]
 Bytes = NDArray[np.uint8]
 
 OVERSAMPLING = 3
-IGNORE = 255
 _LIGHT = (-0.42, -0.66, 0.62)
 
 
@@ -196,5 +197,5 @@ class Canvas:
                 shifted = padded[dy::n, dx::n][: centre.shape[0], : centre.shape[1]]
                 border |= shifted != centre
         parts = self.part[half::n, half::n].copy()
-        parts[border] = IGNORE
+        parts[border] = IGNORED
         return parts

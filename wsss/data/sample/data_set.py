@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 import numpy as np
 from PIL import Image
 
+from wsss.data.pictures.palette import PALETTE
 from wsss.data.sample.creatures import SAMPLE_CLASSES
 from wsss.data.sample.scene import Scene, make_scene
 from wsss.errors import DataError, Problem
@@ -117,7 +118,7 @@ def _write_all(root: Path, ids: tuple[tuple[str, ...], tuple[str, ...]], size: i
     for name, members in (("train", ids[0]), ("val", ids[1]), ("trainval", ids[0] + ids[1])):
         (lists / f"{name}.txt").write_text("".join(f"{one}\n" for one in members), encoding="utf-8")
     (root / "classes.txt").write_text("".join(f"{name}\n" for name in SAMPLE_CLASSES), encoding="utf-8")
-    palette = voc_palette()
+    palette = PALETTE.tobytes()
     for one in ids[0] + ids[1]:
         number = int(one.rpartition("_")[2])
         rng = np.random.default_rng([seed, number])
@@ -132,17 +133,6 @@ def _write_scene(root: Path, one: str, scene: Scene, palette: bytes) -> None:
         image.putpalette(palette)
         image.save(root / folder / f"{one}.png")
     (root / "Annotations" / f"{one}.xml").write_bytes(_annotation(one, scene))
-
-
-def voc_palette() -> bytes:
-    """Return PASCAL VOC's palette, 256 RGB triples: the bits of the id dealt out to R, G, B in turn."""
-    ids = np.arange(256)
-    palette = np.zeros((256, 3), np.uint8)
-    for step in range(3):
-        for channel in range(3):
-            bit = (ids >> (3 * step + channel)) & 1
-            palette[:, channel] |= (bit << (7 - step)).astype(np.uint8)
-    return palette.tobytes()
 
 
 def _annotation(one: str, scene: Scene) -> bytes:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsss.data.sample.canvas import IGNORE, OVERSAMPLING, Bytes, Canvas, Frame
+from wsss.data.sample.canvas import OVERSAMPLING, Bytes, Canvas, Frame
 from wsss.data.sample.creatures import SAMPLE_CLASSES, Creature, draw_creature, paint_creature
 from wsss.data.sample.scenery import THEMES, paint_clutter, paint_cover, paint_scenery
+from wsss.labels import IGNORED
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Scene:
     def mask(self) -> Bytes:
         """Return the class ids, 0 background, 1..C, 255 border, uint8[H, W]."""
         classes = (self.parts.astype(np.int16) + 1) // 2
-        return np.where(self.parts == IGNORE, IGNORE, classes).astype(np.uint8)
+        return np.where(self.parts == IGNORED, IGNORED, classes).astype(np.uint8)
 
 
 def make_scene(rng: np.random.Generator, size: int, first: int) -> Scene:
@@ -72,7 +73,7 @@ def _attempt(rng: np.random.Generator, height: int, width: int, kinds: list[int]
         seen, head = int(mine.sum()), int((mine & (canvas.part % 2 == 1)).sum())
         if seen < 0.55 * whole[index - 1][0] or head < 0.75 * whole[index - 1][1]:
             return None
-        inner = (owners == index) & (parts != IGNORE)
+        inner = (owners == index) & (parts != IGNORED)
         telling = parts[inner] % 2 == 1
         if not telling.any() or telling.all():
             return None

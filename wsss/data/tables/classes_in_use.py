@@ -83,8 +83,11 @@ def compare_classes(
     Args:
         found: takes what is wrong with a class.
         of_image: takes what is wrong with an image, by id.
+        dataset: the set.
         labels: annotations by id, of the images whose labels are read.
         masks: fingerprints by id, of the masks that hold no other ids than the classes'.
+        images: which images are looked at, and for what.
+        fingerprints: of files that were decoded before.
     """
     shown = {id: _shown(dataset, mask) for id, mask in masks.items()}
     both = sorted(id for id in masks if id in labels)

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterable
 from wsss.data.view import DataView
 from wsss.errors import StageError
 from wsss.pipeline.chains.chain import Chain, Side
-from wsss.pipeline.chains.make import Again, Bench, Making, found
+from wsss.pipeline.chains.make import Again, Bench, Making, report_found
 from wsss.pipeline.chains.watching import Watch
 from wsss.pipeline.events import ChainEvent, Moving
 from wsss.store.folder_store import Store
@@ -80,16 +80,16 @@ def run_chain(
 
     torch.set_num_threads(threads)
     bench = Bench(store, data, device, threads, workers, checkpoint_seconds, poll_seconds, watch)
-    told = set(reported)
+    ended = set(reported)
     for attempt in itertools.count(1):
         pending = _pending_with_whole_inputs(chain, bench.store)
         for node in chain.nodes:
-            if node.label in told and node.label not in pending:
+            if node.label in ended and node.label not in pending:
                 continue
             if node.label not in pending:
-                yield from found(trial, node, bench.store)
+                yield from report_found(trial, node, bench.store)
             elif side is not None and node.side != side:
-                yield Moving(trial, node.label, node.side == "gpu", tuple(sorted(told)))
+                yield Moving(trial, node.label, node.side == "gpu", tuple(sorted(ended)))
                 return
             else:
                 try:
@@ -98,7 +98,7 @@ def run_chain(
                     if attempt == MOST_ATTEMPTS:
                         raise StageError(f"{node.label}: {reason}, {attempt} times in a row") from reason
                     break
-            told.add(node.label)
+            ended.add(node.label)
         else:
             return
 

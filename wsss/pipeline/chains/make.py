@@ -33,12 +33,10 @@ from wsss.pipeline.events import (
 )
 from wsss.stages.contract import Context, Stage
 from wsss.stages.out_of_memory import described, is_out_of_memory
+from wsss.stages.step_metrics import RUNG_SCORE
 from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.partial import Partial
-
-RUNG_SCORE = "rung_score"
-"""The metric of a step that schedulers judge a trial by."""
 
 
 class Again(Exception):
@@ -111,7 +109,7 @@ class Making:
                     finally:
                         self._give_memory_back()
                 partial.remove()  # the other run did so before this one began here again
-        yield from found(self._trial, node, store)
+        yield from report_found(self._trial, node, store)
 
     def _give_memory_back(self) -> None:
         """Return this stage's GPU memory: other trials may need it, and later stages measure what is free."""
@@ -206,7 +204,14 @@ class Making:
         folders = {kind: artefact.folder for kind, artefact in inputs.items()}
         return work_of(
             Context(
-                node.params, folders, bench.data, node.seed, self._device, bench.threads, work, bench.workers
+                params=node.params,
+                inputs=folders,
+                data=bench.data,
+                seed=node.seed,
+                device=self._device,
+                threads=bench.threads,
+                work=work,
+                workers=bench.workers,
             )
         )
 
@@ -250,8 +255,14 @@ class Making:
         }
 
 
-def found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
-    """Report a finished artefact, after the steps of its making that a scheduler judges by."""
+def report_found(trial: str, node: Node, store: Store) -> Iterator[ChainEvent]:
+    """Report a finished artefact, after the steps of its making that a scheduler judges by.
+
+    Args:
+        trial: what the events call the trial.
+        node: the artefact's place in the chain.
+        store: where it is.
+    """
     artefact = store.known(node.key)
     record = artefact.record if artefact else {}
     history = list(record.get("history", ()))

@@ -1,31 +1,19 @@
-"""Preflight: what the driver checks before it spends hours. One error names everything that is bad."""
+"""Preflight of a storage folder and its disk, and what a study says of GPUs that its trials share."""
 
 from __future__ import annotations
 
 import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from wsss.errors import PreflightError, Problem
 from wsss.files import nearest_folder
+from wsss.pipeline.check import Check
 
-State = Literal["ok", "note", "bad"]
 MINIMUM_FREE = 1024**3
 JOB_FOLDER = re.compile(r"/session_[^/]*/runtime_resources/")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One row: what was checked, what was found, and how to mend it if it is bad."""
-
-    what: str
-    state: State
-    found: str
-    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -35,13 +23,6 @@ class Rough:
 
     bytes: float
     whole: bool = True
-
-
-def refuse_bad(checks: Iterable[Check]) -> None:
-    """Raise one `PreflightError` with everything that is bad, if anything is."""
-    bad = [Problem(check.what, check.found, check.hint) for check in checks if check.state == "bad"]
-    if bad:
-        raise PreflightError(bad, title="the study can't run here")
 
 
 def goes_with_the_job(path: Path) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from wsss.config import Study
 from wsss.config.stage import STAGES
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
 from wsss.stages.programs.readiness import Found, Needs, look, needs
 
 HINT = "a `command` needs its folder and its environment on every machine that runs trials"

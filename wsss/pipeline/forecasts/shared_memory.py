@@ -9,7 +9,8 @@ from typing import Any
 
 from wsss.config import Study, Sweep
 from wsss.config.stage import STAGES
-from wsss.pipeline.forecasts.preflight import Check, gibibytes
+from wsss.pipeline.check import Check
+from wsss.pipeline.forecasts.preflight import gibibytes
 
 SHARED = Path("/dev/shm")  # noqa: S108 - it is only looked at
 AHEAD = 2

@@ -19,6 +19,7 @@ from wsss.errors import ConfigError, Problem, WsssError
 from wsss.files import place, writing
 from wsss.pipeline.chains.chain import SCORES
 from wsss.pipeline.origin import ENTRY
+from wsss.pipeline.past.data_inventory import INVENTORY_FILE
 from wsss.pipeline.past.stored_studies import find_study, with_bases
 from wsss.pipeline.past.whereabouts import Whereabouts
 from wsss.stages.kinds.scoring.scores import CURVES_FILE
@@ -27,7 +28,6 @@ from wsss.store.folder_storage import STUDY, Storage
 from wsss.store.leftovers import PARTIAL
 
 ENDING = ".tar.xz"
-NOTES = ("data.json",)
 PICTURE = ".png"
 
 
@@ -101,7 +101,7 @@ def _copy_study(
         study = {**study, "tracking": {**study["tracking"], "uri": None}}
     told = places.without(study)
     into.write_note(name, STUDY, told if isinstance(told, str) else dump_yaml(told))
-    for note in NOTES:
+    for note in (INVENTORY_FILE,):
         content = storage.note(name, note)
         if content is not None:
             with contextlib.suppress(UnicodeDecodeError):  # of a damaged one, nothing is known anyway

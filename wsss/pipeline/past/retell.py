@@ -13,7 +13,6 @@ from typing import Any
 
 from wsss.config import Study
 from wsss.errors import WsssError
-from wsss.pipeline.chains.holdings import stored_inventory
 from wsss.pipeline.events import (
     DataPart,
     Event,
@@ -30,6 +29,7 @@ from wsss.pipeline.events import (
     Tried,
 )
 from wsss.pipeline.origin import ENTRY, data_parts, data_source, origin_of
+from wsss.pipeline.past.data_inventory import stored_inventory
 from wsss.pipeline.past.planned import Planned, recorded_stages
 from wsss.pipeline.past.results import Result, own_steps, recorded_result, unreported
 from wsss.pipeline.past.stored_studies import find_study

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from wsss.config.text.yaml_text import parse_yaml
 from wsss.errors import ConfigError
 from wsss.pipeline.chains.chain import SCORES
-from wsss.pipeline.chains.holdings import FILE
+from wsss.pipeline.past.data_inventory import INVENTORY_FILE
 from wsss.store.lease import TIMEOUT, Leases, is_dead, this_host
 from wsss.store.ledger import Ledger
 from wsss.store.leftovers import Leftover
@@ -130,7 +130,9 @@ class _Wanted:
 
     def _has_begun_without(self, ledger: Ledger, name: str) -> bool:
         """Whether work on a study has begun, as its inventory shows, and yet its ledger holds nothing."""
-        return self._storage.note(name, FILE) is not None and not any(True for _ in ledger.entries())
+        return self._storage.note(name, INVENTORY_FILE) is not None and not any(
+            True for _ in ledger.entries()
+        )
 
 
 def wanted_keys(storage: Storage) -> set[str]:

@@ -17,15 +17,16 @@ from wsss.config import Study, load_study_text
 from wsss.config.naming import study_name_problem
 from wsss.config.stage import STAGES
 from wsss.config.stage_use import is_path
-from wsss.config.text.location import Location, absolute_sqlite
+from wsss.config.text.location import Location, absolute_sqlite, own_database
 from wsss.config.text.yaml_text import dump_yaml, parse_value, parse_yaml
 from wsss.data.readers.inventory import Inventory
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
-from wsss.pipeline.chains.holdings import FILE, stored_inventory
 from wsss.pipeline.past.base_study import base_trials
+from wsss.pipeline.past.data_inventory import INVENTORY_FILE, stored_inventory
 from wsss.pipeline.past.extending import overlook_more
 from wsss.pipeline.search.trials import Trial
+from wsss.store.folder_storage import STUDY
 from wsss.store.storage import Storage, open_storage
 
 DATA_PATHS = ("root", "labels", "masks")
@@ -52,7 +53,7 @@ def find_study(
     """
     storage = open_storage(location)
     text = None if study_name_problem(name) and not _is_old_name(name, storage) else storage.study_text(name)
-    source = f"{storage.study_address(name)}/study.yaml"
+    source = f"{storage.study_address(name)}/{STUDY}"
     if text is None:
         known = storage.study_names()
         if name in known:
@@ -151,7 +152,7 @@ def stored_text(study: Study, storage: Storage) -> str:
             if Path(group[key]).is_relative_to(place):
                 group[key] = os.path.relpath(group[key], folder)
         raw["tracking"]["uri"] = absolute_sqlite(raw["tracking"].get("uri"))
-        if raw["tracking"].get("uri") == f"sqlite:///{place / 'mlflow.db'}":  # where it is anyway
+        if raw["tracking"].get("uri") == own_database(place):  # where it is anyway
             raw["tracking"]["uri"] = None
     return dump_yaml(raw)
 
@@ -219,7 +220,7 @@ def check_same_content(study: Study, data: Inventory | None = None, *, later: bo
 def _was_never_begun(name: str, storage: Storage) -> bool:
     """Whether a study was stored, but stopped before its first trial: by a mistake in its file, perhaps."""
     ledger = storage.ledger(name)
-    return storage.note(name, FILE) is None and not ledger.trials() and not ledger.is_lost()
+    return storage.note(name, INVENTORY_FILE) is None and not ledger.trials() and not ledger.is_lost()
 
 
 def _overlook_paths(old: dict[str, Any], new: dict[str, Any]) -> bool:

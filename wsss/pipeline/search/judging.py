@@ -13,15 +13,16 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from wsss.config import Scheduler, StopRule, Study, Sweep
+from wsss.config.naming import SELECT_MIOU
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.errors import ConfigError, Problem
 from wsss.pipeline.chains.chain import Node
-from wsss.pipeline.chains.make import RUNG_SCORE
 from wsss.pipeline.events import Event, StageFinished, TrialProgress
 from wsss.pipeline.search.arms import arm_of
 from wsss.pipeline.search.trials import Trial
 from wsss.stages.kinds.scoring.scores import SCORES_FILE
+from wsss.stages.step_metrics import RUNG_SCORE
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
@@ -109,7 +110,7 @@ class Verdicts:
         for node in trial.chain.nodes:
             value = self._score(node)
             if value is not None:
-                metric = f"{next(iter(node.inputs.values()))}/select/miou"
+                metric = f"{next(iter(node.inputs.values()))}/{SELECT_MIOU}"
                 self._scores.setdefault((trial.info.arm, metric), {})[node.key] = value
         judged = self._classifier(trial)
         if judged is None:
@@ -169,7 +170,7 @@ class Verdicts:
         arm = arm_of(self._sweep, trial.info.arm) if self._sweep.arms else None
         own = arm.stop_below if arm is not None else None
         for rule in self._sweep.stop_below if own is None else own:
-            if rule.metric == f"{scored}/select/miou":
+            if rule.metric == f"{scored}/{SELECT_MIOU}":
                 return self._too_low(trial, rule, node)
         return ""
 

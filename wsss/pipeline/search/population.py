@@ -16,8 +16,8 @@ import numpy as np
 from wsss.config import Pbt, Scalar, Sweep
 from wsss.config.params.stages import ClassifierParams
 from wsss.pipeline.chains.chain import Chain
-from wsss.pipeline.chains.make import RUNG_SCORE
 from wsss.pipeline.search.trials import Branch, Trial, member, population
+from wsss.stages.step_metrics import RUNG_SCORE
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 
@@ -99,8 +99,14 @@ def next_generation(branch: Branch, members: Sequence[Trial], generation: int, s
     """Return an arm's members as they go on after `generation` parts, by how these parts scored.
 
     The worst go on from one of the best, with some parameters changed. All else stays. The same scores
-    lead to the same members: whatever is drawn follows from the study's seed, the arm, the generation
-    and the member.
+    lead to the same members: every draw follows from the study's seed, the arm, the generation and the
+    member.
+
+    Args:
+        branch: the arm and what it starts from.
+        members: as they are.
+        generation: how many parts of their classifiers are made.
+        store: has the parts' rung scores.
     """
     scheduler = branch.sweep.scheduler
     assert isinstance(scheduler, Pbt)

@@ -80,7 +80,14 @@ class Searches:
         metrics: Mapping[str, float],
         rungs: Sequence[tuple[int, float]],
     ) -> None:
-        """Record how a trial ended; after the last seed of a configuration, report to its search."""
+        """Record how a trial ended; after the last seed of a configuration, report to its search.
+
+        Args:
+            trial: one that has ended.
+            status: how.
+            metrics: its scores by name.
+            rungs: (epoch, rung score) of its classifier, oldest first.
+        """
         found = self._asked.get(trial.configuration)
         if found is None:
             return

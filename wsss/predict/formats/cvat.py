@@ -8,8 +8,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from wsss.data.pictures.palette import PALETTE
 from wsss.files import write_atomic
-from wsss.masks.images import PALETTE
 from wsss.predict.formats.item import Item, Region
 
 

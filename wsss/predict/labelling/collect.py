@@ -20,7 +20,7 @@ from wsss.config.params.stages import SegmentationCrfParams
 from wsss.data.pictures.sizes import shrink_mask
 from wsss.data.readers.splits import is_held_out
 from wsss.errors import StageError
-from wsss.files import write_atomic
+from wsss.files import WRITING, write_atomic
 from wsss.masks.images import read_mask, write_mask
 from wsss.predict.formats import Item
 from wsss.predict.labelling.doubt import Looked, look_at
@@ -31,8 +31,9 @@ from wsss.predict.photos import read_photo
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import load_artefact
 from wsss.report.doubts import classifier_doubts, mask_lines
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.stages.shards import CamShards
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
+from wsss.stages.step_metrics import MAP
 from wsss.store.artefact import Artefact
 from wsss.store.storage import Storage
 
@@ -52,7 +53,7 @@ class Made:
     def mean_ap(self) -> float | None:
         """The classifier's mAP on the hold-out, in [0, 1]; None without one."""
         history = self.artefacts[CLASSIFIER].record.get("history") or [{}]
-        value = history[-1].get("mAP")
+        value = history[-1].get(MAP)
         return None if value is None else float(value)
 
 
@@ -93,8 +94,8 @@ def write_results(
         (folder / name).mkdir(parents=True, exist_ok=True)
     write_atomic(folder / "classes.txt", "".join(f"{name}\n" for name in photos.classes).encode())
     network = made.artefacts[NETWORK]
-    for source, name in ((WEIGHTS, "network.safetensors"), (ABOUT, "network.json")):
-        aside = folder / f".{name}.writing"
+    for source, name in ((SEGMENTER_WEIGHTS, "network.safetensors"), (SEGMENTER_ABOUT, "network.json")):
+        aside = folder / f".{name}{WRITING}"
         shutil.copyfile(network.folder / source, aside)
         aside.replace(folder / name)
     total = len(photos.labelled) + len(photos.unlabelled)

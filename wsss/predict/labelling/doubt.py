@@ -37,8 +37,8 @@ class Looked:
 
 
 def look_at(maps: npt.NDArray[np.floating], keys: npt.NDArray[np.int64], mask: Mask) -> Looked:
-    """Return how far a mask is to be believed: the soft IoU of what the network gives to the classes and of
-    the mask made of it, which is low where the network is unsure or was overruled.
+    """Return how well the network's probabilities support a mask: the soft IoU of both, which is low where
+    the network is unsure or was overruled, and the classes that the mask has lost.
 
     Args:
         maps: float[n, H, W], the network's probabilities of the classes that labels name.

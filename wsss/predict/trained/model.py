@@ -18,9 +18,9 @@ from wsss.models.computing.folding import fold_norms
 from wsss.models.computing.precision import Precision, placed
 from wsss.models.pretrained.tensor_files import number_fault
 from wsss.predict.trained.program import ExportedNetwork, read_program
-from wsss.stages.training.network import ABOUT as CLASSIFIER_ABOUT
+from wsss.stages.kinds.training.files import CLASSIFIER_ABOUT, SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.stages.training.network import load_classifier
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, SegmentationNetwork, network_of
+from wsss.stages.training.segmentation_network import SegmentationNetwork, network_of
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Model:
 
 def load_artefact(folder: Path, key: str) -> Model:
     """Return the model of a segmenter artefact's folder."""
-    return load_weights(folder / WEIGHTS, folder / ABOUT, id=key)
+    return load_weights(folder / SEGMENTER_WEIGHTS, folder / SEGMENTER_ABOUT, id=key)
 
 
 def load_file_model(path: Path) -> Model:

@@ -20,12 +20,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from wsss.errors import ConfigError, Problem
 from wsss.files import read_json
+from wsss.stages.kinds.training.files import (
+    CLASSIFIER_ABOUT,
+    CLASSIFIER_WEIGHTS,
+    SEGMENTER_ABOUT,
+    SEGMENTER_WEIGHTS,
+)
 
 ABOUT, CLASSES, CONFIG = "model.json", "classes.txt", "config.yaml"
 LOADER = "wsss.api.registered"
 FILES = {
-    "segmenter": ("segmenter.safetensors", "segmenter.json"),
-    "classifier": ("classifier.safetensors", "classifier.json"),
+    "segmenter": (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT),
+    "classifier": (CLASSIFIER_WEIGHTS, CLASSIFIER_ABOUT),
 }
 """Stage → its weights, and what they belong to; the first stage that a chain has is registered."""
 

@@ -21,7 +21,7 @@ from wsss.predict.trained.model import Model, load_artefact, load_file_model
 from wsss.predict.trained.model_folder import FILES as MODEL_FILES
 from wsss.predict.trained.model_folder import is_registered, read_about
 from wsss.predict.trained.registered import load_registered
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.store.artefact import RECORD, Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
@@ -60,7 +60,7 @@ class Source:
             weights, beside = MODEL_FILES[read_about(self.path).stage]
             return self.path / weights, self.path / beside
         if self.key:
-            return self.path / WEIGHTS, self.path / ABOUT
+            return self.path / SEGMENTER_WEIGHTS, self.path / SEGMENTER_ABOUT
         return (self.path, self.path.with_suffix(".json")) if self.path.suffix == ".safetensors" else None
 
     @property
@@ -91,8 +91,8 @@ def find_source(reference: str, location: Location) -> Source:
     path = Path(reference)
     if path.is_dir() and is_registered(path):
         return Source(path, registered=True)
-    if path.is_dir() and (path / WEIGHTS).is_file():
-        record = record_of(path, (WEIGHTS, ABOUT))
+    if path.is_dir() and (path / SEGMENTER_WEIGHTS).is_file():
+        record = record_of(path, (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT))
         return Source(path, record.get("key") or path.resolve().name)
     if path.is_file() or path.suffix in (*FILES, ".onnx"):
         if not path.is_file():

@@ -12,6 +12,7 @@ from wsss.report.comparison import Cell
 from wsss.report.page.content import Content, Curve, Learning
 from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, whole_ticks
 from wsss.report.words.titles import difference_text
+from wsss.stages.step_metrics import LOSS, MAP
 
 if TYPE_CHECKING:
     pass
@@ -174,7 +175,7 @@ def learning_plots(learning: Sequence[Learning]) -> Iterator[Plot]:
     """Loss and hold-out mAP of every network, epoch by epoch."""
     from plotly.graph_objects import Scatter
 
-    for metric, axis in (("loss", "loss"), ("mAP", "hold-out mAP")):
+    for metric, axis in ((LOSS, "loss"), (MAP, "hold-out mAP")):
         mine = [one for one in learning if metric in one.metrics]
         if not mine:
             continue

@@ -77,7 +77,7 @@ def label(name: str) -> str:
 
 def named(figure: Figure) -> Figure:
     """Return a figure whose names, in its legend and along its axes, fit a telephone: it grows where they are
-    many, or long. What they name stays apart, whatever is cut."""
+    many, or long. Where two are cut to one text, what they name stays apart."""
     shown = [trace for trace in figure.data if trace.name]
     if figure.layout.showlegend is not False and len(shown) > len(COLOURS):
         figure.layout.height += LINE * len(shown) // 3

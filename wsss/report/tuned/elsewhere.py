@@ -8,7 +8,7 @@ from typing import Any
 from wsss.config import Study
 from wsss.files import sha256_json
 from wsss.pipeline.chains.chain import PICTURES, scored_label
-from wsss.pipeline.chains.holdings import stored_inventory
+from wsss.pipeline.past.data_inventory import stored_inventory
 from wsss.pipeline.past.tried import Attempts
 from wsss.pipeline.search.arms import labels_upto
 from wsss.report.comparison import Row

@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 
 from wsss.config import Study, Sweep
+from wsss.config.naming import SELECT_MIOU
 from wsss.config.text.location import Location
 from wsss.metrics.best_of import (
     BestOf,
@@ -34,7 +35,7 @@ from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import open_storage
 
-SELECT = "/select/miou"
+SELECT = f"/{SELECT_MIOU}"
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from wsss.config.naming import HOLDOUT_MAP, SELECT_MIOU
 from wsss.metrics.intervals import bootstrap_of_marginals
 from wsss.report.cells import SAMPLES
 from wsss.report.comparison import LEVEL
@@ -61,13 +62,13 @@ def _names(scored: Sequence[Configuration]) -> Iterator[tuple[str, bool]]:
     """Iterate over the scores that trials may be ranked by and all have, and whether they look at masks."""
     metrics = [run.trial.metrics for one in scored for run in one.runs]
     common = [name for name in metrics[0] if all(name in other for other in metrics)]
-    for masks, endings in ((True, ("/select/miou", "/select/area", "/select/pxap")), (False, PROXIES)):
+    for masks, endings in ((True, (f"/{SELECT_MIOU}", "/select/area", "/select/pxap")), (False, PROXIES)):
         for name in common:
             if name.endswith(endings):
                 yield name, masks
 
 
-PROXIES = ("/holdout/mAP", "/agreement/miou")
+PROXIES = (f"/{HOLDOUT_MAP}", "/agreement/miou")
 """Scores that look at no mask."""
 
 

@@ -96,7 +96,7 @@ def unequal_lines(comparison: Comparison) -> list[str]:
 
 
 def trained_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence where the networks of rows were to be trained for different numbers of epochs."""
+    """Return a sentence where the study asks different numbers of epochs of the networks of rows."""
     lengths: dict[str, list[str]] = {}
     for row in comparison.rows:
         if row.status == "done" and row.networks and not row.foreign:

@@ -13,6 +13,9 @@ from wsss.models.kind import backbone_class
 if TYPE_CHECKING:
     from wsss.data.view import DataView
 
+FEATURES_FILE = "features.npz"
+"""The file of the artefact: ids str[N], features float32[N, D]."""
+
 
 @STAGES.register
 class Features(StageKind[FeaturesParams]):

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from wsss.data.view import DataView, photo_sizes
+from wsss.files import WRITING
 from wsss.stages.kinds.programs.words import LISTS
 from wsss.stages.shards import INDEX, CamShards
 
@@ -54,8 +55,14 @@ def give_artefact(source: Path, data: DataView, folder: Path, layout: str) -> No
     float32[n, ⌈H/4⌉, ⌈W/4⌉] and `high_res` float32[n, H, W], both in [0, 1]; with the layout `npz` the same
     arrays without a pickle, in `<id>.npz`. Masks are `<id>.png`, ids 0..C. Anything else is copied. Nothing
     is linked: what a program changes changes no artefact.
+
+    Args:
+        source: the artefact's folder.
+        data: knows the classes and sizes of images.
+        folder: the new one.
+        layout: of CAMs, `npz` or empty.
     """
-    aside = folder.with_name(f"{folder.name}.writing")
+    aside = folder.with_name(f"{folder.name}{WRITING}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     if (source / INDEX).is_file():

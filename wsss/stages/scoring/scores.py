@@ -32,6 +32,7 @@ from wsss.metrics import (
 from wsss.metrics.confusion import defined
 from wsss.stages.chunks import ListedStage
 from wsss.stages.contract import Context
+from wsss.stages.kinds.scoring.pictures import OVERLAYS
 from wsss.stages.kinds.scoring.scores import (
     CONFUSIONS_FILE,
     CURVES_FILE,
@@ -176,7 +177,7 @@ class Scores(ListedStage):
             photo = self.context.data.photo(id)
             mask = self._mask(id, photo.shape[:2], threshold)
             rows.append((id, photo, self.masks.maps(id), mask, dataset.mask(id)))
-        draw_samples(folder / "overlays.png", rows)
+        draw_samples(folder / OVERLAYS, rows)
         if threshold is not None:
             curves = {name: part.curve.miou()[: len(THRESHOLDS)] for name, part in self.parts.items()}
             draw_curve(folder / "threshold_curve.png", THRESHOLDS, curves, THRESHOLDS[threshold])

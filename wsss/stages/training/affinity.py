@@ -27,6 +27,7 @@ from wsss.models import (
 )
 from wsss.models.computing.precision import Precision, placed, sent
 from wsss.stages.contract import Context, Stage
+from wsss.stages.step_metrics import LOSS, LR
 from wsss.stages.training.network import to_channels_last
 from wsss.stages.training.training import Sums, begin_training, epoch_seed, photo_batches
 
@@ -76,7 +77,7 @@ class Affinity(Stage):
                 count += 1
                 self.on_part(count, len(self.batches))
         self.epoch += 1
-        return {**sums.means(count), "lr": self.training.lr}
+        return {**sums.means(count), LR: self.training.lr}
 
     def _batch(self, images: Tensor, masks: Tensor) -> dict[str, Tensor]:
         """Take one step; return the loss and the mean affinity of each kind of pair, on the device."""
@@ -96,7 +97,7 @@ class Affinity(Stage):
             f"affinity/{name}": (known * chosen).sum() / chosen.sum().clamp(min=1)
             for name, chosen in pairs._asdict().items()
         }
-        return {"loss": loss, **means}
+        return {LOSS: loss, **means}
 
     def save(self, folder: Path) -> None:
         self.training.save(folder)

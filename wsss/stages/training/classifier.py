@@ -20,10 +20,10 @@ from wsss.methods.objective import Objective
 from wsss.methods.optimiser import LEGACY_TOTAL
 from wsss.models.computing.precision import Precision, placed, sent
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds.training.files import CLASSIFIER_ABOUT, CLASSIFIER_WEIGHTS
+from wsss.stages.step_metrics import GRADIENT, LOSS, LOSS_TERM, LR
 from wsss.stages.subcategories import read_subcategories
 from wsss.stages.training.network import (
-    ABOUT,
-    WEIGHTS,
     build_network,
     head_of_weights,
     mixing_taps,
@@ -83,7 +83,7 @@ class Classifier(Stage):
 
     def step(self) -> dict[str, float]:
         if self.epoch == self.params.end:
-            return {"lr": 0.0, **self._evaluate()}  # there is nothing to train
+            return {LR: 0.0, **self._evaluate()}  # there is nothing to train
         seed = epoch_seed(self.context.seed, self.epoch)
         torch.manual_seed(seed)
         generator = torch.Generator().manual_seed(seed)
@@ -101,8 +101,8 @@ class Classifier(Stage):
                 self.on_part(count, len(self.batches))
         self.epoch += 1
         metrics = sums.means(count)
-        metrics |= {f"gradient/{name}": value for name, value in shares.items()}
-        metrics["lr"] = self.training.lr
+        metrics |= {f"{GRADIENT}{name}": value for name, value in shares.items()}
+        metrics[LR] = self.training.lr
         return {**metrics, **self._evaluate()}
 
     def _batch(
@@ -133,7 +133,7 @@ class Classifier(Stage):
         if measure:
             shares = self.objective.gradient_shares(terms, output.features, self.training.gradient_scales)
         self.training.step(loss)
-        return {"loss": loss, **{f"loss/{name}": term for name, term in terms.items()}}, shares
+        return {LOSS: loss, **{f"{LOSS_TERM}{name}": term for name, term in terms.items()}}, shares
 
     def _evaluate(self) -> dict[str, float]:
         """Return the hold-out mAP, and every `rung.every` epochs and after the last one the rung score."""
@@ -153,11 +153,11 @@ class Classifier(Stage):
 
     def finish(self, folder: Path) -> dict[str, Any]:
         self.batches.close()
-        self.training.write_weights(folder / WEIGHTS)
+        self.training.write_weights(folder / CLASSIFIER_WEIGHTS)
         if self.params.end < self.params.epochs:
             self.training.save(folder)  # for the classifier that goes on from this one
         classes = list(self.context.data.dataset.classes)
         params = self.params.model_dump(mode="json")
         about = {"params": params, "classes": classes, "subcategories": len(self.parent)}
-        write_json(folder / ABOUT, {**about, "parent": self.parent})
+        write_json(folder / CLASSIFIER_ABOUT, {**about, "parent": self.parent})
         return {"images": len(self.context.data.train), "classes": classes, **self.origin}

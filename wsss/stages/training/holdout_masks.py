@@ -12,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from wsss.data.photo_set import Dataset
 from wsss.data.pictures.sizes import resize_mask
-from wsss.data.readers.voc import Dataset
 from wsss.masks.images import Mask
 from wsss.masks.segmentation import label_batch
 from wsss.metrics import confusion, miou

@@ -16,9 +16,7 @@ from wsss.files import read_json
 from wsss.models import CamNetwork, backbone_class, create_backbone
 from wsss.models.computing.precision import Precision, placed
 from wsss.models.pretrained.layouts import published_head
-
-WEIGHTS = "classifier.safetensors"
-ABOUT = "classifier.json"
+from wsss.stages.kinds.training.files import CLASSIFIER_ABOUT, CLASSIFIER_WEIGHTS
 
 
 def mixing_taps(params: ClassifierParams) -> tuple[str, ...]:
@@ -73,8 +71,8 @@ def classifier_of(about: Mapping[str, Any]) -> CamNetwork:
 
 def load_classifier(folder: Path, device: torch.device | str = "cpu") -> CamNetwork:
     """Return the trained network that a classifier artefact holds, on a device and in evaluation mode."""
-    network = classifier_of(read_json(folder / ABOUT))
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    network = classifier_of(read_json(folder / CLASSIFIER_ABOUT))
+    network.load_state_dict(load_file(folder / CLASSIFIER_WEIGHTS))
     to_channels_last(network)
     return placed(network, device, network.precision).eval()
 
@@ -84,7 +82,7 @@ def subcategory_parents(folder: Path) -> list[int]:
 
     Raises `StageError` when it was trained without any.
     """
-    parents: list[int] = read_json(folder / ABOUT)["parent"]
+    parents: list[int] = read_json(folder / CLASSIFIER_ABOUT)["parent"]
     if not parents:
         raise StageError(
             "`head: subcategories` needs a classifier with sub-categories, but this one was trained without"

@@ -24,12 +24,13 @@ from wsss.models.computing.precision import sent
 from wsss.models.computing.statistics import channel_statistics
 from wsss.models.networks.pixel_head import fitted
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds.training.files import CLASSIFIER_ABOUT, SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.stages.kinds.training.pixel_head import teaching_images
 from wsss.stages.memory_bound import MemoryBound
 from wsss.stages.shards import split_shards
-from wsss.stages.training.network import ABOUT as CLASSIFIER_ABOUT
+from wsss.stages.step_metrics import LOSS, LR
 from wsss.stages.training.network import load_classifier
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, build_pixel_head
+from wsss.stages.training.segmentation_network import build_pixel_head
 from wsss.stages.training.training import Training, epoch_seed
 
 LOOKED_AT = 16
@@ -142,7 +143,7 @@ class PixelHead(Stage):
             batch = slice(start, start + self.params.batch)
             losses.append(self._update(order[batch], views[batch]))
         # A GPU is asked once a step: it goes on with the next update meanwhile.
-        return {"loss": float(torch.stack(losses).cpu().numpy().mean()), "lr": self.training.lr}
+        return {LOSS: float(torch.stack(losses).cpu().numpy().mean()), LR: self.training.lr}
 
     def _update(self, photos: np.ndarray, views: np.ndarray) -> Tensor:
         """Take one step and return the loss, a scalar float64 on the device."""
@@ -175,7 +176,7 @@ class PixelHead(Stage):
         self.done = done
 
     def finish(self, folder: Path) -> dict[str, Any]:
-        self.training.write_weights(folder / WEIGHTS, self.network)
+        self.training.write_weights(folder / SEGMENTER_WEIGHTS, self.network)
         params, drawn = self.params.model_dump(mode="json"), {}
         about = {
             "network": "pixel_head",
@@ -183,7 +184,7 @@ class PixelHead(Stage):
             "classes": list(self.network.classes),
             "classifier": read_json(self.source / CLASSIFIER_ABOUT),
         }
-        write_json(folder / ABOUT, about)
+        write_json(folder / SEGMENTER_ABOUT, about)
         if self.params.drawn:
             drawn = {
                 "drawn_from": "teach" if self.context.data.teach else "select",

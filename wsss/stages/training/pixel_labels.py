@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from wsss.data.photo_set import Dataset
 from wsss.data.pictures.sizes import shrink_mask
-from wsss.data.readers.voc import Dataset
 from wsss.labels import IGNORED
 from wsss.masks.images import Mask, read_mask
 from wsss.stages.kinds.refining.pseudo_masks import CONFIDENCE

@@ -13,6 +13,7 @@ from wsss.metrics import ThresholdCurve, mean_average_precision
 from wsss.models import CamNetwork
 from wsss.models.computing.precision import applied, sent
 from wsss.stages.kinds.training.classifier import rung_ids
+from wsss.stages.step_metrics import MAP, MAP_SIZE, RUNG_SCORE
 
 BATCH = {"cpu": 4, "cuda": 32}  # large batches fall out of a CPU's caches
 
@@ -47,7 +48,7 @@ def holdout_map(network: CamNetwork, data: DataView, size: int, device: torch.de
             scores[part] = output.logits.float().cpu().numpy()
     labels = data.dataset.labels(data.holdout)
     mean = mean_average_precision(scores, labels)
-    return {} if mean is None else {"mAP": mean, "mAP_size": float(size)}
+    return {} if mean is None else {MAP: mean, MAP_SIZE: float(size)}
 
 
 def rung_score(
@@ -86,4 +87,4 @@ def rung_score(
             )
             for name, maps, present in zip(names, cams, keys, strict=True):
                 curve.add(data.dataset.mask(name), maps, present)
-    return {"rung_score": float(curve.best()[2])}
+    return {RUNG_SCORE: float(curve.best()[2])}

@@ -15,10 +15,9 @@ from wsss.files import read_json
 from wsss.models import CamNetwork, DeepLab, create_backbone, weights_identity
 from wsss.models.computing.precision import Precision, placed
 from wsss.models.networks.pixel_head import PixelHeadNetwork
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.stages.training.network import classifier_of, to_channels_last
 
-WEIGHTS = "segmenter.safetensors"
-ABOUT = "segmenter.json"
 PIXEL_HEAD = "pixel_head"
 """What the JSON of a pixel head calls its network; that of a DeepLab has no name for it."""
 SegmentationNetwork = DeepLab | PixelHeadNetwork
@@ -91,6 +90,6 @@ def network_of(about: Mapping[str, Any]) -> SegmentationNetwork:
 
 def load_segmenter(folder: Path, device: torch.device | str = "cpu") -> SegmentationNetwork:
     """Return the trained network that a segmenter artefact holds, on a device and in evaluation mode."""
-    network = network_of(read_json(folder / ABOUT))
-    network.load_state_dict(load_file(folder / WEIGHTS))
+    network = network_of(read_json(folder / SEGMENTER_ABOUT))
+    network.load_state_dict(load_file(folder / SEGMENTER_WEIGHTS))
     return placed(network, device, network.precision).eval()

@@ -11,8 +11,9 @@ from wsss.errors import DataError, StageError
 from wsss.files import write_json
 from wsss.models.computing.precision import Precision
 from wsss.stages.contract import Context, Stage
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.stages.training.pixel_labels import PixelLabels, some_with_masks, unread
-from wsss.stages.training.segmentation_network import ABOUT, WEIGHTS, describe_weights
+from wsss.stages.training.segmentation_network import describe_weights
 from wsss.stages.training.segmenter_training import SegmenterTraining, Task, planned_epochs
 from wsss.stages.training.worker_group import WorkerGroup
 
@@ -83,14 +84,14 @@ class Segmenter(Stage):
 
     def finish(self, folder: Path) -> dict[str, Any]:
         if self.single is not None:
-            self.single.write_weights(folder / WEIGHTS)
+            self.single.write_weights(folder / SEGMENTER_WEIGHTS)
         else:
-            self._workers().call_first("write_weights", folder / WEIGHTS)
+            self._workers().call_first("write_weights", folder / SEGMENTER_WEIGHTS)
         self.close()
         classes = list(self.context.data.dataset.classes)
         params = self.params.model_dump(mode="json")
         about = {"params": params, "classes": classes, "initial_weights": self.initial_weights}
-        write_json(folder / ABOUT, about)
+        write_json(folder / SEGMENTER_ABOUT, about)
         return {
             "images": len(self.task.train),
             "supervision": self.params.supervision,

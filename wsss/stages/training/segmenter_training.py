@@ -18,7 +18,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from wsss.config.params.stages import SegmenterParams
 from wsss.data.batches.pixel_batches import ResizedCrop, SegmentationBatches
-from wsss.data.readers.voc import Dataset
+from wsss.data.photo_set import Dataset
 from wsss.errors import StageError
 from wsss.labels import IGNORED
 from wsss.methods.pixel_loss import SegmentationLoss, labels_at, pyramid_loss
@@ -26,6 +26,7 @@ from wsss.metrics import miou
 from wsss.models import DeepLab
 from wsss.models.computing.precision import Precision, placed, sent
 from wsss.stages.contract import OnPart, unheard
+from wsss.stages.step_metrics import HOLDOUT_FLOOR, HOLDOUT_MIOU, LOSS, LR
 from wsss.stages.training.holdout_masks import Best, compared, floor
 from wsss.stages.training.pixel_labels import PixelLabels
 from wsss.stages.training.segmentation_network import build_segmenter
@@ -147,8 +148,8 @@ class SegmenterTraining:
         self.epoch += 1
         counted = sent(torch.tensor([ignored, pixels], dtype=torch.float64), self.device)
         loss_sum, ignored, pixels = self._over_all(torch.cat([losses[None], counted])).tolist()
-        metrics = {"loss": loss_sum / max(1, count - skipped), "ignored": ignored / pixels}
-        return {**metrics, "skipped": float(skipped), "lr": self.training.lr, **self._examine()}
+        metrics = {LOSS: loss_sum / max(1, count - skipped), "ignored": ignored / pixels}
+        return {**metrics, "skipped": float(skipped), LR: self.training.lr, **self._examine()}
 
     def _update(self, images: Tensor, labels: Tensor, grids: Sequence[torch.Size]) -> Tensor | None:
         """Take one step and return this process's share of the loss; without a known label do nothing."""
@@ -202,7 +203,7 @@ class SegmenterTraining:
     def _examine(self) -> dict[str, float]:
         """Compare with the pseudo masks of the hold-out; with `patience` remember the best weights.
 
-        `holdout/floor` is what nothing but background would score there.
+        `HOLDOUT_FLOOR` is what nothing but background would score there.
         """
         params, decides = self.params, self.params.patience > 0
         if not self.task.holdout or (self.rank and not decides):
@@ -223,7 +224,7 @@ class SegmenterTraining:
         score = miou(total)
         if decides:
             self.best.offer(score, network)
-        return {"holdout/miou": score, "holdout/floor": floor(total)}
+        return {HOLDOUT_MIOU: score, HOLDOUT_FLOOR: floor(total)}
 
     def learn_and_count(self) -> tuple[dict[str, float], int]:
         """Train one epoch; return metrics of it and the number of epochs, which `patience` may lower."""

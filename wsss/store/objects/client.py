@@ -123,7 +123,7 @@ class Objects:
             return self._mine_after_all(name, content)
 
     def _mine_after_all(self, name: str, content: bytes) -> str | None:
-        """Return the version if the object is what was to be written: a try succeeded, its answer was lost.
+        """Return the version if the object holds this content: a try succeeded, and its answer was lost.
 
         The content of every conditional write holds something of its writer's own.
         """

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from wsss.errors import StorageError
-from wsss.files import describe_files, read_file, with_checksum, write_json
+from wsss.files import WRITING, describe_files, read_file, with_checksum, write_json
 from wsss.store.lease import TIMEOUT, Lease
 from wsss.store.objects.client import Objects
 from wsss.store.objects.lease import PARTIAL, ObjectLease, is_lease
@@ -120,7 +120,7 @@ class ObjectPartial(Partial):
         described = {}
         fresh = []
         for name in self._chunks():
-            if name.endswith(".writing"):
+            if name.endswith(WRITING):
                 continue
             facts = (self.work / name).stat()
             stamp = (facts.st_size, facts.st_mtime_ns)

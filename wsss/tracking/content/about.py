@@ -9,6 +9,7 @@ from typing import Any
 from wsss.addresses import scrub, shown
 from wsss.config.text.yaml_text import dump_yaml
 from wsss.pipeline.events import DataPart, Origin, TrialInfo
+from wsss.tracking.content import tags as tag
 
 PUBLISHED = "published"
 LAST = "z/published"
@@ -37,7 +38,7 @@ def origin_tags(study: str, origin: Origin, note: str) -> dict[str, str]:
         origin: what is known of that.
         note: a run's description, in Markdown.
     """
-    tags = {"mlflow.note.content": note}
+    tags = {tag.NOTE: note}
     if origin != Origin():
         tags |= {
             "mlflow.user": origin.user,
@@ -45,8 +46,8 @@ def origin_tags(study: str, origin: Origin, note: str) -> dict[str, str]:
             "mlflow.source.type": "JOB" if origin.job else "LOCAL",
             "mlflow.source.git.commit": origin.commit,
             "mlflow.source.git.dirty": str(origin.dirty).lower() if origin.commit else "",
-            "wsss.package": origin.version,
-            "wsss.job": origin.job,
+            tag.PACKAGE: origin.version,
+            tag.JOB: origin.job,
         }
     return {name: scrub(value) for name, value in tags.items() if value}
 

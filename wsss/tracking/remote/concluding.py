@@ -7,19 +7,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from wsss.tracking.content import tags as tag
 from wsss.tracking.content.conclusion import REPORT
 from wsss.tracking.remote.files import Known, RunFiles
-from wsss.tracking.remote.registry import Registry
+from wsss.tracking.remote.registry import ModelRegistry
 from wsss.tracking.spool import Operation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-NOTE, OURS = "mlflow.note.content", "wsss.note"
-"""The experiment's note, and the digest of the one that was written here: another one is people's own."""
-SUMMARY = "wsss.summary"
-"""The digest of what a study's run holds."""
-WINNER = "wsss.winner"
 
 
 def study_run(study: str) -> str:
@@ -53,7 +48,7 @@ class Concluding:
         runs: finds runs and adds to them.
     """
 
-    def __init__(self, client: MlflowClient, files: RunFiles, registry: Registry, runs: Runs) -> None:
+    def __init__(self, client: MlflowClient, files: RunFiles, registry: ModelRegistry, runs: Runs) -> None:
         self._client = client
         self._files = files
         self._registry = registry
@@ -74,7 +69,7 @@ class Concluding:
     def is_current(self, known: Known, operation: Operation) -> bool:
         """Whether a study's run holds what an operation would bring, its files too."""
         paths = {*operation["texts"], REPORT}
-        return known.tags.get(SUMMARY) == operation["digest"] and all(
+        return known.tags.get(tag.SUMMARY) == operation["digest"] and all(
             self._files.has(known, path) for path in paths
         )
 
@@ -97,7 +92,7 @@ class Concluding:
                     for name, value in values.items()
                 ],
             )
-            self._set_tags(known, {**operation["tags"], SUMMARY: operation["digest"]})
+            self._set_tags(known, {**operation["tags"], tag.SUMMARY: operation["digest"]})
         if known.status != operation["status"]:
             self._client.set_terminated(known.run_id, operation["status"], operation["time"])
             known.status = operation["status"]
@@ -111,20 +106,20 @@ class Concluding:
     def _note(self, experiment: str, note: str) -> None:
         """Write the experiment's note, unless people have written one."""
         tags = self._client.get_experiment(experiment).tags
-        there = tags.get(NOTE, "")
-        if there == note or (there and tags.get(OURS) != _digest(there)):
+        there = tags.get(tag.NOTE, "")
+        if there == note or (there and tags.get(tag.OWN_NOTE) != _digest(there)):
             return
-        self._client.set_experiment_tag(experiment, OURS, _digest(note))
-        self._client.set_experiment_tag(experiment, NOTE, note)
+        self._client.set_experiment_tag(experiment, tag.OWN_NOTE, _digest(note))
+        self._client.set_experiment_tag(experiment, tag.NOTE, note)
 
     def _mark_winner(self, experiment: str, best: str) -> None:
         """Tag the winner, and take the tag from the one before it."""
-        query = f"tags.`{WINNER}` = 'true'"
+        query = f"tags.`{tag.WINNER}` = 'true'"
         for found in self._client.search_runs([experiment], query):
-            if found.data.tags.get("wsss.trial") != best:
-                self._client.set_tag(found.info.run_id, WINNER, "false")
+            if found.data.tags.get(tag.TRIAL) != best:
+                self._client.set_tag(found.info.run_id, tag.WINNER, "false")
         if best:
-            self._set_tags(self._runs.known(f"trial:{best}"), {WINNER: "true"})
+            self._set_tags(self._runs.known(f"trial:{best}"), {tag.WINNER: "true"})
 
 
 def _digest(text: str) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from wsss import __version__
 from wsss.files import place
+from wsss.tracking.content import tags as tag
 from wsss.tracking.lookup import ALIAS
 from wsss.tracking.remote.files import Known, RunFiles
 
@@ -25,13 +26,11 @@ if TYPE_CHECKING:
 
 FOLDER = "model"
 """Among the files of the trial's run."""
-KEY, TRIAL = "wsss.key", "wsss.trial"
-"""Tags of a version: the artefact that its network is, and the trial."""
 LARGEST = 500 * 1024**2
 """Bytes of weights that are sent to a server: larger ones time out on their way through it."""
 
 
-class Registry:
+class ModelRegistry:
     """Registers winners. `added` counts new versions, under "models"."""
 
     def __init__(self, client: MlflowClient, files: RunFiles, added: Counter[str], *, local: bool) -> None:
@@ -64,7 +63,7 @@ class Registry:
             self._send_folder(known, winner)
         if version is None:
             source = f"{self._client.get_run(known.run_id).info.artifact_uri}/{FOLDER}"
-            tags = {KEY: winner["key"], TRIAL: winner["trial"], "wsss.package": __version__}
+            tags = {tag.KEY: winner["key"], tag.TRIAL: winner["trial"], tag.PACKAGE: __version__}
             version = self._client.create_model_version(
                 name, source, known.run_id, tags=tags, description=winner["description"]
             )
@@ -85,7 +84,7 @@ class Registry:
         """Return the version that a network was registered as before."""
         wanted = (winner["key"], winner["trial"])
         for found in self._client.search_model_versions(f"name = '{name}'"):
-            if (found.tags.get(KEY), found.tags.get(TRIAL)) == wanted:
+            if (found.tags.get(tag.KEY), found.tags.get(tag.TRIAL)) == wanted:
                 return found
         return None
 

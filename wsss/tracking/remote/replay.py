@@ -15,11 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wsss.tracking.content import tags as tag
 from wsss.tracking.content.params import text_of
-from wsss.tracking.remote.concluding import NOTE, Concluding, study_run
+from wsss.tracking.remote.concluding import Concluding, study_run
 from wsss.tracking.remote.files import Known, RunFiles
 from wsss.tracking.remote.quiet import quiet_mlflow
-from wsss.tracking.remote.registry import Registry
+from wsss.tracking.remote.registry import ModelRegistry
 from wsss.tracking.spool import Operation
 from wsss.tracking.translate import points_of
 
@@ -32,7 +33,6 @@ BATCH, LESS = 1000, 100
 """The most metrics, and the most parameters or tags, that MLflow takes at once."""
 LONGEST_NAME = 250
 """Characters of a parameter's or metric's name."""
-ID = "wsss.id"
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes MLflow's pages open on runs and metrics, not on language models' traces."""
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
@@ -46,7 +46,7 @@ def clean(name: str) -> str:
 def _by_id(run: str) -> str:
     """Return the filter that finds a run by its `wsss.id`."""
     quoted = run.replace("'", "")
-    return f"tags.`{ID}` = '{quoted}'"
+    return f"tags.`{tag.ID}` = '{quoted}'"
 
 
 class MlflowReplay:
@@ -68,7 +68,7 @@ class MlflowReplay:
         self.fill = fill
         self.added: Counter[str] = Counter()
         self._files = RunFiles(self._client, self.added)
-        registry = Registry(self._client, self._files, self.added, local=artifacts is not None)
+        registry = ModelRegistry(self._client, self._files, self.added, local=artifacts is not None)
         self._concluding = Concluding(self._client, self._files, registry, self)
         self._do: dict[str, Callable[[Operation], None]] = {
             "experiment": self._open_experiment,
@@ -121,8 +121,8 @@ class MlflowReplay:
             )
             for run in page:
                 deleted = run.info.lifecycle_stage == "deleted"
-                if ID in run.data.tags and not (deleted and run.data.tags[ID] in statuses):
-                    statuses[run.data.tags[ID]] = "DELETED" if deleted else run.info.status
+                if tag.ID in run.data.tags and not (deleted and run.data.tags[tag.ID] in statuses):
+                    statuses[run.data.tags[tag.ID]] = "DELETED" if deleted else run.info.status
             token = page.token
             if not token:
                 return statuses
@@ -171,7 +171,7 @@ class MlflowReplay:
         if found is not None and not self.fill and operation["cached"] and found.info.status == "FINISHED":
             self._runs[run] = replace(Known.of(found), sealed=True)
             return
-        tags = {ID: run, **operation["tags"]}
+        tags = {tag.ID: run, **operation["tags"]}
         if operation["parent"]:
             tags["mlflow.parentRunId"] = self.known(operation["parent"]).run_id
         if found is None:
@@ -180,16 +180,16 @@ class MlflowReplay:
             )
             self.added["runs"] += 1
         elif not self.fill and found.info.status != "RUNNING" and not operation["cached"]:
-            if "wsss.error" in found.data.tags:
-                self._client.delete_tag(found.info.run_id, "wsss.error")
+            if tag.ERROR in found.data.tags:
+                self._client.delete_tag(found.info.run_id, tag.ERROR)
             self._client.update_run(found.info.run_id, status="RUNNING")
             found = self._client.get_run(found.info.run_id)
         known = self._runs[run] = Known.of(found)
         given = {clean(key)[:LONGEST_NAME]: text_of(value) for key, value in operation["params"].items()}
         params = [Param(key, value) for key, value in given.items() if key not in known.params]
-        tags = {**tags, **({"wsss.version": "2"} if given else {})}
-        if NOTE in known.tags:
-            tags.pop(NOTE, None)  # people may have written their own
+        tags = {**tags, **({tag.VERSION: "2"} if given else {})}
+        if tag.NOTE in known.tags:
+            tags.pop(tag.NOTE, None)  # people may have written their own
         lacking = [RunTag(key, value) for key, value in tags.items() if known.tags.get(key) != value]
         for start in range(0, max(len(params), len(lacking)), LESS):
             part = slice(start, start + LESS)
@@ -288,7 +288,7 @@ class MlflowReplay:
             if found is None and self._binned(run):
                 return None
             if found is None:
-                tags = {ID: run, "wsss.study": operation["study"]}
+                tags = {tag.ID: run, tag.STUDY: operation["study"]}
                 found = self._client.create_run(
                     self._experiment, operation["began"], tags=tags, run_name=operation["study"]
                 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
 from wsss.pipeline.forecasts.programs import program_checks
 from wsss.pipeline.forecasts.shared_memory import shared_memory_check
 from wsss.stages.programs.readiness import Needs, look

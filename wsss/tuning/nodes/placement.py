@@ -14,7 +14,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from wsss.config import Resources
 from wsss.errors import nearest
-from wsss.pipeline.forecasts.preflight import Check, sharing_check
+from wsss.pipeline.check import Check
+from wsss.pipeline.forecasts.preflight import sharing_check
 
 HEAD = "node:__internal_head__"
 """The resource by which Ray marks the head node."""

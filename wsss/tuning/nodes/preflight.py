@@ -19,7 +19,7 @@ from wsss.config import DataSpec, Resources
 from wsss.config.text.location import Location, is_remote
 from wsss.data.view import DataView
 from wsss.files import write_atomic
-from wsss.pipeline.forecasts.preflight import Check
+from wsss.pipeline.check import Check
 from wsss.stages.programs.readiness import Needs
 from wsss.tuning.nodes.comparing import (
     file_checks,

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.stages import AffinityParams, Params
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
-from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import backbone_class, backbone_names, weights_rest_on
+from wsss.errors import ConfigError, Problem
+from wsss.models.kind import backbone_class, backbone_names, freeze_problem, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
 
 if TYPE_CHECKING:
@@ -61,10 +61,9 @@ def check_backbone(params: AffinityParams) -> None:
         raise ConfigError(
             Problem("backbone", f"{params.backbone} has no taps for affinities", f"one of {', '.join(able)}")
         )
-    choices = ["default", "none", "all", *(tap.name for tap in kind.taps)]
-    if params.freeze not in choices:
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
+    problem = freeze_problem(kind, params.freeze)
+    if problem is not None:
+        raise ConfigError(problem)
 
 
 def head_taps(params: AffinityParams) -> tuple[str, ...]:

@@ -6,13 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from wsss.config.naming import HOLDOUT_MAP, HOLDOUT_SIZE
 from wsss.config.params.methods import METHODS, expand_method
 from wsss.config.params.stages import ClassifierParams, Params, RungParams, classifier_params
 from wsss.config.parts import REGULARISERS
 from wsss.config.stage import SMALL_NETWORK, STAGES, StageKind
 from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import CONVOLUTION, backbone_class, weights_rest_on
+from wsss.models.kind import CONVOLUTION, backbone_class, freeze_problem, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
+from wsss.stages.kinds.training.files import CLASSIFIER_WEIGHTS
+from wsss.stages.step_metrics import MAP, MAP_SIZE
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -26,7 +29,7 @@ class Classifier(StageKind[ClassifierParams]):
     seeded = True
     grows = ""
     judged = True
-    ranks = "holdout/mAP"
+    ranks = HOLDOUT_MAP
     paths = ("weights",)
 
     @classmethod
@@ -98,15 +101,15 @@ class Classifier(StageKind[ClassifierParams]):
     @classmethod
     def results(cls, record: Mapping[str, Any]) -> dict[str, float]:
         last = record["history"][-1:]
-        if not _is_last_part(record["params"]) or not last or "mAP" not in last[0]:
+        if not _is_last_part(record["params"]) or not last or MAP not in last[0]:
             return {}
         # Records without a size are of versions that measured at the size of the crops.
-        size = last[0].get("mAP_size", float(record["params"]["crop"]))
-        return {"holdout/mAP": last[0]["mAP"], "holdout/size": size}
+        size = last[0].get(MAP_SIZE, float(record["params"]["crop"]))
+        return {HOLDOUT_MAP: last[0][MAP], HOLDOUT_SIZE: size}
 
     @classmethod
     def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
-        return {".safetensors": "classifier.safetensors"} if _is_last_part(record["params"]) else {}
+        return {".safetensors": CLASSIFIER_WEIGHTS} if _is_last_part(record["params"]) else {}
 
     @classmethod
     def passes(cls, params: ClassifierParams, facts: Mapping[str, Any]) -> float:
@@ -138,12 +141,10 @@ def _holdout_size(params: ClassifierParams, data: DataView) -> Mapping[str, str]
 
 def check_taps(params: ClassifierParams) -> None:
     """Raise `ConfigError` when `freeze` or `mixing.taps` name a tap that the backbone doesn't have."""
-    names = [tap.name for tap in backbone_class(params.backbone).taps]
-    problems = []
-    if params.freeze not in ("default", "none", "all", *names):
-        choices = ["default", "none", "all", *names]
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        problems.append(Problem("freeze", message, nearest(params.freeze, choices)))
+    kind = backbone_class(params.backbone)
+    names = [tap.name for tap in kind.taps]
+    problem = freeze_problem(kind, params.freeze)
+    problems = [] if problem is None else [problem]
     for name in () if params.mixing.taps == "all" else params.mixing.taps:
         if name not in ("input", *names):
             message = f"{params.backbone} has no tap {name!r}"

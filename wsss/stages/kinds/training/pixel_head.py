@@ -11,6 +11,7 @@ from wsss.config.params.pixel_head import PixelHeadParams
 from wsss.config.stage import CROP, STAGES, StageKind
 from wsss.data.readers.splits import drawn_in_turn, first_by_hash
 from wsss.errors import ConfigError, Problem
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -62,7 +63,7 @@ class PixelHead(StageKind[PixelHeadParams]):
 
     @classmethod
     def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
-        return {".safetensors": "segmenter.safetensors", ".json": "segmenter.json"}
+        return {".safetensors": SEGMENTER_WEIGHTS, ".json": SEGMENTER_ABOUT}
 
     @classmethod
     def passes(cls, params: PixelHeadParams, facts: Mapping[str, Any]) -> float:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.stages import Params, PseudoMasksParams, SegmenterParams
 from wsss.config.stage import BACKBONE, CROP, STAGES, StageKind
-from wsss.errors import ConfigError, Problem, nearest
-from wsss.models.kind import backbone_class, dense_class, weights_rest_on
+from wsss.errors import ConfigError, Problem
+from wsss.models.kind import backbone_class, dense_class, freeze_problem, weights_rest_on
 from wsss.models.pretrained.weights import weights_identity
+from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 
 if TYPE_CHECKING:
     from wsss.data.view import DataView
@@ -63,7 +64,7 @@ class Segmenter(StageKind[SegmenterParams]):
 
     @classmethod
     def shown(cls, record: Mapping[str, Any]) -> dict[str, str]:
-        return {".safetensors": "segmenter.safetensors", ".json": "segmenter.json"}
+        return {".safetensors": SEGMENTER_WEIGHTS, ".json": SEGMENTER_ABOUT}
 
     @classmethod
     def small(cls, raw: Mapping[str, Any]) -> dict[str, Any]:
@@ -86,7 +87,6 @@ class Segmenter(StageKind[SegmenterParams]):
 
 def check_backbone(params: SegmenterParams) -> None:
     """Raise `ConfigError` for a backbone that can't be dense, or without the tap that `freeze` names."""
-    choices = ["default", "none", "all", *(tap.name for tap in dense_class(params.backbone).taps)]
-    if params.freeze not in choices:
-        message = f"{params.backbone} has no tap {params.freeze!r}"
-        raise ConfigError(Problem("freeze", message, nearest(params.freeze, choices)))
+    problem = freeze_problem(dense_class(params.backbone), params.freeze)
+    if problem is not None:
+        raise ConfigError(problem)

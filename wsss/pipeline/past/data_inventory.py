@@ -11,18 +11,18 @@ from wsss.data.readers.inventory import Inventory, read_inventory, take_inventor
 from wsss.data.view import DataView
 from wsss.store.storage import Storage
 
-FILE = "data.json"
+INVENTORY_FILE = "data.json"
 """A file beside the study: the inventory of its data when it last ran."""
 
 
 def stored_inventory(storage: Storage, name: str) -> Inventory | None:
     """Return the inventory of a study's data when it last ran; None when it isn't known."""
-    return read_inventory(storage.note(name, FILE))
+    return read_inventory(storage.note(name, INVENTORY_FILE))
 
 
 def store_inventory(storage: Storage, name: str, inventory: Inventory) -> None:
     """Store the inventory of a study's data. Raises `StorageError`."""
-    storage.write_note(name, FILE, inventory.to_json())
+    storage.write_note(name, INVENTORY_FILE, inventory.to_json())
 
 
 def study_inventory(study: Study, data: DataView) -> Inventory:
