@@ -6,9 +6,10 @@
     python launch.py run tune_configs/supervision_animals.yaml --storage more --local
     python benchmarks/costs.py --add more
 
-`--add` keeps what the table has, backbones too, and adds the stages that it lacks: those of no quickstart.
-The table is rough by nature, of one type of processor on a few days. It goes to
-wsss/pipeline/forecasts/costs.json.
+The table has one artefact of each kind of work and each size of images: the one made at the quickest pace,
+as whatever else a machine does only ever slows a stage down. `--add` keeps what the table has, backbones
+too: a kind or a size that it lacks is added, a slower artefact of the same gives way. A storage of another
+type of processor is refused. The table goes to wsss/pipeline/forecasts/costs.json.
 """
 
 from __future__ import annotations
@@ -16,51 +17,76 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from wsss.config.stage import STAGES
 from wsss.models import backbone_names, create_backbone
 from wsss.pipeline.chains.processor import processor
-from wsss.pipeline.forecasts.effort import Measured, measured
+from wsss.pipeline.forecasts.effort import Work, measured
 from wsss.store.folder_store import Store
 
 TABLE = Path(__file__).parents[1] / "wsss/pipeline/forecasts/costs.json"
 SIDE = 224
 
 
-def artefacts(storage: Path) -> list[dict[str, Any]]:
-    """Return one artefact of each kind of work: that of the median pace."""
-    groups: dict[tuple[Any, ...], list[tuple[Measured, dict[str, Any]]]] = {}
+Row = dict[str, Any]
+
+
+def artefacts(storage: Path, expected: str) -> list[Row]:
+    """Return one artefact of each kind of work and each size of images: that of the quickest pace. `expected`
+    is the processor that all were made on."""
     store = Store(storage / "store")
+    rows = []
     for artefact in store:
         record = {**artefact.record, "work": _with_backbone(artefact.record, store)}
         found = measured(record)
-        if found is not None and found.work.amount:
-            group = (*found.work.kind, round(found.work.pixels))
-            groups.setdefault(group, []).append((found, record))
-    rows = []
-    for group in groups.values():
-        group.sort(key=lambda one: one[0].seconds / one[0].work.amount)
-        found, record = group[len(group) // 2]
+        if found is None or not found.work.amount:
+            continue
+        if (made_on := record.get("processor", expected)) != expected:
+            raise SystemExit(f"{storage}: measured on {made_on!r}, and the table is of {expected!r}")
         row = {name: record[name] for name in ("stage", "params", "work", "device", "threads")}
         rows.append({**row, "seconds": round(found.seconds, 2), "bytes": found.bytes})
-    return sorted(rows, key=lambda row: (row["stage"], json.dumps(row["params"])))
+    return quickest(rows)
+
+
+def quickest(rows: Iterable[Row]) -> list[Row]:
+    """Return the row of the quickest pace of each kind of work and each size of images, sorted by stage. One
+    whose files are gone has the bytes of the largest of its group."""
+    groups: dict[tuple[Any, ...], list[tuple[float, Row]]] = {}
+    for row in rows:
+        work = Work(row["stage"], row["params"], row["work"], row["device"], row["threads"])
+        group = groups.setdefault((*work.kind, round(work.pixels)), [])
+        group.append((row["seconds"] / work.amount, row))
+    chosen = []
+    for group in groups.values():
+        row = min(group, key=lambda one: one[0])[1]
+        chosen.append({**row, "bytes": row["bytes"] or max(other["bytes"] for _, other in group)})
+    return sorted(chosen, key=lambda row: (row["stage"], json.dumps(row["params"]), row["threads"]))
 
 
 def _with_backbone(record: Mapping[str, Any], store: Store) -> dict[str, Any]:
-    """Return a record's facts of its work; the network behind a pixel head is that of its classifier, which
+    """Return a record's facts of its work; the network behind a trained head is that of its classifier, which
     records of earlier versions leave out."""
     work = dict(record.get("work", {}))
     sources = [] if work.get("backbone") else record.get("inputs", {}).values()
     for source in sources:
         made = store.known(source["key"])
-        behind = {} if made is None else _with_backbone(made.record, store)
-        if behind.get("backbone"):
-            return {**work, "backbone": behind["backbone"]}
+        if made is not None and (backbone := _network_of(made.record, store)):
+            return {**work, "backbone": backbone}
     return work
+
+
+def _network_of(record: Mapping[str, Any], store: Store) -> str:
+    """Return the network that a record's artefact is a part of, as `wsss.pipeline.chains.facts` does."""
+    if own := record["params"].get("backbone"):
+        return str(own)
+    kind = STAGES[record["stage"]]
+    trained = any(kind.trained(kind.model().model_validate(record["params"])))
+    return str(_with_backbone(record, store).get("backbone", "")) if trained else ""
 
 
 def backbones() -> dict[str, float]:
@@ -80,24 +106,18 @@ def backbones() -> dict[str, float]:
     return found
 
 
-def added(table: dict[str, Any], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the artefacts of a table, and of those found the ones of stages that it lacks."""
-    known = {row["stage"] for row in table["artefacts"]}
-    rows = [*table["artefacts"], *(row for row in found if row["stage"] not in known)]
-    return sorted(rows, key=lambda row: (row["stage"], json.dumps(row["params"])))
-
-
 def main() -> None:
     storage = Path(sys.argv[-1])
     if "--add" in sys.argv[1:-1]:
         table = json.loads(TABLE.read_text())
-        content = {**table, "artefacts": added(table, artefacts(storage))}
+        found = artefacts(storage, table["processor"])
+        content = {**table, "artefacts": quickest([*table["artefacts"], *found])}
     else:
         content = {
             "command": "python benchmarks/costs.py STORAGE",
             "processor": processor(),
             "backbones": backbones(),
-            "artefacts": artefacts(storage),
+            "artefacts": artefacts(storage, processor()),
         }
     TABLE.write_text(json.dumps(content, indent=1) + "\n")
     print(f"wrote {TABLE}: {len(content['artefacts'])} artefacts, {len(content['backbones'])} backbones")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,3 +48,21 @@ def test_a_small_run_prints_its_figures_and_a_verdict_on_each_target(name: str) 
     found = re.findall(r"^  (met   |MISSED)  ", done.stdout, re.MULTILINE)
     assert len(found) >= verdicts
     assert (done.returncode == 1) == ("MISSED" in found), "a missed target is the exit code"
+
+
+def test_the_table_of_costs_has_every_size_of_every_kind_at_its_quickest() -> None:
+    costs = runpy.run_path(str(ROOT / "benchmarks/costs.py"))
+
+    def row(seconds: float, *, size: int = 288, backbone: str = "resnet50", bytes: int = 7) -> dict[str, Any]:
+        params = {"size": size, "scales": [1.0], "flip": True}
+        work = {"images": 10, "pixels": 180_000, "backbone": backbone}
+        return {
+            "stage": "cams", "params": params, "work": work, "device": "cpu", "threads": 1,
+            "seconds": seconds, "bytes": bytes,
+        }  # fmt: skip
+
+    slow, quick, small, other = row(90.0), row(30.0, bytes=0), row(9.0, size=96), row(20.0, backbone="vit")
+    found = costs["quickest"]([slow, small, quick, other])
+    assert sorted(one["seconds"] for one in found) == [9.0, 20.0, 30.0]
+    assert {one["bytes"] for one in found} == {7}, "an archive has no files left"
+    assert costs["quickest"]([*found, *found]) == found

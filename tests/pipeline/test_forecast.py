@@ -241,8 +241,8 @@ def test_pooled_stages_share_their_images_among_cpus() -> None:
 
 def test_cams_cost_the_area_of_their_scales() -> None:
     one, four = CamsParams(scales=(1.0,), flip=False), CamsParams(scales=(0.5, 1.0, 1.5, 2.0), flip=True)
-    found = estimate_seconds(work(four, "cams"), [Measured(work(one, "cams"), 4.0, 1)])
-    assert found is not None and found.value == pytest.approx(4 * 2 * (0.25 + 1 + 2.25 + 4))
+    found = estimate_seconds(work(four, "cams"), [Measured(work(one, "cams"), 8.0, 1)])
+    assert found is not None and found.value == pytest.approx(8 * 2 * (0.25 + 1 + 2.25 + 4))
 
 
 def test_networks_are_as_large_as_ever_and_maps_grow_with_images() -> None:

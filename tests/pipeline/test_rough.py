@@ -16,7 +16,7 @@ from wsss.config.params.stages import ClassifierParams
 from wsss.config.stage import STAGES
 from wsss.data.view import open_data
 from wsss.pipeline.chains.facts import backbone_of
-from wsss.pipeline.forecasts.effort import Measured, Work, estimate_seconds
+from wsss.pipeline.forecasts.effort import Measured, Work, estimate_bytes, estimate_seconds
 from wsss.pipeline.forecasts.rough import PACKAGED, packaged, rough_bytes, rough_seconds
 from wsss.pipeline.search.trials import sweep_trials
 
@@ -44,6 +44,46 @@ def test_a_smoke_run_is_scaled_by_images_epochs_pixels_and_backbone() -> None:
     ratio = seconds["resnet50"] / seconds["efficientnet_lite0"]
     assert found.value == pytest.approx(8.0 * (160 / 16) * 6 * (128 / 64) ** 2 * ratio)
     assert 2 < ratio < 20
+
+
+def test_of_one_network_the_artefact_nearest_in_size_tells() -> None:
+    """A tiny image's time is mostly that of what starts: it says little of a large one, however many."""
+    tiny = Measured(classifier("resnet50", 900, crop=64, epochs=50), seconds=9000.0, bytes=10)
+    near = Measured(classifier("resnet50", 10, crop=192), seconds=40.0, bytes=20)
+    found = rough_seconds(classifier("resnet50", 20, crop=160, freeze="all"), [tiny, near])
+    assert found is not None and found.value == pytest.approx(40.0 * 2 * (160 / 192) ** 2)
+
+
+def test_an_artefact_made_within_moments_is_not_multiplied() -> None:
+    """What starts a smoke run's stage is most of its time: `plan` said 105 hours after one, and it took 3."""
+    moments = Measured(classifier("efficientnet_lite0", 16, freeze="all"), seconds=2.7, bytes=1000)
+    work = classifier("efficientnet_lite0", 400, crop=128, epochs=4, freeze="all")
+    assert estimate_seconds(work, [moments]) is None
+    found = rough_seconds(work, [moments])
+    assert found is not None and found.devices == (PACKAGED,) and found.value < 60
+    again = estimate_seconds(classifier("efficientnet_lite0", 20, freeze="all"), [moments])
+    assert again is not None and again.value == pytest.approx(2.7 * 20 / 16), "as little work is told"
+    on_a_gpu = Measured(classifier("efficientnet_lite0", 16, device="A100"), seconds=2.7, bytes=1000)
+    assert rough_seconds(classifier("efficientnet_lite0", 400, device="A100"), [on_a_gpu]) is not None
+
+
+def test_a_photo_of_real_size_is_not_judged_by_a_drawn_one() -> None:
+    """Measured: 437 photos' CAMs at 288 pixels take 30 s, their scores 6 s, their CRF 60 to 90 s."""
+    for stage, params, backbone, took in (
+        ("cams", {"size": 288, "scales": [1.0]}, "efficientnet_lite0", 30),
+        ("scores", {"kind": "cams"}, "", 6),
+        ("pseudo_masks", {}, "", 75),
+    ):
+        content = STAGES[stage].model().model_validate(params).model_dump(mode="json")
+        work = Work(stage, content, {"images": 437, "pixels": 182_381, "backbone": backbone}, "cpu", 1)
+        found = rough_seconds(work, [])
+        assert found is not None and took / 2 < found.value < took * 2, (stage, found)
+
+
+def test_an_archived_artefact_says_nothing_of_sizes() -> None:
+    gone = Measured(classifier("resnet50", 16), seconds=8.0, bytes=0)
+    assert estimate_bytes(classifier("resnet50", 16), [gone]) is None
+    assert rough_bytes(classifier("resnet50", 16), [gone])
 
 
 def test_of_several_the_one_with_the_same_backbone_tells_and_then_the_largest() -> None:

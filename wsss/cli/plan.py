@@ -197,7 +197,7 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
     if devices:
         print(f"Measured on {', '.join(devices)}.")
     if any(row["rough"] for row in rows):
-        print("~ is rough: from other work of that stage, scaled. `run --smoke` measures on this machine.")
+        print("~ is rough: from other work of that stage, scaled. What runs here tells better.")
     if total.unknown_time or total.unknown_bytes:
         print("? is work of which nothing is known. `run --smoke` tries it.")
 

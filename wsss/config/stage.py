@@ -123,7 +123,7 @@ class StageKind(ABC, Generic[P]):
     """Parameters that say what it spends besides epochs. Tables tell where rows differ in them."""
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
-    `rung` and `span`."""
+    `begin`, `rung` and `span`."""
 
     @classmethod
     def model(cls) -> type[Params]:
@@ -166,6 +166,12 @@ class StageKind(ABC, Generic[P]):
     def follows(cls, params: P) -> tuple[str, ...]:
         """Return the kinds of artefacts that earlier stages must have made, read here or not."""
         return cls.reads(params)
+
+    @classmethod
+    def known_as(cls, params: P) -> tuple[str, str] | None:
+        """Return the method and the backbone that tables show of a trial with this stage; None for a stage
+        that says nothing of them. A classifier's go before those of a network that learns from masks."""
+        return None
 
     @classmethod
     def makes(cls, params: P) -> str:

@@ -1,6 +1,6 @@
 """Names of the numbers that stages report after a step and that schedulers, MLflow and reports look for.
 
-A stage may report others as well. They are in its record's history, and nowhere else.
+A stage may report others as well: they are in its record's history and in MLflow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ HOLDOUT_FLOOR = "holdout/floor"
 LOSS_TERM, GRADIENT = "loss/", "gradient/"
 """What the names of a loss's terms, and of their shares of the gradient, begin with."""
 
-TRACKED = (LOSS, LR, MAP, RUNG_SCORE, HOLDOUT_MIOU)
+COUNTS = ("images", "ignored", "skipped", "subcategories", MAP_SIZE, HOLDOUT_FLOOR)
+"""Numbers that say how far a stage is, or what another was measured on. MLflow keeps all others."""
 
 
 def is_tracked(name: str) -> bool:
@@ -29,4 +30,4 @@ def is_tracked(name: str) -> bool:
         >>> is_tracked("loss/entropy"), is_tracked("images")
         (True, False)
     """
-    return name in TRACKED or name.startswith((LOSS_TERM, GRADIENT))
+    return name not in COUNTS

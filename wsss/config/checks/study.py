@@ -15,6 +15,7 @@ from wsss.config.checks.fairness import check_declared, check_fairness
 from wsss.config.checks.programs import check_programs
 from wsss.config.checks.protocol import filled_in
 from wsss.config.checks.size import check_trials
+from wsss.config.checks.trial_names import check_trial_names
 from wsss.config.checks.tuning import check_rules, check_scheduler, check_searcher
 from wsss.config.data_set import DataSpec
 from wsss.config.naming import SELECT_MIOU, is_reported, study_name_problem
@@ -78,6 +79,8 @@ def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Stud
     check_programs(checker, sweeps, based=study.base is not None)
     check_trials(checker, sweeps)
     if not known and not checker.problems:
+        if study.base is None:
+            check_trial_names(checker, sweeps)
         check_fairness(checker, study.allow, sweeps)
         check_declared(checker, sweeps)
     return study.model_copy(update={"data": data, "sweeps": tuple(sweeps)})

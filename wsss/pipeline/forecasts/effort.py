@@ -23,6 +23,11 @@ from wsss.config.stage import STAGES, StageKind
 
 ALIKE = 4.0
 """Largest ratio between the pixels of two images whose times are compared: one has sides twice as long."""
+FAR = math.log(ALIKE) + 1e-9
+"""Largest `distance` of two such works."""
+
+SHORT = 5.0
+"""Seconds. What starts a stage, such as reading weights, is most of the time of an artefact made faster."""
 
 
 @dataclass(frozen=True)
@@ -133,13 +138,13 @@ def measured(record: Mapping[str, Any]) -> Measured | None:
 def estimate_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
     """Return how long a work will take, estimated from the artefacts whose images are nearest in size.
 
-    None where no artefact of its `kind` was measured on images of similar size.
+    None where no artefact of its `kind` tells: each was measured on images of another size, or too short.
 
     Args:
         work: what is planned.
         known: times and sizes of earlier artefacts.
     """
-    like = [one for one in known if one.work.kind == work.kind and one.work.amount > 0]
+    like = [one for one in known if one.work.kind == work.kind and long_enough(one, work)]
     like = list(_on_one_device(work, like)) if work.by_device else like
     return _estimate(work, like, [one.seconds / one.work.amount for one in like], work.amount)
 
@@ -153,19 +158,30 @@ def estimate_bytes(work: Work, known: Sequence[Measured]) -> Estimate | None:
         work: what is planned.
         known: times and sizes of earlier artefacts.
     """
-    like = [one for one in known if one.work.size_kind == work.size_kind and one.work.size_amount > 0]
+    like = [one for one in known if one.work.size_kind == work.size_kind and has_size(one)]
     return _estimate(work, like, [one.bytes / one.work.size_amount for one in like], work.size_amount)
 
 
 def _estimate(work: Work, like: Sequence[Measured], rates: Sequence[float], amount: float) -> Estimate | None:
-    distances = [_distance(work, one.work) for one in like]
+    distances = [distance(work, one.work) for one in like]
     nearest = min(distances, default=math.inf)
-    if nearest > math.log(ALIKE) + 1e-9:
+    if nearest > FAR:
         return None
     chosen = list(_at(distances, nearest))
     rate = sum(rates[index] for index in chosen) / len(chosen)
     devices = tuple(sorted({like[index].work.device for index in chosen}))
     return Estimate(rate * amount, len(chosen), devices)
+
+
+def long_enough(one: Measured, work: Work) -> bool:
+    """Whether the time of an artefact tells how long a work takes: the artefact took long enough, or the work
+    is about as small. A smoke run's artefacts are short: what starts a stage would be multiplied."""
+    return one.work.amount > 0 and (one.seconds >= SHORT or work.amount <= ALIKE * one.work.amount)
+
+
+def has_size(one: Measured) -> bool:
+    """Whether the size of an artefact tells of others: archived records have no files left."""
+    return one.bytes > 0 and one.work.size_amount > 0
 
 
 def is_kind_of_gpu(name: str, accelerator: str) -> bool:
@@ -189,7 +205,9 @@ def _on_one_device(work: Work, like: Sequence[Measured]) -> Sequence[Measured]:
     return max(groups.values(), key=lambda group: (len(group), rate[group[0].work.device]), default=())
 
 
-def _distance(one: Work, other: Work) -> float:
+def distance(one: Work, other: Work) -> float:
+    """Return how unlike two works are in the pixels of an image: the logarithm of their ratio, 0 for equal
+    ones."""
     if one.pixels == other.pixels:
         return 0.0
     return abs(math.log(one.pixels / other.pixels)) if one.pixels and other.pixels else math.inf

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wsss.config import Pbt, Scalar, Sweep
-from wsss.config.params.stages import ClassifierParams
+from wsss.config.stage import STAGES
 from wsss.pipeline.chains.chain import Chain
 from wsss.pipeline.search.trials import Branch, Trial, member, population
 from wsss.stages.step_metrics import RUNG_SCORE
@@ -88,9 +88,9 @@ def span_labels(chain: Chain) -> list[str]:
     """Return the labels of the parts of a chain's last classifier, in order."""
     found: list[str] = []
     for node in reversed(chain.nodes):
-        if isinstance(node.params, ClassifierParams):
+        if STAGES[node.stage].judged:
             found.insert(0, node.label)
-            if not node.params.begin:
+            if not getattr(node.params, "begin", 0):
                 break
     return found
 

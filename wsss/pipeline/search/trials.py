@@ -8,7 +8,6 @@ from types import MappingProxyType
 from typing import Any
 
 from wsss.config import Arm, Pbt, Study, Sweep
-from wsss.config.params.stages import ClassifierParams, SegmenterParams
 from wsss.config.stage import STAGES
 from wsss.data.view import DataView
 from wsss.pipeline.chains.chain import Chain, Part, build_chain
@@ -243,10 +242,11 @@ def _trial(info: TrialInfo, parts: tuple[Part, ...], configuration: str, data: D
     # Settled once: the trials of later sweeps start from these very parts.
     parts = tuple(replace(part, params=STAGES[part.stage].settled(part.params)) for part in parts)
     # What a chain is known by: its classifier, or without one the network that learns from masks.
-    makers = [p.params for p in reversed(parts) if isinstance(p.params, ClassifierParams | SegmenterParams)]
-    maker = next((m for m in makers if isinstance(m, ClassifierParams)), makers[0] if makers else None)
-    if maker:
-        info = replace(info, method=maker.method_name, backbone=maker.backbone)
+    kinds = [(STAGES[part.stage], part.params) for part in reversed(parts)]
+    known = [(kind.judged, found) for kind, params in kinds if (found := kind.known_as(params))]
+    if known:
+        method, backbone = next((found for judged, found in known if judged), known[0][1])
+        info = replace(info, method=method, backbone=backbone)
     return Trial(info, parts, build_chain(parts, data, info.seed), configuration)
 
 

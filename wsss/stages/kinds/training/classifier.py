@@ -45,6 +45,10 @@ class Classifier(StageKind[ClassifierParams]):
         return {"method": tuple(METHODS)}
 
     @classmethod
+    def known_as(cls, params: ClassifierParams) -> tuple[str, str]:
+        return params.method_name, params.backbone
+
+    @classmethod
     def reads(cls, params: ClassifierParams) -> tuple[str, ...]:
         needed = ("subcategories",) if params.subcategory_weight else ()
         return (*needed, "classifier") if params.begin else needed

@@ -28,6 +28,10 @@ class Segmenter(StageKind[SegmenterParams]):
     grows = ""
 
     @classmethod
+    def known_as(cls, params: SegmenterParams) -> tuple[str, str]:
+        return params.method_name, params.backbone
+
+    @classmethod
     def reads(cls, params: SegmenterParams) -> tuple[str, ...]:
         return () if params.supervision == "masks" else cls.needs
 
