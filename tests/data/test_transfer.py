@@ -13,7 +13,7 @@ from test_loader import batches
 from virtual_gpu import Race, virtual_gpus
 
 from wsss.data.batches import loader
-from wsss.data.batches.loader import Source
+from wsss.data.batches.loader import BatchSource
 from wsss.data.batches.transfer import Crops, finished, sent
 from wsss.errors import StageError
 
@@ -70,7 +70,7 @@ def test_a_batch_that_was_not_waited_for_is_found(
 def test_without_jitter_they_are_the_same_bit_for_bit(tiny_voc: Path) -> None:
     source = batches(tiny_voc, color_jitter=False)._source
     images, _, _ = source.make((0, (0, 1, 2)))
-    raw = Source(source.dataset, source.ids, source.labels, source.augmentation, source.seed, raw=True)
+    raw = BatchSource(source.dataset, source.ids, source.labels, source.augmentation, source.seed, raw=True)
     crops, _, _ = raw.make((0, (0, 1, 2)))
     assert isinstance(crops, Crops) and crops.pixels.dtype == torch.uint8
     assert crops.pixels.nbytes * 4 == images.nbytes, "a quarter of the bytes"

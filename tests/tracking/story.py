@@ -38,7 +38,11 @@ def beginning(folder: Path) -> list[Event]:
         SweepStarted("cam", METRIC, TRIALS),
         TrialStarted(first),
         TrialProgress(
-            first.id, "classifier", 1, 3, {"loss": 0.9, "mAP": 0.2, "loss/entropy": 0.4, "norm": 7}
+            first.id,
+            "classifier",
+            1,
+            3,
+            {"loss": 0.9, "mAP": 0.2, "loss/entropy": 0.4, "margin": 7, "images": 24},
         ),
         TrialProgress(first.id, "classifier", 2, 3, {"loss": 0.7, "mAP": 0.3}),
     ]

@@ -40,7 +40,8 @@ def test_a_study_can_be_read_back(tmp_path: Path) -> None:
     }  # fmt: skip
     assert history(uri, first, "classifier/loss") == [(1, 0.9), (2, 0.7), (3, 0.6)]
     assert history(uri, first, "classifier/loss/entropy") == [(1, 0.4)]
-    assert "classifier/norm" not in first.data.metrics, "only what people look at is sent"
+    assert first.data.metrics["classifier/margin"] == 7, "a number under a name that only a plug-in knows"
+    assert "classifier/images" not in first.data.metrics, "how far a stage is, is no result"
     assert first.data.metrics["cams/report/iou/dog"] == 0.75
     assert sweep.data.metrics[f"best/{METRIC}"] == 0.5
     assert sweep.data.tags["wsss.best_trial"] == FIRST
