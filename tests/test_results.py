@@ -22,17 +22,18 @@ def section(title: str) -> str:
     return text.partition(f"## {title}\n")[2].partition("\n## ")[0]
 
 
-def table_rows(text: str) -> list[list[str]]:
-    """Return the cells of a page's first table, without its head."""
+def table_rows(text: str, after: str = "") -> list[list[str]]:
+    """Return the cells of the first table of a text, or of the first after some words, without its head."""
+    text = text.partition(after)[2] if after else text
     table = dropwhile(lambda line: not line.startswith("|"), text.splitlines())
     lines = list(takewhile(lambda line: line.startswith("|"), table))
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def compared(archive: str, folder: Path) -> dict[str, Any]:
+def compared(archive: str, folder: Path, *form: str) -> dict[str, Any]:
     with tarfile.open(DOCS / "archives" / archive) as tar:
         tar.extractall(folder, filter="data")
-    done = in_process("compare", "--storage", folder / "runs", "--format", "json")
+    done = in_process("compare", "--storage", folder / "runs", "--format", "json", *form)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
@@ -97,7 +98,12 @@ def test_two_more_seeds_come_out_of_theirs(tmp_path: Path, records: dict[str, di
     assert shown == 6
 
 
-@pytest.mark.parametrize(("title", "archive"), [("Quickstart", "quickstart.tar.xz")])
+EQUAL = "Eight methods, tuned equally often"
+
+
+@pytest.mark.parametrize(
+    ("title", "archive"), [("Quickstart", "quickstart.tar.xz"), (EQUAL, "equal_animals.tar.xz")]
+)
 def test_a_table_of_arms_comes_out_of_its_archive(title: str, archive: str, tmp_path: Path) -> None:
     """The columns are CAM, its interval and difference, and the same of masks."""
     found = compared(archive, tmp_path)["table"]
@@ -106,9 +112,19 @@ def test_a_table_of_arms_comes_out_of_its_archive(title: str, archive: str, tmp_
     for cells, row in zip(rows, found, strict=True):
         for column, (score, interval, delta) in (("cam", cells[1:4]), ("mask", cells[4:7])):
             assert_same(score, interval, delta, row, column)
-        named = dict(re.findall(r"(\w+) ([\d.]+)", cells[0].partition("(")[2]))
+        named = dict(re.findall(r"(\w+) ([\w.]+)", cells[0].partition("(")[2]))
         params = json.loads(row["params"] or "{}")
-        assert {name: f"{value:.3g}" for name, value in params.items()} == named
+        shown = {name: value if isinstance(value, str) else f"{value:.3g}" for name, value in params.items()}
+        assert shown == named
+
+
+def test_the_best_of_k_comes_out_of_its_archive(tmp_path: Path) -> None:
+    rows = compared("equal_animals.tar.xz", tmp_path, "--tuning")["rows"]
+    searched = {row["arm"]: row["best_of"] for row in rows if row["sweep"] == "cam" and row["tried"] > 1}
+    shown = {arm: scores for arm, *scores in table_rows(section(EQUAL), after="best of k")}
+    assert shown.keys() == searched.keys() and len(shown) == 9
+    for arm, best in searched.items():
+        assert shown[arm] == [f"{100 * one['score']:.1f}" for one in best if one["k"] in (1, 2, 4, 10)]
 
 
 def test_the_ablation_comes_out_of_its_archive(tmp_path: Path) -> None:
