@@ -8,20 +8,26 @@ from collections.abc import Iterator
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
 from command_line import in_process
 from made_up import FAIR, GOOD, Storage
 
+from wsss.metrics import THRESHOLDS
+from wsss.metrics.best_of import BestOf
 from wsss.report.comparison import Cell, Comparison, Difference, Protocol, Row
 from wsss.report.page.answer import answers
 from wsss.report.page.build import render
-from wsss.report.page.content import Tried, read_content
-from wsss.report.page.gallery import WRONG, _chosen, _errors, _heat
+from wsss.report.page.content import Curve, Tried, read_content
+from wsss.report.page.figures import class_plots, curve_plot
+from wsss.report.page.gallery import WRONG, Card, Shown, _chosen, _errors, _heat
 from wsss.report.page.plot import LETTERS, named, new_figure
 from wsss.report.page.search_figures import _importance, search_plots
+from wsss.report.page.tuning_figures import tuning_plots
+from wsss.report.tuned.rows import Tuning, TuningRow
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
 ARGUMENTS = [
@@ -114,6 +120,58 @@ def test_a_search_is_drawn_with_what_was_best_so_far_and_never_with_what_has_no_
     assert list(best.y) == [20, 40, 40] and list(dots.y) == [20, 40, 30]
     assert [plot.title.split(":")[0] for plot in plots[1:]] == ["Parameters", "Configurations"]
     assert [cells[0] for cells in plots[1].cells] == ["cam-fmix-000", "cam-fmix-001", "cam-fmix-003"]
+
+
+def looks(trace: Any) -> tuple[Any, ...]:
+    """All by which an eye tells a series from others."""
+    if trace.type == "scatter":
+        return trace.line.color, trace.line.dash, trace.marker.symbol
+    return trace.marker.color, trace.marker.pattern.shape
+
+
+def test_a_dozen_arms_can_be_told_apart() -> None:
+    """There are eight colours."""
+    arms = [f"arm{number}" for number in range(12)]
+    trials = [replace(tried(n, 0.5, lr=0.1 * (n + 1)), arm=arm) for arm in arms for n in range(2)]
+    best = [trace for trace in next(iter(search_plots(trials))).figure.data if trace.name]
+    points = (BestOf(1, 0.5, 0.4, 0.6),)
+    rows = tuple(
+        TuningRow("s", "cam", arm, "cams", 2, 2, 1, True, points, {}, None, False, (), ()) for arm in arms
+    )
+    (tuned,) = tuning_plots(Tuning(rows, "arm0"))
+    comparison, titles = compared(*(row(arm, 0.5) for arm in arms))
+    content = cast(Any, SimpleNamespace(comparison=comparison, titles=titles))
+    bars = next(iter(class_plots(content))).figure.data
+    chosen = [Curve(arm, "cams", (0.5,) * len(THRESHOLDS), (0.5,) * len(THRESHOLDS), 0.3) for arm in arms]
+    curves = [trace for trace in next(curve_plot(chosen)).figure.data if trace.name in arms]
+    for drawn in (best, tuned.figure.data, bars, curves):
+        assert len({looks(trace) for trace in drawn}) == len(drawn) == 12
+
+
+def test_words_beside_an_axis_have_room() -> None:
+    """The plot of configurations would cut off what stands left of its first axis."""
+    trials = [tried(n, 0.1 * n, freeze=f"a_long_word_{n}", lr=0.1) for n in range(3)]
+    (plot,) = [plot for plot in search_plots(trials) if plot.title.startswith("Configurations")]
+    assert plot.figure.layout.margin.l >= 7 * len("a_long_word_0")
+
+
+def test_words_along_an_axis_are_in_order() -> None:
+    trials = [tried(n, 0.1, freeze=word) for n, word in enumerate(("blocks4", "blocks6", "blocks5"))]
+    (plot,) = [plot for plot in search_plots(trials) if plot.title.startswith("Parameters")]
+    assert list(plot.figure.layout.xaxis.categoryarray) == ["blocks4", "blocks5", "blocks6"]
+
+
+def test_curves_on_report_take_one_place_in_the_legend() -> None:
+    flat = (0.5,) * len(THRESHOLDS)
+    plot = next(curve_plot([Curve(arm, "cams", flat, flat, 0.3) for arm in ("cam", "fmix")]))
+    entries = [trace.name for trace in plot.figure.data if trace.name and trace.showlegend is not False]
+    assert entries == ["cam", "all on report", "fmix"]
+
+
+def test_an_arm_s_steps_are_shown_together() -> None:
+    cards = [Card(arm, step, "", "", "") for arm in ("cam", "fmix") for step in ("CAM", "mask")]
+    shown = Shown("a", "", "", "", "", tuple(cards))
+    assert shown.arms == [("cam", tuple(cards[:2])), ("fmix", tuple(cards[2:]))] and shown.steps == 2
 
 
 def test_every_kind_of_error_has_its_colour() -> None:

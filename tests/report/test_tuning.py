@@ -214,6 +214,13 @@ def test_few_masks_choose_threshold_and_configuration_again(storage: Storage) ->
     )
 
 
+def test_where_nothing_is_chosen_few_masks_choose_nothing(storage: Storage) -> None:
+    """One configuration of a step that has no threshold, as a sweep behind another one has."""
+    storage.trial("fmix", curves(storage, np.ones((4, 1, 2, 2), int), np.ones((4, 1, 2, 2), int)), kept=False)
+    study(storage, "fmix")
+    assert rows(storage)["fmix"].few_masks == ()
+
+
 def test_what_choosing_by_another_score_loses(storage: Storage) -> None:
     shares = {"select": [0.3, 0.8, 0.5], "report": [0.4, 0.9, 0.5], "classifier/holdout/mAP": [0.9, 0.5, 0.6]}
     from wsss.store.ledger import Ledger

@@ -53,9 +53,11 @@ class Tried:
 
 @dataclass(frozen=True)
 class Learning:
-    """What one network reported after each epoch: metric → values."""
+    """What one network reported after each epoch: metric → values. `title` is the trial's arm and seed, or
+    its id where other trials that are shown have both, too."""
 
     trial: str
+    title: str
     label: str
     metrics: Mapping[str, tuple[float, ...]]
 
@@ -125,7 +127,9 @@ class Content:
         ids = dict.fromkeys(id(trial) for trial in (*first, *every))
         by_id = {id(trial): trial for trial in every}
         found, seen = [], set()
-        for trial in itertools.islice((by_id[one] for one in ids), LEARNING_CURVES):
+        drawn = [by_id[one] for one in itertools.islice(ids, LEARNING_CURVES)]
+        titles = [f"{trial.arm}, seed {trial.seed}" for trial in drawn]
+        for trial, title in zip(drawn, titles, strict=True):
             for label, key in trial.keys.items():
                 artefact = self.store.known(key)
                 history = [] if artefact is None else artefact.record.get("history") or []
@@ -136,7 +140,8 @@ class Content:
                 metrics = {
                     name: tuple(float(entry.get(name, math.nan)) for entry in history) for name in names
                 }
-                found.append(Learning(trial.id, label, metrics))
+                shown = title if titles.count(title) == 1 else trial.id
+                found.append(Learning(trial.id, shown, label, metrics))
         return found
 
     def lineage(self) -> list[Step]:

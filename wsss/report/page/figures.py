@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from wsss.config.stage import scored_as
 from wsss.metrics import THRESHOLDS
 from wsss.report.comparison import Cell
 from wsss.report.page.content import Content, Curve, Learning
-from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, whole_ticks
+from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, series_bar, series_line, whole_ticks
 from wsss.report.words.titles import baseline_title, difference_text
 from wsss.stages.step_metrics import LOSS, MAP
 
@@ -37,7 +38,7 @@ def score_plots(content: Content) -> Iterator[Plot]:
             if step in r.cells
         ]
         rows.reverse()  # plots are drawn from below
-        figure = new_figure(height=90 + 34 * len(rows))
+        figure = new_figure(height=60 + 34 * len(rows))
         for title, cell, row in rows:
             frozen = row.method == "probe" and not row.segments
             colour = COLOURS[1] if row.pixel_labels else COLOURS[2] if frozen else COLOURS[0]
@@ -57,7 +58,7 @@ def score_plots(content: Content) -> Iterator[Plot]:
             )
         if floor is not None:
             figure.add_vline(x=100 * floor, line_dash="dot", line_color="#888", annotation_text="floor")
-        figure.update_layout(showlegend=False, xaxis_title="mIoU [%]")
+        figure.update_layout(showlegend=False, xaxis_title="mIoU [%]", margin={"t": 10})
         cells = tuple(
             (
                 title,
@@ -89,26 +90,32 @@ def curve_plot(curves: Sequence[Curve]) -> Iterator[Plot]:
     if not curves:
         return
     figure = new_figure(height=420)
+    first_reported = next((curve for curve in curves if curve.report), None)
     for number, curve in enumerate(curves):
-        colour = COLOURS[number % len(COLOURS)]
         several = len({one.step for one in curves}) > 1
         name = f"{curve.title}, {step_name(curve.step)}" if several else curve.title
-        line = {"color": colour, "width": 2}
+        line = {**series_line(number), "width": 2}
         values = [100 * value for value in curve.select]
         figure.add_trace(Scatter(x=list(THRESHOLDS), y=values, name=name, line=line, legendgroup=name))
         best = [100 * curve.select[_place(curve.chosen)]]
-        marker = {"color": colour, "size": 9, "symbol": "x"}
+        marker = {"color": line["color"], "size": 9, "symbol": "x"}
         figure.add_trace(
             Scatter(
                 x=[curve.chosen], y=best, mode="markers", marker=marker, legendgroup=name, showlegend=False
             )
         )
         if curve.report:
-            dashed = {**line, "dash": "dot", "width": 1}
             reported = [100 * value for value in curve.report]
             figure.add_trace(
                 Scatter(
-                    x=list(THRESHOLDS), y=reported, name=f"report: {name}", line=dashed, visible="legendonly"
+                    x=list(THRESHOLDS),
+                    y=reported,
+                    name="all on report",
+                    line={**line, "width": 1},
+                    visible="legendonly",
+                    legendgroup="report",
+                    showlegend=curve is first_reported,
+                    hovertemplate=f"{html.escape(name)}, report: %{{y:.1f}}<extra></extra>",
                 )
             )
     figure.update_layout(xaxis_title="CAM threshold", yaxis_title="mIoU on select [%]")
@@ -123,11 +130,11 @@ def curve_plot(curves: Sequence[Curve]) -> Iterator[Plot]:
         for one in curves
     )
     caption = (
-        "On the images that thresholds are chosen on; a cross marks the choice. Curves on reported images "
-        "are hidden until you click them in the legend: nothing may be chosen by them."
+        "On the images that thresholds are chosen on; a cross marks the choice. Curves on reported images, "
+        "thin, are hidden until you click `all on report` in the legend: nothing may be chosen by them."
     )
     columns = ("arm", "step", "threshold", "best on select %", "best on report %")
-    yield Plot("Threshold curves", caption, figure, columns, cells)
+    yield Plot("mIoU at every threshold", caption, figure, columns, cells)
 
 
 def _place(threshold: float) -> int:
@@ -149,8 +156,7 @@ def class_plots(content: Content) -> Iterator[Plot]:
         figure = new_figure(height=420)
         for number, (title, cell) in enumerate(rows):
             values = [None if (v := cell.per_class.get(name)) is None else 100 * v for name in classes]
-            colour = COLOURS[number % len(COLOURS)]
-            figure.add_trace(Bar(x=list(classes), y=values, name=title, marker_color=colour))
+            figure.add_trace(Bar(x=list(classes), y=values, name=title, marker=series_bar(number)))
         figure.update_layout(barmode="group", yaxis_title="IoU [%]")
         cells = tuple((name, *(percent(cell.per_class.get(name)) for _, cell in rows)) for name in classes)
         columns = ("class", *(title for title, _ in rows))
@@ -182,11 +188,7 @@ def learning_plots(learning: Sequence[Learning]) -> Iterator[Plot]:
         figure = new_figure(height=380)
         for number, one in enumerate(mine):
             values = list(one.metrics[metric])
-            line = {
-                "color": COLOURS[number % len(COLOURS)],
-                "dash": ("solid", "dash")[number // len(COLOURS) % 2],
-            }
-            name = f"{one.trial}, {one.label}"
+            name, line = f"{one.title}, {one.label}", series_line(number)
             figure.add_trace(Scatter(x=list(range(1, len(values) + 1)), y=values, name=name, line=line))
         figure.update_layout(xaxis_title="epoch", yaxis_title=axis)
         figure.update_xaxes(dtick=whole_ticks(max(len(one.metrics[metric]) for one in mine)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,18 @@ class Shown:
     photo: str
     truth: str
     cards: tuple[Card, ...]
+
+    @property
+    def arms(self) -> list[tuple[str, tuple[Card, ...]]]:
+        """The cards of each arm, whose steps follow each other."""
+        return [
+            (title, tuple(cards)) for title, cards in itertools.groupby(self.cards, lambda card: card.title)
+        ]
+
+    @property
+    def steps(self) -> int:
+        """The most that one arm shows."""
+        return max((len(cards) for _, cards in self.arms), default=1)
 
 
 @dataclass(frozen=True)

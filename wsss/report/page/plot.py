@@ -5,14 +5,19 @@ from __future__ import annotations
 import html
 import math
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D31", "#7F7F7F")
 """Okabe and Ito's, which people with any colour vision tell apart."""
+DASHES = ("solid", "dash", "dot")
+SYMBOLS = ("circle", "square", "triangle-up")
+PATTERNS = ("", "/", "x")
+"""What tells series apart that have the same colour, since there are more than eight."""
 GRID = "rgba(128,128,128,0.25)"
 LETTERS, LINES = 24, 3
 """Of a name in a plot: a telephone shows the plot beside it."""
@@ -45,6 +50,35 @@ def new_figure(*, height: int) -> Figure:
     from plotly.graph_objects import Figure
 
     return styled(Figure(), height)
+
+
+def series_line(number: int) -> dict[str, str]:
+    """Return the line of a series: the ninth has the colour of the first, and is dashed.
+
+    Examples:
+        >>> series_line(0)["dash"], series_line(8)["dash"], series_line(0)["color"] == series_line(8)["color"]
+        ('solid', 'dash', True)
+    """
+    return {"color": _of(COLOURS, number), "dash": _round(DASHES, number)}
+
+
+def series_marker(number: int) -> dict[str, str]:
+    """Return the marker of a series, whose shape changes where colours begin again."""
+    return {"color": _of(COLOURS, number), "symbol": _round(SYMBOLS, number)}
+
+
+def series_bar(number: int) -> dict[str, Any]:
+    """Return the filling of a series of bars, hatched where colours begin again."""
+    return {"color": _of(COLOURS, number), "pattern": {"shape": _round(PATTERNS, number)}}
+
+
+def _of(looks: Sequence[str], number: int) -> str:
+    return looks[number % len(looks)]
+
+
+def _round(looks: Sequence[str], number: int) -> str:
+    """Return the look of one round through the colours."""
+    return _of(looks, number // len(COLOURS))
 
 
 def styled(figure: Figure, height: int) -> Figure:

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from wsss.report.page.content import Tried
-from wsss.report.page.plot import COLOURS, Plot, new_figure, styled, whole_ticks
+from wsss.report.page.plot import COLOURS, Plot, new_figure, series_line, series_marker, styled, whole_ticks
 
+LETTER = 7
+"""Pixels."""
 LEAST_FOR_IMPORTANCE = 6
 """Configurations below which nothing is said of what explains the scores."""
 
@@ -35,12 +37,11 @@ def _best_so_far(study: str, sweep: str, trials: Sequence[Tried]) -> Plot:
     for number, arm in enumerate(dict.fromkeys(one.arm for one in trials)):
         values = [100 * _value(one) for one in trials if one.arm == arm]
         best = list(itertools.accumulate(values, max))
-        colour = COLOURS[number % len(COLOURS)]
         places = list(range(1, len(values) + 1))
         figure.add_trace(
-            Scatter(x=places, y=best, name=arm, line={"color": colour, "shape": "hv"}, legendgroup=arm)
+            Scatter(x=places, y=best, name=arm, line={**series_line(number), "shape": "hv"}, legendgroup=arm)
         )
-        marker = {"color": colour, "size": 6, "opacity": 0.5}
+        marker = {**series_marker(number), "size": 6, "opacity": 0.5}
         figure.add_trace(
             Scatter(x=places, y=values, mode="markers", marker=marker, legendgroup=arm, showlegend=False)
         )
@@ -88,6 +89,10 @@ def _parameters(title: str, trials: Sequence[Tried]) -> Plot:
         )
         if numeric and min(values) > 0 and max(values) > 30 * min(values):
             figure.update_xaxes(type="log", row=number // across + 1, col=number % across + 1)
+        if not numeric:
+            words = sorted({str(value) for value in values})
+            order = {"categoryorder": "array", "categoryarray": words}
+            figure.update_xaxes(**order, row=number // across + 1, col=number % across + 1)
     figure.update_layout(showlegend=False)
     cells = tuple(
         (one.id, *(_short(one.params.get(name, "")) for name in names), f"{100 * _value(one):.1f}")
@@ -115,7 +120,9 @@ def _parallel(title: str, trials: Sequence[Tried]) -> Iterator[Plot]:
     line = {"color": scores, "colorscale": "Viridis", "showscale": True}
     figure = new_figure(height=380)
     figure.add_trace(Parcoords(dimensions=dimensions, line=line))
-    figure.update_layout(margin={"t": 60})
+    first = [str(word) for word in dimensions[0].get("ticktext", ())]
+    beside = max(len(names[0]) // 2, 8, *map(len, first))  # this plot makes no room for words by itself
+    figure.update_layout(margin={"t": 60, "l": 20 + LETTER * beside, "r": 20})
     caption = "A line a configuration, bright where the score is high. Drag along an axis to choose a range."
     cells = tuple(
         (one.id, *(_short(one.params[n]) for n in names), f"{100 * _value(one):.1f}") for one in whole
@@ -128,7 +135,7 @@ def _dimension(name: str, values: Sequence[Any]) -> dict[str, Any]:
         if min(values) > 0 and max(values) > 30 * min(values):
             return {"label": f"log10 {name}", "values": [math.log10(value) for value in values]}
         return {"label": name, "values": list(values)}
-    words = list(dict.fromkeys(str(value) for value in values))
+    words = sorted({str(value) for value in values})
     places = [words.index(str(value)) for value in values]
     return {"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": words}
 

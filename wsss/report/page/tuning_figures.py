@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wsss.report.page.plot import COLOURS, Plot, new_figure, percent
+from wsss.report.page.plot import Plot, new_figure, percent, series_line, series_marker
 from wsss.report.tuned.rows import Tuning
 
 
@@ -24,16 +24,23 @@ def _best_of(found: Tuning, study: str, sweep: str) -> Plot:
     rows = [row for row in found.rows if (row.study, row.sweep) == (study, sweep)]
     for number, row in enumerate(rows):
         points = row.best_of
-        colour = COLOURS[number % len(COLOURS)]
         bars = {
             "array": [100 * (point.high - point.score) for point in points],
             "arrayminus": [100 * (point.score - point.low) for point in points],
             "thickness": 1,
         }
         tried, scores = [point.k for point in points], [100 * point.score for point in points]
-        line = {"color": colour}
+        line, marker = series_line(number), series_marker(number)
         figure.add_trace(
-            Scatter(x=tried, y=scores, error_y=bars, name=row.arm, line=line, mode="lines+markers")
+            Scatter(
+                x=tried,
+                y=scores,
+                error_y=bars,
+                name=row.arm,
+                line=line,
+                marker=marker,
+                mode="lines+markers",
+            )
         )
         cells += [
             (row.arm, str(point.k), percent(point.score), f"[{percent(point.low)}, {percent(point.high)}]")
@@ -61,9 +68,11 @@ def _few_masks(found: Tuning) -> Plot:
     for number, row in enumerate(rows):
         names = [str(one.masks) if one.masks else "all" for one in row.few_masks]
         name = f"{row.sweep}: {row.arm}"
-        colour = {"color": COLOURS[number % len(COLOURS)]}
+        line, marker = series_line(number), series_marker(number)
         scores = [100 * one.score for one in row.few_masks]
-        figure.add_trace(Scatter(x=names, y=scores, name=name, line=colour, mode="lines+markers"))
+        figure.add_trace(
+            Scatter(x=names, y=scores, name=name, line=line, marker=marker, mode="lines+markers")
+        )
         cells += [
             (name, masks, f"{one.images:.0f}", percent(one.score), percent(one.unlucky))
             for masks, one in zip(names, row.few_masks, strict=True)

@@ -41,12 +41,14 @@ class FewMasks:
 def few_masks(tried: Sequence[Configuration]) -> tuple[FewMasks, ...]:
     """Return what fewer masks would have reported, for the numbers of masks a class that there are, and all.
 
-    Nothing without counts at every threshold (scores of older versions), and where configurations were scored
-    on different images.
+    Nothing where there is nothing to choose, without counts at every threshold (scores of older versions),
+    and where configurations were scored on different images.
     """
     scored = [one for one in tried if one.runs]
     runs = [run for one in scored for run in one.runs]
     if not runs or not all(run.curves and run.thresholds == runs[0].thresholds for run in runs):
+        return ()
+    if len(scored) == 1 and runs[0].thresholds == 1:
         return ()
     if any(
         run.ids != runs[0].ids or not np.array_equal(run.select.true, runs[0].select.true) for run in runs
