@@ -298,7 +298,7 @@ def test_what_a_study_was_allowed_is_said_below_its_numbers(
     storage.study("made", ["plain"])
     show(compare(storage.root, ["made"]), "table")
     text = capsys.readouterr().out
-    assert "made was allowed to train on masks" in text
+    assert "train on masks" not in text, "no row was"
     assert "made was allowed to select on report: its numbers are optimistic" in text
 
 
@@ -507,6 +507,32 @@ def test_masks_that_an_arm_declares_are_pixel_labels(storage: Storage) -> None:
     file.write_text(yaml.safe_dump(content))
     (row,) = compare(storage.root, ["made"]).rows
     assert row.pixel_labels == ("study declares masks",)
+
+
+def test_masks_that_were_allowed_are_told_of_where_a_row_was_trained_on_them(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.allow = ("train_on_masks",)
+    network = storage.network("classifier", supervision="masks")
+    storage.trial("a", None, keys={"classifier": network, "cams.scores": storage.scores([GOOD])})
+    show(compare(storage.root, ["made"]), "table")
+    assert "made was allowed to train on masks" in capsys.readouterr().out
+
+
+def test_every_step_with_a_threshold_has_columns_for_it(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The maps of a head are cut at a threshold, too."""
+    first, second = storage.scores([GOOD]), storage.scores([FAIR])
+    storage.trial("a", None, keys={"cams.scores": first, "maps.scores": second})
+    storage.trial("b", None, keys={"cams.scores": first})
+    show(compare(storage.root, ["made"]), "markdown")
+    header, _, floor, *lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
+    names = [cell.strip() for cell in header.strip("|").split("|")]
+    assert {"CAM τ", "CAM PxAP", "maps τ", "maps PxAP"} <= set(names)
+    a, b = (dict(zip(names, (c.strip() for c in line.strip("|").split("|")), strict=True)) for line in lines)
+    assert (a["maps τ"], a["maps area"], b["maps τ"], b["CAM τ"]) == ("0.30", "33.0", "", "0.30")
+    assert len(floor.strip("|").split("|")) == len(names)
 
 
 def test_latex_tables_fit_on_a_page(storage: Storage, capsys: pytest.CaptureFixture[str]) -> None:

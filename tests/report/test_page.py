@@ -65,6 +65,14 @@ def test_the_answer_says_what_a_leader_of_other_labels_rests_on() -> None:
     )
 
 
+def test_the_answer_says_who_took_part() -> None:
+    """A step that only some arms have says nothing of others."""
+    comparison, titles = compared(row("a", 0.5), row("b", 0.6), row("other", 0.7))
+    without = replace(comparison.rows[2], cells={})
+    said = answers(replace(comparison, rows=(*comparison.rows[:2], without), baseline="other"), titles)
+    assert said[0] == "CAM: b leads the 2 rows that have it with 60.0 % mIoU [58.0, 62.0]."
+
+
 @pytest.mark.parametrize(
     ("rows", "said"),
     [

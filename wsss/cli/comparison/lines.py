@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from wsss.report.comparison import Cell, Comparison, Difference, Row
 
 AT_THRESHOLDS = ("τ", "τ=.15", "τ=.20", "area", "PxAP", "published")
-"""Columns of the step at which a threshold is chosen."""
+"""Columns of a step at which a threshold is chosen."""
 
 
 def _unscored_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
@@ -36,7 +36,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
     if comparison.unscored:
         return _unscored_lines(comparison)
     steps = comparison.steps
-    cams = _with_threshold(comparison)
+    cut = _with_threshold(comparison)
     work = work_columns(comparison)
     header = ["arm", "seeds", *work]
     for step in steps:
@@ -44,14 +44,14 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         header += [title, "95 % interval", f"Δ {comparison.baseline}"]
         if comparison.has_controls:
             header.append("Δ control")
-        if step == cams:
-            header += list(AT_THRESHOLDS)
+        if step in cut:
+            header += [name if len(cut) == 1 else f"{title} {name}" for name in AT_THRESHOLDS]
     lines = []
     floors = {step: comparison.protocols[step].floor for step in steps}
     if any(floor is not None for floor in floors.values()):
         line = ["floor", "", *[""] * len(work)]
         for step in steps:
-            blanks = 2 + comparison.has_controls + (len(AT_THRESHOLDS) if step == cams else 0)
+            blanks = 2 + comparison.has_controls + (len(AT_THRESHOLDS) if step in cut else 0)
             line += [_percent(floors[step]), *[""] * blanks]
         lines.append(line)
     for row in comparison.rows:
@@ -59,7 +59,7 @@ def score_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
         for step in steps:
             cell = row.cells.get(step)
             line += _cells(cell, comparison, step)
-            if step == cams:
+            if step in cut:
                 line += _threshold_cells(cell)
         lines.append(line)
     return header, lines
@@ -75,16 +75,18 @@ def score_groups(comparison: Comparison, header: list[str]) -> list[list[int]]:
     own = 3 + comparison.has_controls
     scores = [list(range(start, start + own)) for start in steps]
     taken = {column for group in scores for column in group}
-    cuts = [column for column in range(work, len(header)) if column not in taken]
-    return [*scores, *([cuts] if cuts else []), list(range(1, work))]
+    rest = [column for column in range(work, len(header)) if column not in taken]
+    cuts = [rest[start : start + len(AT_THRESHOLDS)] for start in range(0, len(rest), len(AT_THRESHOLDS))]
+    return [*scores, *cuts, list(range(1, work))]
 
 
-def _with_threshold(comparison: Comparison) -> str:
-    """Return the first step at which thresholds are chosen, empty without one."""
-    for step in comparison.steps:
-        if any(step in row.cells and row.cells[step].threshold is not None for row in comparison.rows):
-            return step
-    return ""
+def _with_threshold(comparison: Comparison) -> list[str]:
+    """Return the steps at which thresholds are chosen."""
+    return [
+        step
+        for step in comparison.steps
+        if any(step in row.cells and row.cells[step].threshold is not None for row in comparison.rows)
+    ]
 
 
 def _cells(cell: Cell | None, comparison: Comparison, step: str) -> list[str]:

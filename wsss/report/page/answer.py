@@ -45,19 +45,21 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
     if row is baseline_row(comparison):
         return f"{name}: nothing beats {title}, which reaches {score}."
     difference = cell.to_baseline
+    others = sum(not row.pixel_labels for row in comparison.rows) - len(found)
+    leads = f"leads the {len(found)} rows that have it" if others else "leads"
     if difference is None:
-        return f"{name}: {title} leads with {score}."
+        return f"{name}: {title} {leads} with {score}."
     gain = f"{100 * difference.mean:+.1f} points to {baseline_title(comparison)}"
     interval = f"[{100 * difference.low:+.1f}, {100 * difference.high:+.1f}]"
     if difference.significant:
         stands = (
-            f"{name}: {title} leads with {score}, {gain} {interval}, which stands at 5 % after correction."
+            f"{name}: {title} {leads} with {score}, {gain} {interval}, which stands at 5 % after correction."
         )
         return f"{stands} {_across(row)}" if difference.across else stands
     if difference.low > 0 and not difference.tested:
         unknown = "it takes more seeds, or images, to say whether that stands"
-        return f"{name}: {title} leads with {score}, {gain} {interval} over images alone: {unknown}."
-    return f"{name}: {title} leads with {score}, but {gain} {interval} does not stand: it may be chance."
+        return f"{name}: {title} {leads} with {score}, {gain} {interval} over images alone: {unknown}."
+    return f"{name}: {title} {leads} with {score}, but {gain} {interval} does not stand: it may be chance."
 
 
 def _across(row: Row) -> str:
