@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 
 import torch
+from busy import GpuBusy
 from targets import conclude, target
 
-from wsss.pipeline.speed.busy import GpuBusy
 from wsss.pipeline.speed.measure import measure
 from wsss.pipeline.speed.settings import OUTSIDE, TRAINING, Settings, short_settings
 from wsss.pipeline.speed.verdict import TRAININGS, limits, outside

@@ -7,6 +7,7 @@ import re
 import runpy
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ SMALL = {
     "gpu.py": ("--short --images 4 --rounds 1", ["classifier step", "reading, a CPU", "limit: "], 1),
     "refinement.py": ("--only pairs flat --images 80", ["pairs   loss", "by walk and CRF"], 8),
 }
+
+
+BUSY = runpy.run_path(str(ROOT / "benchmarks/busy.py"))
 
 
 @pytest.mark.long
@@ -66,3 +70,27 @@ def test_the_table_of_costs_has_every_size_of_every_kind_at_its_quickest() -> No
     assert sorted(one["seconds"] for one in found) == [9.0, 20.0, 30.0]
     assert {one["bytes"] for one in found} == {7}, "an archive has no files left"
     assert costs["quickest"]([*found, *found]) == found
+
+
+def driver(folder: Path, text: str) -> None:
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+
+
+def test_how_busy_a_gpu_is_comes_from_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, "echo $@ > $(dirname $0)/asked; printf '100\\n50\\n[N/A]\\n90\\n'; exec sleep 60")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with BUSY["GpuBusy"]() as busy:
+        deadline = time.monotonic() + 30
+        while len(busy._shares) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert busy.share == pytest.approx(0.8)
+    assert busy._driver is not None and busy._driver.poll() is not None, "no driver is left behind"
+    assert (tmp_path / "asked").read_text().split() == list(BUSY["COMMAND"][1:])
+
+
+def test_without_a_driver_nobody_can_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with BUSY["GpuBusy"]() as busy:
+        pass
+    assert busy.share is None

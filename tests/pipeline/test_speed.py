@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import time
 from pathlib import Path
 
 import pytest
 from virtual_gpu import virtual_gpus
 
-from wsss.pipeline.speed import busy as busy_module
 from wsss.pipeline.speed import settings as settings_module
-from wsss.pipeline.speed.busy import GpuBusy
 from wsss.pipeline.speed.measure import Measured, measure
 from wsss.pipeline.speed.settings import Settings, Speed, compared, short_settings
 from wsss.pipeline.speed.verdict import limits, needed_cpus, outside, speed_rows
@@ -89,27 +85,3 @@ def test_a_training_that_keeps_too_little_is_noted() -> None:
     rows = {row.what: row for row in speed_rows(measured(100, 90, 0.8))}
     assert [rows[step].state for step in STEPS] == ["note", "ok", "ok", "ok", "note"]
     assert rows["CAMs"].found == "80.0 images/s, 0.80 of the bare network's 100.0"
-
-
-def driver(folder: Path, text: str) -> None:
-    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{text}\n")
-    (folder / "nvidia-smi").chmod(0o755)
-
-
-def test_how_busy_a_gpu_is_comes_from_its_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    driver(tmp_path, "echo $@ > $(dirname $0)/asked; printf '100\\n50\\n[N/A]\\n90\\n'; exec sleep 60")
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with GpuBusy() as busy:
-        deadline = time.monotonic() + 30
-        while len(busy._shares) < 3 and time.monotonic() < deadline:
-            time.sleep(0.01)
-    assert busy.share == pytest.approx(0.8)
-    assert busy._driver is not None and busy._driver.poll() is not None, "no driver is left behind"
-    assert (tmp_path / "asked").read_text().split() == list(busy_module.COMMAND[1:])
-
-
-def test_without_a_driver_nobody_can_tell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with GpuBusy() as busy:
-        pass
-    assert busy.share is None
