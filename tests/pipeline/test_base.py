@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import toy_studies
 import yaml
 from command_line import in_process
 
+from wsss.config import Study, load_study_text
+from wsss.errors import ConfigError
 from wsss.store.ledger import Ledger
 
 
@@ -73,3 +76,28 @@ def test_what_does_not_fit_is_said(
     done = in_process("plan", refine(storage, base, **changes), "--storage", storage)
     assert done.returncode == 2
     assert message in done.stderr.replace("\n", " ")
+
+
+def test_names_that_meet_after_arms_which_the_storage_alone_knows_are_refused_at_the_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file names no arm of the base: two trials of it would be `a-b-c-000-000-000`."""
+    data = toy_studies.install(monkeypatch)
+    arm = "{stages: [{classifier: {backbone: mobilenet_v2, weights: none, epochs: 1}}, cams]}"
+    old = toy_studies.study(tmp_path, f"name: cam, arms: {{b-c-000: {arm}, c: {arm}}}", name="old")
+    toy_studies.run(old, data)
+
+    def then(*sweeps: str) -> Study:
+        lines = "".join(f"  - {{name: {name}, stages: [pseudo_masks]}}\n" for name in sweeps)
+        head = f"name: new\nbase: {{study: old}}\ndata: {old.to_raw()['data']}\nallow: [unequal_tuning]\n"
+        return load_study_text(f"{head}sweeps:\n{lines}", source="new", base=tmp_path, storage=str(tmp_path))
+
+    with pytest.raises(ConfigError) as caught:
+        toy_studies.run(then("a", "a-b"), data)
+    (problem,) = caught.value.problems
+    assert problem.where == "sweeps.a-b"
+    assert "of arm `b-c-000` in sweep `a` would have the same names" in problem.message
+    assert not toy_studies.records(then("a", "a-b"))
+    for _ in range(2):  # with other names it runs, and is no other study
+        toy_studies.run(then("a", "d"), data)
+    assert [record.status for record in toy_studies.records(then("a", "d")).values()] == ["done"] * 4

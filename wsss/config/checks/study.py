@@ -79,8 +79,10 @@ def _checked(checker: Checker, study: Study, base: Path, *, known: bool) -> Stud
     check_programs(checker, sweeps, based=study.base is not None)
     check_trials(checker, sweeps)
     if not known and not checker.problems:
-        if study.base is None:
-            check_trial_names(checker, sweeps)
+        # Which arms a base has kept is in the storage, unless the file names them: `upstream_of` looks again.
+        arms = () if study.base is None else study.base.arms
+        if arms is not None:
+            check_trial_names(checker, sweeps, arms)
         check_fairness(checker, study.allow, sweeps)
         check_declared(checker, sweeps)
     return study.model_copy(update={"data": data, "sweeps": tuple(sweeps)})

@@ -7,18 +7,34 @@ from collections.abc import Iterator, Sequence
 
 from wsss.config.checks.checker import Checker
 from wsss.config.study import Sweep
+from wsss.errors import Problem
 
 NUMBER = re.compile(r"\d{3,}")
 SEED = re.compile(r"s\d+")
 Part = str | re.Pattern[str]
 """What stands between two dashes: the same in all trials, or the number of a configuration, or a seed."""
 Shape = tuple[Part, ...]
+FROM_BASE: Sequence[Shape] = ((NUMBER,), (NUMBER, SEED))
+"""What follows an arm of a base in names of its configurations and trials. There may be more numbers, but
+then as many in every name of the study: no two names meet for that."""
 
 
-def check_trial_names(checker: Checker, sweeps: Sequence[Sweep]) -> None:
-    """Refuse sweeps and arms whose trials would have the same names, as sweep `a`, arm `b-c` and sweep `a-b`,
-    arm `c` have. Within a sweep names differ as arms do."""
-    shapes = _trials_of(sweeps)
+def check_trial_names(checker: Checker, sweeps: Sequence[Sweep], base: Sequence[str] = ()) -> None:
+    """Refuse sweeps and arms whose trials would have the same names; see `shared_names`."""
+    for number, problem in shared_names(sweeps, base):
+        checker.add(("sweeps", number), problem.message, problem.hint)
+
+
+def shared_names(sweeps: Sequence[Sweep], base: Sequence[str] = ()) -> Iterator[tuple[int, Problem]]:
+    """Yield the number of a sweep whose trials would have names of an earlier sweep's, and what to say, as
+    for sweep `a`, arm `b-c` and sweep `a-b`, arm `c`. Within a sweep names differ as arms do.
+
+    Args:
+        sweeps: of a study.
+        base: the arms of another study that the first sweep starts from.
+    """
+    shapes = _trials_of(sweeps, base)
+    hint = "rename a sweep" if base else "rename a sweep or an arm"
     for number, later in enumerate(sweeps):
         for earlier in sweeps[:number]:
             names = (earlier.name, later.name)
@@ -33,14 +49,14 @@ def check_trial_names(checker: Checker, sweeps: Sequence[Sweep]) -> None:
                     f"trials of arm `{second}` in sweep `{later.name}` and of arm `{first}` in sweep "
                     f"`{earlier.name}` would have the same names, such as {example}"
                 )
-                checker.add(("sweeps", number), message, "rename a sweep or an arm")
+                yield number, Problem(f"sweeps.{later.name}", message, hint)
 
 
-def _trials_of(sweeps: Sequence[Sweep]) -> dict[str, tuple[list[str], list[Shape]]]:
+def _trials_of(sweeps: Sequence[Sweep], base: Sequence[str]) -> dict[str, tuple[list[str], list[Shape]]]:
     """Return, for each sweep, the labels of its arms, and what follows them in names of configurations and of
     trials. The label of an arm has those of the sweeps before it, as `wsss.pipeline.search.arms` says."""
     found: dict[str, tuple[list[str], list[Shape]]] = {}
-    before: tuple[list[str], list[Shape]] = ([], [])
+    before: tuple[list[str], list[Shape]] = (list(base), list(FROM_BASE))
     for sweep in sweeps:
         labels, shapes = before
         if sweep.replicate is not None:

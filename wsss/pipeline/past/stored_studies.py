@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from wsss.config import Study, load_study_text
+from wsss.config.checks.trial_names import shared_names
 from wsss.config.naming import study_name_problem
 from wsss.config.stage import STAGES
 from wsss.config.stage_use import is_path
@@ -174,11 +175,20 @@ def _paths_in(raw: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def upstream_of(study: Study, data: DataView) -> list[Trial]:
-    """Return the trials that a study's first sweep starts from: none, or those kept by its base."""
+    """Return the trials that a study's first sweep starts from: none, or those kept by its base.
+
+    Raises `ConfigError` where the base doesn't fit, and before a study's first trial where trials that start
+    from its arms would share a name.
+    """
     if study.base is None:
         return []
-    base = find_study(study.base.study, study.storage)
-    return base_trials(study.base, base, open_storage(study.storage).ledger(base.name).trials(), data)
+    storage, base = open_storage(study.storage), find_study(study.base.study, study.storage)
+    upstream = base_trials(study.base, base, storage.ledger(base.name).trials(), data)
+    if not storage.ledger(study.name).trials():  # what an earlier version has begun keeps its names
+        arms = list(dict.fromkeys(trial.info.arm for trial in upstream))
+        if problems := [problem for _, problem in shared_names(study.sweeps, arms)]:
+            raise ConfigError(problems)
+    return upstream
 
 
 def check_same_content(study: Study, data: Inventory | None = None, *, later: bool = False) -> None:
