@@ -63,8 +63,38 @@ def test_an_artefact_made_within_moments_is_not_multiplied() -> None:
     assert found is not None and found.devices == (PACKAGED,) and found.value < 60
     again = estimate_seconds(classifier("efficientnet_lite0", 20, freeze="all"), [moments])
     assert again is not None and again.value == pytest.approx(2.7 * 20 / 16), "as little work is told"
-    on_a_gpu = Measured(classifier("efficientnet_lite0", 16, device="A100"), seconds=2.7, bytes=1000)
-    assert rough_seconds(classifier("efficientnet_lite0", 400, device="A100"), [on_a_gpu]) is not None
+
+
+@pytest.mark.parametrize("seconds", [2.7, 12.0])
+@pytest.mark.parametrize("crop", [128, 321])
+def test_what_starts_a_gpu_is_not_multiplied(seconds: float, crop: int) -> None:
+    """A smoke run on a GPU is CUDA and processes that start. Multiplied, ten seconds are days."""
+    moments = Measured(classifier("efficientnet_lite0", 16, device="NVIDIA A100"), seconds, 1000)
+    work = classifier("efficientnet_lite0", 10_000, crop=crop, epochs=10, device="A100")
+    assert estimate_seconds(work, [moments]) is None and rough_seconds(work, [moments]) is None
+    as_small = classifier("efficientnet_lite0", 20, device="A100")
+    assert (found := estimate_seconds(as_small, [moments])) and found.value == pytest.approx(
+        seconds * 20 / 16
+    )
+    real = Measured(classifier("resnet50", 1000, crop=crop, device="NVIDIA A100"), 60.0, 1000)
+    found = rough_seconds(work, [moments, real])
+    ratio = packaged()[1]["efficientnet_lite0"] / packaged()[1]["resnet50"]
+    assert (
+        found and found.value == pytest.approx(60.0 * 10 * 10 * ratio) and found.devices == ("NVIDIA A100",)
+    )
+
+
+@pytest.mark.parametrize("own", [[], [2.7]])
+def test_what_cpus_do_for_a_trial_with_a_gpu_is_estimated_like_any_work_of_cpus(own: list[float]) -> None:
+    """Masks and scores are made beside the GPU: records of them say `cpu`."""
+    content = STAGES["pseudo_masks"].model()().model_dump(mode="json")
+
+    def masks(device: str, images: int, pixels: int) -> Work:
+        return Work("pseudo_masks", content, {"images": images, "pixels": pixels, "backbone": ""}, device, 1)
+
+    smoke = [Measured(masks("cpu", 16, 4096), seconds, 1000) for seconds in own]
+    on_cpus, beside = (rough_seconds(masks(device, 437, 182_381), smoke) for device in ("cpu", "A100"))
+    assert beside == on_cpus and beside is not None and beside.devices == (PACKAGED,)
 
 
 def test_a_photo_of_real_size_is_not_judged_by_a_drawn_one() -> None:

@@ -111,7 +111,7 @@ def _look(found: Study, address: str | None, aside: Path, as_json: bool) -> bool
         print(json.dumps(result, indent=1))
         return bad
     _print_rows(f"{found.name}: {len(data.train)} training images", rows)
-    _say_totals(total, rows)
+    _say_totals(total, rows, gpus=any(sweep.resources.gpu for sweep in found.sweeps))
     _say_budget(budget, rough=any(row["rough"] for row in rows))
     out().print(checks_table(checks))
     return bad
@@ -177,7 +177,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
+def _say_totals(total: Total, rows: list[dict[str, Any]], *, gpus: bool) -> None:
     from wsss.pipeline.forecasts.preflight import gibibytes
 
     if not total.trials:
@@ -199,7 +199,8 @@ def _say_totals(total: Total, rows: list[dict[str, Any]]) -> None:
     if any(row["rough"] for row in rows):
         print("~ is rough: from other work of that stage, scaled. What runs here tells better.")
     if total.unknown_time or total.unknown_bytes:
-        print("? is work of which nothing is known. `run --smoke` tries it.")
+        but = ", but is too short to time a GPU" if gpus else ""
+        print(f"? is work of which nothing is known. `run --smoke` tries it{but}.")
 
 
 def _say_budget(rows: list[dict[str, Any]], *, rough: bool) -> None:

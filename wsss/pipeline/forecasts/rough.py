@@ -41,8 +41,9 @@ def rough_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
     and images.
 
     An artefact tells if its images are of similar size and it was not made within moments. Those of this
-    storage that do come first, then the packaged ones that do, then any. Of several, one of the same kind of
-    work is chosen before one of the same backbone, and that before the nearest in size.
+    storage that do come first, then the packaged ones that do, then, on CPUs, any: small images keep a GPU
+    waiting, so that their time says nothing of large ones. Of several, one of the same kind of work is chosen
+    before one of the same backbone, and that before the nearest in size.
 
     Args:
         work: planned.
@@ -50,7 +51,7 @@ def rough_seconds(work: Work, known: Sequence[Measured]) -> Estimate | None:
     """
     mine, theirs = ([one for one in where if _comparable(one.work, work)] for where in (known, packaged()[0]))
     telling = ([one for one in where if _tells(one, work)] for where in (mine, theirs))
-    for like in (*telling, mine, theirs):
+    for like in (*telling, *(() if work.by_device else (mine, theirs))):
         if like:
             best = max(like, key=lambda one: (*_closeness(one.work, work), one.work.amount))
             rate = best.seconds / best.work.amount * _ratio(work, best.work)
@@ -70,9 +71,8 @@ def rough_bytes(work: Work, known: Sequence[Measured]) -> float | None:
 
 
 def _comparable(one: Work, other: Work) -> bool:
-    """Whether two works are of one stage, and on CPUs or on GPUs both."""
-    on_one = (one.device == "cpu") == (other.device == "cpu")
-    return one.stage == other.stage and on_one and one.amount > 0
+    """Whether two works are of one stage, and done by CPUs or by GPUs both."""
+    return one.stage == other.stage and one.by_device == other.by_device and one.amount > 0
 
 
 def _tells(one: Measured, work: Work) -> bool:
