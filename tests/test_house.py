@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from wsss.config.stage import STAGES
+
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "wsss").rglob("*.py"))
 FLOORS = [
@@ -240,6 +242,42 @@ def test_an_args_section_names_every_argument_and_no_other() -> None:
         if told != names - {"self", "cls"}:
             wrong.append(f"{path}:{node.lineno} {node.name}")
     assert not wrong
+
+
+STAGES_NAMED = {
+    **dict.fromkeys(("__init__.py", "api/__init__.py"), "the function `cams` of a notebook"),
+    **dict.fromkeys(
+        ("config/params/pixel_head.py", "config/params/segmentation.py"), "values of `supervision`"
+    ),
+    "config/params/stages.py": "values of parameters, and what an import's path makes",
+    "config/params/classifier.py": "a method's parts",
+    "methods/objective.py": "terms of the loss",
+    "masks/foreign/files.py": "kinds of files of other programs",
+    "masks/foreign/layouts.py": "a word of other programs' files",
+    "pipeline/speed/measure.py": "measures these stages, each beside a bare network",
+    "predict/labelling/recipe.py": "writes a study",
+    "predict/trained/model_folder.py": "words of the folder's format",
+    "report/conclusion.py": "a word of the same format",
+    **dict.fromkeys(("report/doubts.py", "report/study_doubts.py"), "who made masks"),
+}
+"""Files outside of the stages where a stage's name may stand, and what it is there."""
+
+
+def test_no_other_file_decides_by_the_name_of_a_stage() -> None:
+    """A stage is asked for its facts, so that a new one is two files; see `wsss.config.stage`."""
+    words = {"scores", "features", "walk", "agreement", "pictures", "import", "command"}  # stand for more
+    names = set(STAGES.names()) - words
+    assert {"classifier", "cams", "pseudo_masks", "segmenter", "segmentations"} <= names
+    named, compared = set[str](), set[str]()
+    for path in (path for path in FILES if room(path) != "stages"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value in names:
+                named.add(str(path.relative_to(ROOT / "wsss")))
+            sides = [node.left, *node.comparators] if isinstance(node, ast.Compare) else []
+            if any(isinstance(side, ast.Constant) and side.value in names for side in sides):
+                compared.add(str(path.relative_to(ROOT / "wsss")))
+    assert named == set(STAGES_NAMED)
+    assert {name for name in compared if not name.startswith("config/params/")} == set()
 
 
 NAMED_ONCE = [

@@ -9,8 +9,11 @@ import pytest
 import yaml
 
 from wsss.config import load_study_text
+from wsss.config.stage import STAGES
 from wsss.config.study import Study
 from wsss.errors import ConfigError
+from wsss.stages.kinds.subcategories import Subcategories
+from wsss.stages.kinds.training.classifier import Classifier
 
 CLASSIFIER: dict[str, Any] = {"backbone": "efficientnet_lite0", "epochs": 8}
 
@@ -207,6 +210,44 @@ def test_a_study_that_says_otherwise_than_its_protocol_is_refused() -> None:
                 "search": LR}  # fmt: skip
     found = " ".join(refused({"exploration": clusters}, protocol="equal_tuning"))
     assert "names no control to beat" in found
+
+
+class OwnClassifier(Classifier):
+    """As another package may bring one along."""
+
+    name, may_make = "own_classifier", ("classifier",)
+
+    @classmethod
+    def makes(cls, params: Any) -> str:
+        return "classifier"
+
+
+class Groups(Subcategories):
+    name, may_make = "groups", ("subcategories",)
+
+    @classmethod
+    def makes(cls, params: Any) -> str:
+        return "subcategories"
+
+
+def test_a_classifier_of_another_package_gets_its_probe() -> None:
+    """Which stage is a classifier, what leads to it and what its control is, stages say themselves."""
+    last = {**CLASSIFIER, "method": "subcategory_exploration", "lr": "$lr"}
+
+    def explored(**groups: str) -> dict[str, Any]:
+        first = {"as": "first", **CLASSIFIER}
+        stages = [{"own_classifier": first}, "features", {"groups": groups}, {"own_classifier": last}, "cams"]
+        return {"stages": stages, "search": LR}
+
+    arms = {"explored": {**explored(), "control": "random"}, "random": explored(control="random")}
+    with STAGES.replaced(OwnClassifier, Groups):
+        allow = [{"unequal_epochs": "a teacher comes first"}]
+        sweep = study(arms, protocol="equal_tuning", allow=allow).sweeps[0]
+        wrong = " ".join(refused({"explored": explored()}, protocol="equal_tuning"))
+    probe = next(one for one in sweep.arms if one.name == "probe")
+    assert [use.stage for use in probe.stages] == ["own_classifier", "cams"]
+    assert probe.stages[0].params["method"] == "probe"
+    assert "names no control to beat (an arm with `groups: {control: random}`, named by `control`)" in wrong
 
 
 # Other routes to unequal arms

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from wsss.config.stage import STAGES
 from wsss.masks.census import MaskCensus, is_boxes
 from wsss.masks.images import write_mask
 from wsss.metrics import mean_average_precision
@@ -22,6 +23,7 @@ from wsss.report.doubts import (
     threshold_doubts,
 )
 from wsss.report.study_doubts import _maker
+from wsss.stages.kinds.training.segmenter import Segmenter
 from wsss.store.artefact import Artefact
 
 CLASSES = ("cat", "dog", "sheep")
@@ -177,3 +179,12 @@ def test_what_to_try_next_is_of_the_stage_that_made_the_masks(
     made_by = _maker(Artefact("0" * 32, tmp_path, record))
     (doubt,) = mask_doubts(census(*[np.zeros((40, 60), np.uint8)] * 9), made_by)
     assert doubt.found == "no object in 9 of 9 photos" and next_ in doubt.advice
+
+
+def test_a_network_of_another_package_that_segments_has_made_the_masks(tmp_path: Path) -> None:
+    class Own(Segmenter):
+        name = "own_segmenter"
+
+    record = {"stage": "segmentations", "inputs": {"own_segmenter": {}}}
+    with STAGES.replaced(Own):
+        assert _maker(Artefact("0" * 32, tmp_path, record)) == "network"

@@ -16,8 +16,8 @@ from wsss.models import CamNetwork
 from wsss.predict.cam_model import CamModel
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import Model, load_artefact, load_classifier_folder, load_file_model
-from wsss.predict.trained.model_folder import is_registered
-from wsss.predict.trained.reference import FILES, SEGMENTER, find_network, load_model, record_of
+from wsss.predict.trained.model_folder import CLASSIFIER, SEGMENTER, is_registered
+from wsss.predict.trained.reference import FILES, find_network, load_model, record_of
 from wsss.stages.kinds.training.files import (
     CLASSIFIER_ABOUT,
     CLASSIFIER_WEIGHTS,
@@ -26,7 +26,6 @@ from wsss.stages.kinds.training.files import (
 )
 from wsss.store.storage import open_storage
 
-CLASSIFIER = "classifier"
 WHERE = "wsss.load"
 
 

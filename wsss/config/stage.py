@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import ValidationError
@@ -124,6 +125,11 @@ class StageKind(ABC, Generic[P]):
     judged: ClassVar[bool] = False
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `begin`, `rung` and `span`."""
+    segments: ClassVar[bool] = False
+    """Whether the kind of artefact of its name is a network that makes masks of new photos: `predict` takes
+    it."""
+    control: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """Parameters with which what it learns is dealt at random: the control that an arm with it must beat."""
 
     @classmethod
     def model(cls) -> type[Params]:

@@ -8,12 +8,21 @@ from typing import Any
 
 from wsss.config.naming import HOLDOUT_MAP, SELECT_MIOU
 from wsss.config.params.stages import CamsParams
-from wsss.config.stage import made_kind
+from wsss.config.stage import STAGES, made_kind
 from wsss.files import read_json, sha256_file
 from wsss.pipeline.origin import data_source
 from wsss.pipeline.past.planned import recorded_stages
 from wsss.pipeline.past.retell import Past
-from wsss.predict.trained.model_folder import ABOUT, CLASSES, CONFIG, FILES, LOADER, About, class_lines
+from wsss.predict.trained.model_folder import (
+    ABOUT,
+    CLASSES,
+    CLASSIFIER,
+    CONFIG,
+    FILES,
+    LOADER,
+    About,
+    class_lines,
+)
 from wsss.report.comparison import Cell, Comparison, Row
 from wsss.report.page.answer import answers
 from wsss.report.words.notes import notes
@@ -127,12 +136,12 @@ def winner_of(store: Store, past: Past, trial: TrialRecord) -> Winner | None:
             continue
         classes = [str(name) for name in content["classes"]]
         about = About(
-            stage="segmenter" if stage == "segmenter" else "classifier",
+            stage=stage,
             key=artefact.key,
             study=past.name,
             trial=trial.id,
             sha256=sha256_file(files[weights]),
-            **({} if stage == "segmenter" else _cam_settings(store, known.values(), artefact)),
+            **(_cam_settings(store, known.values(), artefact) if stage == CLASSIFIER else {}),
         )
         params = past.courses[trial.id].params
         stages = recorded_stages(trial, params, past.planned, store)
@@ -163,8 +172,7 @@ def _last(kind: str, artefacts: Iterable[Artefact]) -> Artefact | None:
 
 
 def _ancestors(artefact: Artefact, everything: dict[str, Artefact]) -> Iterator[str]:
-    for source in artefact.record["inputs"].values():
-        key = source["key"]
+    for key in _sources(artefact):
         yield key
         if key in everything:
             yield from _ancestors(everything[key], everything)
@@ -179,16 +187,20 @@ def _cam_settings(store: Store, artefacts: Collection[Artefact], network: Artefa
         network: the classifier's.
     """
     for cams in artefacts:
-        if cams.stage != "cams" or network.key not in [one["key"] for one in cams.record["inputs"].values()]:
+        kind = STAGES.get(cams.stage)
+        if kind is None or kind.params is not CamsParams or network.key not in _sources(cams):
             continue
         threshold = DEFAULT_THRESHOLD
         for scores in artefacts:
-            made_from = [one["key"] for one in scores.record["inputs"].values()]
-            content = store.read_json(scores.key, SCORES_FILE) if cams.key in made_from else None
+            content = store.read_json(scores.key, SCORES_FILE) if cams.key in _sources(scores) else None
             chosen = ((content or {}).get("select") or {}).get("threshold")
             threshold = float(chosen) if chosen is not None else threshold
         return {"cams": dict(cams.record["params"]), "threshold": threshold}
     return {"cams": CamsParams().model_dump(mode="json"), "threshold": DEFAULT_THRESHOLD}
+
+
+def _sources(artefact: Artefact) -> list[str]:
+    return [source["key"] for source in artefact.record["inputs"].values()]
 
 
 def note_of(comparison: Comparison, titles: Sequence[str]) -> str:

@@ -21,8 +21,6 @@ IMAGENET = "imagenet"
 OWN = "its own"
 """Weights that come with a network of another package."""
 RANDOM = "random"
-SEGMENTER = "segmenter"
-"""The kind of artefact that `predict` takes."""
 COCO = "coco-segmentation"
 """What the record of a segmenter says whose initial weights have learnt from COCO's pixel masks."""
 
@@ -161,7 +159,8 @@ def trained_on(trials: Sequence[TrialRecord], store: Store) -> int | None:
 
 def segments(trials: Sequence[TrialRecord], store: Store) -> bool:
     """Return whether a network was made that segments new photos."""
-    return any(kind_of(artefact) == SEGMENTER for _, artefact in _made(trials[:1], store))
+    kinds = (STAGES.get(kind_of(artefact)) for _, artefact in _made(trials[:1], store))
+    return any(kind is not None and kind.segments for kind in kinds)
 
 
 def trained_for(trials: Sequence[TrialRecord], store: Store) -> tuple[int, int]:

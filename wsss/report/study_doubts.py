@@ -184,8 +184,10 @@ def _maker(artefact: Artefact) -> Maker:
     stage = STAGES.get(artefact.stage)
     if stage is None or stage.elsewhere:
         return "program"
-    read = artefact.record["inputs"]
-    return "network" if "segmenter" in read else "classifier" if "classifier" in read else "refinement"
+    read = [kind for name in artefact.record["inputs"] if (kind := STAGES.get(name)) is not None]
+    if any(kind.segments for kind in read):
+        return "network"
+    return "classifier" if any(kind.judged for kind in read) else "refinement"
 
 
 def _of_scores(row: Row, step: str, comparison: Comparison) -> list[Doubt]:

@@ -4,13 +4,14 @@ contradict it."""
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from wsss.config.checks.checker import Checker
 from wsss.config.params.fairness import NamedProtocol, Protocol
+from wsss.config.stage import STAGES
 from wsss.config.text.yaml_text import Path_
 from wsss.errors import quoted
 
@@ -20,6 +21,8 @@ SEARCHER = "random"
 SEEDS = (1, 2, 3)
 FINALISTS = "finalists"
 HALVES = {"select": {"split": "train", "half": "a"}, "report": {"split": "train", "half": "b"}}
+PROBE = "probe"
+"""The method, and the arm, of a linear head on frozen features."""
 PROBE_LR = {"loguniform": [0.003, 0.1]}
 PROBE_KEYS = (
     "backbone",
@@ -123,45 +126,66 @@ def _fill_first(checker: Checker, sweep: dict[str, Any], count: int) -> None:
                 f"`samples` of arm `{name}` is {quoted(samples)}, but the protocol tries {count} of each arm"
             )
             checker.add((*here, "samples"), message, "leave it out")
-        if _clusters(arm) and not arm.get("control"):
-            hint = "an arm with `subcategories: {control: random}`, named by `control`"
+        if (stage := _learns_clusters(arm)) and not arm.get("control"):
+            random = ", ".join(f"{key}: {value}" for key, value in STAGES[stage].control.items())
+            hint = f"an arm with `{stage}: {{{random}}}`, named by `control`"
             checker.add(here, f"arm `{name}` learns clusters, but names no control to beat", hint)
 
 
-def _classifiers(arm: Any) -> list[dict[str, Any]]:
+def _uses(arm: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Iterate over the stages that an arm names, each with its parameters as written."""
     stages = arm.get("stages") if isinstance(arm, Mapping) else None
-    uses = [stage for stage in stages if isinstance(stage, Mapping)] if isinstance(stages, list) else []
-    return [dict(use["classifier"] or {}) for use in uses if "classifier" in use]
+    for stage in stages if isinstance(stages, list) else ():
+        for name in _names(stage):
+            params = stage[name] if isinstance(stage, Mapping) else None
+            yield name, params if isinstance(params, Mapping) else {}
+
+
+def _names(stage: Any) -> list[Any]:
+    """Return the names in an item of `stages`: one, unless it is wrong."""
+    return list(stage) if isinstance(stage, Mapping) else [stage]
+
+
+def _classifiers(arm: Any) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the stages of an arm that can be a linear probe, with their parameters."""
+    return [
+        (name, params)
+        for name, params in _uses(arm)
+        if name in STAGES and PROBE in STAGES[name].words().get("method", ())
+    ]
 
 
 def _add_probe(arms: dict[str, Any]) -> None:
     """Add a linear head on frozen features, made as the first arm is, unless an arm is one."""
     last = [found[-1] for arm in arms.values() if (found := _classifiers(arm))]
-    if not last or "probe" in arms or any(params.get("method") == "probe" for params in last):
+    if not last or PROBE in arms or any(params.get("method") == PROBE for _, params in last):
         return
     first = next(arm for arm in arms.values() if _classifiers(arm))
-    params = _classifiers(first)[-1]
+    classifier, params = _classifiers(first)[-1]
     own = {key: params[key] for key in PROBE_KEYS if key in params and "$" not in str(params[key])}
-    after = [
-        stage for stage in first["stages"] if not _is_any(stage, ("classifier", "features", "subcategories"))
-    ]
+    after = [stage for stage in first["stages"] if not _leads_to(stage, classifier)]
     if "$" in str(after):  # a later stage is searched; its variables would lack their arm
         return
-    stages = [{"classifier": {**own, "method": "probe", "lr": "$lr"}}, *copy.deepcopy(after)]
-    arms["probe"] = {"search": {"lr": copy.deepcopy(PROBE_LR)}, "stages": stages}
+    stages = [{classifier: {**own, "method": PROBE, "lr": "$lr"}}, *copy.deepcopy(after)]
+    arms[PROBE] = {"search": {"lr": copy.deepcopy(PROBE_LR)}, "stages": stages}
 
 
-def _clusters(arm: Mapping[str, Any]) -> bool:
-    """Whether an arm learns sub-categories that were not dealt at random."""
-    stages = arm.get("stages")
-    for stage in stages if isinstance(stages, list) else ():
-        if _is_any(stage, ("subcategories",)):
-            params = stage.get("subcategories") if isinstance(stage, Mapping) else None
-            return not (isinstance(params, Mapping) and params.get("control") == "random")
-    return False
+def _learns_clusters(arm: Mapping[str, Any]) -> str:
+    """Return the stage of an arm whose sub-categories were not dealt at random; empty without one."""
+    found = ((name, params, STAGES[name].control) for name, params in _uses(arm) if name in STAGES)
+    for name, params, control in found:
+        if control:
+            return "" if all(params.get(key) == value for key, value in control.items()) else name
+    return ""
 
 
-def _is_any(stage: Any, names: tuple[str, ...]) -> bool:
-    return (
-        stage in names if isinstance(stage, str) else isinstance(stage, Mapping) and set(stage) <= set(names)
-    )
+def _leads_to(stage: Any, classifier: str) -> bool:
+    """Whether a stage, as an arm has it, makes a classifier or what one is made of."""
+    kinds, todo = set[str](), [classifier]
+    while todo:
+        name = todo.pop()
+        if name in STAGES and name not in kinds:
+            kinds.add(name)
+            todo += [*STAGES[name].may_make, *STAGES[name].needs]
+    made = [kind for name in _names(stage) if name in STAGES for kind in STAGES[name].may_make or (name,)]
+    return bool(made) and kinds.issuperset(made)

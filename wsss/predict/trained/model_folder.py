@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -29,11 +29,16 @@ from wsss.stages.kinds.training.files import (
 
 ABOUT, CLASSES, CONFIG = "model.json", "classes.txt", "config.yaml"
 LOADER = "wsss.api.registered"
-FILES = {
-    "segmenter": (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT),
-    "classifier": (CLASSIFIER_WEIGHTS, CLASSIFIER_ABOUT),
+Network = Literal["segmenter", "classifier"]
+"""The kinds of artefacts that are registered. They are words of this format, too: model.json has one, also
+in folders of earlier versions."""
+SEGMENTER: Final = "segmenter"
+CLASSIFIER: Final = "classifier"
+FILES: dict[Network, tuple[str, str]] = {
+    SEGMENTER: (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT),
+    CLASSIFIER: (CLASSIFIER_WEIGHTS, CLASSIFIER_ABOUT),
 }
-"""Stage → its weights, and what they belong to; the first stage that a chain has is registered."""
+"""Its weights, and what they belong to; the first one that a chain has is registered."""
 
 
 class About(BaseModel):
@@ -41,7 +46,7 @@ class About(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
     format: Literal[1] = 1
-    stage: Literal["segmenter", "classifier"]
+    stage: Network
     key: str
     study: str
     trial: str

@@ -19,7 +19,7 @@ from wsss.pipeline.past.stored_studies import find_study
 from wsss.predict.cam_model import CamModel
 from wsss.predict.trained.model import Model, load_artefact, load_file_model
 from wsss.predict.trained.model_folder import FILES as MODEL_FILES
-from wsss.predict.trained.model_folder import is_registered, read_about
+from wsss.predict.trained.model_folder import SEGMENTER, is_registered, read_about
 from wsss.predict.trained.registered import load_registered
 from wsss.stages.kinds.training.files import SEGMENTER_ABOUT, SEGMENTER_WEIGHTS
 from wsss.store.artefact import RECORD, Artefact
@@ -29,7 +29,6 @@ from wsss.store.records import parse_record
 from wsss.store.storage import Storage, open_storage
 from wsss.tracking.location import database_file, tracking_uri
 
-SEGMENTER = "segmenter"
 KEY = re.compile(r"[0-9a-f]{6,64}")
 RUN = re.compile(r"[0-9a-f]{32}")
 FILES = (".safetensors", ".pt2")

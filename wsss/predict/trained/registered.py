@@ -13,7 +13,7 @@ from wsss.models.computing.folding import fold_norms
 from wsss.predict.cam_model import CamModel, CamPredictor
 from wsss.predict.predictor import Predictor, Settings
 from wsss.predict.trained.model import Model, load_classifier_folder, load_weights
-from wsss.predict.trained.model_folder import ABOUT, FILES, read_about
+from wsss.predict.trained.model_folder import ABOUT, FILES, SEGMENTER, read_about
 
 
 def load_registered(folder: Path) -> Model | CamModel:
@@ -23,7 +23,7 @@ def load_registered(folder: Path) -> Model | CamModel:
     if not weights.is_file() or sha256_file(weights) != about.sha256:
         message = "is missing, or is not what was registered"
         raise ConfigError(Problem(str(weights), message, "`sync` sends what is missing"))
-    if about.stage == "segmenter":
+    if about.stage == SEGMENTER:
         return load_weights(weights, beside, id=about.key)
     try:
         cams = CamsParams.model_validate(about.cams)

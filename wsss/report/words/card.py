@@ -126,7 +126,7 @@ def _scores(comparison: Comparison, row: Row) -> Iterator[str]:
 def _results(comparison: Comparison, row: Row) -> Iterator[dict[str, Any]]:
     for step, cell in row.cells.items():
         protocol = comparison.protocols[step]
-        if protocol.kind != "segmentations":
+        if protocol.labels:  # the network has no say in which classes there are
             continue
         yield {
             "task": {"type": "image-segmentation"},

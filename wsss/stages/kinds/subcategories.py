@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from wsss.config.params.stages import SubcategoriesParams
@@ -20,6 +21,7 @@ class Subcategories(StageKind[SubcategoriesParams]):
     rests_on = ()
     needs = ("features",)
     seeded = True
+    control = MappingProxyType({"control": "random"})
     place = "serial"
     grows = "images"
 

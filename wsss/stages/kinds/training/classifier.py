@@ -30,6 +30,7 @@ class Classifier(StageKind[ClassifierParams]):
     grows = ""
     judged = True
     ranks = HOLDOUT_MAP
+    needs = ("subcategories", "classifier")
     paths = ("weights",)
 
     @classmethod

@@ -25,6 +25,7 @@ class Segmenter(StageKind[SegmenterParams]):
     needs = ("pseudo_masks",)
     paths = ("weights",)
     seeded = True
+    segments = True
     grows = ""
 
     @classmethod
