@@ -161,7 +161,7 @@ def test_the_data_check_warns_of_one_photo_with_two_labels(tmp_path: Path) -> No
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     (warning,) = check_lists(FolderDataset(tmp_path), ["all"]).warnings
     assert warning.message == (
-        "2 of 3 photos are there under several names with other labels, such as a (cat) and b (cat, dog)"
+        "2 photos stand under several names whose labels differ, such as a (cat) and b (cat, dog)"
     )
 
 

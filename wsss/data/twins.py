@@ -9,6 +9,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
+import numpy.typing as npt
+
 from wsss.data.pictures.fingerprint import Fingerprint
 from wsss.data.pictures.looks import look_alikes, telling_cells
 from wsss.errors import Problem
@@ -26,6 +29,8 @@ HINT = "delete one of each"
 LOOK_HINT = "look at them, and delete one of each if they are copies"
 
 Pairs = Sequence[tuple[str, str]]
+_Some = npt.NDArray[np.bool_]
+"""Which photos of all, bool[N]."""
 
 
 def find_twins(
@@ -71,17 +76,26 @@ def twins_of_lists(
         where: what messages call the data set.
     """
     photos = _Photos(prints)
+    ids = sorted({id for listed in lists.values() for id in listed})
+    named = {name: np.isin(ids, listed) for name, listed in lists.items()}
     warnings: list[Problem] = []
-    compared: list[tuple[frozenset[str], frozenset[str]]] = []
+    compared: list[tuple[_Some, _Some]] = []
     for other, name in itertools.combinations(sorted(lists, key=lambda name: -len(lists[name])), 2):
-        mine, theirs = (frozenset(ids) for ids in _in_one_of(lists[name], lists[other]))
-        if any((mine <= one and theirs <= two) or (mine <= two and theirs <= one) for one, two in compared):
-            continue  # parts of lists that were compared
+        mine, theirs = named[name] & ~named[other], named[other] & ~named[name]
+        if any(_hold(pair, (mine, theirs)) or _hold(pair, (theirs, mine)) for pair in compared):
+            continue
         compared.append((mine, theirs))
-        same, alike = photos.pairs(sorted(mine), sorted(theirs))
+        same, alike = photos.pairs(
+            *([ids[place] for place in np.flatnonzero(some)] for some in (mine, theirs))
+        )
         warnings += _same_photos(same, len(lists[name]), name, other, where, HINT)
         warnings += _look_alikes(alike, len(lists[name]), name, other, where)
     return warnings
+
+
+def _hold(pair: tuple[_Some, _Some], parts: tuple[_Some, _Some]) -> bool:
+    """Whether all photos of two parts of lists were compared already, as those of a pair."""
+    return not any((part & ~whole).any() for whole, part in zip(pair, parts, strict=True))
 
 
 def contradictions(
@@ -109,8 +123,8 @@ def contradictions(
         example = example or " and ".join(shown)
     if not count:
         return []
-    message = f"{count} of {len(ids_of)} photos are there under several names with other labels, such as "
-    return [Problem(where, f"{message}{example}", "keep the one that is right")]
+    message = f"{count} photo{'s' * (count != 1)} stand{'s' * (count == 1)} under several names"
+    return [Problem(where, f"{message} whose labels differ, such as {example}", "keep the one that is right")]
 
 
 class _Photos:
@@ -125,8 +139,11 @@ class _Photos:
         digests = {id: self._prints[id].sha256 for id in mine}
         same = [(id, first[digest]) for id, digest in digests.items() if digest in first]
         rest = [id for id, digest in digests.items() if digest not in first]
-        looks = ([self._prints[id].look for id in ids] for ids in (rest, theirs))
-        return same, [(rest[one], theirs[two]) for one, two in look_alikes(*looks, self._cells)]
+        alike = look_alikes(self._looks(rest), self._looks(theirs), self._cells)
+        return same, [(rest[one], theirs[two]) for one, two in alike]
+
+    def _looks(self, ids: Sequence[str]) -> list[str]:
+        return [self._prints[id].look for id in ids]
 
 
 def _in_one_of(mine: Sequence[str], theirs: Sequence[str]) -> tuple[list[str], list[str]]:
