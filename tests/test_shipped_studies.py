@@ -84,6 +84,16 @@ def arms(study: Study) -> set[str]:
     return {f"{first}+{arm}" for first in study.base.arms or () for arm in own}
 
 
+def scored_before(study: Study) -> set[str]:
+    """Return the steps that the base's arms were scored at."""
+    if study.base is None:
+        return set()
+    base = load_study(ROOT / "tune_configs" / f"{study.base.study}.yaml")
+    last = [sweep.name for sweep in base.sweeps].index(study.base.sweep)
+    uses = [use for sweep in base.sweeps[: last + 1] for arm in sweep.arms for use in arm.stages]
+    return {use.name for use in uses if scored_as(made_kind(use.stage, use.params))}
+
+
 def smoke(file: Path, roots: Mapping[str, Path], storage: Path) -> None:
     study = load_study(file)
     words = ["run", str(file), "--smoke", "--local", "--storage", str(storage)]
@@ -123,7 +133,7 @@ def test_a_shipped_study_runs_to_its_table(
         smoke(ROOT / "tune_configs" / f"{study.base.study}.yaml", roots, storage)
     smoke(file, roots, storage)
     rows = [row for row in compare(storage, [f"{study.name}-smoke"]).rows if row.arm in arms(study)]
-    scored = {row.arm: {"cams"} if study.base else set() for row in rows}
+    scored = {row.arm: scored_before(study) for row in rows}
     for sweep in study.sweeps:
         for arm in sweep.arms:
             names = {use.name for use in arm.stages if scored_as(made_kind(use.stage, use.params))}

@@ -253,6 +253,21 @@ def test_what_another_study_found_is_no_single_try(storage: Storage) -> None:
     assert not [line for line in said(storage, "fair") if "elsewhere" in line]
 
 
+def test_arms_that_differ_in_numbers_alone_are_tries_as_well(storage: Storage) -> None:
+    """A search that is written down as arms: each has one configuration."""
+    networks = [storage.network("classifier", lr=0.01 * (number + 1)) for number in range(4)]
+    for number, network in enumerate(networks):
+        arm(storage, f"fmix{number}", network, study="tuned", id=f"cam-fmix{number}-000")
+    arm(storage, "hiding", storage.network("classifier", lr=0.5, hides="squares"), study="tuned")
+    arm(storage, "baseline", storage.network("classifier"), study="fair")
+    arm(storage, "fmix", networks[2], study="fair")
+    line = only(said(storage, "fair"), "fmix may have been CHOSEN elsewhere")
+    assert "study tuned of this storage has its settings among 4 that it tried" in line
+    for number, network in enumerate(networks):  # in its own table all of them would be rows
+        arm(storage, f"fmix{number}", network, study="open", id=f"cam-fmix{number}-000")
+    assert not [line for line in said(storage, "open") if "elsewhere" in line]
+
+
 def test_settings_that_another_study_found_are_known_with_another_seed_and_rounded(storage: Storage) -> None:
     """What a person copies from a table, of a walk after a network: other keys, and three digits."""
     tuned, lr = storage.network("classifier", lr=0.0123456), 0.0123

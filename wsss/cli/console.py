@@ -52,7 +52,8 @@ def print_table(
     left: Sequence[int] = (),
     several: bool = True,
 ) -> list[str]:
-    """Print a table, or several that each begin with the names of rows where one would be too wide.
+    """Print a table, or several that each begin with the names of rows where one would be too wide: of all
+    rows in the first, in others of those that have something there.
 
     Returns the headings of columns that were left out.
 
@@ -85,7 +86,8 @@ def print_table(
             else:
                 table.add_column(header[column], justify="right", no_wrap=True, min_width=widths[column])
         for line in lines:
-            table.add_row(*(Text(line[column]) for column in part))
+            if part is parts[0] or any(line[column] for column in part[names:]):
+                table.add_row(*(Text(line[column]) for column in part))
         console.print(table)
         console.print()
         title = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from wsss.config import Study
@@ -13,7 +13,6 @@ from wsss.pipeline.past.tried import Attempts
 from wsss.pipeline.search.arms import labels_upto
 from wsss.report.comparison import Row
 from wsss.report.words.titles import shown
-from wsss.store.artefact import Artefact
 from wsss.store.folder_store import Store
 from wsss.store.ledger import TrialRecord
 from wsss.store.storage import Storage
@@ -43,8 +42,9 @@ def tried_elsewhere(
     study tried there → how many these tried.
 
     A study may fix what another one has found: then it tried one configuration, and the choice was among all
-    of the other's. Settings are the same whatever the seed, and to as many digits as tables show. Studies of
-    other photos don't count.
+    of the other's, be these the configurations of one arm, or arms that differ in nothing but numbers.
+    Settings are the same whatever the seed, and to as many digits as tables show. Studies of other photos
+    don't count.
 
     Args:
         rows: of the comparison.
@@ -73,7 +73,8 @@ def tried_elsewhere(
             for label, settings in memory.by_label(trial).items():
                 if settings in every:
                     number = memory.tried(label, (one for one in trials if one.arm == trial.arm))
-                    theirs[settings] = max(number, theirs.get(settings, 0))
+                    alike = memory.alike(trial.keys[label], trials)
+                    theirs[settings] = max(number, alike, theirs.get(settings, 0))
         there = _photos(name, storage) if theirs else None
         for number, (row, stages) in enumerate(zip(rows, mine, strict=True)):
             here = photos[row.study]
@@ -83,7 +84,9 @@ def tried_elsewhere(
                 if theirs.get(settings, 0) < 2:
                     continue
                 if (number, label) not in counted:
-                    counted[number, label] = memory.tried(label, _own(row, among[row.study]))
+                    shown = [one for other in own[row.study] for one in _trials(among[row.study], other)]
+                    alike = memory.alike(groups[number][0].keys[label], shown)
+                    counted[number, label] = max(memory.tried(label, _own(row, among[row.study])), alike)
                 if theirs[settings] > counted[number, label]:
                     found[number][name] = max(theirs[settings], found[number].get(name, 0))
     return found
@@ -93,6 +96,11 @@ def _own(row: Row, among: Attempts) -> Iterator[TrialRecord]:
     """Iterate over the trials that a row may have been chosen from."""
     labels = labels_upto(row.arm)
     return (trial for trial in among.trials.values() if trial.arm in labels and trial.status != "started")
+
+
+def _trials(among: Attempts, study: str) -> Iterator[TrialRecord]:
+    """Iterate over a study's trials: arms that differ in numbers alone are rows of its own table."""
+    return (trial for (name, _), trial in among.trials.items() if name == study)
 
 
 def _photos(name: str, storage: Storage) -> frozenset[str]:
@@ -107,6 +115,7 @@ class _Settings:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: dict[str, str | None] = {}
+        self._shapes: dict[str, str | None] = {}
         self._tried: dict[tuple[str, ...], int] = {}
 
     def of_stages(self, trials: Sequence[TrialRecord]) -> dict[str, str]:
@@ -142,17 +151,33 @@ class _Settings:
             self._tried[key] = len({self._of(trial.keys[label]) or trial.configuration for trial in mine})
         return self._tried[key]
 
+    def alike(self, key: str, trials: Iterable[TrialRecord]) -> int:
+        """Return how many different settings trials gave to stages that differ from an artefact's in numbers
+        alone, itself included."""
+        shape = self._shape(key)
+        keys = {other for trial in trials for other in trial.keys.values()}
+        return len({self._of(other) for other in keys if shape is not None and self._shape(other) == shape})
+
     def _of(self, key: str) -> str | None:
         if key not in self._known:
-            artefact = self._store.known(key)
-            self._known[key] = None if artefact is None else self._digest(artefact)
+            self._known[key] = self._digest(key, _rounded, self._of)
         return self._known[key]
 
-    def _digest(self, artefact: Artefact) -> str:
-        sources = {name: source["key"] for name, source in artefact.record.get("inputs", {}).items()}
-        params = _rounded(artefact.record.get("params", {}))
+    def _shape(self, key: str) -> str | None:
+        if key not in self._shapes:
+            self._shapes[key] = self._digest(key, _without_numbers, self._shape)
+        return self._shapes[key]
+
+    def _digest(
+        self, key: str, read: Callable[[Any], Any], source: Callable[[str], str | None]
+    ) -> str | None:
+        artefact = self._store.known(key)
+        if artefact is None:
+            return None
+        inputs = {name: one["key"] for name, one in artefact.record.get("inputs", {}).items()}
+        params = read(artefact.record.get("params", {}))
         return sha256_json(
-            [artefact.stage, params, {name: self._of(key) or key for name, key in sources.items()}]
+            [artefact.stage, params, {name: source(one) or one for name, one in inputs.items()}]
         )
 
 
@@ -164,6 +189,15 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_rounded(one) for one in value]
     return float(shown(value)) if isinstance(value, float) else value
+
+
+def _without_numbers(value: Any) -> Any:
+    """Return a value in which all numbers are the same one."""
+    if isinstance(value, Mapping):
+        return {name: _without_numbers(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_numbers(one) for one in value]
+    return 0 if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def _leaves(value: Any) -> Iterator[Any]:
