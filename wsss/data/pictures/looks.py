@@ -60,8 +60,8 @@ def look_alikes(
 ) -> list[tuple[int, int]]:
     """Return the places of looks of `mine` that are like one of `theirs`, each with that of the first such.
 
-    Two looks agree on the cells that tell the same in both, less those that tell the opposite, of the mean
-    number of cells that tell something in one (Dice's coefficient). Takes memory for a few thousand at once.
+    Two looks agree by the cells that tell the same in both, less those that tell the opposite, over the mean
+    number of cells that tell something (Dice's coefficient). Holds a few thousand looks unpacked at once.
 
     Args:
         mine: looks.
