@@ -5,7 +5,8 @@ Both refuse a problem; a warning may be meant, but is more often a slip.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from wsss.data.pool import Progress
 from wsss.data.readers.annotations import Annotation
 from wsss.data.readers.voc import VocDataset
 from wsss.data.tables.classes_in_use import Findings, Images, compare_classes, warn_of_classes, weigh
+from wsss.data.twins import contradictions, twins_of_lists
 from wsss.errors import DataError, Problem
 
 
@@ -23,35 +25,67 @@ def check_lists(
 ) -> Findings:
     """Return what is wrong with the set and with the images in the named lists, as `check_images` does.
 
+    Warned of, too: photos that stand in two lists under other names, or with other labels.
+
     Args:
         dataset: to look at.
         splits: names of lists.
         workers: processes that decode.
         progress: gets (files done, all files).
     """
-    ids: dict[str, None] = {}
+    lists: dict[str, tuple[str, ...]] = {}
     masked: dict[str, None] = {}
     broken: list[Problem] = []
     unmasked: list[Problem] = []
     for name in splits:
         try:
-            listed = dataset.split(name)
+            listed = lists[name] = dataset.split(name)
         except DataError as error:
             broken += error.problems
             continue
-        ids.update(dict.fromkeys(listed))
         expected = _expected_masks(dataset, listed)
         masked.update(dict.fromkeys(expected))
         without = sum(dataset.has_mask(id) for id in listed) - len(expected)
         if without:
             message = f"{without} of {len(listed)} images have no mask: they can train, but not be scored"
             unmasked.append(Problem(f"{dataset.root}, list {name}", message))
-    images = Images(tuple(ids), tuple(masked), trained=tuple(ids))
-    found = check_images(dataset, images, Fingerprints(None), workers, progress)
+    ids = tuple(dict.fromkeys(id for listed in lists.values() for id in listed))
+    fingerprints = Fingerprints(None)
+    images = Images(ids, tuple(masked), trained=ids)
+    found = check_images(dataset, images, fingerprints, workers, progress)
     own = len(dataset.problems)
     found.problems[own:own] = broken
-    found.warnings += unmasked
+    found.warnings += [*unmasked, *_twins(dataset, lists, fingerprints)]
     return found
+
+
+def photo_prints(
+    dataset: PhotoSet, lists: Mapping[str, Sequence[str]], fingerprints: Fingerprints
+) -> dict[str, Fingerprint]:
+    """Return id → fingerprint of the photos in lists, of those that are whole and were looked at before."""
+    prints: dict[str, Fingerprint] = {}
+    for id in dict.fromkeys(id for listed in lists.values() for id in listed):
+        with contextlib.suppress(DataError):  # among the problems of the check
+            if found := fingerprints.known(dataset.image_path(id)):
+                prints[id] = found
+    return prints
+
+
+def _twins(
+    dataset: PhotoSet, lists: Mapping[str, Sequence[str]], fingerprints: Fingerprints
+) -> list[Problem]:
+    """Return warnings of photos that stand in several lists, or have several labels, under other names."""
+    prints = photo_prints(dataset, lists, fingerprints)
+
+    def labels(id: str) -> tuple[str, ...] | None:
+        try:
+            return dataset.annotation(id).names
+        except DataError:
+            return None
+
+    whole = {name: [id for id in listed if id in prints] for name, listed in lists.items()}
+    where = str(dataset.root)
+    return [*twins_of_lists(whole, prints, where), *contradictions(prints, labels, where)]
 
 
 def _expected_masks(dataset: PhotoSet, ids: Sequence[str]) -> list[str]:

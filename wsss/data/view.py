@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from wsss.config import DataSpec
 from wsss.config.data_set import DATA_SETS
-from wsss.data.check import check_images
+from wsss.data.check import check_images, photo_prints
 from wsss.data.photo_set import PhotoSet
 from wsss.data.pictures.decode import photo_size
 from wsss.data.pictures.fingerprint import Fingerprint, Fingerprints, Kind
@@ -200,15 +200,9 @@ def _twins(
     dataset: PhotoSet, splits: Splits, spec: DataSpec, fingerprints: Fingerprints
 ) -> tuple[list[Problem], list[Problem]]:
     """Return what is wrong, and what may be, with photos that lists share under other names."""
-
-    def digests(ids: Sequence[str]) -> list[str]:
-        files: list[tuple[Kind, Path]] = [("photo", dataset.image_path(id)) for id in ids]
-        found, _ = fingerprints.take(files)  # all of them were read before
-        return [found[path].sha256 for _, path in files]
-
     names = ("train", "holdout", "select", "report", "test", "teach")
     lists = {name: getattr(splits, name) for name in names}
-    return find_twins(lists, digests, spec.allow, str(dataset.root))
+    return find_twins(lists, photo_prints(dataset, lists, fingerprints), spec.allow, str(dataset.root))
 
 
 def _beyond_limit(spec: DataSpec, dataset: PhotoSet) -> tuple[str, ...]:

@@ -18,13 +18,14 @@ from typing import Annotated, Literal
 from pydantic import Field, OnErrorOmit, TypeAdapter, ValidationError
 
 from wsss.data.pictures.decode import decode_mask, ids_in, open_photo
+from wsss.data.pictures.looks import LOOK, look_of
 from wsss.data.pictures.opening import read_bytes
 from wsss.data.pictures.sizes import WORKING_PIXELS, working_size
 from wsss.data.pool import Progress, map_files
 from wsss.errors import DataError, Problem
 from wsss.files import read_json, stamp_of, with_checksum, without_checksum, write_atomic
 
-VERSION = 3
+VERSION = 4
 """Raised when files that were sound are so no longer, or more is remembered of them."""
 Kind = Literal["photo", "mask", "file"]
 File = tuple[Kind, Path]
@@ -38,20 +39,22 @@ _Line = tuple[
     _Count,
     list[Annotated[int, Field(ge=0, le=255, strict=True)]],
     Annotated[bool, Field(strict=True)],
+    Annotated[str, Field(pattern=LOOK, strict=True)],
 ]
-"""What is remembered of a file: size, time, SHA-256, width, height, ids, deep."""
+"""What is remembered of a file: size, time, SHA-256, width, height, ids, deep, look."""
 _LINES: TypeAdapter[dict[str, _Line]] = TypeAdapter(dict[str, OnErrorOmit[_Line]])
 
 
 @dataclass(frozen=True)
 class Fingerprint:
     """`sha256` of the file's bytes, `size` as (width, height); `ids` that occur in a mask; `deep` for a photo
-    of 16 grey bits."""
+    of 16 grey bits, and its `look`, which is "" where it is too plain to know a copy by."""
 
     sha256: str
     size: tuple[int, int]
     ids: tuple[int, ...] = ()
     deep: bool = False
+    look: str = ""
 
     @property
     def identity(self) -> str:
@@ -73,7 +76,7 @@ def inspect(file: File) -> Fingerprint | tuple[Problem, ...]:
             return Fingerprint(digest, (0, 0))
         if kind == "photo":
             photo = open_photo(content, path, WORKING_PIXELS)
-            return Fingerprint(digest, photo.size, deep=photo.deep)
+            return Fingerprint(digest, photo.size, deep=photo.deep, look=look_of(photo.image))
         mask = decode_mask(content, path)
     except DataError as error:
         return error.problems
@@ -106,9 +109,13 @@ class Fingerprints:
         problems = self._look(todo, workers, progress) if todo else []
         return {path: self._known[path] for _, path in files if path in self._known}, problems
 
+    def known(self, path: Path) -> Fingerprint | None:
+        """Return the fingerprint of a file that was taken by this process."""
+        return self._known.get(path)
+
     def size(self, path: Path) -> tuple[int, int] | None:
         """Return the (width, height) of a photo or mask whose fingerprint was taken by this process."""
-        found = self._known.get(path)
+        found = self.known(path)
         return found.size if found else None
 
     def _look(self, files: list[File], workers: int, progress: Progress | None) -> list[Problem]:
@@ -145,8 +152,8 @@ class Fingerprints:
 
     def _recall(self) -> dict[str, tuple[Stamp, Fingerprint]]:
         return {
-            path: ((size, time), Fingerprint(digest, (width, height), tuple(ids), deep))
-            for path, (size, time, digest, width, height, ids, deep) in self._lines().items()
+            path: ((size, time), Fingerprint(digest, (width, height), tuple(ids), deep, look))
+            for path, (size, time, digest, width, height, ids, deep, look) in self._lines().items()
         }
 
     def _remember(self, fresh: dict[Path, tuple[Stamp | None, Fingerprint]]) -> None:
@@ -155,7 +162,8 @@ class Fingerprints:
         lines = self._lines()
         for path, (stamp, found) in fresh.items():
             if stamp:
-                lines[str(path)] = (*stamp, found.sha256, *found.size, list(found.ids), found.deep)
+                ids = list(found.ids)
+                lines[str(path)] = (*stamp, found.sha256, *found.size, ids, found.deep, found.look)
         content = with_checksum({"version": VERSION, "files": lines})
         with contextlib.suppress(OSError):  # it saves time; a storage that can only be read is no problem
             write_atomic(self._memory, json.dumps(content, separators=(",", ":")))
