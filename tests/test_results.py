@@ -122,9 +122,22 @@ def test_the_best_of_k_comes_out_of_its_archive(tmp_path: Path) -> None:
     rows = compared("equal_animals.tar.xz", tmp_path, "--tuning")["rows"]
     searched = {row["arm"]: row["best_of"] for row in rows if row["sweep"] == "cam" and row["tried"] > 1}
     shown = {arm: scores for arm, *scores in table_rows(section(EQUAL), after="best of k")}
-    assert shown.keys() == searched.keys() and len(shown) == 9
+    assert shown.keys() == searched.keys() and len(shown) == 10
     for arm, best in searched.items():
         assert shown[arm] == [f"{100 * one['score']:.1f}" for one in best if one["k"] in (1, 2, 4, 10)]
+
+
+def test_what_mixing_adds_to_its_control_comes_out_of_its_archive(tmp_path: Path) -> None:
+    rows = {row["arm"]: row for row in compared("equal_animals.tar.xz", tmp_path)["table"]}
+    text = section(EQUAL).replace("−", "-")
+    control = rows["nothing_mixed"]
+    gain = ", ".join(f"{100 * control[name]:.1f}" for name in ("cam_delta_low", "cam_delta_high"))
+    assert f"{100 * control['cam_delta']:.1f} [{gain}] on `cam`" in text
+    for arm, name in (("mixup", "Mixup"), ("fmix", "FMix"), ("manifold_mixup", "Manifold Mixup")):
+        row = rows[arm]
+        low, high = (f"{100 * row[f'cam_control_delta_{end}']:+.1f}" for end in ("low", "high"))
+        assert f"{100 * row['cam_control_delta']:+.1f} [{low}, {high}] ({name})" in text
+        assert not row["cam_control_delta_stands"]
 
 
 def test_the_ablation_comes_out_of_its_archive(tmp_path: Path) -> None:
