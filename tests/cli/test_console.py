@@ -63,6 +63,15 @@ def test_no_table_is_wider_than_the_screen_and_all_name_their_rows(
         assert "fmix (alpha 1.39, decay 2.27)" in tables[0]
 
 
+def test_a_part_without_a_cell_is_no_table(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    print_table("", ["arm", "x" * 25, "y" * 25], [["a", "1", ""], ["b", "2", ""]])
+    text = capsys.readouterr().out
+    assert "x" * 25 in text and "y" * 25 not in text
+
+
 def test_without_a_screen_eighty_columns_are_enough(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import yaml
 from made_up import FAIR, FAIR_MIOU, GOOD, POOR, POOR_MIOU, Storage
 
 from wsss.cli.comparison.compare import View, show
+from wsss.cli.comparison.lines import score_groups, score_lines
 from wsss.errors import ConfigError
 from wsss.pipeline.running import Holder
 from wsss.report.compare import compare
@@ -517,6 +518,33 @@ def test_masks_that_were_allowed_are_told_of_where_a_row_was_trained_on_them(
     storage.trial("a", None, keys={"classifier": network, "cams.scores": storage.scores([GOOD])})
     show(compare(storage.root, ["made"]), "table")
     assert "made was allowed to train on masks" in capsys.readouterr().out
+
+
+def test_masks_that_a_base_was_allowed_are_told_of(
+    storage: Storage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    storage.allow = ("train_on_masks",)
+    network = storage.network("classifier", supervision="masks")
+    keys = {"classifier": network, "cams.scores": storage.scores([GOOD])}
+    storage.trial("a", None, study="first", keys=keys)
+    storage.allow = ()
+    storage.trial("a+b", None, keys=keys)
+    file = storage.root / "studies" / "made" / "study.yaml"
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "base": {"study": "first"}}))
+    show(compare(storage.root, ["made"]), "table")
+    assert "first was allowed to train on masks" in capsys.readouterr().out
+
+
+def test_a_step_may_be_called_as_a_column_of_thresholds_is(storage: Storage) -> None:
+    first, second = storage.scores([GOOD]), storage.scores([FAIR])
+    storage.trial("a", None, keys={"cams.scores": first, "area.scores": second})
+    found = compare(storage.root, ["made"])
+    header, _ = score_lines(found)
+    groups = score_groups(found, header)
+    assert sorted(column for group in groups for column in group) == list(range(1, len(header)))
+    assert {tuple(header[column] for column in group[:2]) for group in groups[:2]} == {
+        (name, "95 % interval") for name in ("CAM", "area")
+    }
 
 
 def test_every_step_with_a_threshold_has_columns_for_it(

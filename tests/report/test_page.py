@@ -71,6 +71,8 @@ def test_the_answer_says_who_took_part() -> None:
     without = replace(comparison.rows[2], cells={})
     said = answers(replace(comparison, rows=(*comparison.rows[:2], without), baseline="other"), titles)
     assert said[0] == "CAM: b leads the 2 rows that have it with 60.0 % mIoU [58.0, 62.0]."
+    (said,) = answers(replace(comparison, rows=(*comparison.rows[:2], without), baseline="b"), titles)
+    assert said == "CAM: of the 2 rows that have it none beats b, which reaches 60.0 % mIoU [58.0, 62.0]."
 
 
 @pytest.mark.parametrize(
@@ -158,15 +160,18 @@ def test_a_dozen_arms_can_be_told_apart() -> None:
 
 def test_words_beside_an_axis_have_room() -> None:
     """The plot of configurations would cut off what stands left of its first axis."""
-    trials = [tried(n, 0.1 * n, freeze=f"a_long_word_{n}", lr=0.1) for n in range(3)]
-    (plot,) = [plot for plot in search_plots(trials) if plot.title.startswith("Configurations")]
-    assert plot.figure.layout.margin.l >= 7 * len("a_long_word_0")
+    for path, least in (("", 13), ("/a/folder" * 20, 24)):
+        trials = [tried(n, 0.1 * n, freeze=f"{path}a_long_word_{n}", lr=0.1) for n in range(3)]
+        (plot,) = [plot for plot in search_plots(trials) if plot.title.startswith("Configurations")]
+        (words,) = [one.ticktext for one in plot.figure.data[0].dimensions if one.ticktext]
+        assert len(set(words)) == 3 and max(map(len, words)) <= LETTERS
+        assert 7 * least <= plot.figure.layout.margin.l < 200, "and the plot has some, too"
 
 
 def test_words_along_an_axis_are_in_order() -> None:
-    trials = [tried(n, 0.1, freeze=word) for n, word in enumerate(("blocks4", "blocks6", "blocks5"))]
+    trials = [tried(n, 0.1, freeze=word) for n, word in enumerate(("blocks4", "blocks10", "none", "blocks5"))]
     (plot,) = [plot for plot in search_plots(trials) if plot.title.startswith("Parameters")]
-    assert list(plot.figure.layout.xaxis.categoryarray) == ["blocks4", "blocks5", "blocks6"]
+    assert list(plot.figure.layout.xaxis.categoryarray) == ["blocks4", "blocks5", "blocks10", "none"]
 
 
 def test_curves_on_report_take_one_place_in_the_legend() -> None:

@@ -268,6 +268,15 @@ def test_arms_that_differ_in_numbers_alone_are_tries_as_well(storage: Storage) -
     assert not [line for line in said(storage, "open") if "elsewhere" in line]
 
 
+def test_arms_of_a_later_study_are_no_tries_of_an_earlier_one(storage: Storage) -> None:
+    networks = [storage.network("classifier", lr=0.01 * (number + 1)) for number in range(3)]
+    arm(storage, "baseline", storage.network("classifier"), study="first")
+    arm(storage, "fmix", networks[0], study="first")
+    for number, network in enumerate(networks):
+        arm(storage, f"fmix{number}", network, study="later", id=f"cam-fmix{number}-000")
+    assert not [line for line in said(storage, "first") if "elsewhere" in line]
+
+
 def test_settings_that_another_study_found_are_known_with_another_seed_and_rounded(storage: Storage) -> None:
     """What a person copies from a table, of a walk after a network: other keys, and three digits."""
     tuned, lr = storage.network("classifier", lr=0.0123456), 0.0123

@@ -52,8 +52,8 @@ def print_table(
     left: Sequence[int] = (),
     several: bool = True,
 ) -> list[str]:
-    """Print a table, or several that each begin with the names of rows where one would be too wide: of all
-    rows in the first, in others of those that have something there.
+    """Print a table, or several where one would be too wide. Each begins with the names of rows; the first
+    has all rows, a later one only those that have a cell in it.
 
     Returns the headings of columns that were left out.
 
@@ -77,6 +77,9 @@ def print_table(
         widths[:names] = [min(width, max(LEAST, room // names)) for width in widths[:names]]
     parts = list(fitted(widths, console.width, names, groups))
     for part in parts if several else parts[:1]:
+        mine = [line for line in lines if part is parts[0] or any(line[column] for column in part[names:])]
+        if not mine and lines:
+            continue
         table = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
         table.show_edge = False
         for column in part:
@@ -85,9 +88,8 @@ def print_table(
                 table.add_column(header[column], width=widths[column], overflow="fold")
             else:
                 table.add_column(header[column], justify="right", no_wrap=True, min_width=widths[column])
-        for line in lines:
-            if part is parts[0] or any(line[column] for column in part[names:]):
-                table.add_row(*(Text(line[column]) for column in part))
+        for line in mine:
+            table.add_row(*(Text(line[column]) for column in part))
         console.print(table)
         console.print()
         title = ""

@@ -126,8 +126,8 @@ class StageKind(ABC, Generic[P]):
     """Whether schedulers judge its epochs by their rung scores: a classifier. Its parameters have `epochs`,
     `begin`, `rung` and `span`."""
     segments: ClassVar[bool] = False
-    """Whether the kind of artefact of its name is a network that makes masks of new photos: `predict` takes
-    it."""
+    """Whether the kind of artefact of its name is a network that makes masks of new photos. (`predict` takes
+    those of a stage that makes a `segmenter`.)"""
     control: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Parameters with which what it learns is dealt at random: the control that an arm with it must beat."""
 

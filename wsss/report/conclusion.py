@@ -200,6 +200,7 @@ def _cam_settings(store: Store, artefacts: Collection[Artefact], network: Artefa
 
 
 def _sources(artefact: Artefact) -> list[str]:
+    """Return the keys of what an artefact was made from."""
     return [source["key"] for source in artefact.record["inputs"].values()]
 
 

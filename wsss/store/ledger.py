@@ -54,6 +54,8 @@ class TrialRecord:
     """Population-based training: {"epoch", "params", "parent"} of every part of its classifier."""
     earlier: list[TrialRecord] = field(default_factory=list)
     """What it was before it went on from another member's state: that was trained, too."""
+    began: str = ""
+    """When it was first written down: UTC, as ISO 8601."""
 
     def follow(self, before: TrialRecord) -> None:
         """Take the place of what a population had decided of the same member before."""
@@ -170,7 +172,8 @@ def trials_of(entries: Iterable[Mapping[str, Any]]) -> dict[str, TrialRecord]:
     for entry in entries:
         if entry["type"] == "trial":
             fields = {name: entry[name] for name in TrialEntry.model_fields}
-            trial, before = TrialRecord(**fields), trials.get(entry["id"])
+            trial = TrialRecord(**fields, began=str(entry.get("time", "")))
+            before = trials.get(entry["id"])
             if before is None or not before.is_same(trial):  # else it is only begun again
                 trials[entry["id"]] = trial
                 if before is not None:

@@ -70,13 +70,16 @@ def score_groups(comparison: Comparison, header: list[str]) -> list[list[int]]:
     then what thresholds did, then what the rows took."""
     if comparison.unscored:
         return [list(range(1, len(header)))]
-    work = len(work_columns(comparison)) + 2
-    steps = [header.index(step_title(step), work) for step in comparison.steps]
+    place = work = len(work_columns(comparison)) + 2
+    cut = _with_threshold(comparison)
     own = 3 + comparison.has_controls
-    scores = [list(range(start, start + own)) for start in steps]
-    taken = {column for group in scores for column in group}
-    rest = [column for column in range(work, len(header)) if column not in taken]
-    cuts = [rest[start : start + len(AT_THRESHOLDS)] for start in range(0, len(rest), len(AT_THRESHOLDS))]
+    scores: list[list[int]] = []
+    cuts: list[list[int]] = []
+    for step in comparison.steps:
+        for group, there, width in ((scores, True, own), (cuts, step in cut, len(AT_THRESHOLDS))):
+            if there:
+                group.append(list(range(place, place + width)))
+                place += width
     return [*scores, *cuts, list(range(1, work))]
 
 

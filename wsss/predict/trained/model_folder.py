@@ -38,7 +38,7 @@ FILES: dict[Network, tuple[str, str]] = {
     SEGMENTER: (SEGMENTER_WEIGHTS, SEGMENTER_ABOUT),
     CLASSIFIER: (CLASSIFIER_WEIGHTS, CLASSIFIER_ABOUT),
 }
-"""Its weights, and what they belong to; the first one that a chain has is registered."""
+"""Network → the files of its weights and of what it is; the first network that a chain has is registered."""
 
 
 class About(BaseModel):

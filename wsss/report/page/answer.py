@@ -40,12 +40,13 @@ def _answer(comparison: Comparison, titles: tuple[str, ...], step: str) -> str:
         return f"{name}: {title} reaches {score}."
     if not comparison.protocols[step].comparable:
         return f"{name}: rows were not all scored on the same images and classes, so that none leads."
-    if all(other.miou == cell.miou for _, _, other in found):  # as of steps that all arms share
-        return f"{name}: all {len(found)} rows have the same, {score}."
-    if row is baseline_row(comparison):
-        return f"{name}: nothing beats {title}, which reaches {score}."
-    difference = cell.to_baseline
     others = sum(not row.pixel_labels for row in comparison.rows) - len(found)
+    if all(other.miou == cell.miou for _, _, other in found):  # as of steps that all arms share
+        return f"{name}: all {len(found)} rows{' that have it' if others else ''} have the same, {score}."
+    if row is baseline_row(comparison):
+        none = f"of the {len(found)} rows that have it none" if others else "nothing"
+        return f"{name}: {none} beats {title}, which reaches {score}."
+    difference = cell.to_baseline
     leads = f"leads the {len(found)} rows that have it" if others else "leads"
     if difference is None:
         return f"{name}: {title} {leads} with {score}."

@@ -54,7 +54,8 @@ class Tried:
 @dataclass(frozen=True)
 class Learning:
     """What one network reported after each epoch: metric → values. `title` is the trial's arm and seed, or
-    its id where other trials that are shown have both, too."""
+    its id where other trials that are shown have both, too. Where there are several studies, the trial's own
+    stands in front of its id and its title."""
 
     trial: str
     title: str
@@ -124,6 +125,7 @@ class Content:
         """Return what networks reported epoch by epoch: those of the table, then others, a dozen trials."""
         first = [trial for _, _, trial in self.rows()]
         every = [trial for trials in self.trials.values() for trial in trials.values()]
+        study_of = {id(trial): name for name, trials in self.trials.items() for trial in trials.values()}
         ids = dict.fromkeys(id(trial) for trial in (*first, *every))
         by_id = {id(trial): trial for trial in every}
         found, seen = [], set()
@@ -140,8 +142,9 @@ class Content:
                 metrics = {
                     name: tuple(float(entry.get(name, math.nan)) for entry in history) for name in names
                 }
+                study = f"{study_of[id(trial)]}: " if len(self.trials) > 1 else ""
                 shown = title if titles.count(title) == 1 else trial.id
-                found.append(Learning(trial.id, shown, label, metrics))
+                found.append(Learning(f"{study}{trial.id}", f"{study}{shown}", label, metrics))
         return found
 
     def lineage(self) -> list[Step]:

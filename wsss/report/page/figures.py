@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from wsss.config.stage import scored_as
 from wsss.metrics import THRESHOLDS
@@ -15,8 +15,8 @@ from wsss.report.page.plot import COLOURS, Plot, new_figure, percent, series_bar
 from wsss.report.words.titles import baseline_title, difference_text
 from wsss.stages.step_metrics import LOSS, MAP
 
-if TYPE_CHECKING:
-    pass
+REPORTED = "all on report"
+"""A legend's entry; no arm has a name with blanks."""
 
 
 def step_name(step: str) -> str:
@@ -110,10 +110,10 @@ def curve_plot(curves: Sequence[Curve]) -> Iterator[Plot]:
                 Scatter(
                     x=list(THRESHOLDS),
                     y=reported,
-                    name="all on report",
+                    name=REPORTED,
                     line={**line, "width": 1},
                     visible="legendonly",
-                    legendgroup="report",
+                    legendgroup=REPORTED,
                     showlegend=curve is first_reported,
                     hovertemplate=f"{html.escape(name)}, report: %{{y:.1f}}<extra></extra>",
                 )
@@ -131,7 +131,7 @@ def curve_plot(curves: Sequence[Curve]) -> Iterator[Plot]:
     )
     caption = (
         "On the images that thresholds are chosen on; a cross marks the choice. Curves on reported images, "
-        "thin, are hidden until you click `all on report` in the legend: nothing may be chosen by them."
+        f"thin, are hidden until you click {REPORTED} in the legend: nothing may be chosen by them."
     )
     columns = ("arm", "step", "threshold", "best on select %", "best on report %")
     yield Plot("mIoU at every threshold", caption, figure, columns, cells)

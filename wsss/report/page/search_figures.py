@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from wsss.report.page.content import Tried
-from wsss.report.page.plot import COLOURS, Plot, new_figure, series_line, series_marker, styled, whole_ticks
+from wsss.report.page.plot import (
+    COLOURS,
+    LETTERS,
+    Plot,
+    new_figure,
+    series_line,
+    series_marker,
+    styled,
+    whole_ticks,
+)
 
 LETTER = 7
-"""Pixels."""
+"""Pixels that a letter takes, about."""
 LEAST_FOR_IMPORTANCE = 6
 """Configurations below which nothing is said of what explains the scores."""
 
@@ -90,7 +100,7 @@ def _parameters(title: str, trials: Sequence[Tried]) -> Plot:
         if numeric and min(values) > 0 and max(values) > 30 * min(values):
             figure.update_xaxes(type="log", row=number // across + 1, col=number % across + 1)
         if not numeric:
-            words = sorted({str(value) for value in values})
+            words = _in_order(values)
             order = {"categoryorder": "array", "categoryarray": words}
             figure.update_xaxes(**order, row=number // across + 1, col=number % across + 1)
     figure.update_layout(showlegend=False)
@@ -121,7 +131,8 @@ def _parallel(title: str, trials: Sequence[Tried]) -> Iterator[Plot]:
     figure = new_figure(height=380)
     figure.add_trace(Parcoords(dimensions=dimensions, line=line))
     first = [str(word) for word in dimensions[0].get("ticktext", ())]
-    beside = max(len(names[0]) // 2, 8, *map(len, first))  # this plot makes no room for words by itself
+    # This plot makes no room for words by itself.
+    beside = max(min(len(names[0]), LETTERS) // 2, 8, *map(len, first))
     figure.update_layout(margin={"t": 60, "l": 20 + LETTER * beside, "r": 20})
     caption = "A line a configuration, bright where the score is high. Drag along an axis to choose a range."
     cells = tuple(
@@ -135,9 +146,20 @@ def _dimension(name: str, values: Sequence[Any]) -> dict[str, Any]:
         if min(values) > 0 and max(values) > 30 * min(values):
             return {"label": f"log10 {name}", "values": [math.log10(value) for value in values]}
         return {"label": name, "values": list(values)}
-    words = sorted({str(value) for value in values})
+    words = _in_order(values)
     places = [words.index(str(value)) for value in values]
-    return {"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": words}
+    shown = [word if len(word) <= LETTERS else f"…{word[1 - LETTERS :]}" for word in words]
+    return {"label": name, "values": places, "tickvals": list(range(len(words))), "ticktext": shown}
+
+
+def _in_order(values: Iterable[Any]) -> list[str]:
+    """Return each value once as a word, numbers in words by their size: `blocks9` before `blocks10`."""
+    words = {str(value) for value in values}
+    return sorted(words, key=_by_numbers)
+
+
+def _by_numbers(word: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", word)]
 
 
 def _importance(trials: Sequence[Tried]) -> dict[str, float]:

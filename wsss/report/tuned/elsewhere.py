@@ -42,9 +42,9 @@ def tried_elsewhere(
     study tried there → how many these tried.
 
     A study may fix what another one has found: then it tried one configuration, and the choice was among all
-    of the other's, be these the configurations of one arm, or arms that differ in nothing but numbers.
-    Settings are the same whatever the seed, and to as many digits as tables show. Studies of other photos
-    don't count.
+    of the other's: the configurations of one arm, or arms that differ in nothing but numbers and were tried
+    before. Settings are the same whatever the seed, and to as many digits as tables show. Studies of other
+    photos don't count.
 
     Args:
         rows: of the comparison.
@@ -65,7 +65,7 @@ def tried_elsewhere(
         if all(name in own[row.study] for row in rows):
             continue
         trials = [one for one in storage.ledger(name).trials().values() if one.status != "started"]
-        theirs: dict[str, int] = {}
+        theirs: dict[str, tuple[int, str]] = {}
         for trial in trials:
             # Few of many: reading the records of all of them takes long.
             if values.isdisjoint(_leaves(_rounded(trial.params))) and keys.isdisjoint(trial.keys.values()):
@@ -73,22 +73,25 @@ def tried_elsewhere(
             for label, settings in memory.by_label(trial).items():
                 if settings in every:
                     number = memory.tried(label, (one for one in trials if one.arm == trial.arm))
-                    alike = memory.alike(trial.keys[label], trials)
-                    theirs[settings] = max(number, alike, theirs.get(settings, 0))
+                    theirs[settings] = max((number, label), theirs.get(settings, (0, "")))
         there = _photos(name, storage) if theirs else None
         for number, (row, stages) in enumerate(zip(rows, mine, strict=True)):
             here = photos[row.study]
             if name in own[row.study] or (here and there and not here & there):
                 continue
+            first = groups[number][0]
+            before = [one for one in trials if one.began <= first.began]
             for settings, label in stages.items():
-                if theirs.get(settings, 0) < 2:
+                if settings not in theirs:
                     continue
-                if (number, label) not in counted:
-                    shown = [one for other in own[row.study] for one in _trials(among[row.study], other)]
-                    alike = memory.alike(groups[number][0].keys[label], shown)
+                tried, their_label = theirs[settings]
+                tried = max(tried, memory.alike(first.keys[label], their_label, before))
+                if (number, label) not in counted and tried > 1:
+                    shown = (one for one in among[row.study].trials.values() if one.status != "started")
+                    alike = memory.alike(first.keys[label], label, shown)
                     counted[number, label] = max(memory.tried(label, _own(row, among[row.study])), alike)
-                if theirs[settings] > counted[number, label]:
-                    found[number][name] = max(theirs[settings], found[number].get(name, 0))
+                if tried > counted.get((number, label), 1):
+                    found[number][name] = max(tried, found[number].get(name, 0))
     return found
 
 
@@ -96,11 +99,6 @@ def _own(row: Row, among: Attempts) -> Iterator[TrialRecord]:
     """Iterate over the trials that a row may have been chosen from."""
     labels = labels_upto(row.arm)
     return (trial for trial in among.trials.values() if trial.arm in labels and trial.status != "started")
-
-
-def _trials(among: Attempts, study: str) -> Iterator[TrialRecord]:
-    """Iterate over a study's trials: arms that differ in numbers alone are rows of its own table."""
-    return (trial for (name, _), trial in among.trials.items() if name == study)
 
 
 def _photos(name: str, storage: Storage) -> frozenset[str]:
@@ -116,6 +114,7 @@ class _Settings:
         self._store = store
         self._known: dict[str, str | None] = {}
         self._shapes: dict[str, str | None] = {}
+        self._alike: dict[tuple[str, ...], int] = {}
         self._tried: dict[tuple[str, ...], int] = {}
 
     def of_stages(self, trials: Sequence[TrialRecord]) -> dict[str, str]:
@@ -151,12 +150,16 @@ class _Settings:
             self._tried[key] = len({self._of(trial.keys[label]) or trial.configuration for trial in mine})
         return self._tried[key]
 
-    def alike(self, key: str, trials: Iterable[TrialRecord]) -> int:
-        """Return how many different settings trials gave to stages that differ from an artefact's in numbers
-        alone, itself included."""
+    def alike(self, key: str, label: str, trials: Iterable[TrialRecord]) -> int:
+        """Return how many different settings trials gave to a stage that differ from an artefact's in numbers
+        alone, those of the artefact included."""
         shape = self._shape(key)
-        keys = {other for trial in trials for other in trial.keys.values()}
-        return len({self._of(other) for other in keys if shape is not None and self._shape(other) == shape})
+        keys = dict.fromkeys(trial.keys[label] for trial in trials if label in trial.keys)
+        known = (str(shape), *keys)
+        if known not in self._alike:
+            mine = {self._of(other) for other in keys if shape is not None and self._shape(other) == shape}
+            self._alike[known] = len(mine)
+        return self._alike[known]
 
     def _of(self, key: str) -> str | None:
         if key not in self._known:
