@@ -35,31 +35,48 @@ def table_rows(text: str, after: str = "") -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
-def compared(archive: str, folder: Path, *form: str) -> dict[str, Any]:
-    with tarfile.open(DOCS / "archives" / archive) as tar:
-        tar.extractall(folder, filter="data")
-    done = in_process("compare", "--storage", folder / "runs", "--format", "json", *form)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+class Archives:
+    """The archives of docs/, each unpacked and compared once."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._compared: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def storage(self, archive: str) -> Path:
+        folder = self.folder / archive
+        if not folder.exists():
+            with tarfile.open(DOCS / "archives" / f"{archive}.tar.xz") as tar:
+                tar.extractall(folder, filter="data")
+        return folder / "runs"
+
+    def compared(self, archive: str, *form: str) -> dict[str, Any]:
+        """Return what `compare --format json` prints of an archive."""
+        if (archive, *form) not in self._compared:
+            done = in_process("compare", "--storage", self.storage(archive), "--format", "json", *form)
+            assert done.returncode == 0, done.stderr
+            self._compared[archive, *form] = json.loads(done.stdout)
+        return self._compared[archive, *form]
+
+    def rows(self, archive: str) -> dict[str, dict[str, Any]]:
+        """Return the rows of an archive's table by their arm."""
+        return {row["arm"]: row for row in self.compared(archive)["table"]}
 
 
 @pytest.fixture(scope="module")
-def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("archive")
-    return {row["arm"]: row for row in compared("supervision_animals.tar.xz", folder)["table"]}
+def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
+    return Archives(tmp_path_factory.mktemp("archives"))
 
 
 @pytest.mark.parametrize(
     ("title", "archive"),
     [
-        ("Image labels alone, and a few masks", "supervision_animals.tar.xz"),
-        ("The same recipe on twenty classes", "supervision_voc.tar.xz"),
-        ("What the bugs of the first code were worth", "bugs.tar.xz"),
+        ("Image labels alone, and a few masks", "supervision_animals"),
+        ("The same recipe on twenty classes", "supervision_voc"),
+        ("What the bugs of the first code were worth", "bugs"),
     ],
 )
-def test_a_table_comes_out_of_its_archive(title: str, archive: str, tmp_path: Path) -> None:
-    records = {row["arm"]: row for row in compared(archive, tmp_path)["table"]}
+def test_a_table_comes_out_of_its_archive(title: str, archive: str, archives: Archives) -> None:
+    records = archives.rows(archive)
     rows = table_rows(section(title))
     checked = 0
     for step, *middle, score, interval in rows:
@@ -83,9 +100,9 @@ def test_a_table_comes_out_of_its_archive(title: str, archive: str, tmp_path: Pa
     assert checked == len(rows) >= 9
 
 
-def test_two_more_seeds_come_out_of_theirs(tmp_path: Path, records: dict[str, dict[str, Any]]) -> None:
+def test_two_more_seeds_come_out_of_theirs(archives: Archives) -> None:
     """Seed 1 is in the first archive, the mean of seeds 2 and 3 in the second."""
-    rows = {row["arm"]: row for row in compared("supervision_seeds.tar.xz", tmp_path)["table"]}
+    records, rows = archives.rows("supervision_animals"), archives.rows("supervision_seeds")
     assert rows["usual"]["answer_delta_stands"], "the star"
     assert f"{-100 * rows['usual']['answer_delta']:.1f} points below" in section("Two more seeds")
     shown = 0
@@ -106,12 +123,10 @@ def test_two_more_seeds_come_out_of_theirs(tmp_path: Path, records: dict[str, di
 EQUAL = "Eight methods, tuned equally often"
 
 
-@pytest.mark.parametrize(
-    ("title", "archive"), [("Quickstart", "quickstart.tar.xz"), (EQUAL, "equal_animals.tar.xz")]
-)
-def test_a_table_of_arms_comes_out_of_its_archive(title: str, archive: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("title", "archive"), [("Quickstart", "quickstart"), (EQUAL, "equal_animals")])
+def test_a_table_of_arms_comes_out_of_its_archive(title: str, archive: str, archives: Archives) -> None:
     """The columns are CAM, its interval and difference, and the same of masks."""
-    found = compared(archive, tmp_path)["table"]
+    found = archives.compared(archive)["table"]
     rows = table_rows(section(title))
     assert [cells[0].split()[0] for cells in rows] == [row["arm"] for row in found]
     for cells, row in zip(rows, found, strict=True):
@@ -123,8 +138,8 @@ def test_a_table_of_arms_comes_out_of_its_archive(title: str, archive: str, tmp_
         assert shown == named
 
 
-def test_the_best_of_k_comes_out_of_its_archive(tmp_path: Path) -> None:
-    rows = compared("equal_animals.tar.xz", tmp_path, "--tuning")["rows"]
+def test_the_best_of_k_comes_out_of_its_archive(archives: Archives) -> None:
+    rows = archives.compared("equal_animals", "--tuning")["rows"]
     searched = {row["arm"]: row["best_of"] for row in rows if row["sweep"] == "cam" and row["tried"] > 1}
     shown = {arm: scores for arm, *scores in table_rows(section(EQUAL), after="best of k")}
     assert shown.keys() == searched.keys() and len(shown) == 10
@@ -137,11 +152,11 @@ def test_the_best_of_k_comes_out_of_its_archive(tmp_path: Path) -> None:
         assert shown[arm] == [f"{score} [{low}, {high}]" for score, low, high in cells]
 
 
-def test_thresholds_and_rates_come_out_of_its_archive(tmp_path: Path) -> None:
+def test_thresholds_and_rates_come_out_of_its_archive(archives: Archives) -> None:
     """What is said of maps that fall off fast, and of learning rates that were drawn."""
-    compared("equal_animals.tar.xz", tmp_path)
-    trials = Ledger(tmp_path / "runs/studies/equal_animals").trials().values()
-    store = Store(tmp_path / "runs/store")
+    storage = archives.storage("equal_animals")
+    trials = Ledger(storage / "studies/equal_animals").trials().values()
+    store = Store(storage / "store")
     thresholds: dict[str, list[float]] = {}
     tried: dict[str, list[tuple[float, float]]] = {}
     for trial in trials:
@@ -164,8 +179,8 @@ def test_thresholds_and_rates_come_out_of_its_archive(tmp_path: Path) -> None:
     assert max(rate for rate, _ in tried["hide_and_seek"]) < 0.0235
 
 
-def test_what_mixing_adds_to_its_control_comes_out_of_its_archive(tmp_path: Path) -> None:
-    rows = {row["arm"]: row for row in compared("equal_animals.tar.xz", tmp_path)["table"]}
+def test_what_mixing_adds_to_its_control_comes_out_of_its_archive(archives: Archives) -> None:
+    rows = archives.rows("equal_animals")
     text = section(EQUAL).replace("−", "-")
     control = rows["nothing_mixed"]
     gain = ", ".join(f"{100 * control[name]:.1f}" for name in ("cam_delta_low", "cam_delta_high"))
@@ -177,8 +192,8 @@ def test_what_mixing_adds_to_its_control_comes_out_of_its_archive(tmp_path: Path
         assert not row["cam_control_delta_stands"]
 
 
-def test_the_ablation_comes_out_of_its_archive(tmp_path: Path) -> None:
-    found = compared("ablation.tar.xz", tmp_path)["table"]
+def test_the_ablation_comes_out_of_its_archive(archives: Archives) -> None:
+    found = archives.compared("ablation")["table"]
     records = {(row["arm"], row["params"]): row for row in found}
     cells = table_rows(section("The ablation on the sample set: the concentration term"))
     terms = [(0.0, 0.0), (0.0, 0.02), (0.27, 0.0), (0.27, 0.02)]
@@ -204,9 +219,8 @@ def assert_same(score: str, interval: str, delta: str, row: dict[str, Any], colu
     assert delta.replace("−", "-") == ("" if shown is None else f"{100 * shown:+.1f}{star}")
 
 
-def test_a_report_is_written_from_it(tmp_path: Path) -> None:
-    with tarfile.open(DOCS / "archives/supervision_animals.tar.xz") as tar:
-        tar.extractall(tmp_path, filter="data")
-    done = in_process("report", "--storage", tmp_path / "runs", "-o", tmp_path / "page.html")
+def test_a_report_is_written_from_one(archives: Archives, tmp_path: Path) -> None:
+    storage = archives.storage("supervision_animals")
+    done = in_process("report", "--storage", storage, "-o", tmp_path / "page.html")
     assert done.returncode == 0, done.stderr
     assert "supervision_animals" in (tmp_path / "page.html").read_text()
