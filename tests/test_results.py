@@ -192,6 +192,28 @@ def test_what_mixing_adds_to_its_control_comes_out_of_its_archive(archives: Arch
         assert not row["cam_control_delta_stands"]
 
 
+def test_the_chain_comes_out_of_its_archive(archives: Archives) -> None:
+    """Step by step: what each has, and what it adds to the one before."""
+    found = archives.compared("chain_animals", "--errors")["table"]
+    floor, *rows = table_rows(section("The whole chain on five animal classes"))
+    assert floor[1] == f"{100 * archives.rows('chain_animals')['floor']['cam']:.1f}"
+    assert [row["step"] for row in found] == ["cam", "crf", "walk", "segmentation"]
+    scores = archives.rows("chain_animals")["baseline"]
+    for (_, score, interval, before, *shown), row in zip(rows, found, strict=True):
+        assert score == f"{100 * row['miou']:.1f}"
+        assert shown == [f"{100 * row[name]:.1f}" for name in ("precision", "recall", "boundary_f")]
+        low, high = (f"{100 * scores[row['step'] + end]:.1f}" for end in ("_low", "_high"))
+        assert interval == f"[{low}, {high}]"
+        if row["before_delta"] is None:
+            assert not before
+            continue
+        delta = DELTA.fullmatch(before)
+        assert delta is not None
+        of = ("before_delta", "before_delta_low", "before_delta_high")
+        assert [*delta.groups()][:3] == [f"{100 * row[name]:+.1f}" for name in of]
+        assert bool(delta["star"]) == row["before_delta_stands"]
+
+
 def test_the_ablation_comes_out_of_its_archive(archives: Archives) -> None:
     found = archives.compared("ablation")["table"]
     records = {(row["arm"], row["params"]): row for row in found}
