@@ -71,6 +71,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
     ("title", "archive"),
     [
         ("Image labels alone, and a few masks", "supervision_animals"),
+        ("One thing at a time", "levers_animals"),
         ("The same recipe on twenty classes", "supervision_voc"),
         ("What the bugs of the first code were worth", "bugs"),
     ],
@@ -92,10 +93,12 @@ def test_a_table_comes_out_of_its_archive(title: str, archive: str, archives: Ar
             assert found["high"] == f"{100 * row[f'{column}_high']:.1f}", step
         delta = DELTA.fullmatch(middle[-1].replace("−", "-"))
         if delta is not None:
-            of_control = ("delta", "delta_low", "delta_high")
-            shown = [f"{100 * row[f'{column}_control_{part}']:+.1f}" for part in of_control]
+            own = f"{column}_" if row[f"{column}_control_delta"] is None else f"{column}_control_"
+            shown = [f"{100 * row[f'{own}{part}']:+.1f}" for part in ("delta", "delta_low", "delta_high")]
             assert [*delta.groups()][:3] == shown, step
-            assert bool(delta["star"]) == row[f"{column}_control_delta_stands"], step
+            assert bool(delta["star"]) == row[f"{own}delta_stands"], step
+        if archive == "levers_animals":
+            assert middle[1] == f"{100 * row['answer_select']:.1f}"
         checked += 1
     assert checked == len(rows) >= 9
 
