@@ -72,6 +72,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> Archives:
     [
         ("Image labels alone, and a few masks", "supervision_animals"),
         ("One thing at a time", "levers_animals"),
+        ("Mixing, or the losses that come with it", "mixing_animals"),
         ("The same recipe on twenty classes", "supervision_voc"),
         ("What the bugs of the first code were worth", "bugs"),
     ],
