@@ -245,6 +245,20 @@ def assert_same(score: str, interval: str, delta: str, row: dict[str, Any], colu
     assert delta.replace("−", "-") == ("" if shown is None else f"{100 * shown:+.1f}{star}")
 
 
+def test_each_archive_names_the_code_that_made_it(archives: Archives) -> None:
+    names = [path.name.removesuffix(".tar.xz") for path in (DOCS / "archives").iterdir()]
+    shown = {name: (commits, day) for name, commits, day in table_rows(section("Which code made them"))}
+    assert sorted(shown) == sorted(names)
+    for name, (commits, days) in shown.items():
+        (study,) = (archives.storage(name) / "studies").iterdir()
+        entries = [json.loads(line) for line in (study / "ledger.jsonl").read_text().splitlines()]
+        origins = [entry for entry in entries if entry["type"] == "origin"]
+        changed = [" with changes" if entry["dirty"] else "" for entry in origins]
+        said = [f"`{entry['commit'][:7]}`{more}" for entry, more in zip(origins, changed, strict=True)]
+        assert commits == ", ".join(said)
+        assert days == ", ".join(dict.fromkeys(entry["time"][:10] for entry in origins))
+
+
 def test_a_report_is_written_from_one(archives: Archives, tmp_path: Path) -> None:
     storage = archives.storage("supervision_animals")
     done = in_process("report", "--storage", storage, "-o", tmp_path / "page.html")
