@@ -25,6 +25,7 @@ APART = {
 ALLOWS = {"test": "train_on_test", "report": "select_on_report"}
 FEW = 0.01
 """Share of a list up to which twins are warned of: large public sets have some."""
+SAME, ALIKE = "are in `{}` too, under other names", "look like one in `{}`"
 HINT = "delete one of each"
 LOOK_HINT = "look at them, and delete one of each if they are copies"
 
@@ -57,9 +58,9 @@ def find_twins(
             same, alike = photos.pairs(*_in_one_of(lists[name], lists[other]))
             count = len(lists[name])
             (warnings if len(same) <= FEW * count else problems).extend(
-                _same_photos(same, count, name, other, where, hint)
+                _shared(same, count, name, SAME.format(other), where, hint)
             )
-            warnings += _look_alikes(alike, count, name, other, where)
+            warnings += _shared(alike, count, name, ALIKE.format(other), where, LOOK_HINT)
     return problems, warnings
 
 
@@ -88,8 +89,9 @@ def twins_of_lists(
         same, alike = photos.pairs(
             *([ids[place] for place in np.flatnonzero(some)] for some in (mine, theirs))
         )
-        warnings += _same_photos(same, len(lists[name]), name, other, where, HINT)
-        warnings += _look_alikes(alike, len(lists[name]), name, other, where)
+        count = len(lists[name])
+        warnings += _shared(same, count, name, SAME.format(other), where, HINT)
+        warnings += _shared(alike, count, name, ALIKE.format(other), where, LOOK_HINT)
     return warnings
 
 
@@ -152,21 +154,9 @@ def _in_one_of(mine: Sequence[str], theirs: Sequence[str]) -> tuple[list[str], l
     return [id for id in mine if id not in both], [id for id in theirs if id not in both]
 
 
-def _same_photos(pairs: Pairs, count: int, name: str, other: str, where: str, hint: str) -> list[Problem]:
+def _shared(pairs: Pairs, count: int, name: str, told: str, where: str, hint: str) -> list[Problem]:
+    """Return what to say of pairs of photos, whose first ones are of list `name`, which has `count`."""
     if not pairs:
         return []
-    message = (
-        f"{len(pairs)} of {count} `{name}` photos are in `{other}` too, under other "
-        f"names, such as {pairs[0][0]} and {pairs[0][1]}"
-    )
+    message = f"{len(pairs)} of {count} `{name}` photos {told}, such as {pairs[0][0]} and {pairs[0][1]}"
     return [Problem(where, message, hint)]
-
-
-def _look_alikes(pairs: Pairs, count: int, name: str, other: str, where: str) -> list[Problem]:
-    if not pairs:
-        return []
-    message = (
-        f"{len(pairs)} of {count} `{name}` photos look like one in `{other}`, "
-        f"such as {pairs[0][0]} and {pairs[0][1]}"
-    )
-    return [Problem(where, message, LOOK_HINT)]

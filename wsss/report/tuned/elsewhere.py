@@ -74,10 +74,12 @@ def tried_elsewhere(
                 if settings in every:
                     number = memory.tried(label, (one for one in trials if one.arm == trial.arm))
                     theirs[settings] = max((number, label), theirs.get(settings, (0, "")))
-        there = _photos(name, storage) if theirs else None
+        if not theirs:
+            continue
+        there = _photos(name, storage)
         for number, (row, stages) in enumerate(zip(rows, mine, strict=True)):
             here = photos[row.study]
-            if name in own[row.study] or (here and there and not here & there):
+            if not stages or name in own[row.study] or (here and there and not here & there):
                 continue
             first = groups[number][0]
             before = [one for one in trials if one.began <= first.began]
